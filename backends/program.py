@@ -1,0 +1,116 @@
+"""The lowered program: buffers, and a list of kernel calls over them.
+
+A `Program` is what remains of a model once every operator has become a kernel: no graph, only
+calls in order, each writing its last arguments (destination passing). The memory plan, the
+generated driver and the artifact are all made from it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+_ITEM_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "bfloat16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "float32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
+}
+
+
+class BufferKind(Enum):
+    """Who owns the memory of a buffer."""
+
+    INPUT = "input"
+    """The caller's memory, read only."""
+    OUTPUT = "output"
+    """The caller's memory, written."""
+    CONSTANT = "constant"
+    """The mapped weights file, read only."""
+    TEMPORARY = "temporary"
+    """The arena."""
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the bytes one element of `dtype` takes.
+
+    Raises:
+        ValueError: `dtype` is not one that a buffer can have.
+    """
+    try:
+        return _ITEM_BYTES[dtype]
+    except KeyError:
+        known = ", ".join(_ITEM_BYTES)
+        raise ValueError(f"buffers cannot hold {dtype!r}; known dtypes are {known}") from None
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A row-major contiguous tensor with a fixed shape. Identity is the object, never the name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    """A numpy dtype name, or "bfloat16"."""
+    kind: BufferKind
+    data: np.ndarray | None = None
+    """The value of a CONSTANT that owns its bytes, None for all others."""
+    alias_of: Buffer | None = None
+    """The buffer whose bytes this one sees with another shape, dtype or start."""
+    offset: int = 0
+    """Where in `alias_of` this buffer starts, in bytes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * item_bytes(self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One kernel call, or one region that ONNX Runtime runs on the host."""
+
+    kernel: str
+    """The kernel's name: the object exports it as `__tvm_ffi_<kernel>`."""
+    args: tuple[Buffer, ...]
+    """Inputs, then outputs."""
+    outputs: int = 1
+    """How many trailing arguments are written."""
+    inplace: int | None = None
+    """The input that the single output may overwrite once nothing else needs it."""
+    region: bytes | None = None
+    """A serialized ONNX model to run instead of a kernel; its inputs and outputs are `args`."""
+
+    @property
+    def reads(self) -> tuple[Buffer, ...]:
+        """The arguments that are read."""
+        return self.args[: len(self.args) - self.outputs]
+
+    @property
+    def writes(self) -> tuple[Buffer, ...]:
+        """The arguments that are written."""
+        return self.args[len(self.args) - self.outputs :]
+
+
+@dataclass
+class Program:
+    """A model as kernel calls. INPUT and OUTPUT buffers have the model's own layout."""
+
+    inputs: list[Buffer]
+    outputs: list[Buffer]
+    calls: list[Call]
+    objects: list[bytes] = field(default_factory=list)
+    """Object files that export the kernels."""
+    metadata: dict[str, str] = field(default_factory=dict)
