@@ -1,0 +1,76 @@
+"""Constant tensors, loaded when they are first looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from burnish.ir.dtype import DType
+
+Array = NDArray[Any]
+
+
+class Constant:
+    """An immutable tensor value, possibly still on disk.
+
+    Rewrites never edit one in place: weights may be shared. They make a new one instead.
+    """
+
+    __slots__ = ("_array", "_load", "dtype", "shape")
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: DType, load: Callable[[], Array] | Array
+    ) -> None:
+        """Describe a tensor of ``shape`` and ``dtype``; ``load`` is its array or produces it."""
+        self.shape = shape
+        self.dtype = dtype
+        self._array: Array | None = None
+        self._load: Callable[[], Array] | None = None
+        if isinstance(load, np.ndarray):
+            self._array = load
+        else:
+            self._load = load
+
+    @classmethod
+    def of(cls, array: Array) -> Constant:
+        """Wrap a numpy array (its dtype must be one that ONNX can store)."""
+        return cls(array.shape, DType.from_numpy(array.dtype), array)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take in a file."""
+        return (self.size * self.dtype.bits + 7) // 8
+
+    def numpy(self) -> Array:
+        """The value, read-only; loaded on first use and kept."""
+        if self._array is None:
+            assert self._load is not None
+            self._array = self._load()
+            self._load = None
+        view = self._array.view()
+        view.flags.writeable = False
+        return view
+
+    def digest(self) -> str:
+        """A short hash of shape, type and bytes, for printing and for equality."""
+        array = np.ascontiguousarray(self.numpy())
+        payload = repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
+        header = f"{self.dtype.name}{self.shape}".encode()
+        return hashlib.sha256(header + payload).hexdigest()[:12]
+
+    def same_value(self, other: Constant) -> bool:
+        """Whether both hold the same type, shape and bits (NaN equals NaN)."""
+        if self is other:
+            return True
+        if self.dtype is not other.dtype or self.shape != other.shape:
+            return False
+        return self.digest() == other.digest()
