@@ -1,1 +1,28 @@
-"""burnish."""
+"""Rewriting: patterns, rules, the rewriter, the driver."""
+
+from burnish.rewrite.driver import Firing, NearMiss, RewriteResult, RuleLoop, apply_rules
+from burnish.rewrite.match import Match, Miss, match
+from burnish.rewrite.pattern import Any, Const, Missing, OneOf, Op, Pattern, Scalar
+from burnish.rewrite.rewriter import Rewriter
+from burnish.rewrite.rule import Rule, always
+
+__all__ = [
+    "Any",
+    "Const",
+    "Firing",
+    "Match",
+    "Miss",
+    "Missing",
+    "NearMiss",
+    "OneOf",
+    "Op",
+    "Pattern",
+    "RewriteResult",
+    "Rewriter",
+    "Rule",
+    "RuleLoop",
+    "Scalar",
+    "always",
+    "apply_rules",
+    "match",
+]

@@ -1,0 +1,124 @@
+"""Patterns: what a rule looks for, as data.
+
+A pattern describes a node by its type and the patterns of its inputs, from its output backwards:
+
+    x = Any("x")
+    gelu = Op("Mul", x, Op("Add", Op("Erf", Op("Div", x, Const("sqrt2"))), Scalar(1.0)))
+
+The same capture name twice must meet the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from burnish.ir import OperatorNode, VariableNode
+
+COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum"})
+
+
+@dataclass(frozen=True)
+class Any:
+    """Any value, captured under ``name`` unless that is empty."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Const:
+    """A value known at compile time, captured under ``name``."""
+
+    name: str = ""
+    accept: Callable[[VariableNode], bool] | None = None
+    """A further condition on the value."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A constant with one element close to ``value`` (any rank, any float or integer type)."""
+
+    value: float
+    rtol: float = 1e-3
+
+    def accepts(self, variable: VariableNode) -> bool:
+        """Whether ``variable`` is such a constant."""
+        constant = variable.constant
+        if constant is None or constant.size != 1 or constant.dtype.bits == 0:
+            return False
+        found = float(np.asarray(constant.numpy(), dtype=np.float64).reshape(()))
+        return bool(np.isclose(found, self.value, rtol=self.rtol, atol=0.0))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An optional input that is left out."""
+
+
+@dataclass(frozen=True, init=False)
+class Op:
+    """A node of one of ``types`` (``"Add"``, ``"Add|Sub"``, ``"com.microsoft:Gelu"``).
+
+    ``inputs`` match the first inputs; further ones must be absent unless ``open_ended``. Operators
+    in ``COMMUTATIVE`` with two inputs match in both orders. ``shared`` allows the node's results to
+    be read outside the match: they are then kept.
+    """
+
+    types: frozenset[tuple[str, str]]
+    inputs: tuple[Pattern, ...]
+    name: str
+    output: int
+    shared: bool
+    open_ended: bool
+    accept: Callable[[OperatorNode], bool] | None
+
+    def __init__(
+        self,
+        types: str,
+        *inputs: Pattern,
+        name: str = "",
+        output: int = 0,
+        shared: bool = False,
+        open_ended: bool = False,
+        accept: Callable[[OperatorNode], bool] | None = None,
+    ) -> None:
+        """Describe a node; with no ``inputs`` at all, any inputs match."""
+        put = object.__setattr__
+        put(self, "types", frozenset(_split(kind) for kind in types.split("|")))
+        put(self, "inputs", inputs)
+        put(self, "name", name)
+        put(self, "output", output)
+        put(self, "shared", shared)
+        put(self, "open_ended", open_ended or not inputs)
+        put(self, "accept", accept)
+
+
+@dataclass(frozen=True, init=False)
+class OneOf:
+    """The first of several alternatives that matches."""
+
+    choices: tuple[Pattern, ...]
+
+    def __init__(self, *choices: Pattern) -> None:
+        """List the alternatives in order of preference."""
+        object.__setattr__(self, "choices", choices)
+
+
+Pattern: TypeAlias = Any | Const | Scalar | Missing | Op | OneOf
+
+
+def _split(kind: str) -> tuple[str, str]:
+    domain, _, op_type = kind.rpartition(":")
+    return domain, op_type
+
+
+def anchors(pattern: Pattern) -> frozenset[tuple[str, str]]:
+    """(domain, operator type) of the nodes at which ``pattern`` can match."""
+    if isinstance(pattern, Op):
+        return pattern.types
+    if isinstance(pattern, OneOf):
+        return frozenset().union(*(anchors(choice) for choice in pattern.choices))
+    raise TypeError("a rule's pattern must start at an operator")

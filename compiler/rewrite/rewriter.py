@@ -1,0 +1,165 @@
+"""The one door through which passes change a graph; it records every edit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from burnish.ir import Array, Attribute, Constant, Graph, OperatorNode, VariableNode
+
+
+class Rewriter:
+    """Makes edits around a place in a graph and remembers what it did.
+
+    New nodes go right before ``anchor``. ``touched`` collects nodes whose surroundings changed, for
+    the driver to look at again; ``edits`` counts insertions, replacements and removals.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """Rewrite ``graph`` (or any subgraph below it)."""
+        self.graph = graph
+        self.anchor: OperatorNode | None = None
+        self.provenance: tuple[str, ...] = ()
+        self.edits: Counter[str] = Counter()
+        self.touched: dict[OperatorNode, None] = {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was edited."""
+        return self.edits.total() > 0
+
+    def constant(self, array: Array, name: str = "") -> VariableNode:
+        """A new constant value."""
+        return VariableNode.of(Constant.of(array), name)
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Iterable[VariableNode | None],
+        attributes: Mapping[str, Attribute] | None = None,
+        *,
+        domain: str = "",
+        like: VariableNode | None = None,
+        outputs: int = 1,
+        name: str = "",
+    ) -> VariableNode:
+        """Insert a node at the anchor and return its first output.
+
+        ``like`` gives the first output its dtype and shape. The node inherits the provenance of
+        what is being rewritten.
+        """
+        results = [VariableNode() for _ in range(outputs)]
+        if like is not None:
+            results[0].dtype, results[0].shape = like.dtype, like.shape
+        node = OperatorNode(
+            op_type, inputs, results, attributes, domain=domain, name=name,
+            provenance=self.provenance,
+        )  # fmt: skip
+        return self.insert(node).output
+
+    def insert(self, node: OperatorNode, before: OperatorNode | None = None) -> OperatorNode:
+        """Insert ``node`` before ``before`` (default: the anchor; with neither, at the end)."""
+        place = before or self.anchor
+        if place is None:
+            self.graph.append(node)
+        else:
+            assert place.graph is not None
+            place.graph.insert_before(place, node)
+        self._edit("insert", node)
+        return node
+
+    def replace(self, old: VariableNode, new: VariableNode) -> None:
+        """Make every reader of ``old`` read ``new``; names of graph outputs stay.
+
+        Raises:
+            ValueError: the two are known to differ in type.
+        """
+        if old is new:
+            return
+        if old.dtype and new.dtype and old.dtype is not new.dtype:
+            raise ValueError(f"{old.name!r} is {old.dtype} but its replacement is {new.dtype}")
+        if not new.dtype:
+            new.dtype = old.dtype
+        if new.shape is None:
+            new.shape = old.shape
+        for use in list(old.uses):
+            if isinstance(use.user, Graph):
+                self._replace_output(use.user, use.index, old, new)
+            else:
+                use.user.replace_input(use.index, new)
+                self.touched[use.user] = None
+        if new.producer is not None:
+            self.touched[new.producer] = None
+        self.edits["replace"] += 1
+
+    def _replace_output(
+        self, graph: Graph, index: int, old: VariableNode, new: VariableNode
+    ) -> None:
+        """Return ``new`` under the old name: a graph's output names are its interface."""
+        free = new.producer is not None and not new.is_graph_output and new.producer.graph is graph
+        if not free:
+            type_of = VariableNode(old.name, old.dtype, old.shape)
+            node = OperatorNode("Identity", [new], [type_of], provenance=self.provenance)
+            graph.append(node)
+            new = node.output
+        new.name, old.name = old.name, ""
+        graph.replace_output(index, new)
+
+    def erase(self, node: OperatorNode) -> None:
+        """Delete ``node``; its results must no longer be read."""
+        producers = [v.producer for v in node.inputs if v is not None and v.producer is not None]
+        assert node.graph is not None
+        node.graph.remove(node)
+        self.touched.pop(node, None)
+        self.touched.update(dict.fromkeys(producers))
+        self.edits["erase"] += 1
+
+    def erase_unused(self, nodes: Iterable[OperatorNode]) -> None:
+        """Delete those of ``nodes`` whose results nobody reads, users before producers."""
+        pending = [node for node in nodes if node.graph is not None]
+        progress = True
+        while progress:
+            progress = False
+            for node in list(pending):
+                if not any(value.uses for value in node.outputs):
+                    self.erase(node)
+                    pending.remove(node)
+                    progress = True
+
+    def set_input(self, node: OperatorNode, index: int, value: VariableNode | None) -> None:
+        """Make ``node`` read ``value`` at ``index`` (appending omitted inputs up to it)."""
+        inputs = list(node.inputs) + [None] * (index + 1 - len(node.inputs))
+        previous = inputs[index]
+        inputs[index] = value
+        node.inputs = tuple(inputs)
+        if previous is not None and previous.producer is not None:
+            self.touched[previous.producer] = None
+        self._edit("update", node)
+
+    def set_inputs(self, node: OperatorNode, values: Iterable[VariableNode | None]) -> None:
+        """Give ``node`` a new list of inputs."""
+        node.inputs = tuple(values)
+        self._edit("update", node)
+
+    def set_attribute(self, node: OperatorNode, name: str, value: Attribute) -> None:
+        """Set attribute ``name``; None removes it."""
+        if value is None:
+            node.attributes.pop(name, None)
+        else:
+            node.attributes[name] = value
+        self._edit("update", node)
+
+    def make_constant(self, value: VariableNode, array: Array) -> None:
+        """Replace a computed ``value`` by the constant ``array``."""
+        self.replace(value, self.constant(array))
+
+    def adopt(self, node: OperatorNode, sources: Iterable[OperatorNode]) -> None:
+        """Let ``node`` also stand for the source nodes of ``sources``."""
+        names = (*node.provenance, *(name for other in sources for name in other.provenance))
+        node.provenance = tuple(dict.fromkeys(names))
+
+    def _edit(self, kind: str, node: OperatorNode) -> None:
+        self.edits[kind] += 1
+        self.touched[node] = None
+        for value in node.outputs:
+            self.touched.update(dict.fromkeys(value.consumers))

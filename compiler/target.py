@@ -1,0 +1,146 @@
+"""Targets: what the machine that runs the result can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from burnish.errors import UsageError
+from burnish.ir import DType
+
+SIZES = {"K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor: instruction set, registers, caches, threads."""
+
+    name: str
+    """As given on the command line: ``cpu``, ``x86-64-v3``, ``arm64:cortex-a76``."""
+    arch: str
+    """``x86_64``, ``aarch64``, ``arm`` or ``riscv64``."""
+    triple: str
+    """LLVM and zig triple without a libc version."""
+    mcpu: str
+    """LLVM's name of the processor."""
+    features: frozenset[str] = frozenset()
+    """Instruction sets that an artifact asks for, in LLVM's names."""
+    vector_bits: int = 128
+    registers: int = 16
+    """Vector registers."""
+    l1: int = 32 * 1024
+    """Bytes of first-level data cache of a core."""
+    l2: int = 512 * 1024
+    """Bytes of second-level cache of a core."""
+    threads: int = 1
+    is_host: bool = False
+
+    def lanes(self, dtype: str = "float32") -> int:
+        """Elements of numpy type name ``dtype`` in one vector register."""
+        bits = {"bool": 8}.get(dtype) or int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz"))
+        return max(1, self.vector_bits // bits)
+
+    def tvm_target(self) -> dict[str, object]:
+        """The description that TVM's LLVM code generator takes."""
+        options: dict[str, object] = {
+            "kind": "llvm", "mtriple": self.triple, "mcpu": self.mcpu, "num-cores": self.threads,
+        }  # fmt: skip
+        if self.arch == "arm":
+            options |= {"mattr": ["+neon"], "mfloat-abi": "hard"}
+        if self.arch == "riscv64":
+            options |= {"mattr": ["+m", "+a", "+f", "+d", "+c"], "mabi": "lp64d"}
+        return options
+
+    def computes(self, dtype: DType) -> bool:
+        """Whether kernels do arithmetic in ``dtype`` itself (else they widen it to float32)."""
+        return dtype not in (DType.FLOAT16, DType.BFLOAT16)
+
+
+X86_LEVELS = {
+    "x86-64-v2": (128, 16, ("sse4.2",)),
+    "x86-64-v3": (256, 16, ("avx2", "fma")),
+    "x86-64-v4": (512, 32, ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
+}
+
+
+def resolve(name: str = "cpu", threads: int | None = None) -> Target:
+    """The target called ``name``; ``threads`` defaults to the cores at hand for the host, else 1.
+
+    Raises:
+        UsageError: there is no such target, or ``threads`` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads must be at least 1, not {threads}")
+    target = _named(name)
+    default = len(os.sched_getaffinity(0)) if target.is_host else 1
+    return replace(target, threads=threads or default)
+
+
+def _named(name: str) -> Target:
+    family, _, cpu = name.partition(":")
+    if name == "cpu":
+        return _host()
+    if name in X86_LEVELS:
+        return _x86(name)
+    if family == "arm64":
+        return Target(
+            name, "aarch64", "aarch64-linux-gnu", cpu or "cortex-a76", frozenset({"neon"}),
+            vector_bits=128, registers=32,
+        )  # fmt: skip
+    if family == "armv7":
+        return Target(
+            name, "arm", "armv7-linux-gnueabihf", cpu or "cortex-a7", frozenset({"neon"}),
+            vector_bits=128, registers=16,
+        )  # fmt: skip
+    if name == "riscv64":
+        return Target(name, "riscv64", "riscv64-linux-gnu", "generic-rv64", registers=32)
+    known = ", ".join(("cpu", *X86_LEVELS, "arm64:<cpu>", "armv7:<cpu>", "riscv64"))
+    raise UsageError(f"unknown target {name!r}; known targets: {known}")
+
+
+def _x86(level: str, name: str | None = None, mcpu: str | None = None) -> Target:
+    bits, registers, features = X86_LEVELS[level]
+    return Target(
+        name or level, "x86_64", "x86_64-linux-gnu", mcpu or level, frozenset(features),
+        vector_bits=bits, registers=registers, l1=32 * 1024, l2=1024 * 1024,
+    )  # fmt: skip
+
+
+def _host() -> Target:
+    """The machine that this runs on."""
+    machine = platform.machine()
+    if machine == "aarch64":
+        base = replace(_named("arm64:generic"), name="cpu")
+    elif machine == "x86_64":
+        flags = _cpu_flags()
+        level = next(
+            (lv for lv in ("x86-64-v4", "x86-64-v3") if {
+                f.replace(".", "_") for f in X86_LEVELS[lv][2]} <= flags),
+            "x86-64-v2",
+        )  # fmt: skip
+        base = _x86(level, "cpu")
+    else:
+        raise UsageError(f"this machine ({machine}) is no known target; name one with --target")
+    caches = {level: _cache_size(level) for level in (1, 2)}
+    return replace(
+        base, is_host=True, l1=caches[1] or base.l1, l2=caches[2] or base.l2,
+    )  # fmt: skip
+
+
+def _cpu_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def _cache_size(level: int) -> int | None:
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (index / "type").read_text().strip() == "Instruction":
+            continue
+        if int((index / "level").read_text()) == level:
+            text = (index / "size").read_text().strip()
+            return int(text[:-1]) * SIZES[text[-1]]
+    return None
