@@ -1,0 +1,1 @@
+"""Native code for CPUs: schedule rules, tuning and object code."""

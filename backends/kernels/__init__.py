@@ -1,0 +1,1 @@
+"""Tensor expressions of the operators that burnish lowers itself."""

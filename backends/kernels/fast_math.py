@@ -1,0 +1,258 @@
+"""Polynomial float32 transcendentals that LLVM can vectorize.
+
+A call into the C library costs one call per element and stops vectorization. `rewrite` replaces
+such calls by straight-line arithmetic on the same values. Stated errors are relative to float64
+and hold over the whole float32 range unless noted; results below 1e-37 in magnitude may flush to
+zero. NaN in gives NaN out; infinities give the mathematical limit.
+"""
+
+from collections.abc import Callable
+
+import tvm_ffi
+from tvm import ir, tirx
+
+Expr = ir.Expr
+
+_LOG2_E = 1.44269504088896341
+_LN2_HIGH = 0.693359375
+"""High part of ln 2 with few mantissa bits, so that multiples up to 2**9 are exact."""
+_LN2_LOW = -2.12194440e-4
+_ROUND_SHIFT = 12582912.0
+"""1.5 * 2**23: adding it leaves the nearest integer in the low mantissa bits."""
+_ROUND_SHIFT_BITS = 0x4B400000
+_EXPONENT_BIAS = 127
+_MANTISSA_BITS = 23
+
+
+def rewrite(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Replace float32 library calls in `func` by polynomial expressions.
+
+    `exp`, `exp2`, `exp10`, `erf`, `tanh`, `sigmoid`, `log`, `log2`, `log10` are replaced, and `pow`
+    where its exponent is a small constant; other calls and other dtypes stay as they are.
+    """
+    mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, _replace), order="post")
+    return mapped
+
+
+def _replace(call: ir.Call) -> Expr:
+    if not isinstance(call.op, ir.Op) or str(call.ty) not in _FLOAT32:
+        return call
+    if call.op.name == "tirx.pow":
+        return _power(call)
+    expand = _EXPANSIONS.get(call.op.name)
+    return call if expand is None else expand(call.args[0])
+
+
+def _constant(value: float) -> Expr:
+    return tirx.const(value, "float32")
+
+
+def _integer(value: int) -> Expr:
+    return tirx.const(value, "int32")
+
+
+def _let(value: Expr, body: Callable[[Expr], Expr], dtype: str = "float32") -> Expr:
+    """Evaluate `value` once however often `body` uses it."""
+    var = tirx.Var("t", dtype)
+    return tirx.Let(var, value, body(var))
+
+
+def _horner(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+    """Polynomial in `x`, highest power first."""
+    total = _constant(coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = total * x + _constant(coefficient)
+    return total
+
+
+def _bits(x: Expr) -> Expr:
+    return tirx.reinterpret("int32", x)
+
+
+def _from_bits(x: Expr) -> Expr:
+    return tirx.reinterpret("float32", x)
+
+
+def _clamp_keeping_nan(x: Expr, low: float, high: float) -> Expr:
+    """Clamp by comparisons that are false for NaN, which `min` and `max` would drop."""
+    capped = tirx.Select(x > _constant(high), _constant(high), x)
+    return _let(capped, lambda t: tirx.Select(t < _constant(low), _constant(low), t))
+
+
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+
+
+def exp(x: Expr) -> Expr:
+    """Exponential, error at most 2e-7.
+
+    Split x = n ln 2 + f, evaluate exp(f), scale by 2**n through the exponent bits. The scale is
+    applied as 2 * 2**(n - 1) so that n = 128 overflows only when the result does.
+    """
+
+    def scaled(x: Expr, shifted: Expr) -> Expr:
+        n = shifted - _constant(_ROUND_SHIFT)
+        fraction = _let(
+            n,
+            lambda n: x - n * _constant(_LN2_HIGH) - n * _constant(_LN2_LOW),
+        )
+        value = _let(fraction, lambda f: _horner(f, _EXP) * (f * f) + f + _constant(1.0))
+        lowest = _ROUND_SHIFT_BITS - _EXPONENT_BIAS + 1
+        exponent = tirx.max(_bits(shifted), _integer(lowest)) - _integer(lowest)
+        scale = _from_bits(tirx.shift_left(exponent, _integer(_MANTISSA_BITS)))
+        return _let(value, lambda y: (y + y) * scale)
+
+    return _let(
+        _clamp_keeping_nan(x, -104.0, 89.0),
+        lambda t: _let(
+            t * _constant(_LOG2_E) + _constant(_ROUND_SHIFT), lambda shifted: scaled(t, shifted)
+        ),
+    )
+
+
+_LOG = (
+    7.0376836292e-2,
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
+_SQRT_HALF_BITS = 0x3F3504F3
+_SMALLEST_NORMAL = 1.17549435e-38
+
+
+def log(x: Expr) -> Expr:
+    """Natural logarithm, error at most 2e-7; -inf at zero, NaN below it.
+
+    Split x = 2**e m with m in [sqrt(1/2), sqrt(2)); subnormal inputs are scaled up first.
+    """
+
+    def split(x: Expr, bits: Expr, bias: Expr) -> Expr:
+        offset = bits - _integer(_SQRT_HALF_BITS)
+        exponent = tirx.shift_right(offset, _integer(_MANTISSA_BITS))
+        mantissa = _from_bits(
+            tirx.bitwise_and(offset, _integer((1 << _MANTISSA_BITS) - 1))
+            + _integer(_SQRT_HALF_BITS)
+        )
+        return _let(
+            exponent.astype("float32") + bias,
+            lambda e: _let(mantissa - _constant(1.0), lambda f: finish(x, e, f)),
+        )
+
+    def finish(x: Expr, e: Expr, f: Expr) -> Expr:
+        square = f * f
+        tail = f * square * _horner(f, _LOG) + e * _constant(_LN2_LOW) - _constant(0.5) * square
+        value = f + tail + e * _constant(_LN2_HIGH)
+        infinity, nan = _constant(float("inf")), _constant(float("nan"))
+        value = tirx.Select(x < infinity, value, x)
+        value = tirx.Select(x == _constant(0.0), -infinity, value)
+        return tirx.Select(x < _constant(0.0), nan, value)
+
+    def normalized(x: Expr) -> Expr:
+        tiny = x < _constant(_SMALLEST_NORMAL)
+        scaled = tirx.Select(tiny, x * _constant(2.0**_MANTISSA_BITS), x)
+        bias = tirx.Select(tiny, _constant(-float(_MANTISSA_BITS)), _constant(0.0))
+        return _let(_bits(scaled), lambda bits: split(x, bits, bias), "int32")
+
+    return _let(x, normalized)
+
+
+_TANH_ODD = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+_TANH_EVEN = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+_TANH_SATURATES = 7.90531110763549805
+
+
+def tanh(x: Expr) -> Expr:
+    """Hyperbolic tangent as a rational function, error at most 4e-7."""
+
+    def ratio(t: Expr) -> Expr:
+        return _let(t * t, lambda s: t * _horner(s, _TANH_ODD) / _horner(s, _TANH_EVEN))
+
+    return _let(_clamp_keeping_nan(x, -_TANH_SATURATES, _TANH_SATURATES), ratio)
+
+
+_ERF_ODD = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+_ERF_EVEN = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
+
+
+def erf(x: Expr) -> Expr:
+    """Error function as a rational function, error at most 4e-7."""
+
+    def ratio(t: Expr) -> Expr:
+        return _let(t * t, lambda s: t * _horner(s, _ERF_ODD) / _horner(s, _ERF_EVEN))
+
+    return _let(_clamp_keeping_nan(x, -4.0, 4.0), ratio)
+
+
+def sigmoid(x: Expr) -> Expr:
+    """Logistic function, error at most 3e-7."""
+    return _constant(1.0) / (_constant(1.0) + exp(-x))
+
+
+def _scaled_log(scale: float) -> Callable[[Expr], Expr]:
+    return lambda x: log(x) * _constant(scale)
+
+
+_LARGEST_UNROLLED_POWER = 8
+
+
+def _power(call: ir.Call) -> Expr:
+    """A power with a small constant exponent as products and roots; any other as it is."""
+    base, exponent = call.args
+    if not isinstance(exponent, tirx.FloatImm):
+        return call
+    value = float(exponent.value)
+    if value == 0.5:
+        # pow(-inf, 0.5) is +inf and pow(-0.0, 0.5) is +0.0 where sqrt gives NaN and -0.0.
+        return call
+    if value != int(value) or abs(value) > _LARGEST_UNROLLED_POWER:
+        return call
+    return _let(base, lambda x: _integer_power(x, int(value)))
+
+
+def _integer_power(x: Expr, exponent: int) -> Expr:
+    if exponent == 0:
+        return _constant(1.0)
+    if exponent < 0:
+        return _constant(1.0) / _integer_power(x, -exponent)
+    if exponent == 1:
+        return x
+    half = _let(_integer_power(x, exponent // 2), lambda h: h * h)
+    return half * x if exponent % 2 else half
+
+
+_FLOAT32 = frozenset({"float32"})
+_EXPANSIONS: dict[str, Callable[[Expr], Expr]] = {
+    "tirx.exp": exp,
+    "tirx.erf": erf,
+    "tirx.tanh": tanh,
+    "tirx.sigmoid": sigmoid,
+    "tirx.log": log,
+    "tirx.log2": _scaled_log(_LOG2_E),
+    "tirx.log10": _scaled_log(0.434294481903251828),
+}
