@@ -1,0 +1,114 @@
+"""Export of torch modules by either of torch's two ONNX exporters, always with the same weights."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SEED = 20240229
+OPSET = {"dynamo": 18, "torchscript": 17}
+"""The opset that each exporter is asked for; the newest that torchscript writes well is 17."""
+
+Dynamic = Mapping[str, Mapping[int, str]]
+"""Names of dynamic dimensions: input or output -> axis -> name."""
+
+
+def seeded() -> None:
+    """Make weight initialisation and training passes repeatable."""
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+
+@torch.no_grad()
+def enliven(model: nn.Module, *batches: Tensor) -> None:
+    """Give a module with random weights the statistics of a trained one.
+
+    Scales and biases of normalizations start at one and zero, which hides what folding does with
+    them, and running statistics that fit no data make outputs vanish within a few layers. So both
+    are drawn, and train-mode passes over `batches` measure the statistics. Matrices get unit gain,
+    else every attention is uniform.
+
+    Args:
+        model: changed in place; left in eval mode.
+        batches: inputs of the model, float32 [N, 3, H, W]; may be none where the model has no
+            running statistics.
+    """
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        bias = getattr(module, "bias", None)
+        if isinstance(module, norms) and isinstance(weight, Tensor):
+            weight.uniform_(0.5, 1.5)
+        if isinstance(bias, Tensor):
+            bias.normal_(std=0.1)
+        if isinstance(module, nn.Linear):
+            module.weight.normal_(std=module.in_features**-0.5)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches, not a moving one
+    model.train()
+    for batch in batches:
+        model(batch)
+    model.eval()
+
+
+def export(
+    model: nn.Module,
+    example: Sequence[Tensor],
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    exporter: str,
+    dynamic: Dynamic | None = None,
+) -> None:
+    """Write `model` as ONNX to `path`, and its weights beside it if the exporter wants that.
+
+    Args:
+        model: in eval mode.
+        example: positional arguments of one call.
+        path: the ONNX file to write.
+        inputs: names for the graph's inputs.
+        outputs: names for the graph's outputs.
+        exporter: "dynamo" or "torchscript".
+        dynamic: dimensions that stay symbolic; the others are fixed to the example's.
+    """
+    model.eval()
+    common: dict[str, Any] = {
+        "input_names": list(inputs),
+        "output_names": list(outputs),
+        "opset_version": OPSET[exporter],
+    }
+    if exporter == "dynamo":
+        torch.onnx.export(
+            model,
+            tuple(example),
+            str(path),
+            dynamo=True,
+            dynamic_shapes=_dynamic_shapes(inputs, dynamic),
+            verbose=False,
+            **common,
+        )
+    else:
+        axes = {name: dict(axes) for name, axes in (dynamic or {}).items()}
+        torch.onnx.export(
+            model, tuple(example), str(path), dynamo=False, dynamic_axes=axes, **common
+        )
+
+
+def _dynamic_shapes(inputs: Sequence[str], dynamic: Dynamic | None) -> tuple[Any, ...] | None:
+    """Translate to torch.export's form: one entry per positional input, one object per name."""
+    if not dynamic:
+        return None
+    dims: dict[str, Any] = {}
+    for axes in dynamic.values():
+        for name in axes.values():
+            dims.setdefault(name, torch.export.Dim(name, min=1, max=512))
+    return tuple(
+        {axis: dims[name] for axis, name in dynamic.get(one, {}).items()} for one in inputs
+    )
