@@ -1,0 +1,46 @@
+# Everything a newcomer runs. On a machine with only Python 3.11 and make, each target first builds
+# what it needs: a virtual environment in .venv with the pinned packages.
+PYTHON ?= python3.11
+VENV := .venv
+# Another environment that already holds `pip install -e .[dev]` can stand in: make PY=... test
+PY ?= $(VENV)/bin/python
+READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-dev)
+ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
+
+.PHONY: demo test check zoo acceptance docs clean help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## compile a text recognizer, run it, compare it with ONNX Runtime
+	@$(PY) -m benchmarks.demo
+
+test: $(READY) ## run the tests
+	$(PY) -m pytest -n auto --dist worksteal
+
+check: $(READY) ## format, lint, types, packaging, benchmark smoke, tests
+	PYTHON=$(PY) .ci/run
+
+zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache
+	$(PY) -m benchmarks zoo
+
+acceptance: $(ZOO_READY) ## print the table of an issue's acceptance lines: make acceptance ISSUE=2
+	@test -n "$(ISSUE)" || { echo "say which: make acceptance ISSUE=2" >&2; exit 2; }
+	$(PY) -m benchmarks acceptance --issue $(ISSUE)
+
+docs: $(READY) ## write the generated tables of README.md anew
+	$(PY) -m benchmarks.readme
+
+clean: ## remove everything that the targets built
+	rm -rf $(VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo
+
+$(VENV)/ready-dev: pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found; name another with make PYTHON=..." >&2; exit 1; }
+	@echo "setting up $(VENV): about a minute, once"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(VENV)/ready-zoo: $(VENV)/ready-dev
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[zoo]'
+	@touch $@
