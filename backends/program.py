@@ -74,8 +74,27 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
+        """Size in bytes.
+
+        Raises:
+            ValueError: a dimension is -1, known only once ONNX Runtime has run the region.
+        """
+        if not self.is_static:
+            raise ValueError(f"buffer {self.name} has no size before its region has run")
         return math.prod(self.shape) * item_bytes(self.dtype)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every dimension is known. Only what passes between regions need not be."""
+        return all(size >= 0 for size in self.shape)
+
+    def root(self) -> tuple[Buffer, int]:
+        """Return the buffer that owns the bytes, and where in it this one starts."""
+        buffer, offset = self, 0
+        while buffer.alias_of is not None:
+            offset += buffer.offset
+            buffer = buffer.alias_of
+        return buffer, offset
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,146 @@
+"""Where every temporary lies in the one arena.
+
+Buffers that are never needed at the same time share bytes: a small arena stays in the caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from burnish.backends.program import Buffer, BufferKind, Call, Program
+
+ALIGNMENT = 64
+"""Of every buffer, in bytes: kernels load whole vectors."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The arena of a program."""
+
+    offsets: dict[Buffer, int]
+    """Start in the arena, in bytes, of each TEMPORARY that is not an alias."""
+    arena_bytes: int
+
+
+@dataclass(eq=False)
+class _Block:
+    """Bytes that one buffer, or a chain of buffers written over each other, needs."""
+
+    members: list[Buffer]
+    size: int
+    first: int
+    """The call that first writes it."""
+    last: int
+    """The last call that needs it."""
+
+    def meets(self, other: _Block) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def plan_memory(program: Program) -> MemoryPlan:
+    """Give each temporary of `program` a place in the arena; the same program, the same places.
+
+    Raises:
+        ValueError: a temporary is read before it is written, or an alias leaves its owner.
+    """
+    blocks = _merge_inplace(_live_ranges(program), program.calls)
+    placements = [_place(sorted(blocks, key=key)) for key in _ORDERS]
+    best = min(placements, key=_extent)
+    offsets = {member: at for block, at in best.items() for member in block.members}
+    return MemoryPlan(offsets, _extent(best))
+
+
+def _round_up(size: int) -> int:
+    return -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+
+
+def _live_ranges(program: Program) -> dict[Buffer, _Block]:
+    """Find which calls each temporary has to survive."""
+    blocks: dict[Buffer, _Block] = {}
+    for index, call in enumerate(program.calls):
+        for buffer in call.reads:
+            owner = _owner(buffer)
+            if owner is None:
+                continue
+            if owner not in blocks:
+                raise ValueError(f"{call.kernel} reads {buffer.name} before anything writes it")
+            blocks[owner].last = index
+        for buffer in call.writes:
+            owner = _owner(buffer)
+            if owner is None:
+                continue
+            block = blocks.setdefault(
+                owner, _Block([owner], _round_up(owner.nbytes), index, index)
+            )
+            block.last = index
+    return blocks
+
+
+def _owner(buffer: Buffer) -> Buffer | None:
+    """Return the temporary that holds the bytes of `buffer`, None if the arena does not."""
+    owner, offset = buffer.root()
+    if owner.kind is not BufferKind.TEMPORARY or not owner.is_static:
+        return None
+    if offset < 0 or offset + buffer.nbytes > owner.nbytes:
+        raise ValueError(f"{buffer.name} sees bytes outside {owner.name}")
+    return owner
+
+
+def _merge_inplace(blocks: dict[Buffer, _Block], calls: Sequence[Call]) -> list[_Block]:
+    """Join a call's output to the input that it may overwrite, where that input dies there."""
+    for index, call in enumerate(calls):
+        pair = _inplace_pair(call)
+        if pair is None:
+            continue
+        source, target = blocks[pair[0]], blocks[pair[1]]
+        fits = source.size == target.size and source is not target
+        if fits and source.last == index and target.first == index:
+            source.last = target.last
+            source.members += target.members
+            blocks.update(dict.fromkeys(target.members, source))
+    return list(dict.fromkeys(blocks.values()))
+
+
+def _inplace_pair(call: Call) -> tuple[Buffer, Buffer] | None:
+    """Return the whole temporaries that `call` may lay over each other."""
+    if call.inplace is None or call.outputs != 1:
+        return None
+    source, target = call.args[call.inplace], call.args[-1]
+    owners = [_owner(buffer) for buffer in call.args]
+    from_, to = owners[call.inplace], owners[-1]
+    if from_ is None or to is None or from_.nbytes != source.nbytes or to.nbytes != target.nbytes:
+        return None
+    return (from_, to) if owners.count(from_) == 1 else None
+
+
+def _place(blocks: Iterable[_Block]) -> dict[_Block, int]:
+    """Put each block, in the order given, into the tightest gap that is free while it lives."""
+    places: dict[_Block, int] = {}
+    for block in blocks:
+        taken = sorted(
+            (at, at + other.size) for other, at in places.items() if other.meets(block)
+        )
+        places[block] = _tightest_gap(taken, block.size)
+    return places
+
+
+def _tightest_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
+    end, best, best_room = 0, None, None
+    for start, stop in taken:
+        room = start - end
+        if room >= size and (best_room is None or room < best_room):
+            best, best_room = end, room
+        end = max(end, stop)
+    return end if best is None else best
+
+
+def _extent(places: dict[_Block, int]) -> int:
+    return max((at + block.size for block, at in places.items()), default=0)
+
+
+_ORDERS: tuple[Callable[[_Block], tuple[int, int]], ...] = (
+    lambda block: (-block.size, block.first),
+    lambda block: (block.first, -block.size),
+)
+"""Largest first and earliest first: neither is always the better, so both are tried."""

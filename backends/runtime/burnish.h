@@ -1,0 +1,112 @@
+/*
+ * burnish.h: the C interface of a compiled model.
+ *
+ * A compiled model is one shared library and one weights file. Nothing else is needed where it runs.
+ *
+ *     burnish_model *model = burnish_open("weights.bin", 0);
+ *     if (!model) { fprintf(stderr, "%s\n", burnish_last_error()); return 1; }
+ *     const void *inputs[] = { image };
+ *     void *outputs[] = { scores };
+ *     if (burnish_run(model, inputs, outputs)) fprintf(stderr, "%s\n", burnish_last_error());
+ *     burnish_close(model);
+ *
+ * Tensors are row-major and contiguous, in the shapes and dtypes that burnish_input and
+ * burnish_output report. Inputs and outputs must not overlap. A tensor whose address is a
+ * multiple of BURNISH_ALIGNMENT is used where it lies; any other is copied.
+ *
+ * burnish_run may be called from several threads at once on one model. Functions that can fail
+ * return NULL or a non-zero int, and burnish_last_error then says why, in the calling thread.
+ *
+ * An entry is one set of input shapes. Every model has entry 0.
+ */
+#ifndef BURNISH_H
+#define BURNISH_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BURNISH_ABI 1
+#define BURNISH_ALIGNMENT 64
+
+#if defined(_WIN32)
+#define BURNISH_API __declspec(dllexport)
+#else
+#define BURNISH_API __attribute__((visibility("default")))
+#endif
+
+typedef struct burnish_model burnish_model;
+typedef struct burnish_context burnish_context;
+
+/* One input or output. Strings and shapes live as long as the library. */
+typedef struct {
+  const char *name;
+  const char *dtype; /* as numpy spells it, or "bfloat16" */
+  int32_t rank;
+  const int64_t *shape;
+  uint64_t bytes;
+} burnish_tensor;
+
+/* Return BURNISH_ABI of the library. */
+BURNISH_API int burnish_abi(void);
+
+/* Why the last call in this thread failed; "" if none has. */
+BURNISH_API const char *burnish_last_error(void);
+
+/*
+ * Open the model with its weights file and start its threads. threads counts the caller: 1 starts
+ * none, 0 means the number chosen when the model was compiled. NULL if this processor lacks a
+ * feature that the model was compiled for, or the weights are not the ones that belong to it.
+ */
+BURNISH_API burnish_model *burnish_open(const char *weights, int threads);
+
+/* The same, for weights that begin offset bytes into a file (a multiple of 4096). */
+BURNISH_API burnish_model *burnish_open_at(const char *file, uint64_t offset, int threads);
+
+/* Stop the threads and free everything. No run may be in progress. NULL is ignored. */
+BURNISH_API void burnish_close(burnish_model *model);
+
+BURNISH_API int burnish_threads(const burnish_model *model);
+BURNISH_API int burnish_entry_count(const burnish_model *model);
+BURNISH_API int burnish_input_count(const burnish_model *model, int entry);
+BURNISH_API int burnish_output_count(const burnish_model *model, int entry);
+BURNISH_API int burnish_input(const burnish_model *model, int entry, int index, burnish_tensor *out);
+BURNISH_API int burnish_output(const burnish_model *model, int entry, int index, burnish_tensor *out);
+
+/* Bytes of scratch memory that one run of the entry needs; each concurrent run has its own. */
+BURNISH_API uint64_t burnish_arena_bytes(const burnish_model *model, int entry);
+
+/* Run entry 0, or the given entry, on the caller's memory. */
+BURNISH_API int burnish_run(burnish_model *model, const void *const *inputs, void *const *outputs);
+BURNISH_API int burnish_run_entry(burnish_model *model, int entry, const void *const *inputs,
+                                  void *const *outputs);
+
+/*
+ * A run in parts, for models of which another engine runs some. begin takes a context and binds
+ * the caller's memory; range runs the calls first..last-1; buffer is where a tensor lies, by the
+ * number that the manifest gives it; end writes the outputs back and returns the context, and
+ * must follow every begin that returned one.
+ */
+BURNISH_API burnish_context *burnish_begin(burnish_model *model, int entry,
+                                           const void *const *inputs, void *const *outputs);
+BURNISH_API int burnish_range(burnish_context *context, int first, int last);
+BURNISH_API void *burnish_buffer(burnish_context *context, int buffer);
+BURNISH_API int burnish_end(burnish_context *context);
+
+/*
+ * Time every call from now on (on = 1) or stop (0). profile_read adds up the nanoseconds of each
+ * call over all runs since profiling was switched on; ns holds burnish_call_count numbers.
+ * No run may be in progress in either.
+ */
+BURNISH_API int burnish_call_count(const burnish_model *model, int entry);
+BURNISH_API const char *burnish_call_name(const burnish_model *model, int entry, int call);
+BURNISH_API void burnish_profile(burnish_model *model, int on);
+BURNISH_API int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

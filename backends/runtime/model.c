@@ -1,0 +1,139 @@
+/* Opening and closing a model, and what can be asked about it. */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int burnish_abi(void) { return BURNISH_ABI; }
+
+static int check_processor(const burnish_program *program) {
+  const char *missing = burnish_missing_feature(program->features);
+  if (!missing) return 0;
+  return burnish_fail("this model was compiled for %s, and this processor lacks %s; compile it "
+                      "for this machine", program->target, missing);
+}
+
+static int prepare(burnish_model *model, const char *file, uint64_t offset, int threads) {
+  const burnish_program *program = &burnish_the_program;
+  model->program = program;
+  if (threads < 0 || threads > 1024) {
+    return burnish_fail("%d threads asked for; give 1 to 1024, or 0 for the default", threads);
+  }
+  if (check_processor(program)) return 1;
+  if (burnish_weights_map(&model->weights, file, offset, program->weights_bytes,
+                          program->weights_hash)) {
+    return 1;
+  }
+  model->idle = calloc(program->entry_count, sizeof *model->idle);
+  model->pool = burnish_pool_new(threads ? threads : program->threads);
+  if (model->idle && model->pool) return 0;
+  return *burnish_last_error() ? 1 : burnish_fail("out of memory while opening the model");
+}
+
+burnish_model *burnish_open_at(const char *file, uint64_t offset, int threads) {
+  burnish_clear_error();
+  burnish_model *model = calloc(1, sizeof *model);
+  if (!model) {
+    burnish_fail("out of memory while opening the model");
+    return NULL;
+  }
+  pthread_mutex_init(&model->mutex, NULL);
+  if (prepare(model, file, offset, threads)) {
+    burnish_close(model);
+    return NULL;
+  }
+  return model;
+}
+
+burnish_model *burnish_open(const char *weights, int threads) {
+  return burnish_open_at(weights, 0, threads);
+}
+
+void burnish_close(burnish_model *model) {
+  if (!model) return;
+  burnish_pool_delete(model->pool);
+  while (model->contexts) {
+    burnish_context *next = model->contexts->next;
+    burnish_context_delete(model->contexts);
+    model->contexts = next;
+  }
+  burnish_weights_unmap(&model->weights);
+  pthread_mutex_destroy(&model->mutex);
+  free(model->idle);
+  free(model);
+}
+
+const burnish_entry *burnish_find_entry(const burnish_model *model, int entry) {
+  if (entry >= 0 && (uint32_t)entry < model->program->entry_count) {
+    return &model->program->entries[entry];
+  }
+  burnish_fail("no entry %d; this model has %u", entry, model->program->entry_count);
+  return NULL;
+}
+
+int burnish_threads(const burnish_model *model) { return burnish_pool_threads(model->pool); }
+
+int burnish_entry_count(const burnish_model *model) { return (int)model->program->entry_count; }
+
+int burnish_input_count(const burnish_model *model, int entry) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? (int)found->input_count : -1;
+}
+
+int burnish_output_count(const burnish_model *model, int entry) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? (int)found->output_count : -1;
+}
+
+static int describe(const burnish_tensor *tensors, uint32_t count, int index, burnish_tensor *out) {
+  if (index < 0 || (uint32_t)index >= count) {
+    return burnish_fail("no tensor %d; there are %u", index, count);
+  }
+  *out = tensors[index];
+  return 0;
+}
+
+int burnish_input(const burnish_model *model, int entry, int index, burnish_tensor *out) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? describe(found->inputs, found->input_count, index, out) : 1;
+}
+
+int burnish_output(const burnish_model *model, int entry, int index, burnish_tensor *out) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? describe(found->outputs, found->output_count, index, out) : 1;
+}
+
+uint64_t burnish_arena_bytes(const burnish_model *model, int entry) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? found->arena_bytes : 0;
+}
+
+int burnish_call_count(const burnish_model *model, int entry) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  return found ? (int)found->call_count : -1;
+}
+
+const char *burnish_call_name(const burnish_model *model, int entry, int call) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  if (!found || call < 0 || (uint32_t)call >= found->call_count) return NULL;
+  return found->calls[call].name;
+}
+
+void burnish_profile(burnish_model *model, int on) {
+  model->profiling = on;
+  for (burnish_context *each = model->contexts; on && each; each = each->next) {
+    memset(each->nanoseconds, 0, each->entry->call_count * sizeof *each->nanoseconds);
+  }
+}
+
+int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  if (!found) return 1;
+  memset(ns, 0, found->call_count * sizeof *ns);
+  for (burnish_context *each = model->contexts; each; each = each->next) {
+    for (uint32_t i = 0; each->entry == found && i < found->call_count; i++) {
+      ns[i] += each->nanoseconds[i];
+    }
+  }
+  return 0;
+}
