@@ -1,7 +1,8 @@
 """Rewriting: patterns, rules, the rewriter, the driver."""
 
 from burnish.rewrite.driver import Firing, NearMiss, RewriteResult, RuleLoop, apply_rules
-from burnish.rewrite.match import Match, Miss, match
+from burnish.rewrite.match import Match, Miss, match, matches
+from burnish.rewrite.near_miss import closest
 from burnish.rewrite.pattern import Any, Const, Missing, OneOf, Op, Pattern, Scalar
 from burnish.rewrite.rewriter import Rewriter
 from burnish.rewrite.rule import Rule, always
@@ -24,5 +25,7 @@ __all__ = [
     "Scalar",
     "always",
     "apply_rules",
+    "closest",
     "match",
+    "matches",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
-from burnish.rewrite.match import Match, Miss, closest, match
-from burnish.rewrite.pattern import anchors
+from burnish.rewrite.match import Miss, matches
+from burnish.rewrite.near_miss import closest
+from burnish.rewrite.pattern import anchors, depth
 from burnish.rewrite.rewriter import Rewriter
 from burnish.rewrite.rule import Rule
 
@@ -54,6 +56,9 @@ class RuleLoop(BurnishError):
     """A rule fired so often that it must be undoing or repeating its own work."""
 
 
+RulesByType: TypeAlias = dict[tuple[str, str], list[Rule]]
+
+
 def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -> RewriteResult:
     """Apply ``rules`` in order of preference over ``graph`` and its subgraphs to a fixed point.
 
@@ -62,24 +67,24 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -
     Raises:
         RuleLoop: the step budget ran out; names the rule that fired most.
     """
-    by_type: dict[tuple[str, str], list[Rule]] = {}
+    by_type: RulesByType = {}
     for rule in rules:
         for kind in anchors(rule.pattern):
             by_type.setdefault(kind, []).append(rule)
+    reach = max((depth(rule.pattern) for rule in rules), default=0)
     result = RewriteResult()
-    pending = dict.fromkeys(graph.walk())
+    pending = _Worklist(graph.walk())
     budget = STEPS_PER_NODE * (len(pending) + 20)
     while pending:
-        node = next(iter(pending))
-        del pending[node]
-        if node.graph is None:
+        node = pending.pop()
+        if not _is_live(node):
             continue
         for rule in by_type.get((node.domain, node.op_type), ()):
             rewriter = _try(graph, rule, node, result)
             if rewriter is None:
                 continue
             result.edits += rewriter.edits
-            pending.update(dict.fromkeys(_neighbours(rewriter.touched)))
+            pending.extend(_readers(rewriter.touched, reach))
             if len(result.fired) > budget:
                 raise _loop(result)
             break
@@ -88,51 +93,70 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -
     return result
 
 
+class _Worklist:
+    """Nodes to look at, first in first out, none twice."""
+
+    def __init__(self, nodes: Iterable[OperatorNode]) -> None:
+        self._queue: deque[OperatorNode] = deque()
+        self._members: set[OperatorNode] = set()
+        self.extend(nodes)
+
+    def extend(self, nodes: Iterable[OperatorNode]) -> None:
+        for node in nodes:
+            if node not in self._members:
+                self._members.add(node)
+                self._queue.append(node)
+
+    def pop(self) -> OperatorNode:
+        node = self._queue.popleft()
+        self._members.discard(node)
+        return node
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+
+def _is_live(node: OperatorNode) -> bool:
+    """Whether ``node`` is still there and somebody reads it; rewriting dead code would not end."""
+    return node.graph is not None and any(value.uses for value in node.outputs)
+
+
 def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) -> Rewriter | None:
-    found = match(rule.pattern, node)
-    if found is None or graph.opset < rule.since or _leak(found) is not None:
+    """Fire ``rule`` at ``node`` for the first match that is legal; None if there is none."""
+    if graph.opset < rule.since:
         return None
-    facts = rule.guard(found)
-    if isinstance(facts, Miss):
-        return None
-    rewriter = Rewriter(graph)
-    rewriter.anchor, rewriter.provenance = node, found.provenance
-    rule.rewrite(rewriter, found, facts)
-    if not rewriter.changed:
-        return None
-    rewriter.erase_unused(found.nodes)
-    result.fired.append(Firing(rule.name, found.provenance))
-    return rewriter
-
-
-def _leak(found: Match) -> OperatorNode | None:
-    """A matched node, other than the root, whose result is read outside the match."""
-    inside = set(found.nodes)
-    for node in found.nodes[1:]:
-        if node in found.shared:
-            continue
-        for value in node.outputs:
-            if any(use.user not in inside for use in value.uses):
-                return node
+    try:
+        for found in matches(rule.pattern, node):
+            facts = found.leak() or rule.guard(found)
+            if isinstance(facts, Miss):
+                continue
+            rewriter = Rewriter(graph)
+            rewriter.anchor, rewriter.provenance = node, found.provenance
+            rule.rewrite(rewriter, found, facts)
+            if not rewriter.changed:
+                return None
+            rewriter.erase_unused(found.nodes)
+            result.fired.append(Firing(rule.name, found.provenance))
+            return rewriter
+    except Exception as error:
+        error.add_note(f"in rule {rule.name} at {node!r}, which came from {node.provenance}")
+        raise
     return None
 
 
-def _neighbours(touched: Iterable[OperatorNode]) -> Iterable[OperatorNode]:
-    """Touched nodes and readers two steps on, where a pattern reaching back may now match."""
-    for node in touched:
-        if node.graph is None:
-            continue
-        yield node
-        for value in node.outputs:
-            for consumer in value.consumers:
-                yield consumer
-                for further in consumer.outputs:
-                    yield from further.consumers
+def _readers(touched: Iterable[OperatorNode], steps: int) -> Iterator[OperatorNode]:
+    """Touched nodes and what reads them up to ``steps`` further, where patterns may now match."""
+    seen = {node for node in touched if node.graph is not None}
+    frontier = [node for node in touched if node in seen]
+    yield from frontier
+    for _ in range(steps):
+        readers = (c for node in frontier for value in node.outputs for c in value.consumers)
+        frontier = [node for node in dict.fromkeys(readers) if node not in seen]
+        seen.update(frontier)
+        yield from frontier
 
 
-def _near_misses(
-    graph: Graph, by_type: dict[tuple[str, str], list[Rule]]
-) -> Iterable[NearMiss]:
+def _near_misses(graph: Graph, by_type: RulesByType) -> Iterator[NearMiss]:
     for node in graph.walk():
         for rule in by_type.get((node.domain, node.op_type), ()):
             miss = _why_not(graph, rule, node)
@@ -142,18 +166,17 @@ def _near_misses(
 
 
 def _why_not(graph: Graph, rule: Rule, node: OperatorNode) -> Miss | None:
-    found = match(rule.pattern, node)
-    if found is None:
-        reached = closest(rule.pattern, node)
-        # A pattern that failed at its very root says nothing about this place.
-        return None if reached is None or reached.at is node else reached
-    if graph.opset < rule.since:
-        return Miss(f"needs opset {rule.since}, the model has {graph.opset}: use --opset", node)
-    leak = _leak(found)
-    if leak is not None:
-        return Miss(f"the result of {leak.op_type} is also read elsewhere", leak)
-    facts = rule.guard(found)
-    return facts if isinstance(facts, Miss) else None
+    """What stopped ``rule`` at ``node``: opset, a leak or the guard, else the form if close."""
+    misses: list[Miss] = []
+    for found in matches(rule.pattern, node):
+        if graph.opset < rule.since:
+            reason = f"needs opset {rule.since}, the model has {graph.opset}: use --opset"
+            return Miss(reason, node)
+        miss = found.leak() or rule.guard(found)
+        if not isinstance(miss, Miss):
+            return None
+        misses.append(miss)
+    return misses[0] if misses else closest(rule.pattern, node)
 
 
 def _loop(result: RewriteResult) -> RuleLoop:

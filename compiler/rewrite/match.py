@@ -1,4 +1,4 @@
-"""The matcher: finds a pattern at a node and says why it stopped where it did not."""
+"""The matcher: finds every way in which a pattern fits at a node."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class Match:
         """The value captured under ``name``."""
         return self.values[name]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a value or node was captured under ``name``."""
+        return name in self.values or name in self.named
+
     def node(self, name: str) -> OperatorNode:
         """The node matched by the operator pattern called ``name``."""
         return self.named[name]
@@ -50,10 +54,31 @@ class Match:
         """Source nodes of everything matched."""
         return tuple(dict.fromkeys(name for node in self.nodes for name in node.provenance))
 
+    def leak(self) -> Miss | None:
+        """Why the matched nodes cannot be replaced as one: somebody else reads in the middle.
+
+        A read by a graph output or from inside a subgraph counts as well.
+        """
+        inside = set(self.nodes)
+        for node in self.nodes[1:]:
+            if node in self.shared:
+                continue
+            for use in (use for value in node.outputs for use in value.uses):
+                if use.user in inside:
+                    continue
+                reader = use.user.op_type if isinstance(use.user, OperatorNode) else "graph output"
+                return Miss(f"the result of {node.op_type} is also read by another {reader}", node)
+        return None
+
 
 def match(pattern: Pattern, root: OperatorNode) -> Match | None:
     """The first way in which ``pattern`` fits at ``root``, else None."""
-    return next(_match_node(pattern, root, Match(root)), None)
+    return next(matches(pattern, root), None)
+
+
+def matches(pattern: Pattern, root: OperatorNode) -> Iterator[Match]:
+    """Every way in which ``pattern`` fits at ``root``, in order of the alternatives."""
+    return _match_node(pattern, root, Match(root))
 
 
 def _match_node(pattern: Pattern, node: OperatorNode, found: Match) -> Iterator[Match]:
@@ -61,9 +86,7 @@ def _match_node(pattern: Pattern, node: OperatorNode, found: Match) -> Iterator[
         for choice in pattern.choices:
             yield from _match_node(choice, node, found)
         return
-    if not isinstance(pattern, Op) or (node.domain, node.op_type) not in pattern.types:
-        return
-    if pattern.accept is not None and not pattern.accept(node):
+    if not isinstance(pattern, Op) or not fits(pattern, node):
         return
     if pattern.name and found.named.get(pattern.name, node) is not node:
         return
@@ -71,15 +94,22 @@ def _match_node(pattern: Pattern, node: OperatorNode, found: Match) -> Iterator[
     shared = found.shared | {node} if pattern.shared else found.shared
     nodes = found.nodes if node in found.nodes else (*found.nodes, node)
     here = Match(found.root, found.values, named, nodes, shared)
-    for order in _orders(pattern, node):
+    for order in orders(pattern, node):
         yield from _match_inputs(order, node, 0, here)
 
 
-def _orders(pattern: Op, node: OperatorNode) -> Iterator[tuple[Pattern, ...]]:
-    if not pattern.open_ended and len(pattern.inputs) < len(node.inputs):
-        if any(value is not None for value in node.inputs[len(pattern.inputs) :]):
-            return
-    if len(pattern.inputs) == 2 and node.op_type in COMMUTATIVE:
+def fits(pattern: Op, node: OperatorNode) -> bool:
+    """Whether ``node`` itself is what ``pattern`` wants, whatever its inputs are."""
+    if (node.domain, node.op_type) not in pattern.types:
+        return False
+    if not pattern.open_ended and any(v is not None for v in node.inputs[len(pattern.inputs) :]):
+        return False
+    return pattern.accept is None or pattern.accept(node)
+
+
+def orders(pattern: Op, node: OperatorNode) -> Iterator[tuple[Pattern, ...]]:
+    """The input patterns in every order that means the same to ``node``."""
+    if len(pattern.inputs) == 2 and node.domain == "" and node.op_type in COMMUTATIVE:
         yield from permutations(pattern.inputs)
     else:
         yield pattern.inputs
@@ -99,21 +129,36 @@ def _match_value(pattern: Pattern, value: VariableNode | None, found: Match) -> 
     if isinstance(pattern, OneOf):
         for choice in pattern.choices:
             yield from _match_value(choice, value, found)
-    elif isinstance(pattern, Missing):
-        if value is None:
+    elif isinstance(pattern, Op):
+        if value is not None and produces(pattern, value, found.root):
+            assert value.producer is not None
+            yield from _match_node(pattern, value.producer, found)
+    elif accepts(pattern, value):
+        if value is None or isinstance(pattern, (Missing, Scalar)):
             yield found
-    elif value is None:
-        return
-    elif isinstance(pattern, Any):
-        yield from _capture(pattern.name, value, found)
-    elif isinstance(pattern, Const):
-        if value.is_constant and (pattern.accept is None or pattern.accept(value)):
+        else:
             yield from _capture(pattern.name, value, found)
-    elif isinstance(pattern, Scalar):
-        if pattern.accepts(value):
-            yield found
-    elif value.producer is not None and value.producer.outputs[pattern.output] is value:
-        yield from _match_node(pattern, value.producer, found)
+
+
+def accepts(leaf: Any | Const | Scalar | Missing, value: VariableNode | None) -> bool:
+    """Whether ``leaf`` allows ``value``, apart from what its name is bound to already."""
+    if value is None or isinstance(leaf, Missing):
+        return value is None and isinstance(leaf, Missing)
+    if isinstance(leaf, Const):
+        return value.is_constant and (leaf.accept is None or leaf.accept(value))
+    return isinstance(leaf, Any) or leaf.accepts(value)
+
+
+def produces(pattern: Op, value: VariableNode, root: OperatorNode) -> bool:
+    """Whether ``value`` is the right output of a node in the graph of ``root``.
+
+    A match never reaches out of a subgraph: what is computed once outside must not be recomputed
+    by every iteration inside.
+    """
+    node = value.producer
+    if node is None or node.graph is not root.graph:
+        return False
+    return pattern.output < len(node.outputs) and node.outputs[pattern.output] is value
 
 
 def _capture(name: str, value: VariableNode, found: Match) -> Iterator[Match]:
@@ -125,28 +170,3 @@ def _capture(name: str, value: VariableNode, found: Match) -> Iterator[Match]:
         )
     elif found.values[name] is value:
         yield found
-
-
-def closest(pattern: Pattern, root: OperatorNode) -> Miss | None:
-    """How far the pattern got at ``root`` and what stopped it, where it got past the root."""
-    if not isinstance(pattern, Op) or (root.domain, root.op_type) not in pattern.types:
-        return None
-    for index, wanted in enumerate(pattern.inputs):
-        value = root.input(index)
-        if not isinstance(wanted, Op) or value is None or value.producer is None:
-            continue
-        deeper = closest(wanted, value.producer)
-        if deeper is not None:
-            return deeper
-    kinds = ", ".join(_describe(wanted) for wanted in pattern.inputs)
-    return Miss(f"inputs of {root.op_type} do not have the form ({kinds})", root)
-
-
-def _describe(pattern: Pattern) -> str:
-    if isinstance(pattern, Op):
-        return "|".join(sorted(kind for _, kind in pattern.types))
-    if isinstance(pattern, OneOf):
-        return " or ".join(_describe(choice) for choice in pattern.choices)
-    if isinstance(pattern, Scalar):
-        return f"{pattern.value:g}"
-    return {Any: "any value", Const: "a constant", Missing: "nothing"}[type(pattern)]

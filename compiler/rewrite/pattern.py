@@ -122,3 +122,12 @@ def anchors(pattern: Pattern) -> frozenset[tuple[str, str]]:
     if isinstance(pattern, OneOf):
         return frozenset().union(*(anchors(choice) for choice in pattern.choices))
     raise TypeError("a rule's pattern must start at an operator")
+
+
+def depth(pattern: Pattern) -> int:
+    """Operators on the longest way from the root of ``pattern`` to a leaf."""
+    if isinstance(pattern, OneOf):
+        return max(depth(choice) for choice in pattern.choices)
+    if isinstance(pattern, Op):
+        return 1 + max((depth(wanted) for wanted in pattern.inputs), default=0)
+    return 0

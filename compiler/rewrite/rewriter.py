@@ -71,6 +71,9 @@ class Rewriter:
     def replace(self, old: VariableNode, new: VariableNode) -> None:
         """Make every reader of ``old`` read ``new``; names of graph outputs stay.
 
+        The node that computes ``new`` may itself read ``old`` and goes on doing so. Readers of
+        ``old`` must come after that node.
+
         Raises:
             ValueError: the two are known to differ in type.
         """
@@ -83,27 +86,25 @@ class Rewriter:
         if new.shape is None:
             new.shape = old.shape
         for use in list(old.uses):
-            if isinstance(use.user, Graph):
-                self._replace_output(use.user, use.index, old, new)
-            else:
+            if isinstance(use.user, OperatorNode) and use.user is not new.producer:
                 use.user.replace_input(use.index, new)
                 self.touched[use.user] = None
+        for graph in dict.fromkeys(use.user for use in old.uses if isinstance(use.user, Graph)):
+            self._replace_output(graph, old, new)
         if new.producer is not None:
             self.touched[new.producer] = None
         self.edits["replace"] += 1
 
-    def _replace_output(
-        self, graph: Graph, index: int, old: VariableNode, new: VariableNode
-    ) -> None:
+    def _replace_output(self, graph: Graph, old: VariableNode, new: VariableNode) -> None:
         """Return ``new`` under the old name: a graph's output names are its interface."""
         free = new.producer is not None and not new.is_graph_output and new.producer.graph is graph
         if not free:
-            type_of = VariableNode(old.name, old.dtype, old.shape)
+            type_of = VariableNode("", old.dtype, old.shape)
             node = OperatorNode("Identity", [new], [type_of], provenance=self.provenance)
             graph.append(node)
             new = node.output
         new.name, old.name = old.name, ""
-        graph.replace_output(index, new)
+        graph.outputs = tuple(new if value is old else value for value in graph.outputs)
 
     def erase(self, node: OperatorNode) -> None:
         """Delete ``node``; its results must no longer be read."""
