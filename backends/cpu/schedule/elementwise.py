@@ -1,0 +1,51 @@
+"""Nests without reductions: elementwise chains, broadcasts, copies, gathers, padding.
+
+The innermost loop stays a plain loop over contiguous output: LLVM vectorizes it, remainder
+included, better than an explicit vector loop whose last round needs a test.
+"""
+
+from tvm.s_tir import Schedule, ScheduleError
+
+from burnish.backends.cpu.schedule.inlining import inline_producers
+from burnish.backends.cpu.schedule.loops import fuse, parallel_prefix, pays_in_parallel
+from burnish.backends.cpu.schedule.nest import Nest, strides
+from burnish.target import Target
+
+
+def applies(sch: Schedule) -> bool:
+    """Whether every block of the function only maps elements to elements."""
+    found = inline_producers(sch)
+    return found is not None and not any(nest.is_reduction for nest in found)
+
+
+def apply(sch: Schedule, target: Target, config: object = None) -> None:
+    """Schedule every nest of an injective function."""
+    found = inline_producers(sch)
+    if found is None:
+        raise ScheduleError("the function has blocks that cannot be normalized")
+    for nest in found:
+        schedule_spatial(sch, nest, target)
+
+
+def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
+    """Run the leading loops of a nest without reductions in parallel, the last one as vectors."""
+    loops = _fuse_contiguous(sch, nest)
+    if pays_in_parallel(sch, [nest], target):
+        parallel_prefix(sch, loops[:-1] if len(loops) > 1 else loops, target)
+
+
+def _fuse_contiguous(sch: Schedule, nest: Nest) -> list:
+    """Fuse the trailing loops that every access walks contiguously into one long loop."""
+    accesses = [steps for _, steps in strides(nest, sch)]
+    keep = len(nest.loops) - 1
+    while keep > 0 and all(
+        _continues(steps[keep - 1], steps[keep], nest.extents[keep]) for steps in accesses
+    ):
+        keep -= 1
+    if keep == 0 and len(nest.loops) > 1:
+        keep = 1
+    return [*nest.loops[:keep], fuse(sch, list(nest.loops[keep:]))]
+
+
+def _continues(outer: int | None, inner: int | None, extent: int) -> bool:
+    return outer is not None and inner is not None and outer == inner * extent

@@ -1,0 +1,65 @@
+"""Loop transformations shared by the rules: when to go parallel, how to vectorize."""
+
+import math
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from burnish.backends.cpu.schedule.nest import Nest, body_cost
+from burnish.target import Target
+
+PARALLEL_STEPS = 1 << 15
+"""Vector steps of work below which waking another thread costs more than it saves."""
+
+
+def steps(sch: Schedule, nest: Nest, target: Target) -> int:
+    """Rough vector instructions of a nest: arithmetic, loads and stores of all its instances."""
+    block = sch.get(nest.block)
+    accesses = len(block.reads) + len(block.writes)
+    return nest.domain * (body_cost(sch, nest.block) + accesses) // target.lanes("float32")
+
+
+def pays_in_parallel(sch: Schedule, nests: list[Nest], target: Target) -> bool:
+    """Whether the work of `nests` together is worth more than one thread."""
+    if target.threads < 2:
+        return False
+    return sum(steps(sch, nest, target) for nest in nests) >= PARALLEL_STEPS // 16
+
+
+def parallel_prefix(sch: Schedule, loops: list[LoopRV], target: Target) -> None:
+    """Fuse as few leading `loops` as balance the threads, and run them in parallel."""
+    taken, extent = 0, 1
+    while taken < len(loops) and not _balanced(extent, target.threads):
+        extent *= int(sch.get(loops[taken]).extent)
+        taken += 1
+    if extent > 1:
+        sch.parallel(fuse(sch, loops[:taken]))
+
+
+def _balanced(tasks: int, threads: int) -> bool:
+    """Whether equal tasks keep all threads busy nine tenths of the time."""
+    rounds = math.ceil(tasks / threads)
+    return tasks >= 0.9 * rounds * threads
+
+
+def fuse(sch: Schedule, loops: list[LoopRV]) -> LoopRV:
+    """Fuse adjacent loops, one or more."""
+    return loops[0] if len(loops) == 1 else sch.fuse(*loops)
+
+
+def split_remainder(sch: Schedule, loop: LoopRV, width: int) -> tuple[LoopRV, LoopRV]:
+    """Split `loop` by `width`; where that leaves a remainder the last round gets its own code.
+
+    Otherwise a test of every element would stop vectorization of the full rounds.
+    """
+    exact = int(sch.get(loop).extent) % width == 0
+    outer, inner = sch.split(loop, [None, width])
+    if not exact:
+        sch.annotate(outer, "pragma_loop_partition_hint", 1)
+    return outer, inner
+
+
+def vectorized_init(sch: Schedule, block: SBlockRV, at: LoopRV) -> None:
+    """Split the initialization off a reduction above loop `at`, its last loop vectorized."""
+    init = sch.decompose_reduction(block, at)
+    sch.vectorize(sch.get_loops(init)[-1])
