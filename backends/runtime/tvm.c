@@ -24,3 +24,22 @@ int32_t (*__TVMBackendParallelLaunch)(burnish_task, void *, int32_t) = burnish_l
 void *(*__TVMBackendAllocWorkspace)(int32_t, int32_t, uint64_t, int32_t,
                                     int32_t) = allocate_workspace;
 int32_t (*__TVMBackendFreeWorkspace)(int32_t, int32_t, void *) = free_workspace;
+
+/* ---- What a kernel reaches that calls TVM's own library: a message instead of a null pointer. ---- */
+
+static int32_t look_up_nothing(void *library, const char *name, void **found) {
+  (void)library;
+  *found = NULL;
+  burnish_fail("it calls %s, which is part of TVM's runtime", name);
+  return -1;
+}
+
+static int32_t call_nothing(void *function, const burnish_any *args, int32_t count,
+                            burnish_any *result) {
+  (void)function, (void)args, (void)count, (void)result;
+  burnish_fail("it calls a function of TVM's runtime");
+  return -1;
+}
+
+int32_t (*__TVMFFIEnvModLookupFromImports)(void *, const char *, void **) = look_up_nothing;
+int32_t (*__TVMFFIFunctionCall)(void *, const burnish_any *, int32_t, burnish_any *) = call_nothing;

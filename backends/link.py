@@ -1,0 +1,195 @@
+"""Make one shared library of kernels, generated tables and the C runtime, with zig.
+
+zig comes from pip and compiles for every target. The runtime is compiled once for each target
+and kept in the cache; a model costs one compilation of its tables and one link.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from burnish.backends.cache import cache_folder
+from burnish.errors import BurnishError
+from burnish.target import Target
+
+_log = logging.getLogger(__name__)
+
+RUNTIME = Path(__file__).parent / "runtime"
+
+GLIBC = "2.28"
+"""The oldest C library that an artifact runs on."""
+
+_ZIG_ARCH = {"arm": "arm"}
+"""Where zig's name of an architecture is not the first part of LLVM's triple."""
+
+_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+_LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,noexecstack")
+
+_EXPORTED = re.compile(r"\b__tvm_ffi_(\w+)\(.*\{", re.MULTILINE)
+
+
+def link_library(
+    objects: Sequence[bytes],
+    c_sources: Mapping[str, str],
+    target: Target,
+    kernels: frozenset[str] = frozenset(),
+) -> bytes:
+    """Return the bytes of a shared library; the same arguments give the same bytes.
+
+    Args:
+        objects: Object files for `target` that export kernels.
+        c_sources: C text by file name, compiled against the runtime's headers.
+        target: What the library is to run on.
+        kernels: Names of the kernels that are called; those that the runtime has are linked in.
+
+    Raises:
+        BurnishError: zig is missing, the disk is full, or something that the objects ask for
+            exists nowhere.
+    """
+    runtime = _runtime_objects(target) + _kernel_objects(target, kernels)
+    try:
+        with tempfile.TemporaryDirectory(prefix="burnish-link-") as folder:
+            return _link(Path(folder), objects, c_sources, runtime, target)
+    except OSError as error:
+        raise _disk_error(error) from error
+
+
+def zig_target(target: Target) -> str:
+    """Return `target` as zig spells it, with the C library's version."""
+    arch, _, system = target.triple.partition("-")
+    return f"{_ZIG_ARCH.get(target.arch, arch)}-{system}.{GLIBC}"
+
+
+def runtime_kernels() -> dict[str, str]:
+    """Return the kernels written in C, and the file in `runtime/kernels` that has each."""
+    return {
+        kernel: path.name
+        for path in sorted((RUNTIME / "kernels").glob("*.c"))
+        for kernel in _EXPORTED.findall(path.read_text())
+    }
+
+
+def _link(
+    folder: Path,
+    objects: Sequence[bytes],
+    c_sources: Mapping[str, str],
+    runtime: Sequence[Path],
+    target: Target,
+) -> bytes:
+    for name, text in c_sources.items():
+        (folder / name).write_text(text)
+    for name in c_sources:
+        _compile(name, (f"-I{RUNTIME}",), target, folder)
+    for number, data in enumerate(objects):
+        (folder / f"kernels{number}.o").write_bytes(data)
+    (folder / "exports.map").write_text("{ global: burnish_*; local: *; };\n")
+    linked = (
+        *(f"kernels{number}.o" for number in range(len(objects))),
+        *(str(Path(name).with_suffix(".o")) for name in c_sources),
+        *map(str, runtime),
+    )
+    flags = (*_LINK_FLAGS, "-Wl,--version-script=exports.map")
+    _zig(("cc", *flags, *linked, "-o", "model.so", "-lm", "-lpthread"), target, folder)
+    return (folder / "model.so").read_bytes()
+
+
+def _runtime_objects(target: Target) -> tuple[Path, ...]:
+    """Compile the runtime for the plainest processor of the architecture of `target`."""
+    return _compiled(target, tuple(sorted(RUNTIME.glob("*.c"))), ())
+
+
+def _kernel_objects(target: Target, kernels: frozenset[str]) -> tuple[Path, ...]:
+    """Compile those C kernels that are called, for the processor of `target` itself."""
+    files = sorted({name for kernel, name in runtime_kernels().items() if kernel in kernels})
+    if not files:
+        return ()
+    sources = tuple(RUNTIME / "kernels" / name for name in files)
+    return _compiled(target, sources, _cpu_flags(target))
+
+
+def _cpu_flags(target: Target) -> tuple[str, ...]:
+    return (f"-mcpu={target.mcpu.replace('-', '_')}",)
+
+
+def _compiled(target: Target, sources: Sequence[Path], flags: Sequence[str]) -> tuple[Path, ...]:
+    """Return an object for each of `sources`, from the cache if it has them."""
+    key = hashlib.sha256(repr((zig_target(target), flags, _FLAGS, _zig_version())).encode())
+    for path in (*sources, *sorted(RUNTIME.glob("*.h"))):
+        key.update(path.name.encode() + path.read_bytes())
+    folder = cache_folder("runtime") / key.hexdigest()[:32]
+    objects = tuple(folder / f"{path.stem}.o" for path in sources)
+    if all(path.exists() for path in objects):
+        return objects
+    _log.info("compiling the runtime for %s; the first time takes up to a minute", target.name)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as made:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                jobs = [pool.submit(_compile, str(p), flags, target, Path(made)) for p in sources]
+                for job in jobs:
+                    job.result()
+            folder.mkdir(exist_ok=True)
+            for path in objects:
+                os.replace(Path(made, path.name), path)
+    except OSError as error:
+        raise _disk_error(error) from error
+    return objects
+
+
+def _compile(source: str, flags: Sequence[str], target: Target, folder: Path) -> None:
+    """Compile one file; the object takes its name. zig takes no more than one at a time."""
+    made = f"{Path(source).stem}.o"
+    _zig(("cc", "-c", *_FLAGS, *flags, source, "-o", made), target, folder)
+
+
+@cache
+def _zig_version() -> str:
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        raise BurnishError("the package ziglang is missing, which links models: pip install ziglang")
+    return importlib.metadata.version("ziglang")
+
+
+def _zig(arguments: Sequence[str], target: Target, folder: Path) -> None:
+    """Run zig in `folder`; what it makes lands there."""
+    _zig_version()
+    caches = str(cache_folder("zig"))
+    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
+    command = [sys.executable, "-m", "ziglang", *arguments, "-target", zig_target(target)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BurnishError(_explain(done.stderr, target))
+
+
+def _explain(message: str, target: Target) -> str:
+    missing = sorted(set(re.findall(r"undefined symbol: (\S+)", message)))
+    if missing:
+        return (
+            f"cannot link for {target.name}: the kernels ask for {', '.join(missing)}, "
+            "which neither the C library nor the runtime has"
+        )
+    lines = [line for line in message.splitlines() if "error" in line.lower()] or [message.strip()]
+    return f"cannot link for {target.name}: " + "; ".join(lines[:3])
+
+
+def _disk_error(error: OSError) -> BurnishError:
+    if error.errno == errno.ENOSPC:
+        return BurnishError(
+            "the disk is full; make room in the cache folder "
+            f"{cache_folder()} and in {tempfile.gettempdir()}"
+        )
+    return BurnishError(f"cannot write while linking: {error}")
