@@ -31,18 +31,6 @@ class Normal:
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform:
-    """Values uniform in [low, high)."""
-
-    low: float
-    high: float
-
-    def __call__(self, generator: np.random.Generator, shape: Shape) -> Array:
-        """Return float64 values in [low, high)."""
-        return generator.uniform(self.low, self.high, size=shape)
-
-
-@dataclass(frozen=True, slots=True)
 class Integers:
     """Integers in [low, high), such as token ids within a vocabulary."""
 

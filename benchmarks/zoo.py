@@ -16,11 +16,10 @@ from benchmarks.inputs import (
     Normal,
     PaddingMask,
     TextPicture,
-    Uniform,
     cases,
 )
 
-APACHE, MIT = "Apache-2.0", "MIT"
+APACHE = "Apache-2.0"
 
 
 class Group(Enum):
@@ -58,6 +57,8 @@ class Model:
 TORCH = ("torch", "transformers", "onnxscript")
 OCR = "PP-OCRv4 mobile, PyPI rapidocr-onnxruntime 1.4.4"
 OURS = "random weights, exported here"
+EXPORTERS = ("dynamo", "torchscript")
+IDS = Input("ids", "int64", Integers(0, 500))
 TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -125,6 +126,75 @@ def _classifier(
     )
 
 
+def _small(name: str, exporter: str, inputs: tuple[Input, ...], *every: Case) -> Model:
+    return Model(
+        name=f"{name}-{exporter}",
+        builder="small:network",
+        options={"name": name, "exporter": exporter},
+        inputs=inputs,
+        cases=every,
+        source=OURS,
+        licence=APACHE,
+        needs=TORCH,
+    )
+
+
+def _pictures(name: str, exporter: str, side: int, *, dtype: str = "float32") -> Model:
+    shapes = ((1, 3, side, side), (4, 3, side, side))
+    return _small(name, exporter, (Input("images", dtype, Normal()),), *cases("images", *shapes))
+
+
+def _recurrent(cell: str, exporter: str) -> Model:
+    inputs = (Input("x", "float32", Normal()),)
+    return _small(cell, exporter, inputs, *cases("x", (1, 11, 24), (3, 20, 24)))
+
+
+def _decoder(architecture: str, exporter: str) -> Model:
+    names = ("input_ids", "attention_mask")
+    return Model(
+        name=f"{architecture}-{exporter}",
+        builder="small:decoder",
+        options={"architecture": architecture, "exporter": exporter},
+        inputs=(
+            Input("input_ids", "int64", Integers(0, 1000)),
+            Input("attention_mask", "int64", PaddingMask()),
+        ),
+        cases=cases(names, (1, 32), (3, 17)),
+        source=f"architecture of PyPI transformers, {OURS}",
+        licence=APACHE,
+        needs=TORCH,
+    )
+
+
+def _text(name: str, inputs: tuple[Input, ...], *every: Case) -> Model:
+    return Model(
+        name=name,
+        builder="by_hand:from_text",
+        options={"name": name},
+        inputs=inputs,
+        cases=every,
+        source="written by hand, random weights",
+        licence=APACHE,
+        needs=("onnx",),
+    )
+
+
+def _floats(*names: str) -> tuple[Input, ...]:
+    return tuple(Input(name, "float32", Normal()) for name in names)
+
+
+def _relic() -> Model:
+    return Model(
+        name="relic",
+        builder="by_hand:relic",
+        inputs=_floats("data 0"),
+        cases=cases("data 0", (1, 3, 16, 16)),
+        source="written by hand, random weights",
+        licence=APACHE,
+        needs=("onnx",),
+    )
+
+
 MAIN_JOB = (
     _ocr(
         "det",
@@ -163,6 +233,50 @@ ODD = (
     _classifier("efficientnet", "torchscript"),
     _classifier("efficientnet", "dynamo"),
     _classifier("swin", "torchscript", size=112),
+    *(_decoder(one, exporter) for one in ("gpt", "llama") for exporter in EXPORTERS),
+    *(_recurrent(cell, exporter) for cell in ("lstm", "gru") for exporter in EXPORTERS),
+    *(_pictures("half", exporter, 64, dtype="float16") for exporter in EXPORTERS),
+    *(_pictures("unet", exporter, 64) for exporter in EXPORTERS),
+    *(_pictures("yolo", exporter, 96) for exporter in EXPORTERS),
+    *(
+        _small("vocoder", exporter, _floats("mel"), *cases("mel", (1, 20, 64)))
+        for exporter in EXPORTERS
+    ),
+    *(
+        _small("top-choice", exporter, (IDS,), *cases("ids", (1, 6), (4, 6)))
+        for exporter in EXPORTERS
+    ),
+    _small(
+        "scripted",
+        "torchscript",
+        (*_floats("x"), Input("steps", "int64", Integers(2, 6))),
+        Case("2x16", {"x": (2, 16), "steps": ()}),
+    ),
+    _text(
+        "branch",
+        (*_floats("x"), Input("flag", "bool", Integers(0, 2))),
+        Case("3x8", {"x": (3, 8), "flag": ()}),
+    ),
+    _text("detector", _floats("image"), *cases("image", (1, 3, 64, 64))),
+    _text(
+        "edges",
+        (
+            *_floats("x"),
+            Input("index", "int64", Integers(0, 100)),
+            Input("keep", "bool", Integers(0, 2)),
+        ),
+        Case("5x6", {"x": (5, 6), "index": (5,), "keep": (5, 6)}),
+    ),
+    _text("functions", _floats("x"), *cases("x", (3, 16))),
+    _text("loop", _floats("x"), *cases("x", (4, 8))),
+    _text("quantized", _floats("x"), *cases("x", (2, 3, 16, 16))),
+    _text(
+        "scan",
+        _floats("steps", "start"),
+        Case("7x6", {"steps": (7, 6), "start": (6,)}),
+    ),
+    _text("sequence", _floats("x"), *cases("x", (3, 12))),
+    _relic(),
 )
 """Structures that exported models have and the measured ones lack."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 SEED = 20240229
 OPSET = {"dynamo": 18, "torchscript": 17}
@@ -22,6 +23,8 @@ def seeded() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    disable_progress_bar()
+    set_verbosity_error()
 
 
 @torch.no_grad()
