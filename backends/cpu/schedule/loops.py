@@ -11,6 +11,9 @@ from burnish.target import Target
 PARALLEL_STEPS = 1 << 15
 """Vector steps of work below which waking another thread costs more than it saves."""
 
+PARTITION_HINT = "pragma_loop_partition_hint"
+"""Annotation of a loop whose last rounds shall get code of their own, free of tests before."""
+
 
 def steps(sch: Schedule, nest: Nest, target: Target) -> int:
     """Rough vector instructions of a nest: arithmetic, loads and stores of all its instances."""
@@ -55,7 +58,7 @@ def split_remainder(sch: Schedule, loop: LoopRV, width: int) -> tuple[LoopRV, Lo
     exact = int(sch.get(loop).extent) % width == 0
     outer, inner = sch.split(loop, [None, width])
     if not exact:
-        sch.annotate(outer, "pragma_loop_partition_hint", 1)
+        sch.annotate(outer, PARTITION_HINT, 1)
     return outer, inner
 
 
