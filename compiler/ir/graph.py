@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from burnish.ir.constant import Constant
 from burnish.ir.dtype import DType
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onnx import ModelProto
 
 Dim: TypeAlias = int | str | None
 """A size: known, symbolic by name, or unknown."""
@@ -229,6 +234,8 @@ class Graph:
     inputs: list[VariableNode] = field(default_factory=list)
     header: dict[str, Any] = field(default_factory=dict)
     """Fields of the ONNX model message to carry through (producer, ir_version, model_version)."""
+    output_names: tuple[str, ...] = ()
+    """Names under which the outputs are returned; they outlive the values that had them first."""
     _outputs: tuple[VariableNode, ...] = ()
     _first: OperatorNode | None = None
     _last: OperatorNode | None = None
@@ -264,6 +271,8 @@ class Graph:
         self._outputs = tuple(values)
         for index, value in enumerate(self._outputs):
             value.uses.append(Use(self, index))
+        if len(self.output_names) != len(self._outputs):
+            self.output_names = tuple(value.name for value in self._outputs)
 
     def replace_output(self, index: int, value: VariableNode) -> None:
         """Return ``value`` at ``index`` from now on."""
@@ -413,3 +422,47 @@ class Graph:
         while graph is not None and graph is not self:
             graph = graph.parent
         return graph is self
+
+    @staticmethod
+    def from_onnx(source: str | Path | bytes | ModelProto) -> Graph:
+        """Load a model from a path, bytes or a message (which is copied).
+
+        Model-local functions are inlined, Constant nodes become constants, initializers that are
+        also inputs become constants. Weights stay where they are until they are used.
+
+        Raises:
+            InvalidInput: the model is missing, malformed, truncated or hostile.
+            UnsupportedModel: it is valid, but newer than the onnx package or not representable.
+        """
+        from burnish.ir import onnx_io
+
+        return onnx_io.from_onnx(source)
+
+    def to_onnx(self) -> ModelProto:
+        """The model as one ONNX message, regions expanded.
+
+        Raises:
+            UnsupportedModel: it does not fit in one message (2 GB); save it to a file instead.
+        """
+        from burnish.ir import onnx_io
+
+        return onnx_io.to_onnx(self)
+
+    def save(self, path: str | Path, *, external: bool | None = None) -> None:
+        """Write the model to ``path``; see ``burnish.ir.saver.save``."""
+        from burnish.ir import saver
+
+        saver.save(self, path, external=external)
+
+    @staticmethod
+    def from_graphsurgeon(source: Any) -> Graph:
+        """Take over an ``onnx_graphsurgeon.Graph``, which is left as it is."""
+        from burnish.ir import onnx_io
+
+        return onnx_io.from_graphsurgeon(source)
+
+    def to_graphsurgeon(self) -> Any:
+        """The graph as an ``onnx_graphsurgeon.Graph`` with lazy weights, regions expanded."""
+        from burnish.ir import onnx_io
+
+        return onnx_io.to_graphsurgeon(self)

@@ -1,0 +1,218 @@
+"""From a file, bytes or message to a checked ONNX model that the importer can take.
+
+Everything here treats the model as untrusted: each way to be wrong ends in one message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
+
+from burnish.errors import InvalidInput, UnsupportedModel
+from burnish.ir import sparse
+from burnish.ir.external_data import is_external, read_constant
+from burnish.ir.functions import inline_functions
+from burnish.ir.scopes import rename_shadows
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+MAX_FILE_BYTES = 2**31 - 1
+"""Protocol buffers cannot hold more in one message."""
+
+Path_ = tuple[int | str, ...]
+"""Where a node is: its index, then attribute name and index for every level of subgraphs."""
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A checked model.
+
+    ``carried`` are attributes that graphsurgeon cannot hold, taken out of ``proto``, by node.
+    """
+
+    proto: ModelProto
+    folder: Path | None
+    carried: dict[Path_, list[AttributeProto]] = field(default_factory=dict)
+
+
+def load_model(source: str | Path | bytes | ModelProto) -> LoadedModel:
+    """Read and check ``source``; a message passed in is copied, never changed.
+
+    Raises:
+        InvalidInput: ``source`` is missing, malformed, truncated or hostile.
+        UnsupportedModel: it is valid ONNX that burnish cannot represent.
+    """
+    path = Path(source) if isinstance(source, str | Path) else None
+    proto = _own_message(source, path)
+    _check_versions(proto)
+    folder = None if path is None else path.parent
+    model = LoadedModel(proto, folder)
+    _refuse_unrepresentable(proto)
+    has_external = _check_tensors(proto, folder)
+    _run_checker(proto, path, has_external)
+    model.proto = inline_functions(proto)
+    _normalise(model, model.proto.graph, ())
+    rename_shadows(model.proto.graph)
+    return model
+
+
+def _own_message(source: str | Path | bytes | ModelProto, path: Path | None) -> ModelProto:
+    """The model message, safe to change."""
+    if isinstance(source, ModelProto):
+        copy = ModelProto()
+        copy.CopyFrom(source)
+        return copy
+    if path is not None:
+        return _parse(_read(path), str(path))
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise TypeError(f"expected a path, bytes or a ModelProto, not {type(source).__name__}")
+    return _parse(bytes(source), "the given bytes")
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; give the .onnx file in it")
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise InvalidInput(
+                f"{path} has {size} bytes, more than the 2 GB that one ONNX file can hold; save it "
+                "with external data"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path} does not exist; check the path of the model") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot read {path!s:.200}: {error}") from error
+
+
+def _parse(data: bytes, origin: str) -> ModelProto:
+    if not data:
+        raise InvalidInput(f"{origin} is empty; was the export interrupted?")
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidInput(
+            f"{origin} is not an ONNX model, or is truncated: {error}; export it again"
+        ) from error
+    if not proto.ir_version and not proto.HasField("graph"):
+        raise InvalidInput(f"{origin} is not an ONNX model: it holds no graph")
+    return proto
+
+
+def _check_versions(proto: ModelProto) -> None:
+    """Refuse what the installed onnx package does not know yet."""
+    if proto.ir_version > onnx.IR_VERSION:
+        raise UnsupportedModel(
+            f"the model has IR version {proto.ir_version}; the installed onnx package reads up to "
+            f"{onnx.IR_VERSION}: upgrade it (pip install -U onnx) or export for an older version"
+        )
+    newest = onnx.defs.onnx_opset_version()
+    for entry in proto.opset_import:
+        if entry.domain in STANDARD_DOMAINS and entry.version > newest:
+            raise UnsupportedModel(
+                f"the model uses opset {entry.version}; the installed onnx package knows up to "
+                f"{newest}: upgrade it (pip install -U onnx) or export with opset {newest}"
+            )
+
+
+def _refuse_unrepresentable(proto: ModelProto) -> None:
+    if proto.training_info:
+        raise UnsupportedModel(
+            "the model carries training_info (a training step beside the graph); export it for "
+            "inference"
+        )
+    for attribute in messages(proto, AttributeProto):
+        if attribute.graphs:
+            raise UnsupportedModel(
+                f"attribute {attribute.name!r} is a list of graphs, which no standard operator "
+                "has; export the model without it"
+            )
+
+
+def messages(root: Message, kind: type[Any]) -> list[Any]:
+    """Every message of ``kind`` inside ``root``, in file order."""
+    found = []
+    stack: list[Message] = [root]
+    while stack:
+        message = stack.pop()
+        if isinstance(message, kind):
+            found.append(message)
+        children: list[Message] = []
+        for descriptor, value in message.ListFields():
+            if descriptor.type == descriptor.TYPE_MESSAGE:
+                children += [value] if isinstance(value, Message) else list(value)
+        stack += reversed(children)
+    return found
+
+
+def _check_tensors(proto: ModelProto, folder: Path | None) -> bool:
+    """Check every tensor against its data; return whether any is in another file."""
+    external = False
+    for tensor in messages(proto, TensorProto):
+        read_constant(tensor, folder)
+        external |= is_external(tensor)
+    return external
+
+
+def _run_checker(proto: ModelProto, path: Path | None, has_external: bool) -> None:
+    """Let onnx check the structure: types, order, undefined and doubly defined names."""
+    try:
+        if has_external and path is not None:
+            onnx.checker.check_model(str(path))
+        else:
+            onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise InvalidInput(
+            f"the model breaks the ONNX standard: {reason[:500]}; export it again or repair it"
+        ) from error
+
+
+def _normalise(model: LoadedModel, graph: GraphProto, path: Path_) -> None:
+    """Make initializers dense, drop empty value entries, set aside what graphsurgeon loses."""
+    graph.initializer.extend(sparse.to_dense(tensor) for tensor in graph.sparse_initializer)
+    del graph.sparse_initializer[:]
+    for index in reversed(range(len(graph.value_info))):
+        if not graph.value_info[index].name:
+            del graph.value_info[index]
+    for index, node in enumerate(graph.node):
+        carried = []
+        for position in reversed(range(len(node.attribute))):
+            attribute = node.attribute[position]
+            if attribute.HasField("sparse_tensor") and node.op_type == "Constant":
+                dense = sparse.to_dense(attribute.sparse_tensor)
+                attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+            elif not _fits_graphsurgeon(attribute):
+                carried.insert(0, AttributeProto.FromString(attribute.SerializeToString()))
+                del node.attribute[position]
+            elif attribute.type == AttributeProto.GRAPH:
+                _normalise(model, attribute.g, (*path, index, attribute.name))
+        if carried:
+            model.carried[*path, index] = carried
+
+
+def _fits_graphsurgeon(attribute: AttributeProto) -> bool:
+    """Whether graphsurgeon imports ``attribute`` without loss."""
+    kinds = AttributeProto
+    if attribute.ref_attr_name:
+        raise InvalidInput(
+            f"attribute {attribute.name!r} refers to a function's attribute outside a function"
+        )
+    if attribute.type in (kinds.STRING, kinds.STRINGS):
+        return all(_is_text(text) for text in (attribute.s, *attribute.strings))
+    return attribute.type in (kinds.FLOAT, kinds.INT, kinds.TENSOR, kinds.GRAPH,
+                              kinds.FLOATS, kinds.INTS)  # fmt: skip
+
+
+def _is_text(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Types of values: from ONNX messages to dtype and shape, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import TypeProto
+
+from burnish.ir.dtype import DType
+from burnish.ir.graph import Dim, Shape, VariableNode
+
+UNKNOWN_SIZES = frozenset({"", "?", "*", "-1", "None"})
+"""Spellings by which exporters say that a size is not known; no two of them are the same size."""
+
+
+def dim(size: int | str | None) -> Dim:
+    """A size as we keep it: a positive integer, a symbol that means the same everywhere, or None.
+
+    Exporters write -1, 0 and "?" for what they do not know.
+    """
+    if isinstance(size, str):
+        return None if size.strip() in UNKNOWN_SIZES else size
+    return size if size is not None and size > 0 else None
+
+
+def shape(sizes: Iterable[int | str | None] | None) -> Shape:
+    """Sizes as we keep them, None if not even the rank is known."""
+    return None if sizes is None else tuple(dim(size) for size in sizes)
+
+
+def describe(value: VariableNode, message: TypeProto) -> None:
+    """Give ``value`` the type that ``message`` declares."""
+    if not message.HasField("tensor_type"):
+        value.onnx_type = message if message.ByteSize() else None
+        return
+    tensor = message.tensor_type
+    if tensor.elem_type in set(DType):
+        value.dtype = DType(tensor.elem_type)
+    if tensor.HasField("shape"):
+        value.shape = shape(
+            entry.dim_param if entry.HasField("dim_param")
+            else entry.dim_value if entry.HasField("dim_value")
+            else None
+            for entry in tensor.shape.dim
+        )  # fmt: skip
+
+
+def message(value: VariableNode) -> TypeProto | None:
+    """The ONNX type of ``value``, None if nothing is known about it."""
+    if value.onnx_type is not None:
+        kept: TypeProto = value.onnx_type
+        return kept
+    if value.dtype is DType.UNDEFINED:
+        return None
+    result = TypeProto()
+    result.tensor_type.elem_type = int(value.dtype)
+    if value.shape is not None:
+        result.tensor_type.shape.SetInParent()
+        for size in value.shape:
+            entry = result.tensor_type.shape.dim.add()
+            if isinstance(size, int):
+                entry.dim_value = size
+            elif size is not None:
+                entry.dim_param = size
+    return result
