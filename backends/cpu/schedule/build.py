@@ -1,0 +1,116 @@
+"""Small pieces of loop nests: loops, vectors, index arithmetic with constants folded."""
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, BufferLoad, BufferStore, For, ForKind, Stmt
+
+INDEX = "int32"
+
+Index = Expr | int
+
+
+def index(value: Index) -> Expr:
+    """An index expression."""
+    return tirx.const(value, INDEX) if isinstance(value, int) else value
+
+
+def constant(value: Index) -> int | None:
+    """The value, if it is known."""
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, tirx.IntImm) else None
+
+
+def sequence(statements: Sequence[Stmt]) -> Stmt:
+    """One statement from several."""
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
+
+
+def loop(
+    extent: Index,
+    body: Callable[[Expr], Stmt],
+    kind: ForKind = ForKind.SERIAL,
+    name: str = "i",
+    start: Index = 0,
+) -> Stmt:
+    """A loop over ``[start, start + extent)``; none at all for a single iteration."""
+    if constant(extent) == 1:
+        return body(index(start))
+    variable = tirx.Var(name, INDEX)
+    return For(variable, index(start), index(extent), kind, body(variable))
+
+
+def when(condition: Expr | bool, statement: Stmt) -> Stmt:
+    """The statement under a condition that may be known to hold."""
+    return statement if condition is True else tirx.IfThenElse(condition, statement, None)
+
+
+def lanes(start: Index, width: int) -> Expr:
+    """The indices of ``width`` adjacent elements."""
+    return tirx.Ramp(index(start), index(1), width) if width > 1 else index(start)
+
+
+def splat(value: Expr, width: int) -> Expr:
+    """A scalar in every lane."""
+    return tirx.Broadcast(value, width) if width > 1 else value
+
+
+def unravel(flat: Index, extents: Sequence[int]) -> tuple[Expr, ...]:
+    """The multi-index of position ``flat`` in row-major order."""
+    found: list[Expr] = []
+    pitch = 1
+    for position, extent in reversed(list(enumerate(extents))):
+        quotient = flat if pitch == 1 else index(flat) // pitch
+        outermost = all(e == 1 for e in extents[:position])
+        if extent == 1:
+            found.append(index(0))
+        else:
+            found.append(index(quotient) if outermost else index(quotient) % extent)
+        pitch *= extent
+    return tuple(reversed(found))
+
+
+class Registers:
+    """Accumulators: ``rows`` by vectors of the given widths, each slot at a constant place."""
+
+    def __init__(self, rows: int, widths: Sequence[int], dtype: str) -> None:
+        self._offsets = [sum(widths[:j]) for j in range(len(widths))]
+        self._pitch = sum(widths)
+        self._widths = tuple(widths)
+        self.rows = rows
+        self.buffer: Buffer = tirx.decl_buffer(
+            (rows * self._pitch,), dtype, name="tile", scope="local"
+        )
+
+    def offset(self, row: Index, vector: int) -> Index:
+        """Where a slot begins."""
+        return row * self._pitch + self._offsets[vector]
+
+    def read(self, row: int, vector: int) -> Expr:
+        """The vector in a slot."""
+        return BufferLoad(self.buffer, [self._place(row, vector)])
+
+    def write(self, row: int, vector: int, value: Expr) -> Stmt:
+        """Store into a slot."""
+        return BufferStore(self.buffer, value, [self._place(row, vector)])
+
+    def fill(self, value: Expr) -> list[Stmt]:
+        """Store a scalar into every lane."""
+        return [
+            self.write(row, vector, splat(value, width))
+            for row in range(self.rows)
+            for vector, width in enumerate(self._widths)
+        ]
+
+    def copy_to(self, other: Buffer) -> list[Stmt]:
+        """Store every slot at the same place of ``other``."""
+        return [
+            BufferStore(other, self.read(row, vector), [self._place(row, vector)])
+            for row in range(self.rows)
+            for vector in range(len(self._widths))
+        ]
+
+    def _place(self, row: int, vector: int) -> Expr:
+        return lanes(self.offset(row, vector), self._widths[vector])

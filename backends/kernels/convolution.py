@@ -1,0 +1,107 @@
+"""Convolutions over channel-last activations with packed weights, for any number of axes."""
+
+from collections.abc import Sequence
+
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from burnish.backends.kernels.geometry import Axis
+
+Ints = Sequence[int]
+
+
+def convolution(
+    x: te.Tensor,
+    weights: te.Tensor,
+    *,
+    columns: int,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    groups: int = 1,
+) -> te.Tensor:
+    """Convolve ``x`` ``[batch, *spatial, I]`` to ``[batch, *outputs, columns]``.
+
+    Args:
+        x: activations, channels last.
+        weights: as `packing.pack_convolution` writes them.
+        columns: output channels of all groups.
+        strides: one per spatial axis, as are ``dilations``.
+        pads: positions before each spatial axis, then positions after each, as ONNX orders them.
+        dilations: distance of kernel positions.
+        groups: channel groups; depthwise ones have a kernel of their own.
+
+    Raises:
+        ValueError: the window does not fit the padded input.
+    """
+    count = len(strides)
+    axes = [
+        Axis.gathering(
+            int(x.shape[i + 1]), int(weights.shape[i + 1]), strides[i], dilations[i],
+            (pads[i], pads[i + count]),
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    return _contract(x, weights, axes, columns, groups)
+
+
+def transposed_convolution(
+    x: te.Tensor,
+    weights: te.Tensor,
+    *,
+    columns: int,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    output_padding: Ints,
+    groups: int = 1,
+) -> te.Tensor:
+    """The transpose of a convolution: ``x`` ``[batch, *spatial, I]`` to ``[..., columns]``.
+
+    ``weights`` are as `packing.pack_transposed_convolution` writes them. Each output gathers what
+    reaches it, so that no two threads write one element. The rest is as for `convolution`;
+    ``output_padding`` adds positions behind each spatial axis.
+    """
+    count = len(strides)
+    axes = []
+    for i in range(count):
+        inputs, kernel = int(x.shape[i + 1]), int(weights.shape[i + 1])
+        extent = (inputs - 1) * strides[i] + (kernel - 1) * dilations[i] + 1
+        outputs = extent + output_padding[i] - pads[i] - pads[i + count]
+        axes.append(Axis(inputs, outputs, kernel, strides[i], dilations[i], pads[i], True))
+    return _contract(x, weights, axes, columns, groups)
+
+
+def _contract(
+    x: te.Tensor, weights: te.Tensor, axes: list[Axis], columns: int, groups: int
+) -> te.Tensor:
+    """Sum over kernel positions and input channels, everything within one block."""
+    batch, depth, lanes = int(x.shape[0]), int(weights.shape[-2]), int(weights.shape[-1])
+    per_group = columns // groups
+    blocks = -(-per_group // lanes)
+    taps = [te.reduce_axis((0, axis.kernel), f"tap{i}") for i, axis in enumerate(axes)]
+    channel = te.reduce_axis((0, depth), "channel")
+
+    def value(n: Expr, *position: Expr) -> Expr:
+        *outputs, column = position
+        source, guards = [], []
+        for axis, output, tap in zip(axes, outputs, taps, strict=True):
+            index, conditions = axis.source(output, tap)
+            source.append(index)
+            guards += conditions
+        group: Expr | int = tirx.floordiv(column, per_group) if groups > 1 else 0
+        within = tirx.floormod(column, per_group) if groups > 1 else column
+        load = x(n, *source, group * depth + channel)
+        if guards:
+            load = tirx.if_then_else(tirx.all(*guards), load, tirx.const(0, x.dtype))
+        block = group * blocks + tirx.floordiv(within, lanes)
+        weight = weights(block, *taps, channel, tirx.floormod(within, lanes))
+        return te.sum(load * weight, axis=[*taps, channel])
+
+    shape = (batch, *(axis.outputs for axis in axes), columns)
+    attrs = {
+        "burnish.role": "contraction",
+        "burnish.axes": [axis.encode() for axis in (Axis(batch, batch), *axes)],
+        "burnish.groups": groups,
+    }
+    return te.compute(shape, value, name="convolution", attrs=attrs)

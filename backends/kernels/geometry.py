@@ -1,0 +1,139 @@
+"""How positions of an output reach positions of an input, one axis at a time.
+
+Convolutions, transposed convolutions and pooling windows share this description: kernels are
+defined by it, it travels on the kernel's block, and schedules split loops by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from math import gcd
+
+from tvm import tirx
+from tvm.ir import Expr
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Kernel positions that one output position reads, and where.
+
+    Tap ``j`` of output ``t`` of a phase is kernel position ``kernel + j * kernel_step`` and reads
+    input ``t * input_step + offset + j * step``, if that lies within the input.
+    """
+
+    count: int
+    kernel: int
+    kernel_step: int
+    offset: int
+    step: int
+    """Above 0."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Output positions ``first + t * output_step`` for ``t < count``, which share their taps."""
+
+    first: int
+    output_step: int
+    count: int
+    input_step: int
+    taps: Taps
+
+    def source(self, t: Expr | int, tap: Expr | int) -> Expr | int:
+        """The input position that tap number ``tap`` of output number ``t`` reads."""
+        return t * self.input_step + self.taps.offset + tap * self.taps.step
+
+    def interior(self, inputs: int) -> tuple[int, int]:
+        """The half-open range of ``t`` whose taps all lie within ``inputs`` positions."""
+        reach = inputs - 1 - self.taps.offset - (self.taps.count - 1) * self.taps.step
+        low = min(self.count, max(0, -(self.taps.offset // self.input_step)))
+        high = max(low, min(self.count, reach // self.input_step + 1))
+        return low, high
+
+    def valid(self, t: int, inputs: int) -> range:
+        """The taps of output number ``t`` that lie within ``inputs`` positions."""
+        start = t * self.input_step + self.taps.offset
+        low = max(0, -(start // self.taps.step))
+        high = min(self.taps.count, (inputs - 1 - start) // self.taps.step + 1)
+        return range(low, max(low, high))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a window operator."""
+
+    inputs: int
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+    """Positions before the first input."""
+    transposed: bool = False
+    """Whether outputs scatter from inputs (transposed convolution) instead of gathering."""
+
+    @classmethod
+    def gathering(
+        cls, inputs: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]
+    ) -> "Axis":
+        """The axis of a convolution with ``pads`` positions before and after its input.
+
+        Raises:
+            ValueError: the window is longer than the padded input.
+        """
+        outputs = (inputs + sum(pads) - dilation * (kernel - 1) - 1) // stride + 1
+        if outputs < 1:
+            raise ValueError(f"a window of {kernel} does not fit {inputs} positions, pads {pads}")
+        return cls(inputs, outputs, kernel, stride, dilation, pads[0])
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each output reads exactly the input of the same position."""
+        same = self.kernel == 1 and self.stride == 1 and self.pad == 0
+        return same and self.inputs == self.outputs
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The output positions, grouped by the kernel positions that they read."""
+        if not self.transposed:
+            taps = Taps(self.kernel, 0, 1, -self.pad, self.dilation)
+            return (Phase(0, 1, self.outputs, self.stride, taps),)
+        count = min(self.stride, self.outputs)
+        return tuple(
+            Phase(first, self.stride, -(-(self.outputs - first) // self.stride), 1, taps)
+            for first, taps in ((f, self._scattered(f)) for f in range(count))
+        )
+
+    def _scattered(self, first: int) -> Taps:
+        reached = [
+            k for k in range(self.kernel) if (first + self.pad - k * self.dilation) % self.stride == 0
+        ]
+        step = self.stride // gcd(self.stride, self.dilation)
+        # Counted from the last kernel position, so that input positions rise.
+        last = reached[-1] if reached else 0
+        offset = (first + self.pad - last * self.dilation) // self.stride
+        return Taps(len(reached), last, -step, offset, step * self.dilation // self.stride)
+
+    def source(self, output: Expr, tap: Expr) -> tuple[Expr, list[Expr]]:
+        """The input position for kernel position ``tap``, and what must hold for it to exist."""
+        if not self.transposed:
+            position = output * self.stride + tap * self.dilation - self.pad
+            guarded = self.pad > 0 or self._overhangs
+            return position, [position >= 0, position < self.inputs] if guarded else []
+        numerator = output + self.pad - tap * self.dilation
+        position = tirx.floordiv(numerator, self.stride)
+        aligned = [tirx.floormod(numerator, self.stride) == 0] if self.stride > 1 else []
+        return position, [*aligned, numerator >= 0, position < self.inputs]
+
+    @property
+    def _overhangs(self) -> bool:
+        last = (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation - self.pad
+        return last >= self.inputs
+
+    def encode(self) -> list[int]:
+        """As integers, to travel in a block's attributes."""
+        return [int(value) for value in astuple(self)]
+
+    @classmethod
+    def decode(cls, values: Sequence[int]) -> "Axis":
+        """The inverse of `encode`."""
+        *sizes, transposed = (int(value) for value in values)
+        return cls(*sizes, transposed=bool(transposed))

@@ -1,0 +1,52 @@
+"""Weights as kernels read them: blocks of one vector of output columns, zero padded.
+
+Packing runs once, at compile time, on numpy arrays.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = NDArray[np.generic]
+
+
+def lane_count(columns: int, lanes: int) -> int:
+    """Columns of one packed block: ``lanes``, or less where a vector would be mostly padding."""
+    while lanes > 4 and columns <= lanes // 2:
+        lanes //= 2
+    return lanes
+
+
+def pack_product(weights: Weights, lanes: int) -> Weights:
+    """``[K, N]`` to ``[ceil(N / lanes), K, lanes]``."""
+    depth, columns = weights.shape
+    padded = np.zeros((depth, _ceil(columns, lanes) * lanes), weights.dtype)
+    padded[:, :columns] = weights
+    return np.ascontiguousarray(padded.reshape(depth, -1, lanes).transpose(1, 0, 2))
+
+
+def pack_convolution(weights: Weights, lanes: int, groups: int = 1) -> Weights:
+    """``[O, I / groups, *kernel]`` to ``[groups * ceil(O / groups / lanes), *kernel, I, lanes]``."""
+    outputs, depth, *kernel = weights.shape
+    columns = outputs // groups
+    blocks = _ceil(columns, lanes)
+    padded = np.zeros((groups, blocks * lanes, depth, *kernel), weights.dtype)
+    padded[:, :columns] = weights.reshape(groups, columns, depth, *kernel)
+    blocked = padded.reshape(groups * blocks, lanes, depth, *kernel)
+    return np.ascontiguousarray(np.moveaxis(blocked, (2, 1), (-2, -1)))
+
+
+def pack_transposed_convolution(weights: Weights, lanes: int, groups: int = 1) -> Weights:
+    """``[I, O / groups, *kernel]`` to the layout of `pack_convolution`."""
+    inputs, columns, *kernel = weights.shape
+    grouped = weights.reshape(groups, inputs // groups, columns, *kernel)
+    forward = grouped.swapaxes(1, 2).reshape(groups * columns, inputs // groups, *kernel)
+    return pack_convolution(forward, lanes, groups)
+
+
+def pack_depthwise(weights: Weights) -> Weights:
+    """``[C, 1, *kernel]`` to ``[*kernel, C]``."""
+    return np.ascontiguousarray(np.moveaxis(weights[:, 0], 0, -1))
+
+
+def _ceil(value: int, step: int) -> int:
+    return -(-value // step)
