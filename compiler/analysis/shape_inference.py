@@ -1,0 +1,172 @@
+"""Joint inference of types, shapes and shape-like values in one walk in order.
+
+Shapes depend on values (Reshape) and values on shapes (Shape), so both are followed together: with
+all input sizes known, everything that a model computes from sizes becomes known in one walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from burnish.analysis.schema_inference import InferenceFailed, infer_outputs
+from burnish.analysis.shape_rules import SHAPE_RULES, contributed
+from burnish.analysis.subgraph_inference import SUBGRAPH_RULES
+from burnish.analysis.value_rules import VALUE_RULES
+from burnish.analysis.value_type import ValueType, complete
+from burnish.analysis.values import MAX_ELEMENTS, MAX_PARTIAL, Scene, is_partial, settle
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
+
+Evaluate: TypeAlias = Callable[[OperatorNode, Sequence[Array | None]], Sequence[Array]]
+"""Runs one node on values of its inputs; used for operators without a value rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A node whose inputs contradict its operator."""
+
+    node: OperatorNode
+    reason: str
+
+
+@dataclass(eq=False)
+class Inference:
+    """What is known about the values of a graph and its subgraphs."""
+
+    graph: Graph
+    evaluate: Evaluate | None = None
+    types: dict[VariableNode, ValueType] = field(default_factory=dict)
+    values: dict[VariableNode, Array] = field(default_factory=dict)
+    """Known or partly known values of computed tensors, small ones only."""
+    problems: list[Problem] = field(default_factory=list)
+
+    def type_of(self, value: VariableNode) -> ValueType:
+        """What is known about the type of ``value``."""
+        found = self.types.get(value)
+        if found is None:
+            found = self.types[value] = ValueType.of(value)
+        return found
+
+    def value_of(self, value: VariableNode) -> Array | None:
+        """The value, if it is small and at least partly known."""
+        if value.constant is not None:
+            small = value.constant.size <= MAX_ELEMENTS and value.constant.dtype.bits >= 8
+            return value.constant.numpy() if small else None
+        return self.values.get(value)
+
+    def known_value(self, value: VariableNode) -> Array | None:
+        """The value, if it is small and entirely known."""
+        found = self.value_of(value)
+        return None if found is None or is_partial(found) else found
+
+    def scene(self, node: OperatorNode) -> Scene:
+        """``node`` with what is known about its inputs."""
+        return Scene(
+            node,
+            self.graph.opset,
+            [None if value is None else self.type_of(value) for value in node.inputs],
+            [None if value is None else self.value_of(value) for value in node.inputs],
+        )
+
+    def walk(self, graph: Graph) -> None:
+        """Infer the nodes of ``graph`` in order; types of its inputs must be settled before."""
+        for node in graph:
+            self.visit(node)
+
+    def visit(self, node: OperatorNode) -> None:
+        """Infer the outputs of ``node``."""
+        for value in node.outputs:
+            # A body walked again, with other types carried, must not remember.
+            self.values.pop(value, None)
+        scene = self.scene(node)
+        for value, kind in zip(node.outputs, self._types(scene), strict=False):
+            self.types[value] = kind.refined(ValueType.of(value))
+        if node.domain == "" and not node.subgraphs:
+            self._follow_values(scene)
+
+    def _types(self, scene: Scene) -> Sequence[ValueType]:
+        node = scene.node
+        if node.subgraphs:
+            rule = SUBGRAPH_RULES.get(node.op_type)
+            if node.is_region:
+                rule = SUBGRAPH_RULES["region"]
+            return rule(self, node) if rule is not None else ()
+        if node.domain == "com.microsoft":
+            return contributed(scene) or ()
+        try:
+            found = self._by_schema(scene)
+        except InferenceFailed as error:
+            self.problems.append(Problem(node, str(error)))
+            return ()
+        if found is None:
+            return ()
+        refine = SHAPE_RULES.get(node.op_type) if node.domain == "" else None
+        if refine is not None and found:
+            shape = complete(refine(scene), found[0].shape)
+            found[0] = ValueType(found[0].dtype, shape)
+        return found
+
+    def _by_schema(self, scene: Scene) -> list[ValueType] | None:
+        data = [None if value is None or is_partial(value) else value for value in scene.values]
+        return infer_outputs(scene.node, scene.types, data, self.graph.root.opsets)
+
+    def _follow_values(self, scene: Scene) -> None:
+        node = scene.node
+        rule = VALUE_RULES.get(node.op_type)
+        found: Sequence[Array] | Array | None = None
+        if rule is not None:
+            try:
+                found = rule(scene)
+            except (ValueError, IndexError, ZeroDivisionError, TypeError) as error:
+                self.problems.append(Problem(node, f"its known inputs do not fit: {error}"))
+                return
+        elif self.evaluate is not None and self._may_run(scene):
+            found = self.evaluate(node, scene.values)
+        if found is None:
+            return
+        results = [found] if isinstance(found, np.ndarray) else found
+        for value, result in zip(node.outputs, results, strict=False):
+            self._learn(value, result)
+
+    def _may_run(self, scene: Scene) -> bool:
+        """Whether ``node`` has only known inputs and small outputs, at least one input computed."""
+        node = scene.node
+        given = [value for value in node.inputs if value is not None]
+        if not any(value in self.values for value in given):
+            return False
+        if any(scene.known(index) is None for index, v in enumerate(node.inputs) if v is not None):
+            return False
+        return all(self._is_small(value) for value in node.outputs)
+
+    def _is_small(self, value: VariableNode) -> bool:
+        kind = self.type_of(value)
+        if not (kind.dtype.is_integer or kind.dtype.bits == 8):
+            return False
+        shape = kind.static_shape
+        return shape is None or int(np.prod(shape, dtype=np.int64)) <= MAX_ELEMENTS
+
+    def _learn(self, value: VariableNode, result: Array) -> None:
+        kind = self.type_of(value)
+        settled = settle(result, kind.dtype)
+        limit = MAX_PARTIAL if is_partial(settled) else MAX_ELEMENTS
+        if settled.size <= limit:
+            self.values[value] = settled
+            self.types[value] = ValueType(kind.dtype, tuple(settled.shape))
+
+
+def infer(graph: Graph, evaluate: Evaluate | None = None) -> Inference:
+    """Infer types, shapes and shape-like values of ``graph`` and its subgraphs.
+
+    The graph is not changed. Declared types of inputs are taken as given; those of computed values
+    only where nothing can be inferred.
+
+    Args:
+        graph: a main graph.
+        evaluate: runs operators on small known inputs where no value rule exists.
+    """
+    inference = Inference(graph, evaluate)
+    inference.walk(graph)
+    return inference
