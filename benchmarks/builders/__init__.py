@@ -1,1 +1,1 @@
-"""What writes the models of the zoo: copies from packages, exports by torch, graphs made by hand."""
+"""What writes the models of the zoo: copies from packages, exports, graphs made by hand."""

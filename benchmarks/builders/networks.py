@@ -1,8 +1,8 @@
 """Small torch networks with structures that the classifiers lack: recurrence, decoders, heads."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Recurrent(nn.Module):
@@ -35,10 +35,8 @@ class Scripted(nn.Module):
         for _ in range(int(steps.item())):
             x = torch.tanh(self.step(x)) + 0.5 * x
         if bool((x.sum() > 0).item()):
-            x = torch.relu(self.other(x))
-        else:
-            x = torch.sigmoid(x) - 1.0
-        return x
+            return torch.relu(self.other(x))
+        return torch.sigmoid(x) - 1.0
 
 
 class UNet(nn.Module):
@@ -68,8 +66,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return class logits [batch, 4, height, width]."""
         level0 = self.enter(x)
-        level1 = self.down1(F.max_pool2d(level0, 2))
-        level2 = self.down2(F.avg_pool2d(level1, 2))
+        level1 = self.down1(functional.max_pool2d(level0, 2))
+        level2 = self.down2(functional.avg_pool2d(level1, 2))
         level1 = self.join2(torch.cat([self.up2(level2), level1], dim=1))
         level0 = self.join1(torch.cat([self.up1(level1), level0], dim=1))
         logits: Tensor = self.head(level0)
@@ -101,7 +99,7 @@ class YoloHead(nn.Module):
         """Return [batch, 4 + classes, cells]: corners of boxes in pixels, then scores."""
         fine = self.fine(self.stem(x))
         coarse = self.coarse(fine)
-        wide = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        wide = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
         raw = self.head(self.merge(torch.cat([wide, fine], dim=1)))
         batch, _, rows, columns = raw.shape
         sides, scores = raw.flatten(2).split([4 * self.bins, self.classes], dim=1)
@@ -133,7 +131,7 @@ class HalfNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [batch, 10] for float16 pictures [batch, 3, height, width]."""
         features = self.norm(self.features(x))
-        logits: Tensor = self.head(F.hardsigmoid(features).mean((2, 3)))
+        logits: Tensor = self.head(functional.hardsigmoid(features).mean((2, 3)))
         return logits
 
 
@@ -152,9 +150,9 @@ class Vocoder(nn.Module):
         """Return a wave [batch, 1, 4 * frames] for features [batch, 20, frames]."""
         x = self.enter(mel)
         for power, layer in enumerate(self.dilated):
-            gate, value = layer(F.pad(x, (2 * 2**power, 0))).chunk(2, dim=1)
+            gate, value = layer(functional.pad(x, (2 * 2**power, 0))).chunk(2, dim=1)
             x = x + torch.sigmoid(gate) * torch.tanh(value)
-        return torch.tanh(self.head(F.elu(self.up(self.norm(x)))))
+        return torch.tanh(self.head(functional.elu(self.up(self.norm(x)))))
 
 
 class TopChoice(nn.Module):
@@ -166,7 +164,7 @@ class TopChoice(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores [batch, 5] and rows int64 [batch, 5] nearest to ids [batch, n]."""
-        query = F.normalize(self.table(ids).mean(1), dim=-1)
-        keys = F.normalize(self.table.weight, dim=-1)
+        query = functional.normalize(self.table(ids).mean(1), dim=-1)
+        keys = functional.normalize(self.table.weight, dim=-1)
         found = torch.topk(query @ keys.T, 5, dim=-1)
         return found.values, found.indices

@@ -1,5 +1,6 @@
 """Export of the small networks, and of small language models by transformers configurations."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def _top_choice() -> _Recipe:
     )
 
 
-_RECIPES = {
+_RECIPES: dict[str, Callable[[], _Recipe]] = {
     "gru": lambda: _recurrent("gru"),
     "half": lambda: _pictures(networks.HalfNet(), 64, "logits"),
     "lstm": lambda: _recurrent("lstm"),

@@ -44,5 +44,5 @@ def minilm(path: Path, *, exporter: str) -> None:
         inputs=TOKENS,
         outputs=("last_hidden_state",),
         exporter=exporter,
-        dynamic={name: AXES for name in (*TOKENS, "last_hidden_state")},
+        dynamic=dict.fromkeys((*TOKENS, "last_hidden_state"), AXES),
     )

@@ -27,7 +27,6 @@ def seeded() -> None:
     set_verbosity_error()
 
 
-@torch.no_grad()
 def enliven(model: nn.Module, *batches: Tensor) -> None:
     """Give a module with random weights the statistics of a trained one.
 
@@ -41,6 +40,7 @@ def enliven(model: nn.Module, *batches: Tensor) -> None:
         batches: inputs of the model, float32 [N, 3, H, W]; may be none where the model has no
             running statistics.
     """
+    torch.set_grad_enabled(False)
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
     for module in model.modules():
         weight = getattr(module, "weight", None)

@@ -1,0 +1,73 @@
+"""What a measurement has to say about the machine it was taken on."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+PACKAGES = ("burnish", "apache-tvm", "onnxruntime", "onnx", "numpy", "ziglang")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Machine, software and date of a measurement."""
+
+    date: str
+    """UTC, to the second."""
+    cpu: str
+    cores: int
+    system: str
+    python: str
+    versions: dict[str, str]
+    load: float
+    """Load average of the last minute, before measuring; above zero the machine had other work."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        tools = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.date}, {self.cores} x {self.cpu}, load {self.load:.1f}, {tools}"
+
+
+def record_environment() -> Environment:
+    """Describe this machine as it is now."""
+    versions = {}
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    now = datetime.datetime.now(datetime.UTC)
+    return Environment(
+        date=now.strftime("%Y-%m-%d %H:%M:%S"),
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0)),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=versions,
+        load=os.getloadavg()[0],
+    )
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+@contextmanager
+def machine_to_ourselves() -> Iterator[None]:
+    """Hold a lock that everything timed on this machine takes; wait for it if need be."""
+    with Path(gettempdir(), "burnish-timing.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        yield
