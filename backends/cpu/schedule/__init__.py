@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
 from burnish.backends.cpu.schedule import elementwise, fallback, reduction, rows
+from burnish.backends.cpu.schedule.prepare import prepare
 from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -19,16 +20,18 @@ class Rule:
 
     name: str
     applies: Callable[[Schedule], bool]
-    """Whether the rule takes the function; may normalize and inline in the schedule given."""
+    """Whether the rule takes the function; may change the schedule it is given."""
     apply: Callable[[Schedule, Target, object], None]
     """Schedule in place; raises ScheduleError to pass the function on to the next rule."""
+    prepared: bool = True
+    """Whether the rule starts from the function as `prepare` leaves it, not from the original."""
 
 
 RULES = (
     Rule("rows", rows.applies, rows.apply),
     Rule("reduction", reduction.applies, reduction.apply),
     Rule("elementwise", elementwise.applies, elementwise.apply),
-    Rule("fallback", fallback.applies, fallback.apply),
+    Rule("fallback", fallback.applies, fallback.apply, prepared=False),
 )
 """Rules in the order in which they are tried."""
 
@@ -51,24 +54,37 @@ def schedule(func: tirx.PrimFunc, target: Target, config: object = None) -> tirx
 
 def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = None) -> Scheduled:
     """Schedule `func` and say which rule did it."""
+    prepared = _Prepared(func, target)
     for rule in RULES:
-        if not rule.applies(_fresh(func)):
+        start = prepared.get() if rule.prepared else func
+        if start is None or not rule.applies(Schedule(start)):
             continue
-        sch = _fresh(func)
+        sch = Schedule(start)
         try:
             rule.apply(sch, target, config)
         except ScheduleError as error:
-            _LOG.debug("rule %s declined: %s", rule.name, error)
+            _LOG.debug("rule %s declined: %s", rule.name, str(error).strip().splitlines()[-1])
             continue
-        return Scheduled(_body(sch, func), rule.name)
+        return Scheduled(_with_symbol_of(func, sch.mod["main"]), rule.name)
     return Scheduled(func, "none")
 
 
-def _fresh(func: tirx.PrimFunc) -> Schedule:
-    return Schedule(func)
+class _Prepared:
+    """The prepared function, computed when the first rule asks for it."""
+
+    def __init__(self, func: tirx.PrimFunc, target: Target) -> None:
+        self._func = func
+        self._target = target
+        self._done = False
+        self._result: tirx.PrimFunc | None = None
+
+    def get(self) -> tirx.PrimFunc | None:
+        if not self._done:
+            self._result = prepare(self._func, self._target)
+            self._done = True
+        return self._result
 
 
-def _body(sch: Schedule, func: tirx.PrimFunc) -> tirx.PrimFunc:
-    scheduled: tirx.PrimFunc = sch.mod["main"]
-    symbol = func.attrs["global_symbol"] if func.attrs and "global_symbol" in func.attrs else None
-    return scheduled.with_attr("global_symbol", symbol) if symbol else scheduled
+def _with_symbol_of(original: tirx.PrimFunc, func: tirx.PrimFunc) -> tirx.PrimFunc:
+    symbol = original.attrs.get("global_symbol") if original.attrs else None
+    return func if symbol is None else func.with_attr("global_symbol", symbol)

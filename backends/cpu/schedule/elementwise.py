@@ -4,26 +4,23 @@ The innermost loop stays a plain loop over contiguous output: LLVM vectorizes it
 included, better than an explicit vector loop whose last round needs a test.
 """
 
-from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV
 
-from burnish.backends.cpu.schedule.inlining import inline_producers
 from burnish.backends.cpu.schedule.loops import fuse, parallel_prefix, pays_in_parallel
-from burnish.backends.cpu.schedule.nest import Nest, strides
+from burnish.backends.cpu.schedule.nest import Nest, nests, strides
 from burnish.target import Target
 
 
 def applies(sch: Schedule) -> bool:
     """Whether every block of the function only maps elements to elements."""
-    found = inline_producers(sch)
+    found = nests(sch)
     return found is not None and not any(nest.is_reduction for nest in found)
 
 
 def apply(sch: Schedule, target: Target, config: object = None) -> None:
     """Schedule every nest of an injective function."""
-    found = inline_producers(sch)
-    if found is None:
-        raise ScheduleError("the function has blocks that cannot be normalized")
-    for nest in found:
+    for nest in nests(sch) or []:
         schedule_spatial(sch, nest, target)
 
 
@@ -34,7 +31,7 @@ def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
         parallel_prefix(sch, loops[:-1] if len(loops) > 1 else loops, target)
 
 
-def _fuse_contiguous(sch: Schedule, nest: Nest) -> list:
+def _fuse_contiguous(sch: Schedule, nest: Nest) -> list[LoopRV]:
     """Fuse the trailing loops that every access walks contiguously into one long loop."""
     accesses = [steps for _, steps in strides(nest, sch)]
     keep = len(nest.loops) - 1

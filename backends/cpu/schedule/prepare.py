@@ -1,28 +1,37 @@
-"""Inline cheap producers so that their values never go to memory."""
+"""What every rule for normalized functions starts from."""
 
+from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
 
+from burnish.backends.cpu.schedule.lanes import split_rows
 from burnish.backends.cpu.schedule.nest import Nest, body_cost, nests
+from burnish.target import Target
 
 _CHEAP = 4
 """Arithmetic steps that cost less than a store and a load."""
 
 
-def inline_producers(sch: Schedule) -> list[Nest] | None:
-    """Inline producers in `sch` where that repeats little work; return the remaining nests.
+def prepare(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
+    """Normalize `func`, inline its cheap producers, split its row reductions over lanes.
 
-    None when the function cannot be normalized.
+    None when the function has blocks that cannot be normalized.
     """
+    sch = Schedule(func)
+    if not _inline_producers(sch):
+        return None
+    found = nests(sch)
+    return None if found is None else split_rows(sch, found, target)
+
+
+def _inline_producers(sch: Schedule) -> bool:
     found = nests(sch)
     if found is None:
-        return None
+        return False
     for nest in found:
-        if nest.is_output or nest.is_reduction:
-            continue
-        if _repeats_little(sch, nest, found):
+        if not nest.is_output and not nest.is_reduction and _repeats_little(sch, nest, found):
             _try_inline(sch, nest.block)
-    return nests(sch)
+    return True
 
 
 def _repeats_little(sch: Schedule, nest: Nest, found: list[Nest]) -> bool:
