@@ -1,1 +1,42 @@
-"""burnish."""
+"""burnish: an ONNX graph-rewriting compiler.
+
+The public functions load what they need when they are first used, so that importing this package
+costs nothing and running an artifact never loads the compiler.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from burnish.api import compile, load, load_artifact, optimize, save
+    from burnish.errors import BurnishError
+    from burnish.ir import Graph
+
+__version__ = "0.1.0"
+__all__ = [
+    "BurnishError", "Graph", "__version__", "compile", "load", "load_artifact", "optimize", "save",
+]  # fmt: skip
+
+_HOME = {
+    "BurnishError": "burnish.errors",
+    "Graph": "burnish.ir",
+    "compile": "burnish.api",
+    "load": "burnish.api",
+    "load_artifact": "burnish.api",
+    "optimize": "burnish.api",
+    "save": "burnish.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'burnish' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

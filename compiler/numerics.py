@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -14,3 +15,9 @@ class Numerics(Enum):
     """The same mathematics with other rounding."""
     LOSSY = "lossy"
     """Another function, judged by a guard metric."""
+
+
+def loosest(promises: Iterable[Numerics]) -> Numerics:
+    """What remains of several promises made one after the other."""
+    order = list(Numerics)
+    return max(promises, key=order.index, default=Numerics.EXACT)

@@ -1,19 +1,31 @@
-"""Passes and pipelines: the contract of a pass, and how a list of them is run and checked."""
+"""Passes and pipelines: the contract of a pass, and how a list of them is run and checked.
+
+Nothing that a pass does is kept unless it is checked: a pass that crashes, breaks the graph or
+moves the outputs further than it promised is undone and named, and the others go on without it.
+"""
 
 from __future__ import annotations
 
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from burnish.errors import BurnishError
 from burnish.ir import Graph
-from burnish.numerics import Numerics
-from burnish.rewrite import Firing, NearMiss, RewriteResult, Rule, apply_rules
+from burnish.ir.clone import clone
+from burnish.numerics import Numerics, loosest
+from burnish.rewrite import Firing, NearMiss, RewriteResult, Rule, RuleLoop, apply_rules
 from burnish.target import Target
+from burnish.verification import Disagreement, Feeds, Reference
+
+Verify: TypeAlias = Literal["each", "end", "off"]
+"""When outputs are compared with the original's: after each pass, after the last, never."""
+Progress = Callable[[str, int, int], None]
+"""Called with a pass name, how many passes are done and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,48 @@ class PassReport:
     nodes_after: int = 0
     notes: list[str] = field(default_factory=list)
     """What the user should know: sizes guarded, parts left alone."""
+    error: float | None = None
+    """Largest error of any output after this pass, relative to that output's largest value.
+
+    None where it was not measured: ``--verify end`` measures once, after the last pass.
+    """
     rolled_back: str = ""
     """Why the pass was undone, empty if it was kept."""
+    traceback: str = ""
+    """Where the pass crashed, if it did."""
 
     @property
     def changed(self) -> bool:
         """Whether the pass left another graph than it found."""
         return self.edits.total() > 0 and not self.rolled_back
+
+
+@dataclass
+class PipelineReport(Sequence[PassReport]):
+    """What a pipeline did: a sequence of what its passes did, in order."""
+
+    passes: list[PassReport] = field(default_factory=list)
+    verify: Verify = "off"
+    error: float | None = None
+    """Largest relative error of any output of the result, None if nothing was compared."""
+    feeds: int = 0
+    """How many sets of inputs the outputs were compared on."""
+    seconds: float = 0.0
+    """Wall clock of passes and verification together."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.passes[index]
+
+    def __len__(self) -> int:
+        return len(self.passes)
+
+    def __iter__(self) -> Iterator[PassReport]:
+        return iter(self.passes)
+
+    @property
+    def rolled_back(self) -> list[PassReport]:
+        """The passes that were undone."""
+        return [report for report in self.passes if report.rolled_back]
 
 
 @dataclass(frozen=True)
@@ -79,14 +126,12 @@ class RulePass(Pass):
         """The rules, in order of preference."""
 
 
-Checker = Callable[[Graph], None]
-"""Raises ``BurnishError`` if a graph is not equivalent to the original."""
-Progress = Callable[[str, int, int], None]
-"""Called with a pass name, how many passes are done and how many there are."""
-
-
 def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
-    """Run one pass and time it (seconds of wall clock)."""
+    """Run one pass and time it (seconds of wall clock).
+
+    Raises:
+        BurnishError: the pass refuses the graph; a note names the pass.
+    """
     report = PassReport(step.name, step.numerics, nodes_before=count_operators(graph))
     started = time.perf_counter()
     try:
@@ -101,15 +146,164 @@ def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
     return report
 
 
+def run_pipeline(
+    graph: Graph,
+    passes: Sequence[Pass],
+    context: PassContext,
+    *,
+    verify: Verify = "each",
+    samples: Sequence[Feeds] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, PipelineReport]:
+    """Run ``passes`` over a copy of ``graph``, checking what they did.
+
+    Outputs are compared on ``samples`` (arrays by input name), else on random inputs whose shapes
+    are those of ``input_shapes`` where given. A guilty pass is undone and named in the report.
+
+    Raises:
+        BurnishError: a pass refuses the graph, or the oracle cannot run it.
+    """
+    started = time.perf_counter()
+    reference = None if verify == "off" else Reference(graph, samples, input_shapes)
+    run = _Run(graph, passes, context, reference, progress or _silent)
+    result = run.checked_each() if verify == "each" else run.checked_once()
+    report = PipelineReport(run.reports, verify, run.error)
+    report.feeds = 0 if reference is None else len(reference.feeds)
+    report.seconds = time.perf_counter() - started
+    return result, report
+
+
+@dataclass
+class _Run:
+    """One run of a pipeline: the passes, and which of them were found guilty of what."""
+
+    original: Graph
+    passes: Sequence[Pass]
+    context: PassContext
+    reference: Reference | None
+    progress: Progress
+    reports: list[PassReport] = field(default_factory=list)
+    error: float | None = None
+    blamed: dict[int, PassReport] = field(default_factory=dict)
+    """Reports of passes that were undone, by position."""
+
+    def checked_each(self) -> Graph:
+        """Compare after every pass, and undo a pass at once if the comparison fails."""
+        assert self.reference is not None
+        graph = copy_of(self.original)
+        for index, step in enumerate(self.passes):
+            self.progress(step.name, index, len(self.passes))
+            graph, report = self._attempt(graph, step, keep_copy=True)
+            self.reports.append(report)
+        self.error = next((r.error for r in reversed(self.reports) if r.error is not None), None)
+        return graph
+
+    def checked_once(self) -> Graph:
+        """Compare after the last pass; while that fails, find the guilty pass and undo it."""
+        while True:
+            graph = self._prefix(len(self.passes), self.progress)
+            try:
+                if self.reference is not None:
+                    self.error = self.reference.check(graph, self._promise(self.reports))
+            except Disagreement as failure:
+                self._blame(self._guilty(), failure)
+            else:
+                return graph
+
+    def _prefix(self, count: int, progress: Progress) -> Graph:
+        """The original after the first ``count`` passes, without those that were blamed."""
+        graph = copy_of(self.original)
+        self.reports = []
+        for index, step in enumerate(self.passes[:count]):
+            report = self.blamed.get(index)
+            if report is None:
+                progress(step.name, index, len(self.passes))
+                graph, report = self._attempt(graph, step, keep_copy=False)
+                if report.rolled_back:
+                    self.blamed[index] = report
+                    # What the pass left behind is undefined: start again without it.
+                    return self._prefix(count, progress)
+            self.reports.append(report)
+        return graph
+
+    def _attempt(self, graph: Graph, step: Pass, *, keep_copy: bool) -> tuple[Graph, PassReport]:
+        """Run ``step`` on ``graph``; with ``keep_copy`` also check it, and undo it if need be."""
+        snapshot = copy_of(graph) if keep_copy else graph
+        try:
+            report = run_pass(graph, step, self.context)
+            if keep_copy:
+                assert self.reference is not None
+                report.error = self.reference.check(graph, self._promise([*self.reports, report]))
+        except (RuleLoop, Disagreement) as failure:
+            report = _undone(step, str(failure), snapshot)
+        except BurnishError:
+            raise
+        except Exception as crash:
+            reason = f"it crashed ({type(crash).__name__}: {crash})"
+            report = replace(_undone(step, reason, snapshot), traceback=traceback.format_exc())
+        return (snapshot if report.rolled_back else graph), report
+
+    def _guilty(self) -> int:
+        """Position of the first pass after which the outputs disagree, found by bisection."""
+        assert self.reference is not None
+        self.reference.check_deterministic()
+        good, bad = 0, len(self.passes)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            graph = self._prefix(middle, _silent)
+            try:
+                self.reference.check(graph, self._promise(self.reports))
+            except Disagreement:
+                bad = middle
+            else:
+                good = middle
+        return bad - 1
+
+    def _blame(self, index: int, failure: Disagreement) -> None:
+        """Undo pass ``index`` from now on, for the reason that shows right after it."""
+        assert self.reference is not None
+        graph = self._prefix(index + 1, _silent)
+        try:
+            self.reference.check(graph, self._promise(self.reports))
+        except Disagreement as at_once:
+            failure = at_once
+        self.blamed[index] = _undone(self.passes[index], str(failure), graph)
+
+    @staticmethod
+    def _promise(reports: Sequence[PassReport]) -> Numerics:
+        """What the passes that changed something promise together."""
+        return loosest(report.numerics for report in reports if report.changed)
+
+
+def _undone(step: Pass, reason: str, graph: Graph) -> PassReport:
+    count = count_operators(graph)
+    return PassReport(
+        step.name, step.numerics, nodes_before=count, nodes_after=count, rolled_back=reason
+    )
+
+
+def _silent(name: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def copy_of(graph: Graph) -> Graph:
+    """A graph to change in place of ``graph``; weights, which are immutable, stay shared."""
+    return clone(graph)[0]
+
+
 def count_operators(graph: Graph) -> int:
     """Operators of ``graph`` and its subgraphs; a region counts as what it stands for."""
     return sum(1 for node in graph.walk() if not node.is_region)
 
 
 def with_options(step: Pass, options: Mapping[str, Any]) -> Pass:
-    """``step`` with some of its fields set; see ``burnish passes`` for what they are."""
-    known = {f.name for f in fields(step)}
-    unknown = sorted(set(options) - known)
+    """``step`` with some of its fields set; see ``burnish passes`` for what they are.
+
+    Raises:
+        KeyError: it has no such field.
+    """
+    unknown = sorted(set(options) - {f.name for f in fields(step)})
     if unknown:
         raise KeyError(unknown[0])
-    return type(step)(**{**{f.name: getattr(step, f.name) for f in fields(step)}, **options})
+    return replace(step, **options)

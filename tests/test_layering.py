@@ -1,0 +1,175 @@
+"""Who may import whom, and how large a module may grow."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"compiler": "burnish", "passes": "burnish.passes", "backends": "burnish.backends"}
+# From the ground up: a module imports from its own layer and from those before it.
+LAYERS = (
+    ("burnish.errors", "burnish.numerics", "burnish.suggest", "burnish.output"),
+    ("burnish.ir",),
+    ("burnish.rewrite",),
+    ("burnish.analysis",),
+    ("burnish.target", "burnish.oracle"),
+    ("burnish.verification",),
+    ("burnish.pipeline",),
+    ("burnish.report",),
+    ("burnish.passes",),
+    ("burnish.selection",),
+    ("burnish.backends",),
+    ("burnish.api",),
+    ("burnish.bench",),
+    ("burnish.cli",),
+)
+MODULE_LINES, FUNCTION_LINES = 400, 50
+BANNED = {"compiler", "passes", "backends"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its import name."""
+    found = {}
+    for folder, package in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            name = ".".join([package, *parts]).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Names of imported modules, and whether the import runs when the module is loaded."""
+    outside = {
+        id(node)
+        for part in ast.walk(tree(path))
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) or is_typing_only(part)
+        for node in ast.walk(part)
+    }
+    for node in ast.walk(tree(path)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            yield name, id(node) not in outside
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def layer(name: str) -> int | None:
+    for rank, group in enumerate(LAYERS):
+        if any(name == member or name.startswith(f"{member}.") for member in group):
+            return rank
+    return None
+
+
+def python_files() -> list[Path]:
+    folders = (*FOLDERS, "tests", "benchmarks")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_every_module_has_a_layer() -> None:
+    homeless = [name for name in modules() if name != "burnish" and layer(name) is None]
+    assert not homeless
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name != "burnish"])
+def test_imports_only_from_lower_layers(name: str) -> None:
+    own = layer(name)
+    assert own is not None
+    wrong = [
+        other
+        for other, _ in imports(modules()[name])
+        if other in modules() and other != "burnish" and (layer(other) or 0) > own
+    ]
+    assert not wrong, f"{name} imports {wrong}, which lie above it"
+
+
+def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("import tvm\ndef f():\n    from burnish.cli import main\n")
+    assert list(imports(path)) == [
+        ("tvm", True), ("burnish.cli", False), ("burnish.cli.main", False),
+    ]  # fmt: skip
+
+
+def test_nobody_imports_the_folders_by_name() -> None:
+    wrong = [
+        (str(path.relative_to(ROOT)), name)
+        for path in python_files()
+        for name, _ in imports(path)
+        if name.partition(".")[0] in BANNED
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [("tvm", ("backends",)), ("onnx_graphsurgeon", ("compiler/ir/onnx_io.py",))],
+)
+def test_library_stays_at_home(library: str, homes: tuple[str, ...]) -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in modules().values()
+        for name, _ in imports(path)
+        if name.partition(".")[0] == library
+        and not str(path.relative_to(ROOT)).startswith(homes)
+    ]
+    assert not wrong
+
+
+def test_onnxruntime_is_loaded_only_when_used() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in modules().values()
+        for name, at_load in imports(path)
+        if name.partition(".")[0] == "onnxruntime" and at_load
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import burnish",
+        "import burnish.cli",
+        "from burnish import load_artifact",
+    ],
+)
+def test_starting_loads_no_compiler(statement: str) -> None:
+    heavy = ["tvm", "onnx", "onnxruntime", "onnx_graphsurgeon", "rich.table"]
+    code = f"{statement}\nimport sys\nprint(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_size_budget(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MODULE_LINES
+    if path.is_relative_to(ROOT / "tests"):
+        return
+    long = [
+        node.name
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.body[0].lineno >= FUNCTION_LINES
+    ]
+    assert not long
