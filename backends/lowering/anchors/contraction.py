@@ -1,0 +1,188 @@
+"""Convolutions and matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tvm import te
+
+from burnish.backends.kernels import packing
+from burnish.backends.kernels.convolution import convolution, transposed_convolution
+from burnish.backends.kernels.depthwise import depthwise_convolution
+from burnish.backends.kernels.product import batch_product, product
+from burnish.backends.lowering.attributes import Window, window_of
+from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.layout import channels_last, identity
+from burnish.backends.lowering.plan import shape_of
+from burnish.ir import Array, OperatorNode, VariableNode
+
+
+def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """Conv over any number of spatial axes, channels last, with constant weights."""
+    x, weights = node.inputs[:2]
+    assert x is not None and weights is not None and weights.constant is not None
+    array = weights.constant.numpy()
+    outputs, depth, *kernel = array.shape
+    window = window_of(node, shape_of(x)[2:], kernel)
+    groups = int(node.attribute("group", 1))
+    source = builder.read(x, channels_last(len(shape_of(x))))
+    builder.flops += 2.0 * np.prod(shape_of(node.output), dtype=float) * depth * np.prod(kernel)
+    if depth == 1 and groups == outputs and groups == shape_of(x)[1] and groups > 1:
+        packed = builder.weights(packing.pack_depthwise(array), (id(weights.constant), "depthwise"))
+        result = depthwise_convolution(
+            source, packed, strides=window.strides, pads=window.pads, dilations=window.dilations
+        )
+    else:
+        lanes = _lanes(builder, outputs // groups)
+        packed = builder.weights(
+            packing.pack_convolution(array, lanes, groups), (id(weights.constant), "conv", lanes)
+        )
+        result = convolution(
+            source, packed, columns=outputs, strides=window.strides, pads=window.pads,
+            dilations=window.dilations, groups=groups,
+        )  # fmt: skip
+    return [_biased(builder, result, node.input(2))]
+
+
+def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """ConvTranspose, channels last, with constant weights."""
+    x, weights = node.inputs[:2]
+    assert x is not None and weights is not None and weights.constant is not None
+    array = weights.constant.numpy()
+    groups = int(node.attribute("group", 1))
+    inputs, per_group, *kernel = array.shape
+    spatial = shape_of(x)[2:]
+    window, padding = _transpose_window(node, spatial, kernel)
+    lanes = _lanes(builder, per_group)
+    packed = builder.weights(
+        packing.pack_transposed_convolution(array, lanes, groups),
+        (id(weights.constant), "transposed", lanes),
+    )
+    builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
+    result = transposed_convolution(
+        builder.read(x, channels_last(len(shape_of(x)))), packed, columns=per_group * groups,
+        strides=window.strides, pads=window.pads, dilations=window.dilations,
+        output_padding=padding, groups=groups,
+    )  # fmt: skip
+    return [_biased(builder, result, node.input(2))]
+
+
+def _transpose_window(
+    node: OperatorNode, spatial: Sequence[int], kernel: Sequence[int]
+) -> tuple[Window, tuple[int, ...]]:
+    """Window and output padding of a ConvTranspose, from pads or from ``output_shape``."""
+    rank = len(kernel)
+    strides = tuple(node.attribute("strides") or (1,) * rank)
+    dilations = tuple(node.attribute("dilations") or (1,) * rank)
+    padding = tuple(node.attribute("output_padding") or (0,) * rank)
+    wanted = shape_of(node.output)[2:]
+    if node.attribute("output_shape") is None and _text(node.attribute("auto_pad")) in (
+        "", "NOTSET",
+    ):  # fmt: skip
+        pads = tuple(node.attribute("pads") or (0,) * (2 * rank))
+        return Window(strides, pads, dilations), padding
+    begin, end = [], []
+    for i in range(rank):
+        full = (spatial[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 + padding[i]
+        total = max(0, full - wanted[i])
+        upper = _text(node.attribute("auto_pad")) == "SAME_UPPER"
+        begin.append(total // 2 if upper else total - total // 2)
+        end.append(total - begin[-1])
+    return Window(strides, (*begin, *end), dilations), padding
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def matmul(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """MatMul with packed constant weights, or of two computed operands."""
+    a, b = node.inputs
+    assert a is not None and b is not None
+    builder.flops += _product_flops(node, a)
+    if b.constant is not None and len(b.constant.shape) == 2 and len(shape_of(a)) > 1:
+        columns = b.constant.shape[1]
+        packed = _packed_product(builder, b.constant.numpy(), (id(b.constant), "product"))
+        return [product(builder.read(a), packed, columns=columns)]
+    left, turned_left = _matrix_operand(builder, a)
+    right, turned_right = _matrix_operand(builder, b)
+    return [batch_product(left, right, transpose_a=turned_left, transpose_b=turned_right)]
+
+
+def _matrix_operand(builder: KernelBuilder, value: VariableNode) -> tuple[te.Tensor, bool]:
+    """The operand as it lies in memory, and whether its last two axes are swapped there."""
+    rank = len(shape_of(value))
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    turned = not value.is_constant and builder.layout(value) == swapped
+    return builder.read(value, swapped if turned else identity(rank)), turned
+
+
+def _product_flops(node: OperatorNode, a: VariableNode) -> float:
+    return 2.0 * float(np.prod(shape_of(node.output), dtype=float)) * shape_of(a)[-1]
+
+
+def gemm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """Gemm: ``alpha * A' @ B' + beta * C`` with constant B."""
+    a, b = node.inputs[:2]
+    assert a is not None and b is not None
+    alpha, beta = float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
+    order = (1, 0) if node.attribute("transA", 0) else (0, 1)
+    depth = shape_of(a)[order[1]]
+    builder.flops += 2.0 * float(np.prod(shape_of(node.output), dtype=float)) * depth
+    left = builder.read(a, order)
+    if b.constant is not None:
+        array = b.constant.numpy()
+        array = array.T if node.attribute("transB", 0) else array
+        scaled = array if alpha == 1.0 else array * array.dtype.type(alpha)
+        key = (id(b.constant), "gemm", node.attribute("transB", 0), alpha)
+        result = product(
+            left, _packed_product(builder, scaled, key), columns=array.shape[1]
+        )  # fmt: skip
+        return [_biased(builder, result, node.input(2), beta)]
+    right = builder.read(b)
+    result = batch_product(left, right, transpose_b=bool(node.attribute("transB", 0)))
+    return [_biased(builder, result, node.input(2), beta, alpha)]
+
+
+def _packed_product(builder: KernelBuilder, array: Array, key: tuple[object, ...]) -> te.Tensor:
+    lanes = _lanes(builder, array.shape[1])
+    return builder.weights(packing.pack_product(array, lanes), (*key, lanes))
+
+
+def _lanes(builder: KernelBuilder, columns: int) -> int:
+    return packing.lane_count(columns, builder.target.lanes("float32"))
+
+
+def _biased(
+    builder: KernelBuilder,
+    result: te.Tensor,
+    bias: VariableNode | None,
+    beta: float = 1.0,
+    alpha: float = 1.0,
+) -> te.Tensor:
+    """``alpha * result + beta * bias``, the bias broadcast over leading axes."""
+    if bias is None and alpha == 1.0:
+        return result
+    dtype = str(result.dtype)
+    shape = tuple(int(extent) for extent in result.shape)
+    scale = te.const(alpha, dtype)
+    if bias is None:
+        return te.compute(shape, lambda *i: result(*i) * scale, name="scale")
+    operand = _bias_operand(builder, bias, beta)
+    own = tuple(int(extent) for extent in operand.shape)
+
+    def value(*index: te.Var) -> te.Expr:
+        tail = index[len(index) - len(own) :]
+        term = operand(*(0 if extent == 1 else i for i, extent in zip(tail, own, strict=True)))
+        scaled = result(*index) if alpha == 1.0 else result(*index) * scale
+        return scaled + (term if bias.is_constant or beta == 1.0 else term * te.const(beta, dtype))
+
+    return te.compute(shape, value, name="bias")
+
+
+def _bias_operand(builder: KernelBuilder, bias: VariableNode, beta: float) -> te.Tensor:
+    if bias.constant is None or beta == 1.0:
+        return builder.read(bias)
+    array = bias.constant.numpy()
+    return builder.weights(array * array.dtype.type(beta), (id(bias.constant), "beta", beta))

@@ -1,0 +1,266 @@
+"""Turns groups of nodes into kernels, buffers and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import tvm.tirx as tx
+from tvm import te
+
+from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name
+from burnish.backends.lowering.fusion import Group
+from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
+from burnish.backends.lowering.plan import Plan, shape_of
+from burnish.backends.program import Buffer, BufferKind, Call
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
+from burnish.target import Target
+
+Reader: TypeAlias = Callable[[Sequence[Expr]], Expr]
+"""The element at an index of the kernel's iteration space."""
+AnchorEmitter: TypeAlias = Callable[["KernelBuilder", OperatorNode], list[te.Tensor]]
+"""Describes an anchor's results, each in the physical shape that the plan gave it."""
+
+
+@dataclass
+class Kernel:
+    """A kernel before scheduling, with the source nodes it stands for."""
+
+    name: str
+    func: Any
+    """The TIR function."""
+    provenance: tuple[str, ...]
+    flops: float = 0.0
+
+
+@dataclass
+class Emitter:
+    """State of lowering one graph: where values live, what has been emitted."""
+
+    graph: Graph
+    plan: Plan
+    target: Target
+    anchors: dict[str, AnchorEmitter]
+    home: dict[VariableNode, Buffer] = field(default_factory=dict)
+    copies: dict[tuple[Buffer, tuple[int, ...], Layout, Layout], Buffer] = field(
+        default_factory=dict
+    )
+    constants: dict[Any, Buffer] = field(default_factory=dict)
+    kernels: list[Kernel] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    def temporary(self, name: str, shape: Sequence[int], dtype: str) -> Buffer:
+        """A new buffer in the arena."""
+        return Buffer(name, tuple(shape), dtype, BufferKind.TEMPORARY)
+
+    def constant(self, array: Array, key: object = None) -> Buffer:
+        """A buffer in the weights file; equal ``key`` means equal contents."""
+        if key is not None and key in self.constants:
+            return self.constants[key]
+        array = np.ascontiguousarray(array)
+        buffer = Buffer(
+            f"w{len(self.constants)}", array.shape, str(array.dtype), BufferKind.CONSTANT, array
+        )
+        self.constants[key if key is not None else buffer] = buffer
+        return buffer
+
+    def view(self, buffer: Buffer, shape: Sequence[int]) -> Buffer:
+        """The same bytes under another shape."""
+        if buffer.shape == tuple(shape):
+            return buffer
+        return Buffer(buffer.name, tuple(shape), buffer.dtype, buffer.kind, alias_of=buffer)
+
+    def located(self, value: VariableNode, layout: Layout) -> Buffer:
+        """A buffer that holds ``value`` in ``layout`` (over its own rank), copying if need be."""
+        shape = shape_of(value)
+        if value.constant is not None:
+            array = value.constant.numpy()
+            key = (id(value.constant), layout)
+            return self.constant(array.transpose(layout), key)
+        home, current = self.home[value], self.plan.layout(value)
+        if same_storage(shape, current, layout):
+            return self.view(home, physical(shape, layout))
+        root, _ = home.root()
+        key_ = (root, shape, current, layout)
+        if key_ not in self.copies:
+            self.copies[key_] = self._transpose(value, home, current, layout)
+        return self.copies[key_]
+
+    def _transpose(
+        self, value: VariableNode, home: Buffer, current: Layout, layout: Layout
+    ) -> Buffer:
+        shape = shape_of(value)
+        builder = KernelBuilder(self)
+        source = builder.argument(self.view(home, physical(shape, current)))
+
+        def element(*index: Expr) -> Expr:
+            logical = dict(zip(layout, index, strict=True))
+            return source(*(logical[axis] for axis in current))
+
+        result = te.compute(physical(shape, layout), element, name="transpose")
+        target = self.temporary(f"{value.name}.copy", physical(shape, layout), home.dtype)
+        names = value.producer.provenance if value.producer else ()
+        self.launch(builder, [result], [target], names, "transpose")
+        return target
+
+    def launch(
+        self,
+        builder: KernelBuilder,
+        results: list[te.Tensor],
+        targets: list[Buffer],
+        provenance: tuple[str, ...],
+        label: str,
+        flops: float = 0.0,
+    ) -> None:
+        """Record the kernel that ``builder`` described and a call of it."""
+        tensors = [tensor for tensor, _ in builder.arguments]
+        func = te.create_prim_func([*tensors, *results])
+        operands = [buffer for _, buffer in builder.arguments]
+        self.record(func, operands, targets, provenance, label, flops)
+
+    def record(
+        self,
+        func: Any,
+        operands: Sequence[Buffer],
+        targets: Sequence[Buffer],
+        provenance: tuple[str, ...],
+        label: str,
+        flops: float = 0.0,
+    ) -> None:
+        """Record a kernel and a call of it."""
+        name = f"k{len(self.kernels)}_{label}"
+        self.kernels.append(Kernel(name, func, provenance, flops))
+        self.calls.append(Call(name, (*operands, *targets), outputs=len(targets)))
+
+    def copy_out(self, value: VariableNode, name: str) -> Buffer:
+        """A copy of ``value``, row-major, in the caller's memory."""
+        shape = shape_of(value)
+        builder = KernelBuilder(self)
+        source = builder.read(value)
+        result = te.compute(shape, lambda *index: source(*index), name="copy")
+        target = Buffer(name, shape, numpy_name(value.dtype), BufferKind.OUTPUT)
+        self.launch(builder, [result], [target], (), "copy")
+        return target
+
+    def emit_group(self, group: Group) -> None:
+        """Emit the kernel of one group."""
+        builder = KernelBuilder(self)
+        label = (group.anchor or group.nodes[-1]).op_type.lower()
+        targets = []
+        for value in group.outputs:
+            shape = physical(shape_of(value), self.plan.layout(value))
+            self.home[value] = self.temporary(value.name, shape, numpy_name(value.dtype))
+            targets.append(self.home[value])
+        if group.anchor is None:
+            results = [builder.elementwise(group.nodes, {})]
+        else:
+            results = self.anchors[group.anchor.op_type](builder, group.anchor)
+            if group.epilogue:
+                results = [builder.elementwise(group.epilogue, {group.anchor.output: results[0]})]
+        provenance = tuple(dict.fromkeys(n for node in group.nodes for n in node.provenance))
+        self.launch(builder, results, targets, provenance, label, builder.flops)
+
+
+class KernelBuilder:
+    """Collects the operands of one kernel while its results are described."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        """Start a kernel."""
+        self.emitter = emitter
+        self.arguments: list[tuple[te.Tensor, Buffer]] = []
+        self.flops = 0.0
+
+    @property
+    def target(self) -> Target:
+        """The processor that the kernel is for."""
+        return self.emitter.target
+
+    def layout(self, value: VariableNode) -> Layout:
+        """The layout that ``value`` has in memory."""
+        return self.emitter.plan.layout(value)
+
+    def argument(self, buffer: Buffer) -> te.Tensor:
+        """The tensor of an operand, one for each distinct buffer and shape."""
+        for tensor, known in self.arguments:
+            if known is buffer or (
+                known.root() == buffer.root() and known.shape == buffer.shape
+                and known.dtype == buffer.dtype
+            ):  # fmt: skip
+                return tensor
+        tensor = te.placeholder(buffer.shape, buffer.dtype, name=f"p{len(self.arguments)}")
+        self.arguments.append((tensor, buffer))
+        return tensor
+
+    def read(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
+        """The operand ``value`` in ``layout`` (row-major by default)."""
+        assert value is not None
+        order = identity(len(shape_of(value))) if layout is None else layout
+        return self.argument(self.emitter.located(value, order))
+
+    def weights(self, array: Array, key: object = None) -> te.Tensor:
+        """A constant operand made at compile time."""
+        return self.argument(self.emitter.constant(array, key))
+
+    def elementwise(
+        self, nodes: Sequence[OperatorNode], made: dict[VariableNode, te.Tensor]
+    ) -> te.Tensor:
+        """One expression for a chain of elementwise nodes over the output's elements.
+
+        ``made`` holds results of the anchor, which the first nodes read.
+        """
+        last = nodes[-1].output
+        shape, layout = shape_of(last), self.layout(last)
+        inside = {node.output for node in nodes} | set(made)
+        readers = {
+            value: self._reader(value, shape, layout)
+            for node in nodes
+            for value in node.inputs
+            if value is not None and value not in inside
+        }
+
+        def element(*index: Expr) -> Expr:
+            known = {value: tensor(*index) for value, tensor in made.items()}
+            for node in nodes:
+                operands = [
+                    None if v is None else known[v] if v in known else readers[v](index)
+                    for v in node.inputs
+                ]
+                known[node.output] = ELEMENTWISE[node.op_type](node, operands)
+            return known[last]
+
+        return te.compute(physical(shape, layout), element, name="elementwise")
+
+    def _reader(self, value: VariableNode, shape: tuple[int, ...], layout: Layout) -> Reader:
+        """How to read ``value`` broadcast over ``shape`` in ``layout``."""
+        uniform = uniform_scalar(value)
+        if uniform is not None:
+            return lambda index: uniform
+        own = shape_of(value)
+        rank, added = len(own), len(shape) - len(own)
+        order = tuple(axis - added for axis in layout if axis >= added)
+        tensor = self.read(value, order)
+        assert len(order) == rank
+
+        def at(index: Sequence[Expr]) -> Expr:
+            kept = [i for i, axis in zip(index, layout, strict=True) if axis >= added]
+            return tensor(*(
+                tx.const(0, "int32") if own[axis] == 1 else i
+                for i, axis in zip(kept, order, strict=True)
+            ))  # fmt: skip
+
+        return at
+
+
+def uniform_scalar(value: VariableNode) -> Expr | None:
+    """The one number that every element of a constant has, as an immediate, else None."""
+    constant = value.constant
+    if constant is None or constant.size == 0 or constant.size > 1 << 20:
+        return None
+    array = constant.numpy()
+    first = array.reshape(-1)[0]
+    if constant.size > 1 and not bool((array == first).all()):
+        return None
+    return tx.const(first.item(), numpy_name(constant.dtype))
+

@@ -1,0 +1,114 @@
+"""Groups of nodes that become one kernel: at most one anchor, then elementwise nodes.
+
+A group grows forward from its seed as long as everything between seed and end stays inside
+(dominator-style, so that ``x * sigmoid(x)`` fuses although ``x`` is read twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.layout import same_storage
+from burnish.backends.lowering.plan import Plan, shape_of
+from burnish.ir import Graph, OperatorNode, VariableNode
+
+MAX_NODES = 24
+"""Elementwise nodes in a group: a bound on the size of one expression."""
+MAX_OPERANDS = 16
+"""Distinct values that a group reads."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes of one kernel, in order; ``anchor`` is the first of them or None."""
+
+    nodes: list[OperatorNode]
+    anchor: OperatorNode | None
+
+    @property
+    def outputs(self) -> tuple[VariableNode, ...]:
+        """What the kernel writes."""
+        return self.nodes[-1].outputs
+
+    @property
+    def epilogue(self) -> list[OperatorNode]:
+        """The elementwise nodes."""
+        return self.nodes if self.anchor is None else self.nodes[1:]
+
+
+def group_nodes(
+    graph: Graph,
+    plan: Plan,
+    native: frozenset[OperatorNode],
+    fuses: Callable[[OperatorNode], bool],
+) -> list[Group]:
+    """Partition the native nodes that compute something; in an order in which they can run.
+
+    ``fuses`` says whether an anchor's kernel can go on with elementwise nodes.
+    """
+    position = {node: index for index, node in enumerate(graph)}
+    taken: set[OperatorNode] = set()
+    groups: list[Group] = []
+    for node in graph:
+        if node not in native or node in taken or node in plan.views:
+            continue
+        anchor = None if node.op_type in ELEMENTWISE else node
+        nodes = [node]
+        if anchor is None or (len(node.outputs) == 1 and fuses(node)):
+            nodes += _extend(node, plan, native, taken, position)
+        taken.update(nodes)
+        groups.append(Group(nodes, anchor))
+    return sorted(groups, key=lambda group: position[group.nodes[-1]])
+
+
+def _extend(
+    seed: OperatorNode,
+    plan: Plan,
+    native: frozenset[OperatorNode],
+    taken: set[OperatorNode],
+    position: dict[OperatorNode, int],
+) -> list[OperatorNode]:
+    """Nodes to take in after ``seed``: the longest run that ends in a single live value."""
+    live = {seed.output}
+    run: list[OperatorNode] = []
+    accepted: list[OperatorNode] = []
+    operands = set(seed.inputs)
+    while len(run) < MAX_NODES:
+        if any(value.is_graph_output for value in live):
+            break
+        following = sorted(_readers(live, run), key=position.__getitem__)
+        if not following:
+            break
+        node = following[0]
+        if node in taken or node not in native or not _fits(node, seed, plan):
+            break
+        operands |= set(node.inputs)
+        if len(operands) > MAX_OPERANDS:
+            break
+        run.append(node)
+        inside = {seed, *run}
+        live.add(node.output)
+        live = {v for v in live if v.is_graph_output or any(c not in inside for c in v.consumers)}
+        if live <= {node.output}:
+            accepted = list(run)
+    return accepted
+
+
+def _readers(live: set[VariableNode], run: list[OperatorNode]) -> Iterator[OperatorNode]:
+    inside = set(run)
+    for value in live:
+        for node in value.consumers:
+            if node not in inside:
+                yield node
+
+
+def _fits(node: OperatorNode, seed: OperatorNode, plan: Plan) -> bool:
+    """Whether ``node`` is elementwise over the very elements that ``seed`` makes."""
+    if node.op_type not in ELEMENTWISE or node.domain not in ("", "burnish.region"):
+        return False
+    shape = shape_of(seed.output)
+    if shape_of(node.output) != shape:
+        return False
+    return same_storage(shape, plan.layout(node.output), plan.layout(seed.output))

@@ -1,0 +1,113 @@
+"""Decides for every value its layout, and for every node whether it costs nothing.
+
+One walk forward: anchors choose their output's layout, elementwise nodes follow their operands,
+reshapes and transposes pass the bytes on under another layout where that is possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.layout import (
+    Layout,
+    channels_last,
+    extend,
+    identity,
+    reshaped,
+    transposed,
+)
+from burnish.errors import UnsupportedModel
+from burnish.ir import Graph, OperatorNode, VariableNode
+
+VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
+"""Operators that only give the same elements another shape."""
+
+SPATIAL = frozenset({
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
+    "GlobalMaxPool",
+})  # fmt: skip
+"""Operators computed with channels last."""
+
+FOLLOWERS = frozenset({
+    "Softmax", "LogSoftmax", "Concat", "Slice", "Pad", "LayerNormalization", "RMSNormalization",
+    "Resize", "Split", "InstanceNormalization", "GroupNormalization", "ArgMax", "ArgMin",
+    "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+    "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "BatchNormalization", "CumSum",
+})  # fmt: skip
+"""Operators that work along named axes in whatever layout their first input has."""
+
+
+@dataclass
+class Plan:
+    """Layouts of all values, and which nodes are mere views of their first input."""
+
+    layouts: dict[VariableNode, Layout] = field(default_factory=dict)
+    views: set[OperatorNode] = field(default_factory=set)
+
+    def layout(self, value: VariableNode) -> Layout:
+        """The layout of ``value``; row-major unless decided otherwise."""
+        return self.layouts.get(value) or identity(len(shape_of(value)))
+
+
+def shape_of(value: VariableNode) -> tuple[int, ...]:
+    """The static shape of ``value``.
+
+    Raises:
+        UnsupportedModel: a size is not known.
+    """
+    shape = value.static_shape
+    if shape is None:
+        maker = value.producer.provenance if value.producer else ()
+        raise UnsupportedModel(
+            f"the shape of {value.name or 'a value'} (made by {', '.join(maker) or 'the input'}) "
+            f"is {value.shape}: fix the input shapes with --input-shape"
+        )
+    return shape
+
+
+def plan_layouts(graph: Graph, native: frozenset[OperatorNode]) -> Plan:
+    """Choose layouts for every value that ``native`` nodes of ``graph`` make."""
+    plan = Plan()
+    for node in graph:
+        if node in native:
+            _plan_node(node, plan)
+    return plan
+
+
+def _plan_node(node: OperatorNode, plan: Plan) -> None:
+    output = node.output
+    first = node.input(0)
+    if node.op_type in VIEWS and first is not None:
+        layout = reshaped(shape_of(first), shape_of(output), plan.layout(first))
+        if layout is not None:
+            plan.views.add(node)
+            plan.layouts[output] = layout
+    elif node.op_type == "Transpose" and first is not None:
+        rank = len(shape_of(first))
+        order = node.attribute("perm") or tuple(reversed(range(rank)))
+        plan.views.add(node)
+        plan.layouts[output] = transposed(plan.layout(first), order)
+    elif node.op_type in SPATIAL and first is not None:
+        plan.layouts[output] = channels_last(len(shape_of(first)))
+    elif node.op_type in FOLLOWERS and first is not None:
+        for value in node.outputs:
+            if value.rank == first.rank:
+                plan.layouts[value] = _majority(node, plan)
+    elif node.op_type in ELEMENTWISE:
+        plan.layouts[output] = _majority(node, plan)
+
+
+def _majority(node: OperatorNode, plan: Plan) -> Layout:
+    """The layout that most bytes of the operands have; computed ones count before others."""
+    rank = len(shape_of(node.output))
+    votes: dict[Layout, int] = {}
+    for value in node.inputs:
+        if value is None or value.is_constant or value.rank is None or value.rank > rank:
+            continue
+        layout = extend(plan.layout(value), rank)
+        size = int(np.prod(shape_of(value), dtype=np.int64))
+        votes[layout] = votes.get(layout, 0) + size * (2 if layout != identity(rank) else 1)
+    return max(votes, key=lambda layout: votes[layout]) if votes else identity(rank)
