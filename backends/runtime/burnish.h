@@ -55,6 +55,9 @@ BURNISH_API int burnish_abi(void);
 /* Why the last call in this thread failed; "" if none has. */
 BURNISH_API const char *burnish_last_error(void);
 
+/* An instruction set that the model needs and this processor lacks; NULL if there is none. */
+BURNISH_API const char *burnish_missing_feature(void);
+
 /*
  * Open the model with its weights file and start its threads. threads counts the caller: 1 starts
  * none, 0 means the number chosen when the model was compiled. NULL if this processor lacks a
@@ -85,14 +88,14 @@ BURNISH_API int burnish_run_entry(burnish_model *model, int entry, const void *c
 
 /*
  * A run in parts, for models of which another engine runs some. begin takes a context and binds
- * the caller's memory; range runs the calls first..last-1; buffer is where a tensor lies, by the
- * number that the manifest gives it; end writes the outputs back and returns the context, and
+ * the caller's memory; range runs the calls first..last-1; buffer is where a tensor lies and how
+ * many bytes it has, by the number that the manifest gives it; end writes the outputs back and returns the context, and
  * must follow every begin that returned one.
  */
 BURNISH_API burnish_context *burnish_begin(burnish_model *model, int entry,
                                            const void *const *inputs, void *const *outputs);
 BURNISH_API int burnish_range(burnish_context *context, int first, int last);
-BURNISH_API void *burnish_buffer(burnish_context *context, int buffer);
+BURNISH_API void *burnish_buffer(burnish_context *context, int buffer, uint64_t *bytes);
 BURNISH_API int burnish_end(burnish_context *context);
 
 /*

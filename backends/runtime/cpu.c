@@ -110,7 +110,7 @@ static int is_present(const feature *wanted) {
 
 #endif
 
-const char *burnish_missing_feature(const char *const *features) {
+const char *burnish_first_missing(const char *const *features) {
   for (; *features; features++) {
     for (size_t i = 0; i < sizeof FEATURES / sizeof *FEATURES; i++) {
       if (!strcmp(*features, FEATURES[i].name) && !is_present(&FEATURES[i])) return *features;

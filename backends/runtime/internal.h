@@ -127,7 +127,7 @@ void burnish_weights_unmap(burnish_weights *weights);
 /* ---- cpu.c ---- */
 
 /* The first of features that this processor lacks, or NULL. */
-const char *burnish_missing_feature(const char *const *features);
+const char *burnish_first_missing(const char *const *features);
 
 /* ---- clock.c ---- */
 

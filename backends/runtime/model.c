@@ -6,8 +6,12 @@
 
 int burnish_abi(void) { return BURNISH_ABI; }
 
+const char *burnish_missing_feature(void) {
+  return burnish_first_missing(burnish_the_program.features);
+}
+
 static int check_processor(const burnish_program *program) {
-  const char *missing = burnish_missing_feature(program->features);
+  const char *missing = burnish_missing_feature();
   if (!missing) return 0;
   return burnish_fail("this model was compiled for %s, and this processor lacks %s; compile it "
                       "for this machine", program->target, missing);

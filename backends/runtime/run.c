@@ -117,12 +117,15 @@ int burnish_range(burnish_context *context, int first, int last) {
   return failed;
 }
 
-void *burnish_buffer(burnish_context *context, int buffer) {
-  if (buffer >= 0 && (uint32_t)buffer < context->entry->place_count) {
-    return context->tensors[buffer].data;
+void *burnish_buffer(burnish_context *context, int buffer, uint64_t *bytes) {
+  if (buffer < 0 || (uint32_t)buffer >= context->entry->place_count) {
+    burnish_fail("no buffer %d; there are %u", buffer, context->entry->place_count);
+    return NULL;
   }
-  burnish_fail("no buffer %d; there are %u", buffer, context->entry->place_count);
-  return NULL;
+  const burnish_dltensor *tensor = &context->tensors[buffer];
+  *bytes = tensor->bits / 8;
+  for (int32_t i = 0; i < tensor->rank; i++) *bytes *= (uint64_t)tensor->shape[i];
+  return tensor->data;
 }
 
 int burnish_end(burnish_context *context) {

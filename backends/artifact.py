@@ -1,0 +1,261 @@
+"""A compiled model: load it, run it, check it, save it.
+
+This and what it imports is all that running a model needs: numpy and the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from burnish.backends.archive import Files, open_files, write_files
+from burnish.backends.manifest import NAME as MANIFEST
+from burnish.backends.manifest import EntrySpec, Manifest, Port
+from burnish.backends.native import CallTime, NativeModel, aligned_empty, numpy_dtype
+from burnish.backends.regions import RegionEngine
+from burnish.backends.self_test import NAME as SELF_TEST
+from burnish.backends.self_test import Deviation, Tensors, deviation, unpack_vector
+from burnish.errors import GateFailed, InvalidInput, UsageError
+
+LIBRARY = "model.so"
+WEIGHTS = "weights.bin"
+HEADER = "burnish.h"
+REPORT = "report.json"
+"""Measured figures; the one file outside every hash."""
+
+
+class Artifact:
+    """A compiled model. It may be run from several threads at once."""
+
+    def __init__(self, files: Files, manifest: Manifest, threads: int | None, keep: object) -> None:
+        """Use `load_artifact` instead.
+
+        Args:
+            files: Where it lies.
+            manifest: What it says about itself.
+            threads: How many to use; None for the number it was compiled for.
+            keep: Anything that must live as long as the artifact.
+        """
+        self.manifest = manifest
+        self._files = files
+        self._threads = threads or 0
+        self._keep = keep
+        self._opening = threading.Lock()
+        self._native: NativeModel | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._files.path
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs of the first entry: name, dtype and shape of each."""
+        return self.manifest.entries[0].inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """The outputs of the first entry; -1 is a size that only running tells."""
+        return self.manifest.entries[0].outputs
+
+    def run(self, inputs: Tensors) -> dict[str, np.ndarray]:
+        """Run the model.
+
+        Args:
+            inputs: An array for each input, by name, in the model's own layout.
+
+        Returns:
+            An array for each output, by name.
+
+        Raises:
+            UsageError: an input is missing, unknown, or has another dtype or shape.
+            BurnishError: the artifact cannot run here, or a kernel failed.
+        """
+        number = self._pick_entry(inputs)
+        spec = self.manifest.entries[number]
+        arrays = [np.ascontiguousarray(inputs[port.name]) for port in spec.inputs]
+        outputs = [_allocate(port) for port in spec.outputs]
+        native = self.native
+        if self._engine is not None:
+            outputs = list(self._engine.run(native, (number, spec), arrays, outputs))
+        else:
+            native.run(number, arrays, [array for array in outputs if array is not None])
+        named = zip(spec.outputs, outputs, strict=True)
+        return {port.name: array for port, array in named if array is not None}
+
+    def self_test(self) -> list[Deviation]:
+        """Run the golden vectors and return how far each output is from what is expected.
+
+        Raises:
+            GateFailed: an output is farther than the manifest's tolerance.
+            InvalidInput: the artifact has no vectors.
+        """
+        data = self._files.read(SELF_TEST)
+        found = []
+        for number, spec in enumerate(self.manifest.entries):
+            vector = unpack_vector(data, number, _dtypes(spec.inputs), _dtypes(spec.outputs))
+            given = self.run(vector.inputs)
+            found += [deviation(n, given[n], expected) for n, expected in vector.outputs.items()]
+        # Written so that an error that is not a number fails too.
+        bad = [each for each in found if not each.error <= self.manifest.tolerance]
+        if bad:
+            worst = max(bad, key=lambda each: each.error)
+            raise GateFailed(
+                f"self-test failed: output {worst.output} is off by {worst.error:.2g} of its "
+                f"largest magnitude, where {self.manifest.tolerance:.2g} is allowed"
+            )
+        return found
+
+    def profile(self, inputs: Tensors, repeat: int) -> list[CallTime]:
+        """Run the model `repeat` times and return the mean time of each call, in seconds.
+
+        No other run may be in progress.
+        """
+        number = self._pick_entry(inputs)
+        self.run(inputs)
+        self.native.profile(True)
+        for _ in range(repeat):
+            self.run(inputs)
+        self.native.profile(False)
+        times = self.native.call_times(number)
+        return [CallTime(each.name, each.seconds / repeat) for each in times]
+
+    def save(self, path: str | Path) -> None:
+        """Write the artifact to `path`: one zip if it ends in .burnish, else a folder.
+
+        An artifact that is there already is replaced, at the very end.
+
+        Raises:
+            UsageError: something else is there.
+            BurnishError: it cannot be written.
+        """
+        names = [MANIFEST, *self.manifest.files]
+        names += [name for name in self._files.names() if name == REPORT]
+        write_files(Path(path), {name: lambda n=name: self._files.chunks(n) for name in names})
+
+    @property
+    def native(self) -> NativeModel:
+        """The kernels, opened at first use: an artifact can be inspected where it cannot run."""
+        with self._opening:
+            if self._native is None:
+                path, offset, _ = self._files.locate(WEIGHTS)
+                model = NativeModel(self._files.read(LIBRARY), path, offset, self._threads)
+                self._check_ports(model)
+                self._native = model
+            return self._native
+
+    @cached_property
+    def _engine(self) -> RegionEngine | None:
+        segments = (s for entry in self.manifest.entries for s in entry.segments)
+        names = dict.fromkeys(s.region for s in segments if s.region is not None)
+        if not names:
+            return None
+        return RegionEngine({n: self._files.read(n) for n in names}, self.native.threads)
+
+    def _check_ports(self, model: NativeModel) -> None:
+        """Check that the library reads and writes just the memory that the manifest describes."""
+        entries = self.manifest.entries
+        if model.entry_count != len(entries):
+            raise InvalidInput(f"{self.path}: manifest and library disagree about the entries")
+        for number, spec in enumerate(entries):
+            for known, said in zip(model.ports(number), (spec.inputs, spec.outputs), strict=True):
+                if known != tuple(Port(port.name, port.dtype, port.shape) for port in said):
+                    raise InvalidInput(
+                        f"{self.path}: manifest and library disagree about the inputs and outputs"
+                    )
+
+    def _pick_entry(self, inputs: Tensors) -> int:
+        """Return the entry that takes arrays like these."""
+        entries = self.manifest.entries
+        for number, entry in enumerate(entries):
+            if _mismatch(entry.inputs, inputs) is None:
+                return number
+        if len(entries) > 1:
+            known = "; or ".join(_describe(entry) for entry in entries)
+            given = ", ".join(f"{n}: {a.dtype}{list(a.shape)}" for n, a in _arrays(inputs).items())
+            raise UsageError(f"no entry takes {given}; this model takes {known}")
+        raise UsageError(_mismatch(entries[0].inputs, inputs))
+
+
+def load_artifact(
+    path: str | Path, threads: int | None = None, verify: bool = True, keep: object = None
+) -> Artifact:
+    """Load the artifact at `path`, a folder or a .burnish file.
+
+    Args:
+        path: Where it lies; it must stay there while the artifact is in use.
+        threads: How many threads to run it with; None for the number it was compiled for.
+        verify: Whether to check the hash of every file.
+        keep: Anything that must live as long as the artifact.
+
+    Raises:
+        InvalidInput: there is no artifact, or it is damaged.
+        UsageError: `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    files = open_files(Path(path))
+    manifest = Manifest.from_json(files.read(MANIFEST))
+    for name in (LIBRARY, WEIGHTS):
+        if name not in manifest.files:
+            raise InvalidInput(f"{path}: the manifest lists no {name}")
+    for name in manifest.files:
+        _check_file(files, manifest, name, verify)
+    return Artifact(files, manifest, threads, keep)
+
+
+def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> None:
+    wanted = manifest.files[name]
+    size = files.locate(name)[2]
+    if size != wanted.bytes:
+        raise InvalidInput(f"{files.path}: {name} has {size} bytes, not {wanted.bytes}; "
+                           "copy the artifact again")  # fmt: skip
+    if not verify:
+        return
+    digest = hashlib.sha256()
+    for piece in files.chunks(name):
+        digest.update(piece)
+    if digest.hexdigest() != wanted.sha256:
+        raise InvalidInput(f"{files.path}: {name} is damaged (its hash differs from the "
+                           "manifest's); copy the artifact again")  # fmt: skip
+
+
+def _allocate(port: Port) -> np.ndarray | None:
+    return None if -1 in port.shape else aligned_empty(port.shape, port.dtype)
+
+
+def _dtypes(ports: Sequence[Port]) -> dict[str, np.dtype]:
+    return {port.name: numpy_dtype(port.dtype) for port in ports}
+
+
+def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array) for name, array in inputs.items()}
+
+
+def _describe(entry: EntrySpec) -> str:
+    return ", ".join(map(str, entry.inputs))
+
+
+def _mismatch(ports: Sequence[Port], inputs: Mapping[str, np.ndarray]) -> str | None:
+    """Say what is wrong with `inputs`, None if nothing is."""
+    known = ", ".join(port.name for port in ports) or "none"
+    unknown = [name for name in inputs if name not in {port.name for port in ports}]
+    if unknown:
+        return f"there is no input {unknown[0]!r}; the inputs are {known}"
+    for port in ports:
+        if port.name not in inputs:
+            return f"input {port.name!r} is missing; the inputs are {known}"
+        array = np.asarray(inputs[port.name])
+        if array.dtype != numpy_dtype(port.dtype):
+            return f"input {port.name!r} is of dtype {array.dtype}, and {port.dtype} is expected"
+        if array.shape != port.shape:
+            return (
+                f"input {port.name!r} has shape {list(array.shape)}, "
+                f"and {list(port.shape)} is expected"
+            )
+    return None

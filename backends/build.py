@@ -1,0 +1,171 @@
+"""From programs to an artifact: plan, generate, link, write."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from burnish.backends.archive import Chunks, write_files
+from burnish.backends.artifact import HEADER, LIBRARY, WEIGHTS, Artifact, load_artifact
+from burnish.backends.driver import (
+    DriverOptions,
+    Entry,
+    emit_driver,
+    native_calls,
+    number_buffers,
+)
+from burnish.backends.link import RUNTIME, link_library
+from burnish.backends.manifest import NAME as MANIFEST
+from burnish.backends.manifest import EntrySpec, FileSpec, Manifest, Port, Segment, TargetSpec
+from burnish.backends.memory_plan import plan_memory
+from burnish.backends.program import Buffer, Program
+from burnish.backends.self_test import NAME as SELF_TEST
+from burnish.backends.self_test import Vector, pack_vectors
+from burnish.backends.weights import lay_out_weights
+from burnish.errors import UnsupportedModel
+from burnish.target import Target
+
+_TOOLS = ("apache-tvm", "burnish", "onnx", "onnxruntime", "ziglang")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What an artifact records about how it came to be; see `Manifest` for the fields."""
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    passes: Sequence[Mapping[str, Any]] = ()
+    native: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 1e-4
+
+
+def build_artifact(
+    programs: Sequence[Program],
+    target: Target,
+    vectors: Sequence[Vector],
+    provenance: Provenance,
+) -> Artifact:
+    """Make an artifact of `programs`, one for each set of input shapes.
+
+    It lies in a temporary folder that goes when the artifact is forgotten; `save` keeps it.
+
+    Args:
+        programs: Lowered programs; constants with equal bytes are stored once.
+        target: What they were compiled for.
+        vectors: Inputs, and the outputs expected for them, for each program.
+        provenance: What to record.
+
+    Raises:
+        UnsupportedModel: a program has regions, which need ONNX Runtime, and the target is not
+            this machine.
+        BurnishError: linking or writing failed.
+    """
+    regions = _regions(programs, target)
+    weights = lay_out_weights(programs)
+    entries = [Entry(program, plan_memory(program)) for program in programs]
+    options = DriverOptions(target.name, tuple(sorted(target.features)), target.threads)
+    library = link_library(
+        list(dict.fromkeys(data for program in programs for data in program.objects)),
+        {"driver.c": emit_driver(entries, weights, options)},
+        target,
+        frozenset(call.kernel for program in programs for call in native_calls(program)),
+    )
+    manifest = Manifest(
+        target=TargetSpec(target.name, target.arch, target.triple, options.features),
+        threads=target.threads,
+        entries=tuple(_describe(entry, regions) for entry in entries),
+        model=provenance.model,
+        passes=tuple(provenance.passes),
+        tools={tool: metadata.version(tool) for tool in _TOOLS},
+        native=provenance.native,
+        tolerance=provenance.tolerance,
+    )
+    contents: dict[str, Callable[[], Chunks]] = {
+        LIBRARY: lambda: (library,),
+        WEIGHTS: weights.chunks,
+        SELF_TEST: lambda: (pack_vectors(vectors),),
+        HEADER: lambda: ((RUNTIME / HEADER).read_bytes(),),
+    }
+    contents |= {name: lambda m=model: (m,) for model, name in regions.items()}
+    return _write(manifest, contents)
+
+
+def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> Artifact:
+    signed = replace(manifest, files={name: _sign(chunks()) for name, chunks in contents.items()})
+    holder = tempfile.TemporaryDirectory(prefix="burnish-")
+    path = Path(holder.name) / "artifact"
+    write_files(path, {MANIFEST: lambda: (signed.to_json().encode(),), **contents})
+    return load_artifact(path, verify=False, keep=holder)
+
+
+def _sign(chunks: Chunks) -> FileSpec:
+    digest, size = hashlib.sha256(), 0
+    for piece in chunks:
+        digest.update(piece)
+        size += len(piece)
+    return FileSpec(size, digest.hexdigest())
+
+
+def _regions(programs: Sequence[Program], target: Target) -> dict[bytes, str]:
+    """Name the file of each distinct region."""
+    calls = [call for program in programs for call in program.calls if call.region is not None]
+    if calls and not target.is_host:
+        names = ", ".join(dict.fromkeys(call.kernel for call in calls))
+        raise UnsupportedModel(
+            f"no kernels for {names}: on this machine ONNX Runtime could run them, "
+            f"but not on {target.name}"
+        )
+    models = dict.fromkeys(call.region for call in calls if call.region is not None)
+    return {model: f"regions/{number}.onnx" for number, model in enumerate(models)}
+
+
+def _port_names(region: bytes) -> list[str]:
+    """Return the names of the inputs, then the outputs, of a serialized ONNX model."""
+    graph = onnx.load_model_from_string(region).graph
+    held = {tensor.name for tensor in graph.initializer}
+    inputs = [value.name for value in graph.input if value.name not in held]
+    return inputs + [value.name for value in graph.output]
+
+
+def _describe(entry: Entry, regions: Mapping[bytes, str]) -> EntrySpec:
+    program = entry.program
+    numbers = number_buffers(program)
+    open_sized = dict.fromkeys(
+        buffer for call in program.calls for buffer in call.args if not buffer.is_static
+    )
+    values = {buffer: number for number, buffer in enumerate(open_sized)}
+
+    def port(buffer: Buffer, name: str | None = None) -> Port:
+        shown = name or buffer.name
+        if not buffer.is_static:
+            return Port(shown, buffer.dtype, buffer.shape, value=values[buffer])
+        number = numbers[buffer] if name else None
+        return Port(shown, buffer.dtype, buffer.shape, buffer=number)
+
+    segments: list[Segment] = []
+    numbered = enumerate(program.calls)
+    for is_region, group in itertools.groupby(numbered, key=lambda c: c[1].region is not None):
+        calls = list(group)
+        if not is_region:
+            segments.append(Segment(calls[0][0], calls[-1][0] + 1))
+            continue
+        for index, call in calls:
+            assert call.region is not None
+            ports = tuple(map(port, call.args, _port_names(call.region)))
+            split = len(ports) - call.outputs
+            segments.append(
+                Segment(index, index + 1, regions[call.region], ports[:split], ports[split:])
+            )
+    return EntrySpec(
+        tuple(map(port, program.inputs)),
+        tuple(map(port, program.outputs)),
+        tuple(segments),
+        entry.plan.arena_bytes,
+    )

@@ -1,0 +1,254 @@
+"""The C interface of a compiled model (`runtime/burnish.h`), called by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_uint64, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from burnish.backends.library import SharedLibrary
+from burnish.backends.manifest import Port
+from burnish.errors import BurnishError, InvalidInput, UnsupportedModel
+
+ABI = 1
+ALIGNMENT = 64
+"""Of memory that kernels use where it lies, in bytes."""
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("name", c_char_p),
+        ("dtype", c_char_p),
+        ("rank", ctypes.c_int32),
+        ("shape", POINTER(ctypes.c_int64)),
+        ("bytes", c_uint64),
+    )
+
+
+_TENSOR = POINTER(_Tensor)
+_ARRAYS = POINTER(c_void_p)
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "abi": (c_int, ()),
+    "last_error": (c_char_p, ()),
+    "missing_feature": (c_char_p, ()),
+    "open_at": (c_void_p, (c_char_p, c_uint64, c_int)),
+    "close": (None, (c_void_p,)),
+    "threads": (c_int, (c_void_p,)),
+    "entry_count": (c_int, (c_void_p,)),
+    "input_count": (c_int, (c_void_p, c_int)),
+    "output_count": (c_int, (c_void_p, c_int)),
+    "input": (c_int, (c_void_p, c_int, c_int, _TENSOR)),
+    "output": (c_int, (c_void_p, c_int, c_int, _TENSOR)),
+    "arena_bytes": (c_uint64, (c_void_p, c_int)),
+    "run_entry": (c_int, (c_void_p, c_int, _ARRAYS, _ARRAYS)),
+    "begin": (c_void_p, (c_void_p, c_int, _ARRAYS, _ARRAYS)),
+    "range": (c_int, (c_void_p, c_int, c_int)),
+    "buffer": (c_void_p, (c_void_p, c_int, POINTER(c_uint64))),
+    "end": (c_int, (c_void_p,)),
+    "call_count": (c_int, (c_void_p, c_int)),
+    "call_name": (c_char_p, (c_void_p, c_int, c_int)),
+    "profile": (None, (c_void_p, c_int)),
+    "profile_read": (c_int, (c_void_p, c_int, POINTER(c_uint64))),
+}
+
+
+@dataclass(frozen=True)
+class CallTime:
+    """How long one call took, over all runs since profiling was switched on."""
+
+    name: str
+    seconds: float
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return the numpy dtype called `name`; "bfloat16" is that of ml_dtypes."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def aligned_empty(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Return an uninitialized array that kernels can use where it lies."""
+    kind = numpy_dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(kind).reshape(shape)
+
+
+class NativeModel:
+    """An open model. It may be run from several threads at once."""
+
+    def __init__(self, library: bytes, weights: Path, offset: int = 0, threads: int = 0) -> None:
+        """Load the library and open its model.
+
+        Args:
+            library: The bytes of the shared library.
+            weights: The file that holds the weights.
+            offset: Where in it they begin, in bytes; a multiple of 4096.
+            threads: How many to use, the caller's included; 0 for the model's default.
+
+        Raises:
+            UnsupportedModel: it is for another machine or processor.
+            InvalidInput: the files are not those of a model.
+        """
+        self._library = SharedLibrary(library, "the library of this artifact")
+        self._c = _Functions(self._library.handle)
+        if self._c.abi() != ABI:
+            raise InvalidInput(
+                f"the library has interface {self._c.abi()}, this burnish calls {ABI}; "
+                "compile the model again"
+            )
+        missing = self._c.missing_feature()
+        if missing:
+            raise UnsupportedModel(
+                f"this artifact needs a processor with {missing.decode()}, which this one lacks; "
+                "compile the model here, or with --target set to what this machine has"
+            )
+        self._model = self._c.open_at(str(weights).encode(), offset, threads)
+        if not self._model:
+            raise InvalidInput(self._error())
+        self.close = weakref.finalize(self, _close, self._c, self._model, self._library)
+        self.close.atexit = False
+        self.threads: int = self._c.threads(self._model)
+
+    def ports(self, entry: int) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Return the inputs and the outputs of an entry as the library knows them."""
+        return self._ports(entry, "input"), self._ports(entry, "output")
+
+    @property
+    def entry_count(self) -> int:
+        """How many sets of input shapes the model was compiled for."""
+        return int(self._c.entry_count(self._model))
+
+    def run(
+        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    ) -> None:
+        """Run an entry; `outputs` are overwritten.
+
+        All arrays must be contiguous and have the dtypes and shapes of the entry's ports; the
+        caller has checked that.
+
+        Raises:
+            BurnishError: a kernel failed.
+        """
+        failed = self._c.run_entry(self._model, entry, _addresses(inputs), _addresses(outputs))
+        if failed:
+            raise BurnishError(self._error())
+
+    def begin(
+        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]
+    ) -> Run:
+        """Start a run in parts, to be used in a `with` statement.
+
+        An output is None if its size is not known yet; the caller fills it itself.
+        """
+        addresses = _addresses(inputs), _addresses(outputs)
+        context = self._c.begin(self._model, entry, *addresses)
+        if not context:
+            raise BurnishError(self._error())
+        return Run(self._c, context, addresses)
+
+    def profile(self, on: bool) -> None:
+        """Start timing every call, from nothing, or stop. No run may be in progress."""
+        self._c.profile(self._model, int(on))
+
+    def call_times(self, entry: int) -> list[CallTime]:
+        """Return the time that each call of an entry has taken while profiling was on."""
+        count = self._c.call_count(self._model, entry)
+        nanoseconds = (c_uint64 * count)()
+        self._c.profile_read(self._model, entry, nanoseconds)
+        names = (self._c.call_name(self._model, entry, i).decode() for i in range(count))
+        return [CallTime(name, ns * 1e-9) for name, ns in zip(names, nanoseconds, strict=True)]
+
+    def arena_bytes(self, entry: int) -> int:
+        """Return the scratch memory of one run, in bytes."""
+        return int(self._c.arena_bytes(self._model, entry))
+
+    def _ports(self, entry: int, side: str) -> tuple[Port, ...]:
+        count = getattr(self._c, f"{side}_count")(self._model, entry)
+        found, tensor = [], _Tensor()
+        for index in range(count):
+            getattr(self._c, side)(self._model, entry, index, byref(tensor))
+            shape = tuple(tensor.shape[axis] for axis in range(tensor.rank))
+            found.append(Port(tensor.name.decode(), tensor.dtype.decode(), shape))
+        return tuple(found)
+
+    def _error(self) -> str:
+        return str(self._c.last_error().decode(errors="replace"))
+
+
+class Run:
+    """A run in parts: ranges of calls, with other engines between them."""
+
+    def __init__(self, functions: _Functions, context: int, addresses: object) -> None:
+        self._c = functions
+        self._context = context
+        self._addresses = addresses
+        """Kept: the library writes the outputs back at the end."""
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._c.end(self._context)
+
+    def calls(self, first: int, last: int) -> None:
+        """Run the calls first..last-1.
+
+        Raises:
+            BurnishError: a kernel failed.
+        """
+        if self._c.range(self._context, first, last):
+            raise BurnishError(self._c.last_error().decode(errors="replace"))
+
+    def array(self, port: Port) -> np.ndarray:
+        """Return the buffer of `port`, where it lies; it is valid until the run ends.
+
+        Raises:
+            InvalidInput: the library has no such buffer, or one of another size.
+        """
+        size = c_uint64()
+        kind = numpy_dtype(port.dtype)
+        address = self._c.buffer(self._context, port.buffer, byref(size))
+        if not address or size.value != math.prod(port.shape) * kind.itemsize:
+            raise InvalidInput(f"manifest and library disagree about the buffer of {port}")
+        if not size.value:
+            return np.empty(port.shape, kind)
+        memory = (ctypes.c_uint8 * size.value).from_address(address)
+        return np.frombuffer(memory, np.uint8).view(kind).reshape(port.shape)
+
+
+class _Functions:
+    """The functions of a library, with their types; `c.run` is `burnish_run`."""
+
+    def __init__(self, handle: ctypes.CDLL) -> None:
+        for name, (result, arguments) in _SIGNATURES.items():
+            try:
+                function = getattr(handle, f"burnish_{name}")
+            except AttributeError as error:
+                raise InvalidInput(f"the library lacks burnish_{name}") from error
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def _addresses(arrays: Sequence[np.ndarray | None]) -> Any:
+    given = (None if array is None else array.ctypes.data for array in arrays)
+    return (c_void_p * max(1, len(arrays)))(*given)
+
+
+def _close(functions: _Functions, model: int, library: SharedLibrary) -> None:
+    functions.close(model)
+    library.close()

@@ -1,0 +1,102 @@
+"""The parts of a model that ONNX Runtime runs on the host, because no kernel can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from burnish.backends.manifest import EntrySpec, Port, Segment
+from burnish.backends.native import NativeModel, Run
+from burnish.errors import BurnishError, InvalidInput
+
+
+class RegionEngine:
+    """ONNX Runtime sessions for the regions of an artifact."""
+
+    def __init__(self, models: Mapping[str, bytes], threads: int) -> None:
+        """Open a session for each region.
+
+        Args:
+            models: Serialized ONNX models by file name.
+            threads: How many threads each session uses.
+
+        Raises:
+            BurnishError: ONNX Runtime is not installed.
+            InvalidInput: ONNX Runtime rejects a region.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BurnishError(
+                "parts of this model run in ONNX Runtime, which is missing: "
+                "pip install onnxruntime"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # The kernels' own threads are awake; two pools that spin spoil each other.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._sessions: dict[str, Any] = {}
+        for name, model in models.items():
+            try:
+                self._sessions[name] = onnxruntime.InferenceSession(
+                    model, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # onnxruntime's errors share no public base
+                raise InvalidInput(f"ONNX Runtime rejects {name}: {error}") from error
+
+    def run(
+        self,
+        native: NativeModel,
+        entry: tuple[int, EntrySpec],
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray | None],
+    ) -> list[np.ndarray]:
+        """Run an entry, kernels and regions in turn, and return its outputs.
+
+        Args:
+            native: The model's kernels.
+            entry: Number and description of the entry.
+            inputs: Contiguous arrays that fit its inputs.
+            outputs: Arrays that fit its outputs, None where the size is open.
+        """
+        number, spec = entry
+        values: dict[int, np.ndarray] = {}
+        with native.begin(number, inputs, outputs) as run:
+            for segment in spec.segments:
+                if segment.region is None:
+                    run.calls(segment.first, segment.last)
+                else:
+                    self._run_region(segment, run, values)
+        return [
+            values[port.value] if given is None and port.value is not None else given
+            for port, given in zip(spec.outputs, outputs, strict=True)
+        ]  # type: ignore[misc]  # an output without memory has a value
+
+    def _run_region(self, segment: Segment, run: Run, values: dict[int, np.ndarray]) -> None:
+        feeds = {port.name: _fetch(port, run, values) for port in segment.inputs}
+        names = [port.name for port in segment.outputs]
+        results = self._sessions[segment.region].run(names, feeds)
+        for port, result in zip(segment.outputs, results, strict=True):
+            _store(port, result, run, values)
+
+
+def _fetch(port: Port, run: Run, values: Mapping[int, np.ndarray]) -> np.ndarray:
+    return run.array(port) if port.value is None else values[port.value]
+
+
+def _store(port: Port, result: np.ndarray, run: Run, values: dict[int, np.ndarray]) -> None:
+    fits = len(result.shape) == len(port.shape) and all(
+        wanted in (-1, size) for wanted, size in zip(port.shape, result.shape, strict=True)
+    )
+    if not fits or result.dtype.name != port.dtype:
+        raise BurnishError(
+            f"ONNX Runtime gave {result.dtype}{list(result.shape)} for {port}; "
+            "the model's declared shapes are wrong"
+        )
+    if port.value is None:
+        np.copyto(run.array(port), result)
+    else:
+        values[port.value] = result
