@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -60,11 +61,19 @@ def link_library(
             exists nowhere.
     """
     runtime = _runtime_objects(target) + _kernel_objects(target, kernels)
-    try:
-        with tempfile.TemporaryDirectory(prefix="burnish-link-") as folder:
-            return _link(Path(folder), objects, c_sources, runtime, target)
-    except OSError as error:
-        raise _disk_error(error) from error
+    return _linked(_Parts(objects, c_sources, runtime, "burnish_*;"), target)
+
+
+def link_kernels(objects: Sequence[bytes], target: Target) -> bytes:
+    """Return a shared library that exports single kernels, to be timed by `bench_kernels`.
+
+    Raises:
+        BurnishError: as for `link_library`.
+    """
+    runtime = _compiled(target, (*_runtime_sources(), RUNTIME / "bench" / "bench.c"), ())
+    tables = '#include "internal.h"\nconst burnish_program burnish_the_program = {0};\n'
+    parts = _Parts(objects, {"driver.c": tables}, runtime, "burnish_*; __tvm_ffi_*;")
+    return _linked(parts, target)
 
 
 def zig_target(target: Target) -> str:
@@ -82,24 +91,36 @@ def runtime_kernels() -> dict[str, str]:
     }
 
 
-def _link(
-    folder: Path,
-    objects: Sequence[bytes],
-    c_sources: Mapping[str, str],
-    runtime: Sequence[Path],
-    target: Target,
-) -> bytes:
-    for name, text in c_sources.items():
+@dataclass(frozen=True)
+class _Parts:
+    """What goes into a library."""
+
+    objects: Sequence[bytes]
+    c_sources: Mapping[str, str]
+    runtime: Sequence[Path]
+    exports: str
+    """Patterns of the symbols that stay visible."""
+
+
+def _linked(parts: _Parts, target: Target) -> bytes:
+    try:
+        with tempfile.TemporaryDirectory(prefix="burnish-link-") as folder:
+            return _link(parts, target, Path(folder))
+    except OSError as error:
+        raise _disk_error(error) from error
+
+
+def _link(parts: _Parts, target: Target, folder: Path) -> bytes:
+    for name, text in parts.c_sources.items():
         (folder / name).write_text(text)
-    for name in c_sources:
         _compile(name, (f"-I{RUNTIME}",), target, folder)
-    for number, data in enumerate(objects):
+    for number, data in enumerate(parts.objects):
         (folder / f"kernels{number}.o").write_bytes(data)
-    (folder / "exports.map").write_text("{ global: burnish_*; local: *; };\n")
+    (folder / "exports.map").write_text(f"{{ global: {parts.exports} local: *; }};\n")
     linked = (
-        *(f"kernels{number}.o" for number in range(len(objects))),
-        *(str(Path(name).with_suffix(".o")) for name in c_sources),
-        *map(str, runtime),
+        *(f"kernels{number}.o" for number in range(len(parts.objects))),
+        *(str(Path(name).with_suffix(".o")) for name in parts.c_sources),
+        *map(str, parts.runtime),
     )
     flags = (*_LINK_FLAGS, "-Wl,--version-script=exports.map")
     _zig(("cc", *flags, *linked, "-o", "model.so", "-lm", "-lpthread"), target, folder)
@@ -108,7 +129,11 @@ def _link(
 
 def _runtime_objects(target: Target) -> tuple[Path, ...]:
     """Compile the runtime for the plainest processor of the architecture of `target`."""
-    return _compiled(target, tuple(sorted(RUNTIME.glob("*.c"))), ())
+    return _compiled(target, _runtime_sources(), ())
+
+
+def _runtime_sources() -> tuple[Path, ...]:
+    return tuple(sorted(RUNTIME.glob("*.c")))
 
 
 def _kernel_objects(target: Target, kernels: frozenset[str]) -> tuple[Path, ...]:

@@ -1,0 +1,148 @@
+"""The process in which `bench_kernels` calls kernels: requests on stdin, answers on stdout."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from burnish.backends.library import SharedLibrary
+from burnish.backends.native import aligned_empty
+from burnish.errors import BurnishError
+
+_LENGTH = struct.Struct("<Q")
+_TENSOR_ARGUMENT = 7
+_CPU = 1
+_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
+"""DLPack's, by numpy's kind."""
+_BFLOAT = 4
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.c_void_p),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Any(ctypes.Structure):
+    _fields_ = (
+        ("type_index", ctypes.c_int32),
+        ("unused", ctypes.c_uint32),
+        ("pointer", ctypes.c_uint64),
+    )
+
+
+class _Call(ctypes.Structure):
+    _fields_ = (
+        ("kernel", ctypes.c_void_p),
+        ("args", ctypes.POINTER(_Any)),
+        ("count", ctypes.c_int32),
+    )
+
+
+class Kernels:
+    """A loaded library of kernels, and the arrays that they are called on."""
+
+    def __init__(self, library: bytes, threads: int) -> None:
+        self._library = SharedLibrary(library, "the library of candidate kernels")
+        c = self._library.handle
+        c.burnish_bench_open.restype = ctypes.c_void_p
+        c.burnish_last_error.restype = ctypes.c_char_p
+        self._pool = ctypes.c_void_p(c.burnish_bench_open(threads))
+        self._c = c
+        self._arrays: list[np.ndarray] = []
+        self._tensors: Any = None
+
+    def take(self, arrays: Sequence[np.ndarray]) -> None:
+        """Copy `arrays` to aligned memory and describe them to kernels."""
+        self._arrays = []
+        self._tensors = (_Tensor * max(1, len(arrays)))()
+        for tensor, given in zip(self._tensors, arrays, strict=False):
+            array = aligned_empty(given.shape, given.dtype.name)
+            array[...] = given
+            self._arrays.append(array)
+            code = _BFLOAT if array.dtype.name == "bfloat16" else _CODES[array.dtype.kind]
+            shape = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
+            bits = 8 * array.dtype.itemsize
+            fields = (array.ctypes.data, _CPU, 0, array.ndim, code, bits, 1, shape, None, 0)
+            for (name, _), value in zip(_Tensor._fields_, fields, strict=True):
+                setattr(tensor, name, value)
+
+    def time(
+        self, symbol: str, repeat: int, flushed: Sequence[int], budget: float
+    ) -> list[float] | str:
+        """Return the seconds of each call, or what went wrong."""
+        try:
+            kernel = getattr(self._c, f"__tvm_ffi_{symbol}")
+        except AttributeError:
+            return "there is no such kernel"
+        count = len(self._arrays)
+        args = (_Any * max(1, count))()
+        for arg, tensor in zip(args, self._tensors, strict=False):
+            arg.type_index, arg.pointer = _TENSOR_ARGUMENT, ctypes.addressof(tensor)
+        call = _Call(ctypes.cast(kernel, ctypes.c_void_p), args, count)
+        cold = (_Tensor * max(1, len(flushed)))(*(self._tensors[index] for index in flushed))
+        nanoseconds = (ctypes.c_uint64 * max(1, repeat))()
+        limit = ctypes.c_uint64(int(budget * 1e9))
+        done = self._c.burnish_bench_time(
+            self._pool, ctypes.byref(call), cold, len(flushed), repeat, limit, nanoseconds
+        )
+        if done < 0:
+            return str(self._c.burnish_last_error().decode(errors="replace"))
+        return [ns * 1e-9 for ns in nanoseconds[:done]]
+
+    def call(self, symbol: str) -> list[np.ndarray] | str:
+        """Call a kernel once; return the arrays, or what went wrong."""
+        failed = self.time(symbol, 0, (), 0.0)
+        return failed if isinstance(failed, str) else self._arrays
+
+
+def _receive(source: BinaryIO) -> Any:
+    header = source.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        return None
+    return pickle.loads(source.read(_LENGTH.unpack(header)[0]))
+
+
+def _send(target: BinaryIO, message: object) -> None:
+    data = pickle.dumps(message, protocol=5)
+    target.write(_LENGTH.pack(len(data)) + data)
+    target.flush()
+
+
+def main() -> None:
+    """Serve requests until the other end closes."""
+    source = sys.stdin.buffer
+    # Kernels must not write among the answers.
+    target = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        kernels = Kernels(*_receive(source))
+        _send(target, None)
+    except BurnishError as error:
+        _send(target, str(error))
+        return
+    while (request := _receive(source)) is not None:
+        verb, symbol, arrays, *rest = request
+        if arrays is not None:
+            kernels.take(arrays)
+        _send(target, getattr(kernels, verb)(symbol, *rest))
+
+
+if __name__ == "__main__":
+    main()
