@@ -2,15 +2,18 @@
 
 import datetime
 import importlib.metadata
+import logging
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("burnish", "apache-tvm", "onnxruntime", "onnx", "numpy", "ziglang")
 
@@ -68,6 +71,11 @@ def _cpu_name() -> str:
 @contextmanager
 def machine_to_ourselves() -> Iterator[None]:
     """Hold a lock that everything timed on this machine takes; wait for it if need be."""
-    with Path(gettempdir(), "burnish-timing.lock").open("w") as lock:
-        flock(lock, LOCK_EX)
+    path = Path(gettempdir(), "burnish-timing.lock")
+    with path.open("w") as lock:
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            logger.warning("waiting for another measurement, which holds %s", path)
+            flock(lock, LOCK_EX)
         yield

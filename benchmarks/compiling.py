@@ -1,0 +1,127 @@
+"""The command line of burnish, run as anybody would run it: in a process of its own, timed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inputs import Shape
+
+LIMIT = 600.0
+"""Seconds after which a command counts as hanging."""
+
+
+class CommandFailed(Exception):
+    """A command ended with another exit code than 0; the message is the command's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An artifact and what it took to make it."""
+
+    path: Path
+    seconds: float
+    """Wall-clock time of the whole command, start-up included."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the artifact says about itself."""
+        content: dict[str, Any] = json.loads((self.path / "manifest.json").read_text("utf-8"))
+        return content
+
+    @property
+    def regions(self) -> int:
+        """How many parts of the model ONNX Runtime has to run."""
+        return sum(
+            "region" in segment
+            for entry in self.manifest["entries"]
+            for segment in entry["segments"]
+        )
+
+    @property
+    def native_share(self) -> float:
+        """The share of operators, 0 to 1, that run as native kernels."""
+        return float(self.manifest["native"]["operators"])
+
+    @property
+    def library(self) -> Path:
+        """The one shared library of the artifact."""
+        (library,) = self.path.rglob("*.so")
+        return library
+
+
+def compile_artifact(
+    model: Path,
+    artifact: Path,
+    shapes: Mapping[str, Shape],
+    *,
+    threads: int,
+    tune: str | None = None,
+    cache: Path | None = None,
+) -> Compiled:
+    """Compile a model for this machine with `burnish compile`.
+
+    Args:
+        model: the ONNX file.
+        artifact: the folder to write.
+        shapes: of every input; scalars are left out, as nothing about them can be open.
+        threads: how many the artifact shall use.
+        tune: "off" or seconds; the command's default if None.
+        cache: folder for what burnish keeps between runs; the user's own if None.
+
+    Raises:
+        CommandFailed: if the command fails or takes longer than `LIMIT`.
+    """
+    arguments = ["compile", str(model), "-o", str(artifact), "--target", "cpu"]
+    arguments += ["--threads", str(threads), *shape_options(shapes)]
+    if tune is not None:
+        arguments += ["--tune", tune]
+    return Compiled(artifact, run_burnish(arguments, cache=cache))
+
+
+def optimize_model(model: Path, output: Path, shapes: Mapping[str, Shape] | None = None) -> float:
+    """Rewrite a model with `burnish optimize` and return the seconds it took.
+
+    Raises:
+        CommandFailed: if the command fails or takes longer than `LIMIT`.
+    """
+    return run_burnish(["optimize", str(model), "-o", str(output), *shape_options(shapes or {})])
+
+
+def shape_options(shapes: Mapping[str, Shape]) -> list[str]:
+    """Return the `--input-shape` options for shapes by input name."""
+    return [
+        part
+        for name, shape in shapes.items()
+        if shape
+        for part in ("--input-shape", f"{name}={','.join(map(str, shape))}")
+    ]
+
+
+def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> float:
+    """Run a burnish command and return the seconds it took.
+
+    Raises:
+        CommandFailed: if it fails or takes longer than `LIMIT`.
+    """
+    environment = dict(os.environ)
+    if cache is not None:
+        environment["XDG_CACHE_HOME"] = str(cache)
+    command = [str(Path(sys.executable).with_name("burnish")), *arguments]
+    begin = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"no end after {LIMIT:.0f} s") from None
+    seconds = time.perf_counter() - begin
+    if done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split())
+        raise CommandFailed(f"exit code {done.returncode}: {words[-400:]}")
+    return seconds
