@@ -52,10 +52,22 @@ def fill(skeleton: Skeleton) -> ModelProto:
     return skeleton.model
 
 
-def complete(proto: GraphProto, graph: Graph, names: ExportNames) -> dict[str, Constant]:
-    """Finish ``proto``, exported from ``graph``; return the constants that it needs by name."""
+def complete(
+    proto: GraphProto, graph: Graph, names: ExportNames, *, partial: bool = False
+) -> dict[str, Constant]:
+    """Finish ``proto``, exported from ``graph``; return the constants that it needs by name.
+
+    Raises:
+        UnsupportedModel: the type of an input or output is not known, unless ``partial``.
+    """
     protos: dict[Graph, GraphProto] = {}
     _complete(proto, graph, names, protos)
+    for entry in (*proto.input, *proto.output):
+        if not partial and not entry.type.WhichOneof("value"):
+            raise UnsupportedModel(
+                f"the type of {entry.name!r}, an input or output of the model, is not known; infer "
+                "shapes before saving"
+            )
     constants: dict[str, Constant] = {}
     for value, home in _homes(graph).items():
         assert value.constant is not None
@@ -92,13 +104,10 @@ def _complete(
     for entry, value in zip((*proto.input, *proto.output), (*graph.inputs, *graph.outputs),
                             strict=True):  # fmt: skip
         type_ = value_types.message(value)
-        if type_ is not None:
+        if type_ is None:
+            entry.ClearField("type")
+        else:
             entry.type.CopyFrom(type_)
-        elif graph.owner is None:
-            raise UnsupportedModel(
-                f"the type of {entry.name!r}, an input or output of the model, is not known; infer "
-                "shapes before saving"
-            )
     returned = {*graph.inputs, *graph.outputs}
     for node, message in zip(graph, proto.node, strict=False):  # Identity nodes may follow
         for value in node.outputs:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from burnish.ir.graph import Graph, OperatorNode, VariableNode
@@ -23,53 +22,59 @@ def clone(graph: Graph) -> tuple[Graph, CloneMap]:
     Values that a subgraph captures from outside ``graph`` are used by the copy as they are.
     """
     made = CloneMap()
-    return _Cloner(set(), made).graph(graph), made
+    return _Cloner(made).graph(graph), made
 
 
-def clone_into(graph: Graph, made: CloneMap) -> Graph:
-    """Copy ``graph`` with the values in ``made`` standing for those of the original."""
-    return _Cloner(graph, made).graph(graph)
+def extract(nodes: Sequence[OperatorNode]) -> tuple[Graph, CloneMap]:
+    """Copy ``nodes``, given in order, into a graph of their own.
 
-
-def clone_nodes(nodes: Sequence[OperatorNode], into: Graph) -> CloneMap:
-    """Append copies of ``nodes`` to ``into``; what they read from elsewhere becomes free values.
-
-    The map tells which value of the copy stands for which of the original.
+    Values that come from elsewhere become inputs, constants stay constants. The new graph returns
+    nothing yet.
     """
     made = CloneMap()
-    cloner = _Cloner(into, made)
+    result = Graph("extract")
+    if nodes and nodes[0].graph is not None:
+        result.opsets = dict(nodes[0].graph.root.opsets)
+    inside = {value for node in nodes for value in node.outputs}
+    read = dict.fromkeys(value for node in nodes for value in values_read(node))
+    cloner = _Cloner(made)
+    outside = [value for value in read if value not in inside and not value.is_constant]
+    result.inputs = cloner.define(outside)
     for node in nodes:
-        cloner.admit(node)
-    for node in nodes:
-        into.append(cloner.node(node))
-    return made
+        result.append(cloner.node(node))
+    return result, made
+
+
+def values_read(node: OperatorNode) -> list[VariableNode]:
+    """Values that ``node`` needs, each once, in order: its inputs and what its subgraphs capture."""
+    made: set[VariableNode] = set()
+    read = list(node.inputs)
+    for body in node.subgraphs.values():
+        for graph in body.graphs():
+            made.update(graph.inputs)
+            for inner in graph:
+                made.update(inner.outputs)
+                read += inner.inputs
+            read += graph.outputs
+    return list(dict.fromkeys(v for v in read if v is not None and v not in made))
 
 
 class _Cloner:
-    def __init__(self, root: Graph, made: CloneMap) -> None:
-        self._made = made
-        self._inside = set(root.variables())
-        for inner in root.graphs():
-            self._inside -= _captured(root, inner)
+    """Copies nodes in order; a value it has not met is captured from outside and used as it is."""
 
-    def admit(self, node: OperatorNode) -> None:
-        """Copy every value that ``node`` and its subgraphs touch, wherever it was made."""
-        self._inside |= {v for v in (*node.inputs, *node.outputs) if v is not None}
-        for body in node.subgraphs.values():
-            self._inside |= set(body.variables())
+    def __init__(self, made: CloneMap) -> None:
+        self._made = made
 
     def graph(self, graph: Graph) -> Graph:
         """A copy of ``graph``."""
-        self._inside.update(graph.inputs)
-        self._inside.update(value for node in graph for value in node.outputs)
         copy = Graph(
             graph.name, dict(graph.opsets), dict(graph.metadata), graph.doc,
             header=dict(graph.header),
         )  # fmt: skip
-        copy.inputs = [self.value(value) for value in graph.inputs]
+        copy.inputs = self.define(graph.inputs)
         for node in graph:
             copy.append(self.node(node))
-        copy.outputs = [self.value(value) for value in graph.outputs]
+        copy.outputs = [self._read(value) for value in graph.outputs]
         copy.output_names = graph.output_names
         return copy
 
@@ -77,8 +82,8 @@ class _Cloner:
         """A copy of ``node`` that no graph holds yet."""
         copy = OperatorNode(
             node.op_type,
-            [None if value is None else self.value(value) for value in node.inputs],
-            [self.value(value) for value in node.outputs],
+            [None if value is None else self._read(value) for value in node.inputs],
+            (),
             node.attributes,
             domain=node.domain,
             name=node.name,
@@ -87,21 +92,23 @@ class _Cloner:
         copy.overload = node.overload
         for key, body in node.subgraphs.items():
             copy.add_subgraph(key, self.graph(body))
+        copy.outputs = self.define(node.outputs)
         self._made.nodes[node] = copy
         return copy
 
-    def value(self, value: VariableNode) -> VariableNode:
-        """The copy of ``value``, or ``value`` itself if it is captured from outside."""
+    def define(self, values: Iterable[VariableNode]) -> list[VariableNode]:
+        """Copies of ``values``, which are defined here."""
+        return [self._copy(value) for value in values]
+
+    def _read(self, value: VariableNode) -> VariableNode:
         if value in self._made.values:
             return self._made.values[value]
-        if value not in self._inside and not value.is_constant:
-            return value
+        return self._copy(value) if value.is_constant else value
+
+    def _copy(self, value: VariableNode) -> VariableNode:
         copy = VariableNode(value.name, value.dtype, value.shape, value.constant)
         copy.onnx_type = value.onnx_type
         self._made.values[value] = copy
         if value.quantization:
-            copy.quantization = {
-                key: self.value(parameter) for key, parameter in value.quantization.items()
-            }
+            copy.quantization = {key: self._read(v) for key, v in value.quantization.items()}
         return copy
-

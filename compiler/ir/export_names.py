@@ -32,7 +32,9 @@ class ExportNames:
         taken: set[VariableNode] = set()
         for value, wanted in zip(graph.outputs, graph.output_names, strict=True):
             own = value.producer is not None and value.producer.graph is graph
-            if own and value not in taken:
+            if main and value in taken and self._values.get(value) == wanted:
+                name = wanted
+            elif own and value not in taken:
                 if main:
                     name = wanted or self._names.fresh(value.name or "output")
                 else:

@@ -18,7 +18,7 @@ OLDEST_IR_VERSION = 4
 def read_header(model: ModelProto, graph: Graph, named: dict[str, VariableNode]) -> None:
     """Give ``graph`` everything that ``model`` says outside its nodes."""
     opsets = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in model.opset_import}
-    graph.opsets = {"": 1} | opsets if not opsets else opsets
+    graph.opsets = opsets or {"": 1}
     graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
     graph.header = {key: getattr(model, key) for key in CARRIED if model.HasField(key)}
     for annotation in model.graph.quantization_annotation:

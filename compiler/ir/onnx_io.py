@@ -127,9 +127,9 @@ class _Importer:
         outputs = [self._value(tensor, types) for tensor in node.outputs]
         name = node.name or self._names.fresh("/".join([*map(str, path[:-1]),
                                                         f"{node.op}_{path[-1]}"]))  # fmt: skip
+        domain = "" if node.domain in (None, "ai.onnx") else node.domain
         result = OperatorNode(
-            node.op, inputs, outputs, domain="" if node.domain in (None, "ai.onnx") else node.domain,
-            name=name, provenance=(name,),
+            node.op, inputs, outputs, domain=domain, name=name, provenance=(name,)
         )  # fmt: skip
         for key, value in node.attrs.items():
             if isinstance(value, gs.Graph):
@@ -155,7 +155,9 @@ class _Importer:
         carried = self._model.carried.get(path, []) if self._model else []
         attributes |= {message.name: from_message(message) for message in carried}
         if len(attributes) != 1 or len(node.outputs) != 1:
-            raise InvalidInput(f"Constant node {node.name!r} must have one attribute and one output")
+            raise InvalidInput(
+                f"Constant node {node.name!r} must have one attribute and one output"
+            )
         ((key, value),) = attributes.items()
         self._keep(node.outputs[0], VariableNode.of(constant_of(key, value), node.outputs[0].name))
 
@@ -228,14 +230,22 @@ def to_graphsurgeon(graph: Graph) -> gs.Graph:
     return result
 
 
-def skeleton(graph: Graph) -> Skeleton:
-    """The model without the data of its initializers, and the constants that belong there."""
+def skeleton(graph: Graph, *, partial: bool = False) -> Skeleton:
+    """The model without the data of its initializers, and the constants that belong there.
+
+    Args:
+        graph: the main graph.
+        partial: leave out unknown types of outputs instead of refusing them.
+
+    Raises:
+        UnsupportedModel: the type of an input or output is not known.
+    """
     graph = expanded(graph)
     names = ExportNames(graph)
     with G_LOGGER.suppress():
         exported = _Exporter(names, with_data=False).graph(graph)
         model = gs.export_onnx(exported, do_type_check=False)
-    payload = complete(model.graph, graph, names)
+    payload = complete(model.graph, graph, names, partial=partial)
     apply_header(model, graph, names)
     return Skeleton(model, payload)
 

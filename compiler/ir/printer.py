@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from burnish.ir.constant import Constant
 from burnish.ir.graph import Attribute, Graph, OperatorNode, VariableNode
 
@@ -128,9 +130,10 @@ def _attribute(value: Attribute) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Numbers in the shortest form that reads back, in nested lists as they come."""
+    """Numbers in the shortest form that reads back, as float32 if they are that."""
     if isinstance(value, list):
         return f"[{', '.join(_plain(item) for item in value)}]"
     if isinstance(value, float):
-        return f"{value:.9g}"
+        short = np.float32(value)
+        return str(short) if float(short) == value else repr(value)
     return repr(value)

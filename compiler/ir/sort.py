@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 
 from burnish.errors import InvalidInput
-from burnish.ir.graph import Graph, OperatorNode, VariableNode
+from burnish.ir.clone import values_read
+from burnish.ir.graph import Graph, OperatorNode
 
 
 def sort(graph: Graph) -> None:
@@ -49,13 +50,3 @@ def _sort_one(graph: Graph) -> None:
         for node in order:
             graph.append(node)
 
-
-def values_read(node: OperatorNode) -> set[VariableNode]:
-    """Values that ``node`` needs: its inputs and what its subgraphs read, captures included."""
-    read = {value for value in node.inputs if value is not None}
-    for body in node.subgraphs.values():
-        for inner in body.walk():
-            read.update(value for value in inner.inputs if value is not None)
-        for graph in body.graphs():
-            read.update(graph.outputs)
-    return read

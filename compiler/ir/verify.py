@@ -149,7 +149,12 @@ def _interface(facts: _Facts) -> Iterator[str]:
     root = facts.root
     if len(root.output_names) != len(root.outputs):
         yield f"{len(root.outputs)} outputs have {len(root.output_names)} names"
-    for kind, names in (("input", [v.name for v in root.inputs]), ("output", root.output_names)):
+        return
+    returned = set(zip(root.output_names, root.outputs, strict=True))  # one value twice is fine
+    for kind, names in (
+        ("input", [value.name for value in root.inputs]),
+        ("output", [name for name, _ in returned]),
+    ):
         for name, count in Counter(names).items():
             if count > 1 and name:
                 yield f"{count} {kind}s are called {name!r}"

@@ -1,0 +1,190 @@
+"""The oracle: ONNX Runtime without its optimizations, or ONNX's own reference evaluator."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from burnish.errors import UnsupportedModel, UsageError
+from burnish.ir import DType, Graph
+from burnish.ir.assembly import Skeleton, fill
+from burnish.ir.onnx_io import skeleton
+from burnish.ir.saver import EXTERNAL_ABOVE, save
+
+RAW_TYPES = {
+    f"tensor({dtype})": dtype
+    for dtype in (
+        DType.BFLOAT16, DType.FLOAT8E4M3FN, DType.FLOAT8E4M3FNUZ, DType.FLOAT8E5M2,
+        DType.FLOAT8E5M2FNUZ,
+    )
+}  # fmt: skip
+"""Types that ONNX Runtime computes with but does not exchange with numpy."""
+
+SILENT = 4
+"""Only fatal messages: what goes wrong reaches the caller as an exception."""
+
+
+class Oracle:
+    """Runs a model the way it is meant, for other results to be compared with."""
+
+    def __init__(
+        self, model: Graph | ModelProto | str | Path, *, reference: bool = False, threads: int = 0
+    ) -> None:
+        """Prepare ``model``.
+
+        Args:
+            model: what to run.
+            reference: use ONNX's reference evaluator, which has float64 kernels for everything
+                but is slow.
+            threads: of ONNX Runtime; 0 lets it choose.
+
+        Raises:
+            UnsupportedModel: the evaluator refuses the model.
+        """
+        self._engine: _Engine
+        if reference:
+            self._engine = _Reference(model)
+        else:
+            self._engine = _OnnxRuntime(model, threads)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return self._engine.input_names
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return self._engine.output_names
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Results by name: arrays, or lists and dicts for sequences and maps.
+
+        Raises:
+            UsageError: ``inputs`` has other names than the model.
+            UnsupportedModel: the model fails on these inputs.
+        """
+        missing = [name for name in self.input_names if name not in inputs]
+        unknown = [name for name in inputs if name not in self.input_names]
+        if missing or unknown:
+            raise UsageError(
+                f"the model takes {', '.join(self.input_names) or 'no inputs'}; "
+                + (f"missing: {', '.join(missing)} " if missing else "")
+                + (f"unknown: {', '.join(unknown)}" if unknown else "")
+            )
+        return dict(zip(self.output_names, self._engine.run(dict(inputs)), strict=True))
+
+
+class _Engine:
+    """What runs a model; ``name`` is for messages."""
+
+    name: str
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    def run(self, inputs: dict[str, Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def _refuse(self, doing: str, error: Exception) -> UnsupportedModel:
+        text = " ".join(str(error).split())[:500]
+        return UnsupportedModel(f"{self.name} cannot {doing}: {text or type(error).__name__}")
+
+
+class _OnnxRuntime(_Engine):
+    name = "ONNX Runtime"
+
+    def __init__(self, model: Graph | ModelProto | str | Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = SILENT
+        options.intra_op_num_threads = threads
+        with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    _for_session(model, Path(folder)), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # its exceptions have no common base but this
+                raise self._refuse("load the model", error) from error
+        self.input_names = tuple(value.name for value in self._session.get_inputs())
+        self.output_names = tuple(value.name for value in self._session.get_outputs())
+        values = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._raw = any(value.type in RAW_TYPES for value in values)
+
+    def run(self, inputs: dict[str, Any]) -> list[Any]:
+        try:
+            if self._raw:
+                return self._run_raw(inputs)
+            return list(self._session.run(None, inputs))
+        except Exception as error:  # as above
+            raise self._refuse("run the model on these inputs", error) from error
+
+    def _run_raw(self, inputs: dict[str, Any]) -> list[Any]:
+        """Run with tensors that numpy alone cannot describe, passed by their bytes."""
+        from onnxruntime import OrtValue
+
+        given = {}
+        for value in self._session.get_inputs():
+            array = np.ascontiguousarray(inputs[value.name])
+            dtype = RAW_TYPES.get(value.type)
+            if dtype is None:
+                given[value.name] = OrtValue.ortvalue_from_numpy(array)
+            else:
+                bits = array.view(np.uint16 if dtype.bits == 16 else np.uint8)
+                given[value.name] = OrtValue.ortvalue_from_numpy_with_onnx_type(bits, int(dtype))
+        results = self._session.run_with_ort_values(None, given)
+        return [_from_ort_value(value) for value in results]
+
+
+class _Reference(_Engine):
+    name = "ONNX's reference evaluator"
+
+    def __init__(self, model: Graph | ModelProto | str | Path) -> None:
+        from onnx.reference import ReferenceEvaluator
+
+        try:
+            self._evaluator = ReferenceEvaluator(
+                model.to_onnx() if isinstance(model, Graph) else model
+            )
+        except UnsupportedModel:
+            raise
+        except Exception as error:  # raises whatever its operators raise
+            raise self._refuse("load the model", error) from error
+        self.input_names = tuple(self._evaluator.input_names)
+        self.output_names = tuple(self._evaluator.output_names)
+
+    def run(self, inputs: dict[str, Any]) -> list[Any]:
+        try:
+            with np.errstate(all="ignore"):
+                return list(self._evaluator.run(None, inputs))
+        except Exception as error:  # as above
+            raise self._refuse("run the model on these inputs", error) from error
+
+
+def _for_session(model: Graph | ModelProto | str | Path, folder: Path) -> bytes | str:
+    """What ONNX Runtime can open: bytes, or a path for a model too large for one message."""
+    if isinstance(model, ModelProto):
+        return model.SerializeToString()
+    if not isinstance(model, Graph):
+        return str(model)
+    parts: Skeleton = skeleton(model)
+    if parts.nbytes <= EXTERNAL_ABOVE:
+        return fill(parts).SerializeToString()
+    path = folder / "model.onnx"
+    save(model, path)
+    return str(path)
+
+
+def _from_ort_value(value: Any) -> Any:
+    dtype = RAW_TYPES.get(value.data_type())
+    if dtype is None:
+        return value.numpy()
+    content = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(content, dtype.numpy).reshape(value.shape())
