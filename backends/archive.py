@@ -220,9 +220,7 @@ def _write_zip(path: Path, contents: Contents) -> None:
             _add(archive, raw, name, chunks)
 
 
-def _add(
-    archive: zipfile.ZipFile, raw: BinaryIO, name: str, chunks: Callable[[], Chunks]
-) -> None:
+def _add(archive: zipfile.ZipFile, raw: BinaryIO, name: str, chunks: Callable[[], Chunks]) -> None:
     """Add a member that begins on a page."""
     large = sum(len(piece) for piece in chunks()) > _ZIP64_LIMIT
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +136,7 @@ class Artifact:
         """
         names = [MANIFEST, *self.manifest.files]
         names += [name for name in self._files.names() if name == REPORT]
-        write_files(Path(path), {name: lambda n=name: self._files.chunks(n) for name in names})
+        write_files(Path(path), {name: partial(self._files.chunks, name) for name in names})
 
     @property
     def native(self) -> NativeModel:

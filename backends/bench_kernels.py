@@ -34,7 +34,9 @@ class KernelFailure(BurnishError):
 class KernelBench:
     """Kernels of some object files, in a process of their own."""
 
-    def __init__(self, objects: Sequence[bytes], target: Target, threads: int | None = None) -> None:
+    def __init__(
+        self, objects: Sequence[bytes], target: Target, threads: int | None = None
+    ) -> None:
         """Link the objects.
 
         Args:
@@ -131,7 +133,8 @@ class KernelBench:
             raise KernelFailure(answer)
 
     def _send(self, message: object, symbol: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         data = pickle.dumps(message, protocol=5)
         try:
             self._process.stdin.write(_LENGTH.pack(len(data)) + data)
@@ -145,7 +148,8 @@ class KernelBench:
         return pickle.loads(self._read(length, symbol, deadline))
 
     def _read(self, size: int, symbol: str, deadline: float) -> bytes:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         pieces, left = [], size
         while left:
             wait = deadline - time.monotonic()

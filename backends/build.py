@@ -7,6 +7,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,12 @@ def build_artifact(
         tolerance=provenance.tolerance,
     )
     contents: dict[str, Callable[[], Chunks]] = {
-        LIBRARY: lambda: (library,),
+        LIBRARY: partial(_whole, library),
         WEIGHTS: weights.chunks,
-        SELF_TEST: lambda: (pack_vectors(vectors),),
-        HEADER: lambda: ((RUNTIME / HEADER).read_bytes(),),
+        SELF_TEST: partial(_whole, pack_vectors(vectors)),
+        HEADER: partial(_whole, (RUNTIME / HEADER).read_bytes()),
     }
-    contents |= {name: lambda m=model: (m,) for model, name in regions.items()}
+    contents |= {name: partial(_whole, model) for model, name in regions.items()}
     return _write(manifest, contents)
 
 
@@ -101,8 +102,12 @@ def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> 
     signed = replace(manifest, files={name: _sign(chunks()) for name, chunks in contents.items()})
     holder = tempfile.TemporaryDirectory(prefix="burnish-")
     path = Path(holder.name) / "artifact"
-    write_files(path, {MANIFEST: lambda: (signed.to_json().encode(),), **contents})
+    write_files(path, {MANIFEST: partial(_whole, signed.to_json().encode()), **contents})
     return load_artifact(path, verify=False, keep=holder)
+
+
+def _whole(data: bytes) -> Chunks:
+    return (data,)
 
 
 def _sign(chunks: Chunks) -> FileSpec:

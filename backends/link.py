@@ -183,7 +183,7 @@ def _compile(source: str, flags: Sequence[str], target: Target, folder: Path) ->
 def _zig_version() -> str:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise BurnishError("the package ziglang is missing, which links models: pip install ziglang")
+        raise BurnishError("the linker is missing: pip install ziglang")
     return importlib.metadata.version("ziglang")
 
 

@@ -70,9 +70,7 @@ def _live_ranges(program: Program) -> dict[Buffer, _Block]:
             owner = _owner(buffer)
             if owner is None:
                 continue
-            block = blocks.setdefault(
-                owner, _Block([owner], _round_up(owner.nbytes), index, index)
-            )
+            block = blocks.setdefault(owner, _Block([owner], _round_up(owner.nbytes), index, index))
             block.last = index
     return blocks
 
@@ -118,9 +116,7 @@ def _place(blocks: Iterable[_Block]) -> dict[_Block, int]:
     """Put each block, in the order given, into the tightest gap that is free while it lives."""
     places: dict[_Block, int] = {}
     for block in blocks:
-        taken = sorted(
-            (at, at + other.size) for other, at in places.items() if other.meets(block)
-        )
+        taken = sorted((at, at + other.size) for other, at in places.items() if other.meets(block))
         places[block] = _tightest_gap(taken, block.size)
     return places
 

@@ -72,7 +72,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        kind: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return kind
     return np.dtype(name)
 
 
@@ -130,9 +131,7 @@ class NativeModel:
         """How many sets of input shapes the model was compiled for."""
         return int(self._c.entry_count(self._model))
 
-    def run(
-        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
-    ) -> None:
+    def run(self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Run an entry; `outputs` are overwritten.
 
         All arrays must be contiguous and have the dtypes and shapes of the entry's ports; the
@@ -225,7 +224,7 @@ class Run:
         if not size.value:
             return np.empty(port.shape, kind)
         memory = (ctypes.c_uint8 * size.value).from_address(address)
-        return np.frombuffer(memory, np.uint8).view(kind).reshape(port.shape)
+        return np.ctypeslib.as_array(memory).view(kind).reshape(port.shape)
 
 
 class _Functions:

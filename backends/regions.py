@@ -30,8 +30,7 @@ class RegionEngine:
             import onnxruntime
         except ImportError as error:
             raise BurnishError(
-                "parts of this model run in ONNX Runtime, which is missing: "
-                "pip install onnxruntime"
+                "parts of this model run in ONNX Runtime, which is missing: pip install onnxruntime"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -69,22 +68,31 @@ class RegionEngine:
                 if segment.region is None:
                     run.calls(segment.first, segment.last)
                 else:
-                    self._run_region(segment, run, values)
-        return [
-            values[port.value] if given is None and port.value is not None else given
-            for port, given in zip(spec.outputs, outputs, strict=True)
-        ]  # type: ignore[misc]  # an output without memory has a value
+                    self._run_region(segment.region, segment, run, values)
+        results = []
+        for port, given in zip(spec.outputs, outputs, strict=True):
+            array = given if port.value is None else values.get(port.value)
+            if array is None:
+                raise InvalidInput(f"no region of this artifact gives {port}")
+            results.append(array)
+        return results
 
-    def _run_region(self, segment: Segment, run: Run, values: dict[int, np.ndarray]) -> None:
+    def _run_region(
+        self, name: str, segment: Segment, run: Run, values: dict[int, np.ndarray]
+    ) -> None:
         feeds = {port.name: _fetch(port, run, values) for port in segment.inputs}
         names = [port.name for port in segment.outputs]
-        results = self._sessions[segment.region].run(names, feeds)
+        results = self._sessions[name].run(names, feeds)
         for port, result in zip(segment.outputs, results, strict=True):
             _store(port, result, run, values)
 
 
 def _fetch(port: Port, run: Run, values: Mapping[int, np.ndarray]) -> np.ndarray:
-    return run.array(port) if port.value is None else values[port.value]
+    if port.value is None:
+        return run.array(port)
+    if port.value not in values:
+        raise InvalidInput(f"no region of this artifact gives {port} before it is needed")
+    return values[port.value]
 
 
 def _store(port: Port, result: np.ndarray, run: Run, values: dict[int, np.ndarray]) -> None:

@@ -94,7 +94,8 @@ def deviation(name: str, given: np.ndarray, expected: np.ndarray) -> Deviation:
         return Deviation(name, 0.0) if np.array_equal(given, expected) else worst
     a, b = given.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(b)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+    same_others = np.array_equal(a[~finite], b[~finite], equal_nan=True)
+    if not same_others or not np.isfinite(a[finite]).all():
         return worst
     if not finite.any():
         return Deviation(name, 0.0)
