@@ -1,10 +1,12 @@
 """Small pieces of loop nests: loops, vectors, index arithmetic with constants folded."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Buffer, BufferLoad, BufferStore, For, ForKind, Stmt
+from tvm.tirx.stmt import Bind, DeclBuffer
 
 INDEX = "int32"
 
@@ -47,6 +49,15 @@ def when(condition: Expr | bool, statement: Stmt) -> Stmt:
     return statement if condition is True else tirx.IfThenElse(condition, statement, None)
 
 
+def bind(value: Index, statements: list[Stmt], name: str = "v") -> Index:
+    """A variable that holds `value`, bound in `statements`; constants need none."""
+    if not isinstance(value, Expr) or isinstance(value, (tirx.IntImm, tirx.Var)):
+        return value
+    variable = tirx.Var(name, value.ty)
+    statements.append(Bind(variable, value))
+    return variable
+
+
 def lanes(start: Index, width: int) -> Expr:
     """The indices of ``width`` adjacent elements."""
     return tirx.Ramp(index(start), index(1), width) if width > 1 else index(start)
@@ -70,6 +81,36 @@ def unravel(flat: Index, extents: Sequence[int]) -> tuple[Expr, ...]:
             found.append(index(quotient) if outermost else index(quotient) % extent)
         pitch *= extent
     return tuple(reversed(found))
+
+
+def ravel(position: Sequence[Index], extents: Sequence[int]) -> Index:
+    """The row-major number of a multi-index."""
+    flat: Index = 0
+    for i, extent in zip(position, extents, strict=True):
+        if extent > 1:
+            flat = flat * extent + i
+    return flat
+
+
+class Views:
+    """Buffers seen as one row of elements, each declared once for a function."""
+
+    def __init__(self) -> None:
+        self._views: dict[Buffer, Buffer] = {}
+
+    def of(self, buffer: Buffer) -> Buffer:
+        """The flat view of `buffer`."""
+        if buffer not in self._views:
+            size = prod(int(extent) for extent in buffer.shape)
+            self._views[buffer] = tirx.decl_buffer((size,), buffer.dtype, name=buffer.name)
+        return self._views[buffer]
+
+    def declare(self, body: Sequence[Stmt]) -> Stmt:
+        """`body` with its views declared."""
+        views = [
+            DeclBuffer(view, data=tirx.buffer_data(buffer)) for buffer, view in self._views.items()
+        ]
+        return sequence([*views, *body])
 
 
 class Registers:

@@ -104,47 +104,55 @@ class _Nest:
             task, tasks, self.config.column_block, whole, block, tail if rest else None
         )
 
+    def _tile(self, rows: Rows, columns: Columns) -> Stmt:
+        unroll = self.config.unroll
+        return TileBuilder(self.work, self.phases, self.epilogue, unroll, rows, columns).build()
+
     def _rows(self, task: Expr, tasks: int, columns: Columns) -> Stmt:
-        builder = TileBuilder(self.work, self.phases, self.epilogue, self.config.unroll)
+        size = self.config.row_block
+        if not self._is_flat:
+            extents = [phase.count for phase in self.phases[:-1]]
+
+            def line(unit: Expr) -> Stmt:
+                return self._line(unravel(unit, extents), columns)
+
+            return _blocks(task, tasks, size, prod(extents), line, None)
         count = self.config.rows
-        if self._is_flat:
-            whole, rest = divmod(self.phases[-1].count, count)
-            return _blocks(
-                task, tasks, self.config.row_block, whole,
-                lambda unit: builder.build(Rows((), unit * count, count, True), columns),
-                (lambda: builder.build(Rows((), index(whole * count), rest, True), columns))
-                if rest else None,
-            )  # fmt: skip
-        extents = [phase.count for phase in self.phases[:-1]]
+        whole, rest = divmod(self.phases[-1].count, count)
 
-        def line(unit: Expr) -> Stmt:
-            return self._line(builder, unravel(unit, extents), columns)
+        def full(unit: Expr) -> Stmt:
+            return self._tile(Rows((), unit * count, range(count)), columns)
 
-        return _blocks(task, tasks, self.config.row_block, prod(extents), line, None)
+        def tail() -> Stmt:
+            return self._tile(Rows((), whole * count, range(rest)), columns)
 
-    def _line(self, builder: TileBuilder, outer: tuple[Expr, ...], columns: Columns) -> Stmt:
-        """Tiles along the last axis: those at borders one by one, those between in a loop."""
+        return _blocks(task, tasks, size, whole, full, tail if rest else None)
+
+    def _line(self, outer: tuple[Expr, ...], columns: Columns) -> Stmt:
+        """Tiles along the last axis: those between borders in a loop, the borders together."""
         phase, count = self.phases[-1], self.config.rows
+        if phase.count <= count and not self._border_free:
+            return self._tile(Rows(outer, 0, range(phase.count), False), columns)
         low, high = phase.interior(self.work.axes[-1].inputs)
-        starts = range(0, phase.count, count)
-        sizes = {s: min(count, phase.count - s) for s in starts}
-        looped = [s for s in starts if s >= low and s + count <= min(high, phase.count)]
+        whole, rest = divmod(high - low, count)
         statements: list[Stmt] = []
-        for start in starts:
-            inside = start >= low and start + sizes[start] <= high
-            if start in looped:
-                if start == looped[0]:
-                    statements.append(
-                        loop(
-                            len(looped),
-                            lambda i: builder.build(
-                                Rows(outer, looped[0] + i * count, count, True), columns
-                            ),
-                            name="x",
-                        )
-                    )
-                continue
-            statements.append(builder.build(Rows(outer, start, sizes[start], inside), columns))
+        if whole:
+            statements.append(
+                loop(
+                    whole,
+                    lambda i: self._tile(Rows(outer, low + i * count, range(count)), columns),
+                    name="x",
+                )
+            )
+        if rest:
+            statements.append(
+                self._tile(Rows(outer, low + whole * count, range(rest)), columns)
+            )
+        border = [*range(low), *range(high, phase.count)]
+        for at in range(0, len(border), count):
+            part = border[at : at + count]
+            steps = [x - part[0] for x in part]
+            statements.append(self._tile(Rows(outer, part[0], steps, False), columns))
         return sequence(statements)
 
 

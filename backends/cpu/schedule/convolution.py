@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from math import prod
 
 from tvm.ir import Expr
-from tvm.tirx import BufferLoad, PrimFunc
+from tvm.tirx import PrimFunc
 
 from burnish.backends.cpu.schedule import contraction
-from burnish.backends.cpu.schedule.build import Index, index, lanes, sequence
+from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
 from burnish.backends.cpu.schedule.contraction import ContractionConfig
-from burnish.backends.cpu.schedule.epilogue import Epilogue, Position
+from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused, parse
-from burnish.backends.cpu.schedule.tile import Contraction
+from burnish.backends.cpu.schedule.tile import Contraction, Source, Weights
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
@@ -23,10 +23,10 @@ def schedule(func: PrimFunc, target: Target, config: ContractionConfig) -> PrimF
         ScheduleMiss: what follows the anchor is not elementwise.
     """
     fused = parse(func)
-    epilogue = Epilogue(fused)
-    work = describe(fused, epilogue)
-    body = sequence(contraction.build(work, epilogue, config, target.threads))
-    return PrimFunc(fused.func.params, body, attrs=fused.func.attrs)
+    views = Views()
+    work = describe(fused, views)
+    nests = contraction.build(work, Epilogue(fused, views), config, target.threads)
+    return PrimFunc(fused.func.params, views.declare(nests), attrs=fused.func.attrs)
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:
@@ -38,39 +38,36 @@ def axes_of(fused: Fused) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def describe(fused: Fused, epilogue: Epilogue) -> Contraction:
+def describe(fused: Fused, views: Views) -> Contraction:
     """The work of an anchor with the role ``contraction``."""
     source, weights = (load.source for load in fused.operands())
     axes = axes_of(fused)
     groups = int(fused.attrs["burnish.groups"])
-    *_, depth, width = (int(extent) for extent in weights.shape)
+    _, *kernel, depth, width = (int(extent) for extent in weights.shape)
     columns = fused.anchor.extents[-1] // groups
     blocks = -(-columns // width)
-    unused = len(fused.anchor.extents) - 1 - len(axes)
-    is_flat = len(axes) == 1
-    windows = len(weights.shape) - 3
-    leading = len(axes) - windows
+    channels = int(source.shape[-1])
+    extents = fused.anchor.extents[:-1]
+    taps = prod(kernel)
 
-    def element(positions: Sequence[Expr], group: Expr, channel: Expr) -> Expr:
-        lead = [index(0)] * unused
-        return BufferLoad(source, [*lead, *positions, group * depth + channel])
+    def element(positions: Sequence[Index], group: Expr) -> Index:
+        place = ravel(positions, [axis.inputs for axis in axes])
+        return place * channels + group * depth
 
-    def vector(
-        _: Sequence[Expr],
-        group: Expr,
-        first: Expr,
-        kernel: Sequence[Expr],
-        channel: Expr,
-        __: int,
-    ) -> Expr:
-        taps = [index(0)] * windows if is_flat else kernel[leading:]
-        return BufferLoad(weights, [group * blocks + first, *taps, channel, lanes(0, width)])
+    def weight(
+        _: Sequence[Index], group: Expr, first: Expr, positions: Sequence[Index]
+    ) -> Index:
+        tap = ravel(positions[len(positions) - len(kernel) :], kernel) if taps > 1 else 0
+        return ((group * blocks + first) * taps + tap) * (depth * width)
 
-    def position(outputs: Sequence[Index]) -> Position:
-        if is_flat:
-            return epilogue.rows_at(outputs[0])
-        return Position(tuple(index(o) for o in outputs))
+    def lead(row: Index, outputs: Sequence[Index]) -> tuple[Expr, ...]:
+        if len(outputs) == len(extents):
+            return tuple(index(o) for o in outputs)
+        return unravel(row, extents)
 
     return Contraction(
-        axes, depth, groups, columns, width, True, str(source.dtype), element, vector, position
-    )
+        axes, depth, groups, columns, width,
+        Source(views.of(source), element, channels),
+        Weights(views.of(weights), weight, taps * depth * width, width, is_padded=True),
+        lead,
+    )  # fmt: skip

@@ -7,9 +7,10 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir import Expr, TensorLoad
 from tvm.tirx import Buffer, BufferLoad, BufferStore, ForKind, Stmt
+from tvm.tirx.stmt import AllocBuffer
 
+from burnish.backends.cpu.schedule.build import Index, Registers, Views, loop, sequence
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, Stage, loads
-from burnish.backends.cpu.schedule.build import Index, Registers, index, loop, sequence, unravel
 
 _INLINE_LIMIT = 400
 """Expression nodes above which the rows of a tile are finished in a loop, not one by one."""
@@ -17,10 +18,12 @@ _INLINE_LIMIT = 400
 
 @dataclass(frozen=True)
 class Position:
-    """A row of results: all of its leading indices, and its number where rows are contiguous."""
+    """A row of results."""
 
+    row: Index
+    """Its number, all leading axes taken together."""
     lead: tuple[Expr, ...]
-    flat: Expr | None = None
+    """Its index along each leading axis."""
 
 
 class Epilogue:
@@ -30,9 +33,11 @@ class Epilogue:
         ScheduleMiss: a stage reads an earlier one elsewhere than at its own position.
     """
 
-    def __init__(self, fused: Fused) -> None:
+    def __init__(self, fused: Fused, views: Views) -> None:
         self._fused = fused
+        self._views = views
         self._extents = fused.anchor.extents
+        self._outputs = fused.outputs
         inner = {fused.anchor.out, *(stage.out for stage in fused.epilogue)}
         for stage in fused.epilogue:
             for node in loads(stage.value):
@@ -40,17 +45,21 @@ class Epilogue:
                     raise ScheduleMiss(f"{stage.out.name} reads {node.source.name} out of place")
         self._cost = sum(_size(stage.value) for stage in fused.epilogue) + 1
 
-    def rows_at(self, flat: Index) -> Position:
-        """The position of row number ``flat`` of all leading axes together."""
-        return Position(unravel(flat, self._extents[:-1]), index(flat))
-
     def finish(
         self,
         tile: Registers,
         columns: Sequence[tuple[Expr, int]],
         position: Callable[[Index], Position],
+        in_loop: bool = True,
     ) -> list[Stmt]:
-        """Store a tile: vector ``j`` of row ``i`` belongs to ``columns[j]``, a start and a width."""
+        """Store a tile.
+
+        Args:
+            tile: accumulated values.
+            columns: first column and width of each vector of a row.
+            position: where row ``i`` of the tile goes.
+            in_loop: whether `position` takes an ``i`` that is not known.
+        """
 
         def row(i: Index, buffer: Buffer) -> list[Stmt]:
             return [
@@ -58,14 +67,14 @@ class Epilogue:
                 for j, (start, width) in enumerate(columns)
             ]
 
-        if self._cost * tile.rows * len(columns) <= _INLINE_LIMIT or tile.rows == 1:
+        size = self._cost * tile.rows * len(columns)
+        if size <= _INLINE_LIMIT or tile.rows == 1 or not in_loop:
             return [s for i in range(tile.rows) for s in row(i, tile.buffer)]
         # Accumulators indexed by a loop variable would not stay in registers: copy them first.
         copy = tirx.decl_buffer(tile.buffer.shape, tile.buffer.dtype, name="done", scope="local")
-        copied = tile.copy_to(copy)
         return [
-            tirx.stmt.AllocBuffer(copy),
-            *copied,
+            AllocBuffer(copy),
+            *tile.copy_to(copy),
             loop(tile.rows, lambda i: sequence(row(i, copy)), name="row"),
         ]
 
@@ -77,16 +86,15 @@ class Epilogue:
         def body(lane: Expr) -> Stmt:
             done: dict[Buffer, Expr] = {}
             statements: list[Stmt] = []
-            stages = (self._fused.anchor, *self._fused.epilogue)
-            for stage in stages:
+            for stage in (self._fused.anchor, *self._fused.epilogue):
                 if stage is self._fused.anchor:
                     value: Expr = BufferLoad(buffer, [offset + lane])
                 else:
                     value = self._evaluate(stage, position, column + lane, done)
                 done[stage.out] = value
-                if stage.out in self._fused.outputs:
-                    place = self._aligned(position)
-                    statements.append(BufferStore(stage.out, value, [*place, column + lane]))
+                if stage.out in self._outputs:
+                    place = self._place(position, column + lane)
+                    statements.append(BufferStore(self._views.of(stage.out), value, [place]))
             return sequence(statements)
 
         return loop(width, body, ForKind.VECTORIZED, "lane")
@@ -94,15 +102,14 @@ class Epilogue:
     def _evaluate(
         self, stage: Stage, position: Position, column: Expr, done: dict[Buffer, Expr]
     ) -> Expr:
-        *lead_iters, column_iter = stage.iters
-        values = dict(zip(lead_iters, position.lead, strict=True)) | {column_iter: column}
+        *lead, last = stage.iters
+        values = dict(zip(lead, position.lead, strict=True)) | {last: column}
 
         def on_load(node: TensorLoad) -> Expr:
             if node.source in done:
                 return done[node.source]
-            if position.flat is not None and self._rows_match(node, stage):
-                last = values.get(node.indices[-1], node.indices[-1])
-                return BufferLoad(node.source, [*self._aligned(position), last])
+            if _is_identity(node, stage) and tuple(map(int, node.source.shape)) == self._extents:
+                return BufferLoad(self._views.of(node.source), [self._place(position, column)])
             return node
 
         def on_var(node: tirx.Var) -> Expr:
@@ -113,25 +120,13 @@ class Epilogue:
         )
         return mapped
 
-    def _aligned(self, position: Position) -> tuple[Expr, ...]:
-        """Leading indices; a flat row number counts along the last one, the others being 0."""
-        if position.flat is None:
-            return position.lead
-        return (*(index(0) for _ in self._extents[:-2]), position.flat)
-
-    def _rows_match(self, node: TensorLoad, stage: Stage) -> bool:
-        """Whether a load takes the row that is being computed from an equally shaped buffer."""
-        shape = tuple(int(extent) for extent in node.source.shape)
-        lead = len(self._extents) - 1
-        return (
-            len(shape) == lead + 1
-            and shape[:-1] == self._extents[:-1]
-            and all(i.same_as(v) for i, v in zip(node.indices[:-1], stage.iters, strict=False))
-        )
+    def _place(self, position: Position, column: Expr) -> Expr:
+        return position.row * self._extents[-1] + column
 
 
 def _is_identity(node: TensorLoad, stage: Stage) -> bool:
-    return all(i.same_as(v) for i, v in zip(node.indices, stage.iters, strict=True))
+    same = len(node.indices) == len(stage.iters)
+    return same and all(i.same_as(v) for i, v in zip(node.indices, stage.iters, strict=True))
 
 
 def _size(value: Expr) -> int:
