@@ -1,1 +1,39 @@
-"""burnish."""
+"""The passes, by name. A table of strings, so that listing them imports none."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from burnish.errors import UsageError
+from burnish.pipeline import Pass
+from burnish.suggest import unknown
+
+PASSES: dict[str, str] = {
+    "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
+    "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
+    "fuse-matmul-add": "burnish.passes.fusion.matmul_add:FuseMatMulAdd",
+    "infer-shapes": "burnish.passes.cleanup.infer_shapes:InferShapes",
+    "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
+    "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",
+    "recognise-gelu": "burnish.passes.fusion.gelu:RecogniseGelu",
+    "recognise-layer-norm": "burnish.passes.fusion.layer_norm:RecogniseLayerNorm",
+    "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
+    "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
+    "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",
+}
+"""Name -> "module:Class", sorted."""
+
+
+def get_pass(name: str, **options: Any) -> Pass:
+    """The pass called ``name`` with ``options`` set and the rest at their defaults.
+
+    Raises:
+        UsageError: there is no such pass.
+    """
+    if name not in PASSES:
+        raise UsageError(unknown("pass", name, PASSES))
+    module, _, kind = PASSES[name].partition(":")
+    step = getattr(import_module(module), kind)(**options)
+    assert isinstance(step, Pass)
+    return step

@@ -1,0 +1,109 @@
+"""Pieces of patterns that several rules share: the same mathematics as exporters spell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from burnish.ir import OperatorNode, VariableNode
+from burnish.passes.fusion.constants import integers, normalized
+from burnish.rewrite import Any, OneOf, Op, Pattern, Scalar
+
+
+def product(*factors: Pattern) -> Pattern:
+    """The product of ``factors``, multiplied in any order."""
+    return factors[0] if len(factors) == 1 else OneOf(*_products(factors))
+
+
+def _products(factors: tuple[Pattern, ...]) -> Iterator[Op]:
+    """One pattern for every way to bracket ``factors``; the matcher commutes operands."""
+    seen: list[Op] = []
+    first, rest = factors[0], factors[1:]
+    for choice in range(2 ** len(rest) - 1):
+        left = [first, *(f for i, f in enumerate(rest) if choice >> i & 1)]
+        right = [f for i, f in enumerate(rest) if not choice >> i & 1]
+        form = Op("Mul", product(*left), product(*right))
+        if form not in seen:
+            seen.append(form)
+            yield form
+
+
+def square(value: Pattern) -> Pattern:
+    """``value`` times itself."""
+    return OneOf(Op("Pow", value, Scalar(2.0)), Op("Mul", value, value))
+
+
+def square_root(value: Pattern) -> Pattern:
+    """The square root of ``value``."""
+    return OneOf(Op("Sqrt", value), Op("Pow", value, Scalar(0.5)))
+
+
+def inverse_square_root(value: Pattern) -> Pattern:
+    """One over the square root of ``value``."""
+    root = square_root(value)
+    return OneOf(
+        Op("Reciprocal", root), Op("Div", Scalar(1.0), root), Op("Pow", value, Scalar(-0.5))
+    )
+
+
+def reshaped(value: Pattern) -> Pattern:
+    """``value``, maybe given back the axes that a reduction took, and spread along them."""
+    shaper = "Reshape|Unsqueeze|Expand"
+    once = Op(shaper, value, open_ended=True)
+    return OneOf(value, once, Op(shaper, once, open_ended=True))
+
+
+def mean(value: Pattern, name: str) -> Pattern:
+    """The mean of ``value`` along axes; ``name`` is the reducing node.
+
+    A sum that is divided by a number has to be checked: see ``reduced_axes``.
+    """
+    total = Op("ReduceSum", value, name=name, open_ended=True)
+    average = Op("ReduceMean", value, name=name, open_ended=True)
+    return OneOf(
+        average,
+        Op("Mul", total, Any(f"{name}_factor")),
+        Op("Div", total, Any(f"{name}_divisor")),
+    )
+
+
+def clip(value: Pattern, low: float, high: float) -> Pattern:
+    """``value`` limited to ``low`` and ``high``."""
+
+    def by_attributes(node: OperatorNode) -> bool:
+        limits = node.attribute("min"), node.attribute("max")
+        return len(node.inputs) == 1 and limits == (low, high)
+
+    return OneOf(
+        Op("Clip", value, Scalar(low), Scalar(high)),
+        Op("Clip", value, accept=by_attributes),
+        Op("Min", Op("Max", value, Scalar(low)), Scalar(high)),
+        Op("Max", Op("Min", value, Scalar(high)), Scalar(low)),
+    )
+
+
+def reduced_axes(node: OperatorNode) -> tuple[int, ...] | None:
+    """Axes that a reduction goes over, counted from the front; None if they are unknown."""
+    source = node.input(0)
+    if source is None or source.rank is None:
+        return None
+    axes = node.attribute("axes")
+    if axes is None and node.input(1) is not None:
+        axes = integers(node.input(1))
+        if axes is None:
+            return None
+    if not axes:
+        return None if node.attribute("noop_with_empty_axes", 0) else tuple(range(source.rank))
+    return normalized(axes, source.rank)
+
+
+def count_along(value: VariableNode, axes: tuple[int, ...]) -> int | None:
+    """Elements of ``value`` along ``axes``, if those sizes are known."""
+    if value.shape is None:
+        return None
+    count = 1
+    for axis in axes:
+        size = value.shape[axis]
+        if not isinstance(size, int):
+            return None
+        count *= size
+    return count
