@@ -46,7 +46,7 @@ def extract(nodes: Sequence[OperatorNode]) -> tuple[Graph, CloneMap]:
 
 
 def values_read(node: OperatorNode) -> list[VariableNode]:
-    """Values that ``node`` needs, each once, in order: its inputs and what its subgraphs capture."""
+    """Values that ``node`` needs, each once, in order; captures of its subgraphs are among them."""
     made: set[VariableNode] = set()
     read = list(node.inputs)
     for body in node.subgraphs.values():

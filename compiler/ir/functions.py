@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import onnx
-from onnx import FunctionProto, ModelProto, NodeProto
+from onnx import FunctionProto, ModelProto, NodeProto, inliner
 
 from burnish.errors import InvalidInput, UnsupportedModel
 
@@ -27,10 +26,10 @@ def inline_functions(model: ModelProto) -> ModelProto:
     if not model.functions:
         return model
     _check_size(model)
-    inlined: ModelProto = onnx.inliner.inline_local_functions(model)
+    inlined: ModelProto = inliner.inline_local_functions(model)
     if _called(inlined):
         # Functions written for another opset stay behind unless their bodies may be converted.
-        inlined = onnx.inliner.inline_local_functions(model, convert_version=True)
+        inlined = inliner.inline_local_functions(model, convert_version=True)
     left = _called(inlined)
     if left:
         raise UnsupportedModel(

@@ -14,7 +14,7 @@ from burnish.ir.constant import Constant
 from burnish.ir.dtype import DType
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from os import PathLike
 
     from onnx import ModelProto
 
@@ -145,8 +145,8 @@ class OperatorNode:
 
     @inputs.setter
     def inputs(self, values: Iterable[VariableNode | None]) -> None:
-        for value in dict.fromkeys(v for v in self._inputs if v is not None):
-            value.uses[:] = [use for use in value.uses if use.user is not self]
+        for old in dict.fromkeys(v for v in self._inputs if v is not None):
+            old.uses[:] = [use for use in old.uses if use.user is not self]
         self._inputs = tuple(values)
         for index, value in enumerate(self._inputs):
             if value is not None:
@@ -424,7 +424,7 @@ class Graph:
         return graph is self
 
     @staticmethod
-    def from_onnx(source: str | Path | bytes | ModelProto) -> Graph:
+    def from_onnx(source: str | PathLike[str] | bytes | ModelProto) -> Graph:
         """Load a model from a path, bytes or a message (which is copied).
 
         Model-local functions are inlined, Constant nodes become constants, initializers that are
@@ -448,7 +448,7 @@ class Graph:
 
         return onnx_io.to_onnx(self)
 
-    def save(self, path: str | Path, *, external: bool | None = None) -> None:
+    def save(self, path: str | PathLike[str], *, external: bool | None = None) -> None:
         """Write the model to ``path``; see ``burnish.ir.saver.save``."""
         from burnish.ir import saver
 

@@ -5,12 +5,13 @@ Everything here treats the model as untrusted: each way to be wrong ends in one 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
 from burnish.errors import InvalidInput, UnsupportedModel
@@ -39,14 +40,14 @@ class LoadedModel:
     carried: dict[Path_, list[AttributeProto]] = field(default_factory=dict)
 
 
-def load_model(source: str | Path | bytes | ModelProto) -> LoadedModel:
+def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedModel:
     """Read and check ``source``; a message passed in is copied, never changed.
 
     Raises:
         InvalidInput: ``source`` is missing, malformed, truncated or hostile.
         UnsupportedModel: it is valid ONNX that burnish cannot represent.
     """
-    path = Path(source) if isinstance(source, str | Path) else None
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
     proto = _own_message(source, path)
     _check_versions(proto)
     folder = None if path is None else path.parent
@@ -60,7 +61,9 @@ def load_model(source: str | Path | bytes | ModelProto) -> LoadedModel:
     return model
 
 
-def _own_message(source: str | Path | bytes | ModelProto, path: Path | None) -> ModelProto:
+def _own_message(
+    source: str | os.PathLike[str] | bytes | ModelProto, path: Path | None
+) -> ModelProto:
     """The model message, safe to change."""
     if isinstance(source, ModelProto):
         copy = ModelProto()
@@ -182,7 +185,7 @@ def _normalise(model: LoadedModel, graph: GraphProto, path: Path_) -> None:
         if not graph.value_info[index].name:
             del graph.value_info[index]
     for index, node in enumerate(graph.node):
-        carried = []
+        carried: list[AttributeProto] = []
         for position in reversed(range(len(node.attribute))):
             attribute = node.attribute[position]
             if attribute.HasField("sparse_tensor") and node.op_type == "Constant":

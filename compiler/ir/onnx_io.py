@@ -7,7 +7,7 @@ beside it in the ONNX message; see ``loader`` and ``assembly``.
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -33,7 +33,7 @@ from burnish.ir.sort import sort
 from burnish.ir.verify import verify
 
 
-def from_onnx(source: str | Path | bytes | ModelProto) -> Graph:
+def from_onnx(source: str | PathLike[str] | bytes | ModelProto) -> Graph:
     """Load a model; see ``Graph.from_onnx``."""
     model = load_model(source)
     with G_LOGGER.suppress():
@@ -71,7 +71,9 @@ class _Importer:
     """Makes our nodes for graphsurgeon's; one per model."""
 
     def __init__(self, model: LoadedModel | None) -> None:
-        self._model = model
+        self._folder = None if model is None else model.folder
+        self._carried = {} if model is None else model.carried
+        self._proto = None if model is None else model.proto.graph
         self._values: dict[int, VariableNode] = {}
         self._kept: list[gs.Tensor] = []
         self._scopes: list[dict[str, VariableNode]] = []
@@ -84,9 +86,9 @@ class _Importer:
         for graph in (source, *source.subgraphs(recursive=True)):
             for node in graph.nodes:
                 self._names.fresh(node.name or "")
-        graph = self._graph(source, self._model and self._model.proto.graph, ())
-        if self._model is not None:
-            self._take_idle_initializers(self._model.proto.graph)
+        graph = self._graph(source, self._proto, ())
+        if self._proto is not None:
+            self._take_idle_initializers(self._proto)
         return graph
 
     def _take_idle_initializers(self, proto: GraphProto) -> None:
@@ -98,7 +100,7 @@ class _Importer:
         }
         for tensor in proto.initializer:
             if tensor.name in wanted and tensor.name not in self.named:
-                constant = read_constant(tensor, self._model and self._model.folder)
+                constant = read_constant(tensor, self._folder)
                 self.named[tensor.name] = VariableNode.of(constant, tensor.name)
 
     def _graph(self, source: gs.Graph, proto: GraphProto | None, path: Path_) -> Graph:
@@ -137,7 +139,7 @@ class _Importer:
                 result.add_subgraph(key, body)
             else:
                 result.attributes[key] = self._attribute(value)
-        carried = self._model.carried.get(path, []) if self._model else []
+        carried = self._carried.get(path, [])
         result.attributes |= {message.name: from_message(message) for message in carried}
         return result
 
@@ -152,7 +154,7 @@ class _Importer:
 
     def _constant_node(self, node: gs.Node, path: Path_) -> None:
         attributes = {key: self._attribute(value) for key, value in node.attrs.items()}
-        carried = self._model.carried.get(path, []) if self._model else []
+        carried = self._carried.get(path, [])
         attributes |= {message.name: from_message(message) for message in carried}
         if len(attributes) != 1 or len(node.outputs) != 1:
             raise InvalidInput(
@@ -166,7 +168,7 @@ class _Importer:
         if isinstance(values, _LazyConstant):
             return values.constant
         if isinstance(values, LazyValues) and isinstance(values.tensor, TensorProto):
-            return read_constant(values.tensor, self._model and self._model.folder)
+            return read_constant(values.tensor, self._folder)
         return Constant.of(tensor.values)
 
     def _keep(self, tensor: gs.Tensor, value: VariableNode) -> VariableNode:

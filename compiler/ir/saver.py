@@ -27,7 +27,7 @@ ALIGNMENT = 4096
 """Offsets are multiples of a page, so that readers can map tensors."""
 
 
-def save(graph: Graph, path: str | Path, *, external: bool | None = None) -> None:
+def save(graph: Graph, path: str | os.PathLike[str], *, external: bool | None = None) -> None:
     """Write ``graph`` as ONNX.
 
     Args:

@@ -15,9 +15,7 @@ def rename_shadows(graph: GraphProto) -> None:
     _visit(graph, frozenset(), {}, names)
 
 
-def _visit(
-    graph: GraphProto, outer: frozenset[str], renamed: dict[str, str], names: Names
-) -> None:
+def _visit(graph: GraphProto, outer: frozenset[str], renamed: dict[str, str], names: Names) -> None:
     """Rename within ``graph``; ``renamed`` maps old names of enclosing graphs that are visible."""
     own = list(dict.fromkeys(_defined(graph)))
     # A definition of this graph's own ends a renaming that came from outside.

@@ -25,9 +25,10 @@ def _sort_one(graph: Graph) -> None:
     followers: dict[OperatorNode, list[OperatorNode]] = {node: [] for node in nodes}
     waiting: dict[OperatorNode, int] = {}
     for node in nodes:
-        needed = {v.producer for v in values_read(node)} & position.keys()
+        needed = {v.producer for v in values_read(node) if v.producer in position}
         waiting[node] = len(needed)
         for producer in needed:
+            assert producer is not None
             followers[producer].append(node)
     ready = [position[node] for node in nodes if not waiting[node]]
     heapq.heapify(ready)
@@ -49,4 +50,3 @@ def _sort_one(graph: Graph) -> None:
             graph.unlink(node)
         for node in order:
             graph.append(node)
-

@@ -1,7 +1,9 @@
 """The oracle: reference results, legal random inputs, and what counts as equal."""
 
+from burnish.numerics import Numerics
+from burnish.oracle.comparison import Comparison, OutputComparison, compare
 from burnish.oracle.fold import fold_nodes
-from burnish.oracle.numerics import Comparison, Numerics, OutputComparison, compare
+from burnish.oracle.inputs import free_sizes, random_inputs, suggest_sizes
 from burnish.oracle.session import Oracle
 
 __all__ = [
@@ -11,4 +13,7 @@ __all__ = [
     "OutputComparison",
     "compare",
     "fold_nodes",
+    "free_sizes",
+    "random_inputs",
+    "suggest_sizes",
 ]

@@ -78,10 +78,9 @@ def _evaluate(
     graph.outputs = copies
     results = Oracle(_model(graph), reference=reference, threads=1).run(feeds)
     return {
-        value: result
+        value: np.asarray(results[copy.name])
         for value, copy in zip(wanted, copies, strict=True)
-        if isinstance(result := results[copy.name], np.ndarray | np.generic)
-        and (result := np.asarray(result)) is not None
+        if isinstance(results[copy.name], np.ndarray | np.generic)
     }
 
 

@@ -171,12 +171,12 @@ class _Reference(_Engine):
 def _for_session(model: Graph | ModelProto | str | Path, folder: Path) -> bytes | str:
     """What ONNX Runtime can open: bytes, or a path for a model too large for one message."""
     if isinstance(model, ModelProto):
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
     if not isinstance(model, Graph):
         return str(model)
     parts: Skeleton = skeleton(model)
     if parts.nbytes <= EXTERNAL_ABOVE:
-        return fill(parts).SerializeToString()
+        return bytes(fill(parts).SerializeToString())
     path = folder / "model.onnx"
     save(model, path)
     return str(path)

@@ -123,9 +123,7 @@ def _is_small_integer(dtype: np.dtype[Any]) -> bool:
                                                 ml_dtypes.uint2))  # fmt: skip
 
 
-def _compare_discrete(
-    name: str, want: Array, have: Array, numerics: Numerics
-) -> OutputComparison:
+def _compare_discrete(name: str, want: Array, have: Array, numerics: Numerics) -> OutputComparison:
     unequal = np.asarray(want != have)
     if not unequal.any():
         return OutputComparison(name, True, 0.0, None, "")
@@ -187,7 +185,7 @@ def _limit(dtype: DType, numerics: Numerics) -> float:
     if numerics is Numerics.LOSSY:
         return float("inf")
     # Eight-bit and smaller floats: one unit in the last place.
-    return TOLERANCES.get(dtype) or float(ml_dtypes.finfo(dtype.numpy).eps)
+    return TOLERANCES.get(dtype) or float(ml_dtypes.finfo(dtype.numpy).eps)  # type: ignore[no-untyped-call]
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
