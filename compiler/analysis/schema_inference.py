@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import SupportsInt, cast
 
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
@@ -74,7 +75,7 @@ def node_message(node: OperatorNode, schema: onnx.defs.OpSchema) -> NodeProto:
     message.output.extend(f"o{index}" for index in range(len(node.outputs)))
     for name, value in node.attributes.items():
         declared = schema.attributes.get(name)
-        kind = None if declared is None else int(declared.type)
+        kind = None if declared is None else int(cast(SupportsInt, declared.type))
         message.attribute.append(attribute_message(name, value, kind))
     return message
 

@@ -6,9 +6,8 @@ all input sizes known, everything that a model computes from sizes becomes known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 
@@ -19,9 +18,6 @@ from burnish.analysis.value_rules import VALUE_RULES
 from burnish.analysis.value_type import ValueType, complete
 from burnish.analysis.values import MAX_ELEMENTS, MAX_PARTIAL, Scene, is_partial, settle
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
-
-Evaluate: TypeAlias = Callable[[OperatorNode, Sequence[Array | None]], Sequence[Array]]
-"""Runs one node on values of its inputs; used for operators without a value rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,6 @@ class Inference:
     """What is known about the values of a graph and its subgraphs."""
 
     graph: Graph
-    evaluate: Evaluate | None = None
     types: dict[VariableNode, ValueType] = field(default_factory=dict)
     values: dict[VariableNode, Array] = field(default_factory=dict)
     """Known or partly known values of computed tensors, small ones only."""
@@ -123,30 +118,11 @@ class Inference:
             except (ValueError, IndexError, ZeroDivisionError, TypeError) as error:
                 self.problems.append(Problem(node, f"its known inputs do not fit: {error}"))
                 return
-        elif self.evaluate is not None and self._may_run(scene):
-            found = self.evaluate(node, scene.values)
         if found is None:
             return
         results = [found] if isinstance(found, np.ndarray) else found
         for value, result in zip(node.outputs, results, strict=False):
             self._learn(value, result)
-
-    def _may_run(self, scene: Scene) -> bool:
-        """Whether ``node`` has only known inputs and small outputs, at least one input computed."""
-        node = scene.node
-        given = [value for value in node.inputs if value is not None]
-        if not any(value in self.values for value in given):
-            return False
-        if any(scene.known(index) is None for index, v in enumerate(node.inputs) if v is not None):
-            return False
-        return all(self._is_small(value) for value in node.outputs)
-
-    def _is_small(self, value: VariableNode) -> bool:
-        kind = self.type_of(value)
-        if not (kind.dtype.is_integer or kind.dtype.bits == 8):
-            return False
-        shape = kind.static_shape
-        return shape is None or int(np.prod(shape, dtype=np.int64)) <= MAX_ELEMENTS
 
     def _learn(self, value: VariableNode, result: Array) -> None:
         kind = self.type_of(value)
@@ -157,16 +133,12 @@ class Inference:
             self.types[value] = ValueType(kind.dtype, tuple(settled.shape))
 
 
-def infer(graph: Graph, evaluate: Evaluate | None = None) -> Inference:
-    """Infer types, shapes and shape-like values of ``graph`` and its subgraphs.
+def infer(graph: Graph) -> Inference:
+    """Infer types, shapes and shape-like values of the main ``graph`` and its subgraphs.
 
     The graph is not changed. Declared types of inputs are taken as given; those of computed values
     only where nothing can be inferred.
-
-    Args:
-        graph: a main graph.
-        evaluate: runs operators on small known inputs where no value rule exists.
     """
-    inference = Inference(graph, evaluate)
+    inference = Inference(graph)
     inference.walk(graph)
     return inference

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from typing import TypeAlias
 
-from burnish.analysis.sizes import Amount, Size, divide, equal, from_dim, minus, plus, times, to_dim
+from burnish.analysis.sizes import (
+    Amount,
+    Size,
+    divide,
+    equal,
+    from_dim,
+    minus,
+    plus,
+    product,
+    times,
+    to_dim,
+    total,
+)
 from burnish.analysis.value_type import ValueType
 from burnish.analysis.values import Scene, sizes
 from burnish.ir import Dim, DType, Shape
@@ -37,9 +48,9 @@ def _reshape(scene: Scene) -> Shape:
     result = [None if size == -1 else size for size in result]
     open_axes = [index for index, size in enumerate(result) if size is None]
     if data is not None and len(open_axes) == 1:
-        total = reduce(times, map(from_dim, data), 1)
-        rest = reduce(times, (size for size in result if size is not None), 1)
-        result[open_axes[0]] = divide(total, rest) if rest != 0 else None
+        whole = product(map(from_dim, data))
+        rest = product(size for size in result if size is not None)
+        result[open_axes[0]] = divide(whole, rest) if rest != 0 else None
     return _dims(result)
 
 
@@ -190,7 +201,7 @@ def _concat(scene: Scene) -> Shape:
         return None
     known = [shape for shape in shapes if shape is not None]
     axis = scene.node.attribute("axis", 0)
-    joined = reduce(plus, (from_dim(shape[axis]) for shape in known), 0)
+    joined = total(from_dim(shape[axis]) for shape in known)
     dims = list(known[0])
     dims[axis] = to_dim(joined)
     return tuple(dims)
@@ -203,7 +214,7 @@ def _flatten(scene: Scene) -> Shape:
     axis = scene.node.attribute("axis", 1)
     axis += len(data) if axis < 0 else 0
     halves = (data[:axis], data[axis:])
-    return _dims([reduce(times, map(from_dim, half), 1) for half in halves])
+    return _dims([product(map(from_dim, half)) for half in halves])
 
 
 def _dims(amounts: list[Amount]) -> Shape:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -62,13 +62,11 @@ class Size:
 
     def substitute(self, sizes: Mapping[str, int]) -> Size | int | None:
         """The size once some names have a value."""
-        total: Size | int | None = 0
+        result: Amount = 0
         for names, factor in self.terms:
-            product: Size | int | None = factor
-            for name in names:
-                product = times(product, sizes.get(name, Size((((name,), 1),))))
-            total = plus(total, product)
-        return total
+            parts = (sizes.get(name, Size((((name,), 1),))) for name in names)
+            result = plus(result, times(factor, product(parts)))
+        return result
 
     def __str__(self) -> str:
         """The form that ``parse`` reads: ``2*batch + 1``."""
@@ -107,6 +105,22 @@ def times(a: Amount, b: Amount) -> Amount:
 def minus(a: Amount, b: Amount) -> Amount:
     """``a - b``; unknown if either is."""
     return plus(a, times(b, -1))
+
+
+def product(amounts: Iterable[Amount]) -> Amount:
+    """The product; 1 of nothing."""
+    total: Amount = 1
+    for amount in amounts:
+        total = times(total, amount)
+    return total
+
+
+def total(amounts: Iterable[Amount]) -> Amount:
+    """The sum; 0 of nothing."""
+    result: Amount = 0
+    for amount in amounts:
+        result = plus(result, amount)
+    return result
 
 
 def divide(a: Amount, b: Amount) -> Amount:

@@ -13,7 +13,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from burnish.analysis.sizes import Amount, Size, divide, equal, from_dim, minus, plus, times
+from burnish.analysis.sizes import (
+    Amount,
+    Size,
+    divide,
+    equal,
+    from_dim,
+    minus,
+    plus,
+    product,
+    times,
+)
 from burnish.analysis.value_type import ValueType
 from burnish.analysis.values import MAX_ELEMENTS, MAX_PARTIAL, Scene, is_partial, objects
 from burnish.ir import Array, DType
@@ -34,7 +44,7 @@ def _size(scene: Scene) -> Array | None:
     shape = scene.type(0).shape
     if shape is None:
         return None
-    return objects([reduce(times, map(from_dim, shape), 1)], ())
+    return objects([product(map(from_dim, shape))], ())
 
 
 def _gather(scene: Scene) -> Array | None:
@@ -151,7 +161,7 @@ def _cast(scene: Scene) -> Array | None:
         # Sizes fit any of the wider integer types; other targets would round or wrap.
         return data if target in (DType.INT64, DType.INT32, DType.UINT64) else None
     if data.dtype.kind == "f" and not target.is_floating and target is not DType.BOOL:
-        limits = np.iinfo(target.numpy)  # type: ignore[arg-type]
+        limits = np.iinfo(target.numpy.name)
         if not np.all(np.isfinite(data)) or np.any(data < limits.min) or np.any(data > limits.max):
             return None
     if data.dtype.kind not in "fiub" or target.numpy.kind not in "fiub":

@@ -150,6 +150,17 @@ class Rewriter:
             node.attributes[name] = value
         self._edit("update", node)
 
+    def keep_outputs(self, node: OperatorNode, indices: Iterable[int]) -> None:
+        """Keep only the outputs of ``node`` at ``indices``; the others must not be read."""
+        node.outputs = tuple(node.outputs[index] for index in indices)
+        self._edit("update", node)
+
+    def set_results(self, body: Graph, values: Iterable[VariableNode]) -> None:
+        """Let the subgraph ``body`` return ``values``; its owner's outputs must match them."""
+        body.outputs = tuple(values)
+        assert body.owner is not None
+        self._edit("update", body.owner)
+
     def make_constant(self, value: VariableNode, array: Array) -> None:
         """Replace a computed ``value`` by the constant ``array``."""
         self.replace(value, self.constant(array))

@@ -19,12 +19,10 @@ from burnish.rewrite import RewriteResult
 class FreezeInputShapes(Pass):
     """Bind the sizes of graph inputs; a dimension bound once is bound wherever its name occurs.
 
-    Before::
-
+    Before:
         ids: int64[batch, sequence]; mask: int64[batch, sequence]     --input-shape ids=1,128
 
-    After::
-
+    After:
         ids: int64[1, 128]; mask: int64[1, 128]
     """
 

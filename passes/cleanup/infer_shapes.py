@@ -22,13 +22,11 @@ class InferShapes(Pass):
     Declared shapes of computed values count only where nothing can be inferred, since exporters
     leave stale ones behind.
 
-    Before::
-
+    Before:
         n = Shape(x)                  x: float[1, 3, 8, 8]
         y = Reshape(x, Concat(Gather(n, 0), [-1]))
 
-    After::
-
+    After:
         y: float[1, 192]
     """
 
