@@ -20,7 +20,7 @@ LAYERS = (
     ("burnish.rewrite",),
     ("burnish.analysis",),
     ("burnish.target", "burnish.oracle"),
-    ("burnish.verification",),
+    ("burnish.verification", "burnish.testing"),
     ("burnish.pipeline",),
     ("burnish.report",),
     ("burnish.passes",),
@@ -129,8 +129,7 @@ def test_library_stays_at_home(library: str, homes: tuple[str, ...]) -> None:
         str(path.relative_to(ROOT))
         for path in modules().values()
         for name, _ in imports(path)
-        if name.partition(".")[0] == library
-        and not str(path.relative_to(ROOT)).startswith(homes)
+        if name.partition(".")[0] == library and not str(path.relative_to(ROOT)).startswith(homes)
     ]
     assert not wrong
 
