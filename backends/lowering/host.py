@@ -11,7 +11,7 @@ from burnish.backends.lowering.plan import shape_of
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.errors import UnsupportedModel
 from burnish.ir import Graph, OperatorNode, VariableNode
-from burnish.ir.clone import CloneMap, clone_nodes
+from burnish.ir.clone import extract
 
 
 def region_nodes(
@@ -35,13 +35,18 @@ def region_nodes(
 def emit_region(emitter: Emitter, nodes: list[OperatorNode]) -> None:
     """Emit one call of ONNX Runtime for ``nodes``."""
     inside = set(nodes)
-    made = {value for node in nodes for value in node.outputs}
-    inputs = _read_from_outside(nodes, made)
     outputs = [
         value for node in nodes for value in node.outputs
         if any(use.user not in inside for use in value.uses)
     ]  # fmt: skip
-    body, values = _extract(emitter.graph, nodes, inputs, outputs)
+    body, copies = extract(nodes)
+    originals = {copy: value for value, copy in copies.values.items()}
+    inputs = [originals[copy] for copy in body.inputs]
+    for index, copy in enumerate(body.inputs):
+        copy.name = f"in{index}"
+    for index, value in enumerate(outputs):
+        copies.values[value].name = f"out{index}"
+    body.outputs = tuple(copies.values[value] for value in outputs)
     operands = [_operand(emitter, value) for value in inputs]
     targets = []
     for value in outputs:
@@ -50,46 +55,6 @@ def emit_region(emitter: Emitter, nodes: list[OperatorNode]) -> None:
     label = "+".join(dict.fromkeys(node.op_type for node in nodes))
     model = body.to_onnx().SerializeToString(deterministic=True)
     emitter.calls.append(Call(label, (*operands, *targets), outputs=len(targets), region=model))
-
-
-def _read_from_outside(
-    nodes: list[OperatorNode], made: set[VariableNode]
-) -> list[VariableNode]:
-    read: dict[VariableNode, None] = {}
-    for node in nodes:
-        inner = [body for body in node.subgraphs.values()]
-        captured = [
-            v for body in inner for n in body.walk() for v in n.inputs
-            if v is not None and v.producer is not None and not body.contains(v.producer)
-        ]  # fmt: skip
-        own = {v for body in inner for g in body.graphs() for v in g.inputs}
-        free = [
-            v for body in inner for n in body.walk() for v in n.inputs
-            if v is not None and v.producer is None and not v.is_constant and v not in own
-        ]  # fmt: skip
-        for value in (*node.inputs, *captured, *free):
-            if value is not None and not value.is_constant and value not in made:
-                read[value] = None
-    return list(read)
-
-
-def _extract(
-    graph: Graph,
-    nodes: list[OperatorNode],
-    inputs: list[VariableNode],
-    outputs: list[VariableNode],
-) -> tuple[Graph, CloneMap]:
-    """A graph of copies of ``nodes`` alone."""
-    body = Graph("region", dict(graph.root.opsets), header=dict(graph.root.header))
-    mapping = clone_nodes(nodes, body)
-    for index, value in enumerate(inputs):
-        copy = mapping.values[value]
-        copy.name = f"in{index}"
-        body.inputs.append(copy)
-    for index, value in enumerate(outputs):
-        mapping.values[value].name = f"out{index}"
-    body.outputs = tuple(mapping.values[value] for value in outputs)
-    return body, mapping
 
 
 def _operand(emitter: Emitter, value: VariableNode) -> Buffer:

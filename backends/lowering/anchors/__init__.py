@@ -1,0 +1,57 @@
+"""Anchors: operators with a kernel of their own, by type."""
+
+from __future__ import annotations
+
+from burnish.backends.lowering.anchors import contraction, movement, rows, windows
+from burnish.backends.lowering.emitter import AnchorEmitter
+from burnish.ir import OperatorNode
+
+ANCHORS: dict[str, AnchorEmitter] = {
+    "ArgMax": rows.arg_reduce,
+    "ArgMin": rows.arg_reduce,
+    "AveragePool": windows.average_pool,
+    "Concat": movement.concat,
+    "ConstantOfShape": movement.constant_of_shape,
+    "Conv": contraction.conv,
+    "ConvTranspose": contraction.conv_transpose,
+    "DepthToSpace": movement.depth_to_space,
+    "Gather": movement.gather,
+    "GatherElements": movement.gather_elements,
+    "GatherND": movement.gather_nd,
+    "Gemm": contraction.gemm,
+    "InstanceNormalization": rows.instance_norm,
+    "LayerNormalization": rows.layer_norm,
+    "LogSoftmax": rows.softmax,
+    "MatMul": contraction.matmul,
+    "MaxPool": windows.max_pool,
+    "OneHot": movement.one_hot,
+    "Pad": movement.pad,
+    "RMSNormalization": rows.layer_norm,
+    **dict.fromkeys(rows.REDUCTIONS, rows.reduce),
+    "Reshape": movement.reshape,
+    "Slice": movement.slice_,
+    "Softmax": rows.softmax,
+    "SpaceToDepth": movement.space_to_depth,
+    "Split": movement.split,
+    "Tile": movement.tile,
+    "Trilu": movement.trilu,
+}
+"""How each of them describes its results."""
+
+CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "Pad": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Trilu": (1,),
+}
+"""Inputs that must be known at compile time for the kernel to be written."""
+
+
+def supports(node: OperatorNode) -> str | None:
+    """Why the anchor of ``node`` does not fit it, None if it does."""
+    for index in CONSTANT_INPUTS.get(node.op_type, ()):
+        value = node.input(index)
+        if value is not None and not value.is_constant:
+            return f"input {index} of {node.op_type} is computed"
+    return None
