@@ -78,7 +78,7 @@ class Artifact:
         """
         number = self._pick_entry(inputs)
         spec = self.manifest.entries[number]
-        arrays = [np.ascontiguousarray(inputs[port.name]) for port in spec.inputs]
+        arrays = [np.asarray(inputs[port.name], order="C") for port in spec.inputs]
         outputs = [_allocate(port) for port in spec.outputs]
         native = self.native
         if self._engine is not None:

@@ -43,7 +43,7 @@ def pack_vectors(vectors: Sequence[Vector]) -> bytes:
             for side, tensors in (("input", vector.inputs), ("output", vector.outputs)):
                 for index, array in enumerate(tensors.values()):
                     data = io.BytesIO()
-                    plain = np.ascontiguousarray(array)
+                    plain = np.asarray(array, order="C")
                     # numpy's format does not know bfloat16: its bits are kept.
                     bits = plain.view(np.uint16) if plain.dtype.name == "bfloat16" else plain
                     np.lib.format.write_array(data, bits, allow_pickle=False)
