@@ -1,0 +1,417 @@
+"""Scaled dot-product attention in one kernel that never stores the score matrix.
+
+For each batch, key head and share of the query rows, in parallel:
+
+    keys <- transposed copy [D, keys]                 # once per key head
+    for each query head of the group, each block of rows:
+        scores[rows, keys] <- (q @ keys) * scale + mask
+        scores <- exp(scores - max);  total <- sum    # in the first-level cache
+        out[rows, D] <- (scores @ v) / total
+
+Both products keep their accumulators in registers, `rows` by two vectors.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import ir, te, tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from burnish.backends.kernels import fast_math
+from burnish.target import Target
+
+Expr = ir.Expr | int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where element (batch, head, position, channel) of a logical 4-D operand is stored.
+
+    `order` names the axes of the stored tensor, one letter each: `b` batch, `h` head,
+    `s` position, `d` channel, `r` batch and position merged, `c` head and channel merged,
+    `n` a fixed index. "bsc" with an offset is a slice of a fused projection.
+    """
+
+    order: str = "bhsd"
+    offset: int = 0
+    """First merged channel of the operand, for `c`."""
+    head_stride: int | None = None
+    """Merged channels from one head to the next, for `c`; the head size if None."""
+    slot: int = 0
+    """The fixed index, for `n`."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Logical sizes of an attention: queries [B, H, Sq, D], keys and values [B, Hk, Sk, D]."""
+
+    batch: int
+    heads: int
+    key_heads: int
+    queries: int
+    keys: int
+    channels: int
+    value_channels: int
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a key head."""
+        return self.heads // self.key_heads
+
+
+def attention(
+    q: te.Tensor,
+    k: te.Tensor,
+    v: te.Tensor,
+    mask: te.Tensor | None = None,
+    *,
+    sizes: Sizes,
+    scale: float,
+    target: Target,
+    causal: bool = False,
+    causal_offset: int = 0,
+    layouts: Sequence[Layout] = (Layout(), Layout(), Layout()),
+    out_order: str = "bshd",
+) -> te.Tensor:
+    """Attention softmax(q k^T scale + mask) v, float32.
+
+    Args:
+        q: Queries, stored as `layouts[0]` says; `k` and `v` likewise. The same tensor may be
+            given for several.
+        k: Keys.
+        v: Values.
+        mask: Added to the scores; 4-D, each axis of [B, H, Sq, Sk] full or one.
+        sizes: Logical sizes.
+        scale: Factor of the scores.
+        target: Decides the register tile.
+        causal: Whether position i attends to keys up to i + `causal_offset` only.
+        causal_offset: See `causal`.
+        layouts: Storage of q, k and v.
+        out_order: Storage of the result, "bshd" or "bhsd".
+
+    Returns:
+        The result, [B, Sq, H, Dv] or [B, H, Sq, Dv].
+    """
+    operands = list(dict.fromkeys([q, k, v] + ([] if mask is None else [mask])))
+    extents = {"b": sizes.batch, "h": sizes.heads, "s": sizes.queries, "d": sizes.value_channels}
+
+    def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
+        stored = dict(zip(operands, ins, strict=True))
+        views = [
+            _view(stored[tensor], layout, sizes, width)
+            for tensor, layout, width in zip(
+                (q, k, v),
+                layouts,
+                (sizes.channels, sizes.channels, sizes.value_channels),
+                strict=True,
+            )
+        ]
+        kernel = _Kernel(
+            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None, *views,
+            None if mask is None else stored[mask], outs[0], out_order,
+        )  # fmt: skip
+        return kernel.emit()
+
+    return te.extern(
+        [tuple(extents[axis] for axis in out_order)],
+        operands,
+        body,
+        name="attention",
+        dtype="float32",
+    )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How the work is cut: register tile, vector width, row shares per head."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    shares: int
+    """Parallel tasks per batch and key head, over the query rows."""
+
+    @classmethod
+    def choose(cls, sizes: Sizes, target: Target) -> "Tile":
+        """Fill the registers with accumulators while wasting few rows; balance the threads."""
+        lanes = target.lanes("float32")
+        vectors = 2
+        most = min(sizes.queries, (target.registers - 4) // vectors)
+        least = max(1, most * 2 // 3)
+        rows = min(
+            range(most, least - 1, -1), key=lambda r: math.ceil(sizes.queries / r) * (r + 1.0)
+        )
+        blocks = math.ceil(sizes.queries / rows)
+        return cls(rows, vectors, lanes, _shares(sizes, blocks, target.threads))
+
+
+def _shares(sizes: Sizes, blocks: int, threads: int) -> int:
+    """Fewest row shares per head that keep the threads busy nine tenths of the time."""
+    heads = sizes.batch * sizes.key_heads
+    for shares in range(1, min(blocks, 2 * threads) + 1):
+        rounds = math.ceil(heads * shares / threads)
+        if heads * shares >= 0.9 * rounds * threads:
+            return shares
+    return 1
+
+
+_View = Callable[[Expr, Expr, Expr, Expr], Expr]
+
+
+def _view(buffer: tirx.Buffer, layout: Layout, sizes: Sizes, width: int) -> _View:
+    """Loads of (batch, head, position, channel) from a stored operand."""
+    positions = sizes.queries if "r" not in layout.order else None
+    stride = width if layout.head_stride is None else layout.head_stride
+
+    def load(b: Expr, h: Expr, s: Expr, d: Expr) -> Expr:
+        per_batch = int(buffer.shape[layout.order.index("r")]) // sizes.batch if (
+            positions is None
+        ) else 0
+        index = {
+            "b": b, "h": h, "s": s, "d": d, "n": layout.slot,
+            "r": b * per_batch + s, "c": h * stride + d + layout.offset,
+        }  # fmt: skip
+        return tirx.BufferLoad(buffer, [index[axis] for axis in layout.order])
+
+    return load
+
+
+def _zero() -> Expr:
+    return tirx.const(0.0, "float32")
+
+
+def _store(buffer: tirx.Buffer, value: Expr, *indices: Expr) -> None:
+    T.buffer_store(buffer, value, list(indices))
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Emits the loops of one attention."""
+
+    sizes: Sizes
+    tile: Tile
+    scale: float
+    causal_offset: int | None
+    q: _View
+    k: _View
+    v: _View
+    mask: tirx.Buffer | None
+    out: tirx.Buffer
+    out_order: str
+
+    @property
+    def padded_keys(self) -> int:
+        """Keys rounded up to whole vectors."""
+        return math.ceil(self.sizes.keys / self.tile.lanes) * self.tile.lanes
+
+    @property
+    def padded_channels(self) -> int:
+        """Value channels rounded up to whole vectors."""
+        return math.ceil(self.sizes.value_channels / self.tile.lanes) * self.tile.lanes
+
+    def emit(self) -> tirx.Stmt:
+        """The whole kernel."""
+        sizes, tile = self.sizes, self.tile
+        blocks = math.ceil(sizes.queries / tile.rows)
+        share = math.ceil(blocks / tile.shares)
+        with IRBuilder() as builder:
+            with T.parallel(0, sizes.batch * sizes.key_heads * tile.shares) as task:
+                batch = task // (sizes.key_heads * tile.shares)
+                key_head = task // tile.shares % sizes.key_heads
+                first = task % tile.shares * share
+                keys = T.alloc_buffer((sizes.channels, self.padded_keys), "float32")
+                self._transpose_keys(keys, batch, key_head)
+                values = self._pack_values(batch, key_head)
+                with T.serial(0, sizes.group) as member, T.serial(0, share) as block:
+                    # The last block moves up instead of shrinking: some rows are computed twice.
+                    row = tirx.min((first + block) * tile.rows, sizes.queries - tile.rows)
+                    self._row_block(
+                        keys, values, batch, key_head * sizes.group + member, key_head, row
+                    )
+            return builder.get()
+
+    def _transpose_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
+        sizes = self.sizes
+        with T.serial(0, sizes.keys) as j, T.serial(0, sizes.channels) as d:
+            _store(keys, self.k(batch, head, j, d), d, j)
+        if self.padded_keys > sizes.keys:
+            pad = self.padded_keys - sizes.keys
+            with T.serial(0, sizes.channels) as d, T.serial(0, pad) as j:
+                _store(keys, _zero(), d, j + sizes.keys)
+
+    def _pack_values(self, batch: Expr, head: Expr) -> tirx.Buffer | None:
+        """A copy of the values padded to whole vectors, if they are not whole as stored."""
+        sizes, padded = self.sizes, self.padded_channels
+        if padded == sizes.value_channels:
+            return None
+        values = T.alloc_buffer((sizes.keys, padded), "float32")
+        with T.serial(0, sizes.keys) as j:
+            with T.serial(0, sizes.value_channels) as d:
+                _store(values, self.v(batch, head, j, d), j, d)
+            with T.serial(0, padded - sizes.value_channels) as d:
+                _store(values, _zero(), j, d + sizes.value_channels)
+        return values
+
+    def _row_block(
+        self,
+        keys: tirx.Buffer,
+        values: tirx.Buffer | None,
+        batch: Expr,
+        head: Expr,
+        key_head: Expr,
+        row: Expr,
+    ) -> None:
+        tile, sizes = self.tile, self.sizes
+        scores = T.alloc_buffer((tile.rows, self.padded_keys), "float32")
+        inverse = T.alloc_buffer((tile.rows,), "float32")
+        width = tile.vectors * tile.lanes
+        for start, count, size in _cover(self.padded_keys, width, tile.lanes):
+            with T.serial(0, count) as step:
+                self._score_tile(keys, scores, batch, head, row, start + step * size, size)
+        with T.serial(0, tile.rows) as r:
+            self._softmax_row(scores, inverse, r)
+        for start, count, size in _cover(self.padded_channels, width, tile.lanes):
+            with T.serial(0, count) as step:
+                channel = start + step * size
+                limit = min(size, sizes.value_channels - start) if count == 1 else size
+                self._value_tile(
+                    scores, values, inverse, (batch, head, key_head, row), channel, size, limit
+                )
+
+    def _score_tile(
+        self,
+        keys: tirx.Buffer,
+        scores: tirx.Buffer,
+        batch: Expr,
+        head: Expr,
+        row: Expr,
+        column: Expr,
+        size: int,
+    ) -> None:
+        rows = self.tile.rows
+        sums = self._accumulators(size)
+        with T.serial(0, self.sizes.channels) as d:
+            for r in range(rows):
+                query = self.q(batch, head, row + r, d)
+                with T.vectorized(0, size) as lane:
+                    _store(sums, sums[r, lane] + query * keys[d, column + lane], r, lane)
+        for r in range(rows):
+            with T.vectorized(0, size) as lane:
+                score = sums[r, lane] * tirx.const(self.scale, "float32")
+                _store(scores, score, r, column + lane)
+        if self._is_masked:
+            for r in range(rows):
+                self._mask_tile(scores, batch, head, row + r, r, column, size)
+
+    @property
+    def _is_masked(self) -> bool:
+        padded = self.padded_keys > self.sizes.keys
+        return self.mask is not None or self.causal_offset is not None or padded
+
+    def _mask_tile(
+        self,
+        scores: tirx.Buffer,
+        batch: Expr,
+        head: Expr,
+        position: Expr,
+        r: int,
+        column: Expr,
+        size: int,
+    ) -> None:
+        """Add the mask to one row of a tile; -inf where causality or padding hides the key."""
+        hidden = tirx.const(float("-inf"), "float32")
+        with T.serial(0, size) as lane:
+            key = column + lane
+            score = scores[r, key]
+            if self.mask is not None:
+                score = score + self._mask_at(batch, head, position, key)
+            if self.causal_offset is not None:
+                visible = key <= position + self.causal_offset
+                score = tirx.Select(visible, score, hidden)
+            if self.padded_keys > self.sizes.keys:
+                score = tirx.if_then_else(key < self.sizes.keys, score, hidden)
+            _store(scores, score, r, key)
+
+    def _mask_at(self, batch: Expr, head: Expr, position: Expr, key: Expr) -> Expr:
+        assert self.mask is not None
+        full = (batch, head, position, key)
+        indices = [
+            0 if int(extent) == 1 else index
+            for index, extent in zip(full, self.mask.shape, strict=True)
+        ]
+        return tirx.BufferLoad(self.mask, indices)
+
+    def _softmax_row(self, scores: tirx.Buffer, inverse: tirx.Buffer, r: Expr) -> None:
+        """Replace a row of scores by exp(score - max); keep one over their sum."""
+        lanes = self.tile.lanes
+        rounds = self.padded_keys // lanes
+        largest = T.alloc_buffer((lanes,), "float32", scope="local")
+        total = T.alloc_buffer((lanes,), "float32", scope="local")
+        with T.vectorized(0, lanes) as lane:
+            _store(largest, tirx.min_value("float32"), lane)
+        with T.serial(0, rounds) as step, T.vectorized(0, lanes) as lane:
+            score = scores[r, step * lanes + lane]
+            _store(largest, tirx.max(largest[lane], score), lane)
+        _fold(largest, lanes, tirx.max)
+        with T.vectorized(0, lanes) as lane:
+            _store(total, _zero(), lane)
+        with T.serial(0, rounds) as step:
+            with T.vectorized(0, lanes) as lane:
+                shifted = scores[r, step * lanes + lane] - largest[0]
+                _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
+            with T.vectorized(0, lanes) as lane:
+                _store(total, total[lane] + scores[r, step * lanes + lane], lane)
+        _fold(total, lanes, lambda a, b: a + b)
+        _store(inverse, tirx.const(1.0, "float32") / total[0], r)
+
+    def _value_tile(
+        self,
+        scores: tirx.Buffer,
+        values: tirx.Buffer | None,
+        inverse: tirx.Buffer,
+        at: tuple[Expr, Expr, Expr, Expr],
+        channel: Expr,
+        size: int,
+        limit: int,
+    ) -> None:
+        batch, head, key_head, row = at
+        sums = self._accumulators(size)
+        with T.serial(0, self.sizes.keys) as j:
+            for r in range(self.tile.rows):
+                with T.vectorized(0, size) as lane:
+                    column = channel + lane
+                    value = self.v(batch, key_head, j, column) if values is None else (
+                        values[j, column]
+                    )
+                    _store(sums, sums[r, lane] + scores[r, j] * value, r, lane)
+        for r in range(self.tile.rows):
+            loop = T.vectorized(0, size) if limit == size else T.serial(0, limit)
+            with loop as lane:
+                place = {"b": batch, "h": head, "s": row + r, "d": channel + lane}
+                result = sums[r, lane] * inverse[r]
+                _store(self.out, result, *(place[axis] for axis in self.out_order))
+
+    def _accumulators(self, size: int) -> tirx.Buffer:
+        sums = T.alloc_buffer((self.tile.rows, size), "float32", scope="local")
+        for r in range(self.tile.rows):
+            with T.vectorized(0, size) as lane:
+                _store(sums, _zero(), r, lane)
+        return sums
+
+
+def _fold(buffer: tirx.Buffer, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> None:
+    """Combine the lanes of a vector into its first, halving it each time."""
+    width = lanes // 2
+    while width:
+        with T.vectorized(0, width) as lane:
+            _store(buffer, combine(buffer[lane], buffer[lane + width]), lane)
+        width //= 2
+
+
+def _cover(extent: int, width: int, lanes: int) -> list[tuple[int, int, int]]:
+    """Tiles over `extent`, a multiple of `lanes`: (start, count, size), the last one narrower."""
+    whole, rest = divmod(extent, width)
+    tiles = [(0, whole, width)] if whole else []
+    return [*tiles, (whole * width, 1, rest)] if rest else tiles
