@@ -119,7 +119,7 @@ def _cast(x: Expr, to: str) -> Expr:
     if source == to:
         return x
     if to == "bool":
-        return x != like(x, 0)
+        return tx.NE(x, like(x, 0))
     if source == "bool":
         return tx.Select(x, tx.const(1, to), tx.const(0, to))
     return x.astype(to)
@@ -188,9 +188,9 @@ def _is_inf(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
     infinity = tx.infinity(dtype_of(v))
     found = tx.const(False, "bool")
     if node.attribute("detect_positive", 1):
-        found = tx.any(found, v == infinity)
+        found = tx.any(found, tx.EQ(v, infinity))
     if node.attribute("detect_negative", 1):
-        found = tx.any(found, v == -infinity)
+        found = tx.any(found, tx.EQ(v, -infinity))
     return found
 
 
@@ -222,8 +222,8 @@ def _swish(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
 
 def _equal(a: Expr, b: Expr) -> Expr:
     if dtype_of(a) == "bool":
-        return a.astype("int8") == b.astype("int8")
-    return a == b
+        return tx.EQ(a.astype("int8"), b.astype("int8"))
+    return tx.EQ(a, b)
 
 
 ELEMENTWISE: dict[str, Scalars] = {
@@ -305,6 +305,6 @@ ELEMENTWISE: dict[str, Scalars] = {
         x[0] > like(x[0], _alpha("alpha", 1.0)(node)), x[0], like(x[0], 0.0)
     ),
     "Where": lambda node, x: tx.Select(x[0], x[1], x[2]),
-    "Xor": _binary(lambda a, b: a.astype("int8") != b.astype("int8")),
+    "Xor": _binary(lambda a, b: tx.NE(a.astype("int8"), b.astype("int8"))),
 }  # fmt: skip
 """Operator type to its scalar function, for the newest version of each."""

@@ -244,7 +244,7 @@ def one_hot(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     def element(*index: Expr) -> Expr:
         at = chosen(*index[:axis], *index[axis + 1 :]).astype("int32")
         at = tx.Select(at < 0, at + shape[axis], at)
-        return tx.Select(at == index[axis], pair(1), pair(0))
+        return tx.Select(tx.EQ(at, index[axis]), pair(1), pair(0))
 
     return [te.compute(shape, element, name="one_hot")]
 

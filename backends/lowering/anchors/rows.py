@@ -229,7 +229,7 @@ def arg_reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     place = te.compute(
         tensor.shape,
         lambda *i: tx.Select(
-            tensor(*i) == best(*at(i)), i[layout.index(axis)].astype("int64"), missing
+            tx.EQ(tensor(*i), best(*at(i))), i[layout.index(axis)].astype("int64"), missing
         ),
         name="place",
     )
