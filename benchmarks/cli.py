@@ -2,17 +2,23 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.acceptance import SETS, Evidence, Part
+from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
+from benchmarks.compiling import CommandFailed
 from benchmarks.environment import record_environment
+from benchmarks.evidence import CaseEvidence, RepeatEvidence, gather_cases, gather_repeats
 from benchmarks.latency import Plan, Row, as_table, measure
+from benchmarks.shipped import ShippedEvidence, find_shipped, gather_shipped
 from benchmarks.zoo import MODELS, Group, Model, find
 
 app = typer.Typer(
@@ -110,10 +116,87 @@ def latency(
     typer.echo(environment)
     report_failures(rows)
     if output is not None:
-        content = {"environment": environment.as_json(), "rows": [row.as_json() for row in rows]}
-        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        rows_json = [row.as_json() for row in rows]
+        write_json(output, {"environment": environment.as_json(), "rows": rows_json})
     if any(row.failure for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def acceptance(
+    name: Annotated[str, typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")],
+    models: Annotated[
+        str | None, typer.Option(help="Only these models, names with commas between.")
+    ] = None,
+    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas between.")] = "1,2",
+    parts: Annotated[str, typer.Option(help="Evidence to gather, with commas between.")] = ",".join(
+        part.value for part in Part
+    ),
+    tune: Annotated[
+        str | None, typer.Option(help="Passed to burnish compile where tuning is not off.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all evidence to this file.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Gather evidence by compiling, running and timing real models; print what holds."""
+    if name not in SETS:
+        raise typer.BadParameter(f"no acceptance set {name!r}; there are: {', '.join(SETS)}")
+    chosen_set, wanted = SETS[name], selected_parts(parts)
+    every = chosen_set.models if models is None else chosen(models)
+    environment, plan = record_environment(), Plan(tune=tune)
+    try:
+        evidence = gather(every, integers(threads), plan, Zoo(folder), wanted)
+    except (ZooError, CommandFailed) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    rows = [case.row for case in evidence.cases]
+    show(as_table(rows))
+    show(verdict_table(chosen_set, evidence, wanted))
+    typer.echo(environment)
+    report_failures(rows)
+    if output is not None:
+        write_json(output, {"environment": environment.as_json(), **asdict(evidence)})
+    if not all(one.passed for one in chosen_set.verdicts(evidence, wanted)):
+        raise typer.Exit(1)
+
+
+def selected_parts(text: str) -> tuple[Part, ...]:
+    """Return the parts of a comma-separated list."""
+    try:
+        return tuple(Part(name) for name in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; there are: cases, repeats, shipped") from None
+
+
+def gather(
+    models: tuple[Model, ...],
+    threads: tuple[int, ...],
+    plan: Plan,
+    zoo: Zoo,
+    parts: tuple[Part, ...],
+) -> Evidence:
+    """Gather the parts of the evidence that are wanted."""
+    cases: list[CaseEvidence] = []
+    repeats: list[RepeatEvidence] = []
+    shipped: list[ShippedEvidence] = []
+    if Part.CASES in parts:
+        total = sum(len(model.cases) for model in models) * len(threads)
+        found = gather_cases(models, threads, plan, zoo)
+        cases = list(track(found, "Compiling and timing", total=total, console=errors))
+    if Part.REPEATS in parts:
+        every = track(models, "Compiling again", console=errors)
+        repeats = [gather_repeats(model, zoo, plan.tune) for model in every]
+    if Part.SHIPPED in parts:
+        count = sum(1 for _ in find_shipped())
+        shipped = list(track(gather_shipped(), "Shipped models", total=count, console=errors))
+    return Evidence(cases, repeats, shipped)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write figures for other programs to read."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def show(table: Table) -> None:
