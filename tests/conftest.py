@@ -1,0 +1,35 @@
+"""Golden files: text that a test produces, kept under tests/golden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files instead of comparing"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Compares text with the file named after the test, or rewrites it with --update-golden."""
+    module = Path(str(request.node.path)).stem.removeprefix("test_")
+    name = request.node.name.removeprefix("test_").replace("/", "-")
+    path = GOLDEN / module / f"{name}.txt"
+
+    def check(text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        if not path.exists():
+            pytest.fail(f"{path} is missing; run pytest --update-golden and look at what it wrote")
+        assert text == path.read_text(), f"differs from {path}"
+
+    return check
