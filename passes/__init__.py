@@ -10,6 +10,7 @@ from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
 PASSES: dict[str, str] = {
+    "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
     "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
     "fuse-matmul-add": "burnish.passes.fusion.matmul_add:FuseMatMulAdd",

@@ -1,6 +1,142 @@
-"""Presets: the passes that a run makes, in order."""
+"""Presets: which passes a run makes, in order.
+
+Read a preset from top to bottom; a comment stands where the order matters.
+"""
 
 from __future__ import annotations
 
-NAMES = {"default":["freeze-input-shapes","infer-shapes","fold-constants","inline-control-flow","remove-no-ops","simplify-chains","common-subexpressions","remove-dead-code","fuse-batch-norm","recognise-layer-norm","recognise-gelu","recognise-activations","recognise-softmax","recognise-attention","remove-dead-code","fuse-matmul-add"],
-"compile":["freeze-input-shapes","upgrade-opset","infer-shapes","fold-constants","inline-control-flow","remove-no-ops","simplify-chains","common-subexpressions","remove-dead-code","fuse-batch-norm","recognise-layer-norm","recognise-gelu","recognise-activations","recognise-softmax","recognise-attention","remove-dead-code"]}
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from burnish.errors import UsageError
+from burnish.passes import PASSES, get_pass
+from burnish.pipeline import Pass
+from burnish.suggest import unknown
+
+UNLIMITED = 1 << 62
+"""Bytes that no constant reaches."""
+
+
+def minimal() -> list[str]:
+    """What no model loses anything by: nothing is computed twice, in vain or late."""
+    return [
+        # Before shapes are inferred: most of what follows needs sizes.
+        "freeze-input-shapes",
+        "infer-shapes",
+        # Before control flow is inlined, which needs known conditions and trip counts.
+        "fold-constants",
+        "inline-control-flow",
+        *_tidy(),
+    ]
+
+
+def default() -> list[str]:
+    """``minimal`` and every exact fusion that the opset of the model has operators for."""
+    return [*minimal(), *_recognise(), *_fuse(), "fuse-matmul-add", *_tidy()]
+
+
+def maximum() -> list[str]:
+    """``default``, and constants are folded however large they get."""
+    return default()
+
+
+def compiling() -> list[str]:
+    """What comes before code generation, on top of what the preset asks for."""
+    return [
+        "freeze-input-shapes",
+        # Before the opset is raised: an old Softmax is one of today's if its axis is the last.
+        "infer-shapes",
+        # Before anything is recognised: old opsets lack LayerNormalization, Gelu and Attention.
+        "upgrade-opset",
+        "infer-shapes",
+        "fold-constants",
+        "inline-control-flow",
+        # Before recognition, which then need not know half precision casts.
+        "widen-half",
+        *_tidy(),
+        *_recognise(),
+        *_fuse(),
+        *_tidy(),
+        # Last: what no kernel exists for in any of its forms.
+        "lower-exotic",
+        "remove-dead-code",
+    ]
+
+
+def _tidy() -> list[str]:
+    """Remove what has no effect."""
+    return [
+        "remove-no-ops",
+        "simplify-chains",
+        # After chains: different ways to the same layout are then written the same.
+        "common-subexpressions",
+        # Folding sees what the passes above made constant.
+        "fold-constants",
+        "remove-dead-code",
+    ]
+
+
+def _recognise() -> list[str]:
+    """Name what exporters spell out."""
+    return [
+        "standardise-contrib-ops",
+        "recognise-layer-norm",
+        "recognise-gelu",
+        "recognise-activations",
+        "recognise-softmax",
+        # After Softmax, which it is built around.
+        "recognise-attention",
+        "remove-dead-code",
+    ]
+
+
+def _fuse() -> list[str]:
+    """Merge operators into their neighbours' weights.
+
+    After recognition: a factor that is part of Gelu or HardSwish would go into the weights of the
+    next product and take the form away.
+    """
+    return [
+        "fuse-batch-norm",
+        # After affine maps: what is added before a Conv may go in if that one does not pad yet.
+        "fuse-pad",
+    ]
+
+
+PRESETS: dict[str, Callable[[], list[str]]] = {
+    "minimal": minimal,
+    "default": default,
+    "max": maximum,
+    "compile": compiling,
+}
+
+
+def preset(
+    name: str = "default",
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    opset: int | None = None,
+) -> list[Pass]:
+    """The passes of preset ``name``.
+
+    Args:
+        name: one of ``PRESETS``.
+        shapes: sizes in elements to bind, by input name.
+        opset: version of the standard operators to write, None to keep that of the model.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(unknown("preset", name, PRESETS))
+    names = [step for step in PRESETS[name]() if step in PASSES]
+    if opset is not None and "upgrade-opset" not in names:
+        names.insert(1, "upgrade-opset")
+    options: dict[str, dict[str, Any]] = {}
+    if shapes:
+        options["freeze-input-shapes"] = {"shapes": {k: tuple(v) for k, v in shapes.items()}}
+    if opset is not None:
+        options["upgrade-opset"] = {"version": opset}
+    if name == "max":
+        options["fold-constants"] = {"max_bytes": UNLIMITED}
+    return [get_pass(step, **options.get(step, {})) for step in names]

@@ -77,7 +77,7 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -
     budget = STEPS_PER_NODE * (len(pending) + 20)
     while pending:
         node = pending.pop()
-        if not _is_live(node):
+        if not _is_live(node) or _is_settled(node):
             continue
         for rule in by_type.get((node.domain, node.op_type), ()):
             rewriter = _try(graph, rule, node, result)
@@ -121,6 +121,16 @@ def _is_live(node: OperatorNode) -> bool:
     return node.graph is not None and any(value.uses for value in node.outputs)
 
 
+def _is_settled(node: OperatorNode) -> bool:
+    """Whether ``node`` is in the body of a region: some rule has said what it is already."""
+    graph = node.graph
+    while graph is not None:
+        if graph.owner is not None and graph.owner.is_region:
+            return True
+        graph = graph.parent
+    return False
+
+
 def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) -> Rewriter | None:
     """Fire ``rule`` at ``node`` for the first match that is legal; None if there is none."""
     if graph.opset < rule.since:
@@ -157,7 +167,7 @@ def _readers(touched: Iterable[OperatorNode], steps: int) -> Iterator[OperatorNo
 
 
 def _near_misses(graph: Graph, by_type: RulesByType) -> Iterator[NearMiss]:
-    for node in graph.walk():
+    for node in (node for node in graph.walk() if not _is_settled(node)):
         for rule in by_type.get((node.domain, node.op_type), ()):
             miss = _why_not(graph, rule, node)
             if miss is not None:

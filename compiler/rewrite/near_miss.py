@@ -6,10 +6,18 @@ from dataclasses import dataclass
 
 from burnish.ir import OperatorNode
 from burnish.rewrite.match import Miss, accepts, fits, orders, produces
-from burnish.rewrite.pattern import Any, Const, Missing, OneOf, Op, Pattern, Scalar
+from burnish.rewrite.pattern import Any, Const, OneOf, Op, Pattern, Scalar
 
 ENOUGH = 0.5
 """Share of a pattern's operators that must fit before a user is told about the rest."""
+
+
+def closest(pattern: Pattern, root: OperatorNode) -> Miss | None:
+    """What stopped ``pattern`` at ``root``, if at least two and ``ENOUGH`` of its operators fit."""
+    reach = _Explorer(root).at_node(pattern, root)
+    if reach.fitting < max(2.0, ENOUGH * reach.wanted):
+        return None
+    return reach.miss or Miss("values that have to be the same one are different ones", root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +34,50 @@ class _Reach:
         return self.miss is None, self.fitting
 
 
-def closest(pattern: Pattern, root: OperatorNode) -> Miss | None:
-    """What stopped ``pattern`` at ``root``, if at least two and ``ENOUGH`` of its operators fit."""
-    reach = _reach_node(pattern, root, root)
-    if reach.fitting < max(2.0, ENOUGH * reach.wanted):
-        return None
-    return reach.miss or Miss("values that have to be the same one are different ones", root)
+class _Explorer:
+    """Matches without captures, remembering what it found for each part of a pattern.
 
+    Alternatives share parts, so that without memory a pattern is as large as all its spellings.
+    """
 
-def _reach_node(pattern: Pattern, node: OperatorNode, root: OperatorNode) -> _Reach:
-    if isinstance(pattern, OneOf):
-        choices = (_reach_node(choice, node, root) for choice in pattern.choices)
-        return max(choices, key=lambda reach: reach.rank)
-    if not isinstance(pattern, Op):
-        return _Reach()
-    if not fits(pattern, node):
-        return _Reach(0, size(pattern), Miss(_why_unfit(pattern, node), node))
-    attempts = (
-        [_reach_value(p, node, i, root) for i, p in enumerate(order)]
-        for order in orders(pattern, node)
-    )
-    return max((_combine(attempt) for attempt in attempts), key=lambda reach: reach.rank)
+    def __init__(self, root: OperatorNode) -> None:
+        self._root = root
+        self._nodes: dict[tuple[int, OperatorNode], _Reach] = {}
+
+    def at_node(self, pattern: Pattern, node: OperatorNode) -> _Reach:
+        key = id(pattern), node
+        if key not in self._nodes:
+            self._nodes[key] = self._at_node(pattern, node)
+        return self._nodes[key]
+
+    def _at_node(self, pattern: Pattern, node: OperatorNode) -> _Reach:
+        if isinstance(pattern, OneOf):
+            choices = (self.at_node(choice, node) for choice in pattern.choices)
+            return max(choices, key=lambda reach: reach.rank)
+        if not isinstance(pattern, Op):
+            return _Reach()
+        if not fits(pattern, node):
+            return _Reach(0, pattern.size, Miss(_why_unfit(pattern, node), node))
+        attempts = (
+            [self._at_input(wanted, node, index) for index, wanted in enumerate(order)]
+            for order in orders(pattern, node)
+        )
+        return max((_combine(attempt) for attempt in attempts), key=lambda reach: reach.rank)
+
+    def _at_input(self, pattern: Pattern, node: OperatorNode, index: int) -> _Reach:
+        value = node.input(index)
+        if isinstance(pattern, OneOf):
+            choices = (self._at_input(choice, node, index) for choice in pattern.choices)
+            return max(choices, key=lambda reach: reach.rank)
+        if not isinstance(pattern, Op):
+            fine = accepts(pattern, value)
+            return _Reach(miss=None if fine else _unlike(pattern, node, index))
+        if value is not None and produces(pattern, value, self._root):
+            assert value.producer is not None
+            inner = self.at_node(pattern, value.producer)
+            if inner.fitting:
+                return inner
+        return _Reach(0, pattern.size, _unlike(pattern, node, index))
 
 
 def _combine(inputs: list[_Reach]) -> _Reach:
@@ -57,21 +88,6 @@ def _combine(inputs: list[_Reach]) -> _Reach:
         1 + sum(reach.wanted for reach in inputs),
         furthest.miss if furthest else None,
     )
-
-
-def _reach_value(pattern: Pattern, node: OperatorNode, index: int, root: OperatorNode) -> _Reach:
-    value = node.input(index)
-    if isinstance(pattern, OneOf):
-        choices = (_reach_value(choice, node, index, root) for choice in pattern.choices)
-        return max(choices, key=lambda reach: reach.rank)
-    if isinstance(pattern, Op):
-        if value is not None and produces(pattern, value, root):
-            assert value.producer is not None
-            inner = _reach_node(pattern, value.producer, root)
-            if inner.fitting:
-                return inner
-        return _Reach(0, size(pattern), _unlike(pattern, node, index))
-    return _Reach(miss=None if accepts(pattern, value) else _unlike(pattern, node, index))
 
 
 def _unlike(pattern: Pattern, node: OperatorNode, index: int) -> Miss:
@@ -95,15 +111,6 @@ def _why_unfit(pattern: Op, node: OperatorNode) -> str:
     if (node.domain, node.op_type) not in pattern.types:
         return f"this is {node.op_type}, the pattern needs {_describe(pattern)}"
     return f"the attributes or further inputs of {node.op_type} do not fit the pattern"
-
-
-def size(pattern: Pattern) -> int:
-    """Operators in ``pattern``; of alternatives the smallest."""
-    if isinstance(pattern, OneOf):
-        return min(size(choice) for choice in pattern.choices)
-    if isinstance(pattern, Op):
-        return 1 + sum(size(wanted) for wanted in pattern.inputs)
-    return 0
 
 
 def _describe(pattern: Pattern) -> str:

@@ -74,6 +74,10 @@ class Op:
     shared: bool
     open_ended: bool
     accept: Callable[[OperatorNode], bool] | None
+    depth: int
+    """Operators on the longest way from here to a leaf."""
+    size: int
+    """Operators in the pattern; of alternatives those of the smallest."""
 
     def __init__(
         self,
@@ -94,6 +98,8 @@ class Op:
         put(self, "shared", shared)
         put(self, "open_ended", open_ended or not inputs)
         put(self, "accept", accept)
+        put(self, "depth", 1 + max((depth(pattern) for pattern in inputs), default=0))
+        put(self, "size", 1 + sum(size(pattern) for pattern in inputs))
 
 
 @dataclass(frozen=True, init=False)
@@ -101,10 +107,15 @@ class OneOf:
     """The first of several alternatives that matches."""
 
     choices: tuple[Pattern, ...]
+    depth: int
+    size: int
 
     def __init__(self, *choices: Pattern) -> None:
         """List the alternatives in order of preference."""
-        object.__setattr__(self, "choices", choices)
+        put = object.__setattr__
+        put(self, "choices", choices)
+        put(self, "depth", max(depth(choice) for choice in choices))
+        put(self, "size", min(size(choice) for choice in choices))
 
 
 Pattern: TypeAlias = Any | Const | Scalar | Missing | Op | OneOf
@@ -126,8 +137,9 @@ def anchors(pattern: Pattern) -> frozenset[tuple[str, str]]:
 
 def depth(pattern: Pattern) -> int:
     """Operators on the longest way from the root of ``pattern`` to a leaf."""
-    if isinstance(pattern, OneOf):
-        return max(depth(choice) for choice in pattern.choices)
-    if isinstance(pattern, Op):
-        return 1 + max((depth(wanted) for wanted in pattern.inputs), default=0)
-    return 0
+    return pattern.depth if isinstance(pattern, (Op, OneOf)) else 0
+
+
+def size(pattern: Pattern) -> int:
+    """Operators in ``pattern``; of alternatives those of the smallest."""
+    return pattern.size if isinstance(pattern, (Op, OneOf)) else 0

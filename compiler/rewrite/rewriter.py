@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from burnish.ir import Array, Attribute, Constant, Graph, OperatorNode, VariableNode
+from burnish.ir.regions import outline
 
 
 class Rewriter:
@@ -160,6 +161,21 @@ class Rewriter:
         body.outputs = tuple(values)
         assert body.owner is not None
         self._edit("update", body.owner)
+
+    def outline(
+        self,
+        nodes: Sequence[OperatorNode],
+        op_type: str,
+        inputs: Sequence[VariableNode],
+        outputs: Sequence[VariableNode],
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> OperatorNode:
+        """Merge ``nodes``, given in order, into one region node; see ``ir.regions.outline``."""
+        graph = nodes[-1].graph
+        assert graph is not None
+        region = outline(graph, nodes, op_type, inputs, outputs, attributes)
+        self._edit("insert", region)
+        return region
 
     def make_constant(self, value: VariableNode, array: Array) -> None:
         """Replace a computed ``value`` by the constant ``array``."""

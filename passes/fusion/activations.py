@@ -36,8 +36,12 @@ class RecogniseActivations(RulePass):
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
-        """Inner functions first: HardSwish and Mish are made of others."""
-        return RULES
+        """Inner functions first: HardSwish and Mish are made of others.
+
+        Swish is standard since opset 24, but ONNX Runtime has no kernel for it: a model that goes
+        out as ONNX keeps its Sigmoid, and for code generation the two become a region.
+        """
+        return RULES if context.target is None else (*RULES, SWISH_REGION)
 
 
 def _is_hard_swish_gate(node: OperatorNode) -> bool:
@@ -65,11 +69,11 @@ def _write_gated(rw: Rewriter, match: Match, facts: AnyType) -> None:
     rw.replace(output, rw.op("Mul", [match["x"], gate], like=output))
 
 
-def _write_swish(rw: Rewriter, match: Match, facts: AnyType) -> None:
+def _outline_swish(rw: Rewriter, match: Match, facts: AnyType) -> None:
     alpha = number(match.values.get("alpha"))
-    output = match.root.output
     attributes = {"alpha": 1.0 if alpha is None else alpha}
-    rw.replace(output, rw.op("Swish", [match["x"]], attributes, like=output))
+    nodes = tuple(reversed(match.nodes))
+    rw.outline(nodes, "Swish", [match["x"]], [match.root.output], attributes)
 
 
 GATE = {"alpha": 1 / 6, "beta": 0.5}
@@ -93,5 +97,5 @@ RULES = (
     Rule("hard-swish-gate", HARD_SWISH.choices[0], _write_gated, since=6),
     Rule("softplus", SOFTPLUS, _writes("Softplus")),
     Rule("mish", MISH, _writes("Mish"), since=18),
-    Rule("swish", SWISH, _write_swish, since=24),
 )
+SWISH_REGION = Rule("swish", SWISH, _outline_swish)

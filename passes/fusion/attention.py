@@ -231,7 +231,8 @@ def _mask(rw: Rewriter, match: Match) -> VariableNode | None:
 
 def _broadcast(a: VariableNode, b: VariableNode) -> tuple[Dim, ...]:
     """The shape of two masks together; each size is 1 in one of them or the same in both."""
-    assert a.shape is not None and b.shape is not None
+    assert a.shape is not None
+    assert b.shape is not None
     rank = max(len(a.shape), len(b.shape))
     left, right = ((1,) * (rank - len(s)) + s for s in (a.shape, b.shape))
     return tuple(y if x == 1 else x for x, y in zip(left, right, strict=True))

@@ -143,7 +143,8 @@ def _alone(match: Match) -> tuple[np.ndarray, np.ndarray] | Miss:
     found = read_affine(match, 1, value.rank, match.constant("gamma").size)
     if isinstance(found, Miss):
         return found
-    assert found.scale is not None and found.shift is not None
+    assert found.scale is not None
+    assert found.shift is not None
     parts = [rounded(along(v, 1, value.rank), value.dtype) for v in (found.scale, found.shift)]
     if parts[0] is None or parts[1] is None:
         return Miss(OVERFLOW.format(value.dtype), match.root)

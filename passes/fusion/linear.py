@@ -155,10 +155,7 @@ def _folded(weights: Weights, weight: Array, bias: Vector | None) -> Folded | Mi
     new_bias = None if bias is None else rounded(bias, dtype)
     if new_weight is None or (bias is not None and new_bias is None):
         return Miss(OVERFLOW.format(dtype), weights.node)
-    if np.array_equal(weight, original.numpy()):
-        kept = original
-    else:
-        kept = Constant.of(new_weight)
+    kept = original if np.array_equal(weight, original.numpy()) else Constant.of(new_weight)
     return Folded(kept, None if new_bias is None else Constant.of(new_bias))
 
 

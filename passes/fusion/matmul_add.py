@@ -33,7 +33,7 @@ class FuseMatMulAdd(RulePass):
         return RULES if context.target is None else ()
 
 
-def _read(match: Match) -> None | Miss:
+def _read(match: Match) -> Miss | None:
     x, w, bias = match["x"], match["w"], match.constant("bias")
     if x.rank != 2 or w.rank != 2 or not x.dtype.is_floating:
         return Miss("MatMul does not multiply two matrices of floating-point numbers", match.root)
