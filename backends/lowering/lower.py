@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from burnish.backends.lowering.anchors import ANCHORS, supports
+from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
 from burnish.backends.lowering.fusion import Group, group_nodes
@@ -39,8 +39,7 @@ def lower(graph: Graph, target: Target) -> Lowered:
     hosted = region_nodes(graph, refusals)
     native = frozenset(node for node in graph if node not in hosted)
     plan = plan_layouts(graph, native)
-    anchors = dict(ANCHORS)
-    emitter = Emitter(graph, plan, target, anchors)
+    emitter = Emitter(graph, plan, target, ANCHORS)
     for value in graph.inputs:
         emitter.home[value] = Buffer(
             value.name, shape_of(value), numpy_name(value.dtype), BufferKind.INPUT
@@ -59,7 +58,8 @@ def lower(graph: Graph, target: Target) -> Lowered:
 
 
 def _fuses(node: OperatorNode) -> bool:
-    return node.op_type in ANCHORS and supports(node) is None
+    fusable = node.op_type in ANCHORS and node.op_type not in FUSES_NOTHING
+    return fusable and supports(node) is None
 
 
 def _classify(graph: Graph) -> tuple[dict[OperatorNode, Converted], dict[OperatorNode, str]]:

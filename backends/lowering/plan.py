@@ -40,6 +40,10 @@ FOLLOWERS = frozenset({
 """Operators that work along named axes in whatever layout their first input has."""
 
 
+ATTENTION_RESULT: Layout = (0, 2, 1, 3)
+"""Batch, position, head, channel: merging the heads afterwards then costs nothing."""
+
+
 @dataclass
 class Plan:
     """Layouts of all values, and which nodes are mere views of their first input."""
@@ -92,6 +96,8 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
         plan.layouts[output] = transposed(plan.layout(first), order)
     elif node.op_type in SPATIAL and first is not None:
         plan.layouts[output] = channels_last(len(shape_of(first)))
+    elif node.op_type == "Attention":
+        plan.layouts[output] = ATTENTION_RESULT
     elif node.op_type in FOLLOWERS and first is not None:
         for value in node.outputs:
             if value.rank == first.rank:

@@ -23,6 +23,10 @@ SMALL = 1024
 """Elements up to which a constant operand is handed to a converter as a constant."""
 
 
+CONTRIBUTED = frozenset({"Attention", "RotaryEmbedding"})
+"""Names under which TVM converts ONNX Runtime's operators, not the standard's."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One kernel of a converted operator; operands are names of values within it."""
@@ -54,7 +58,8 @@ def convert(node: OperatorNode, opset: int) -> Converted:
         NotConverted: no converter, or what it makes are not plain kernels.
     """
     converter = onnx_frontend._get_convert_map().get(node.op_type)
-    if node.domain not in ("", "ai.onnx") or converter is None or node.subgraphs:
+    foreign = node.domain not in ("", "ai.onnx") or node.op_type in CONTRIBUTED
+    if foreign or converter is None or node.subgraphs:
         raise NotConverted(f"TVM has no converter for {node.op_type}")
     try:
         module = _legalized(node, converter.get_converter(opset))

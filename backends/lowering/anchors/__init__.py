@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from burnish.backends.lowering.anchors import contraction, movement, rows, windows
+from collections.abc import Callable
+
+from burnish.backends.lowering.anchors import attention, contraction, movement, rows, windows
 from burnish.backends.lowering.emitter import AnchorEmitter
 from burnish.ir import OperatorNode
 
 ANCHORS: dict[str, AnchorEmitter] = {
     "ArgMax": rows.arg_reduce,
     "ArgMin": rows.arg_reduce,
+    "Attention": attention.attention,
     "AveragePool": windows.average_pool,
     "Concat": movement.concat,
     "ConstantOfShape": movement.constant_of_shape,
@@ -48,10 +51,18 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
 """Inputs that must be known at compile time for the kernel to be written."""
 
 
+FUSES_NOTHING = frozenset({"Attention", "Split"})
+"""Anchors whose kernels end with their own results."""
+
+DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {"Attention": attention.declines}
+"""Further conditions, with the reason where they do not hold."""
+
+
 def supports(node: OperatorNode) -> str | None:
     """Why the anchor of ``node`` does not fit it, None if it does."""
     for index in CONSTANT_INPUTS.get(node.op_type, ()):
         value = node.input(index)
         if value is not None and not value.is_constant:
             return f"input {index} of {node.op_type} is computed"
-    return None
+    declines = DECLINES.get(node.op_type)
+    return declines(node) if declines else None

@@ -1,0 +1,74 @@
+"""Attention over four-dimensional queries, keys and values."""
+
+from __future__ import annotations
+
+import math
+
+import tvm.tirx as tx
+from tvm import te
+
+from burnish.backends.kernels.attention import Layout as Storage
+from burnish.backends.kernels.attention import Sizes
+from burnish.backends.kernels.attention import attention as attention_kernel
+from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.plan import shape_of
+from burnish.ir import DType, OperatorNode, VariableNode
+
+def declines(node: OperatorNode) -> str | None:
+    """Why the kernel does not fit ``node``, None if it does."""
+    q = node.input(0)
+    if q is None or q.rank != 4:
+        return "Attention is compiled for queries of four axes"
+    if len(node.outputs) > 1 or any(node.input(index) is not None for index in range(4, 7)):
+        return "Attention with past keys or further outputs is not compiled"
+    if node.attribute("softcap", 0.0):
+        return "Attention with a soft cap is not compiled"
+    if any(value is not None and value.dtype is not DType.FLOAT for value in node.inputs[:3]):
+        return "Attention is compiled for float32"
+    return None
+
+
+def attention(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """Attention (opset 23), queries [B, H, Sq, D], keys and values [B, Hk, Sk, D]."""
+    q, k, v = node.inputs[:3]
+    assert q is not None and k is not None and v is not None
+    batch, heads, queries, channels = shape_of(q)
+    _, key_heads, keys, width = shape_of(v)
+    sizes = Sizes(batch, heads, key_heads, queries, keys, channels, width)
+    scale = node.attribute("scale")
+    builder.flops += 2.0 * batch * heads * queries * keys * (channels + width)
+    result = attention_kernel(
+        *(builder.read(value, builder.layout(value)) for value in (q, k, v)),
+        _mask(builder, node.input(3)),
+        sizes=sizes,
+        scale=1.0 / math.sqrt(channels) if scale is None else float(scale),
+        target=builder.target,
+        causal=bool(node.attribute("is_causal", 0)),
+        layouts=[_storage(builder, value) for value in (q, k, v)],
+        out_order="bshd",
+    )
+    return [result]
+
+
+def _storage(builder: KernelBuilder, value: VariableNode) -> Storage:
+    return Storage("".join("bhsd"[axis] for axis in builder.layout(value)))
+
+
+def _mask(builder: KernelBuilder, mask: VariableNode | None) -> te.Tensor | None:
+    """The mask as something to add to scores, with four axes."""
+    if mask is None:
+        return None
+    shape = shape_of(mask)
+    wide = (*(1,) * (4 - len(shape)), *shape)
+    emitter = builder.emitter
+    held = emitter.view(emitter.located(mask, tuple(range(len(shape)))), wide)
+    if mask.dtype is not DType.BOOL:
+        return builder.argument(held)
+    # True lets a position through.
+    inner = KernelBuilder(emitter)
+    allowed = inner.argument(held)
+    zero, hidden = tx.const(0.0, "float32"), tx.const(float("-inf"), "float32")
+    result = te.compute(wide, lambda *i: tx.Select(allowed(*i), zero, hidden), name="mask")
+    target = emitter.temporary(f"{mask.name}.additive", wide, "float32")
+    emitter.launch(inner, [result], [target], (), "mask")
+    return builder.argument(target)
