@@ -12,7 +12,7 @@ Both products keep their accumulators in registers, `rows` by two vectors.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import ir, te, tirx
@@ -20,6 +20,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from burnish.backends.kernels import fast_math
+from burnish.backends.kernels.vectors import fold, transposed, vector_load, vector_store
 from burnish.target import Target
 
 Expr = ir.Expr | int
@@ -100,7 +101,7 @@ def attention(
     def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
         stored = dict(zip(operands, ins, strict=True))
         views = [
-            _view(stored[tensor], layout, sizes, width)
+            _View(stored[tensor], layout, width, sizes.batch)
             for tensor, layout, width in zip(
                 (q, k, v),
                 layouts,
@@ -157,25 +158,31 @@ def _shares(sizes: Sizes, blocks: int, threads: int) -> int:
     return 1
 
 
-_View = Callable[[Expr, Expr, Expr, Expr], Expr]
+@dataclass(frozen=True)
+class _View:
+    """Loads from a stored operand by logical position."""
 
+    buffer: tirx.Buffer
+    layout: Layout
+    width: int
+    """Channels of a head."""
+    batch: int
 
-def _view(buffer: tirx.Buffer, layout: Layout, sizes: Sizes, width: int) -> _View:
-    """Loads of (batch, head, position, channel) from a stored operand."""
-    positions = sizes.queries if "r" not in layout.order else None
-    stride = width if layout.head_stride is None else layout.head_stride
+    @property
+    def channels_last(self) -> bool:
+        """Whether neighbouring channels are neighbours in memory."""
+        return self.layout.order[-1] in "dc"
 
-    def load(b: Expr, h: Expr, s: Expr, d: Expr) -> Expr:
-        per_batch = int(buffer.shape[layout.order.index("r")]) // sizes.batch if (
-            positions is None
-        ) else 0
-        index = {
-            "b": b, "h": h, "s": s, "d": d, "n": layout.slot,
-            "r": b * per_batch + s, "c": h * stride + d + layout.offset,
-        }  # fmt: skip
-        return tirx.BufferLoad(buffer, [index[axis] for axis in layout.order])
-
-    return load
+    def load(self, b: Expr, h: Expr, s: Expr, d: Expr) -> ir.TensorLoad:
+        """Element (batch, head, position, channel)."""
+        layout = self.layout
+        stride = self.width if layout.head_stride is None else layout.head_stride
+        index: dict[str, Expr] = {"b": b, "h": h, "s": s, "d": d, "n": layout.slot}
+        index["c"] = h * stride + d + layout.offset
+        if "r" in layout.order:
+            rows = int(self.buffer.shape[layout.order.index("r")])
+            index["r"] = b * (rows // self.batch) + s
+        return tirx.BufferLoad(self.buffer, [index[axis] for axis in layout.order])
 
 
 def _zero() -> Expr:
@@ -184,6 +191,31 @@ def _zero() -> Expr:
 
 def _store(buffer: tirx.Buffer, value: Expr, *indices: Expr) -> None:
     T.buffer_store(buffer, value, list(indices))
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Buffers of one task."""
+
+    keys: tirx.Buffer
+    """[D, padded keys], the keys of the head with positions contiguous."""
+    values: tirx.Buffer | None
+    """[keys, padded channels] if the values had to be padded."""
+    scores: tirx.Buffer
+    """[rows, padded keys]."""
+    inverse: tirx.Buffer
+    """[rows], one over the sum of each row's exponentials."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a block of rows computes."""
+
+    batch: Expr
+    head: Expr
+    key_head: Expr
+    row: Expr
+    """First query position."""
 
 
 @dataclass(frozen=True)
@@ -224,22 +256,52 @@ class _Kernel:
                 keys = T.alloc_buffer((sizes.channels, self.padded_keys), "float32")
                 self._transpose_keys(keys, batch, key_head)
                 values = self._pack_values(batch, key_head)
+                scores = T.alloc_buffer((tile.rows, self.padded_keys), "float32")
+                inverse = T.alloc_buffer((tile.rows,), "float32")
+                memory = _Memory(keys, values, scores, inverse)
                 with T.serial(0, sizes.group) as member, T.serial(0, share) as block:
                     # The last block moves up instead of shrinking: some rows are computed twice.
                     row = tirx.min((first + block) * tile.rows, sizes.queries - tile.rows)
-                    self._row_block(
-                        keys, values, batch, key_head * sizes.group + member, key_head, row
-                    )
+                    head = key_head * sizes.group + member
+                    self._row_block(memory, _Place(batch, head, key_head, row))
             return builder.get()
 
     def _transpose_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
-        sizes = self.sizes
-        with T.serial(0, sizes.keys) as j, T.serial(0, sizes.channels) as d:
-            _store(keys, self.k(batch, head, j, d), d, j)
+        """Copy the keys of a head with positions contiguous, zero beyond the last."""
+        sizes, lanes = self.sizes, self.tile.lanes
+        squares_j, squares_d = sizes.keys // lanes, sizes.channels // lanes
+        if not self.k.channels_last:
+            squares_j = squares_d = 0
+        if squares_j and squares_d:
+            with T.serial(0, squares_j) as jo, T.serial(0, squares_d) as do:
+                j, d = jo * lanes, do * lanes
+                square = [
+                    vector_load(self.k.load(batch, head, j + r, d), lanes) for r in range(lanes)
+                ]
+                for r, column in enumerate(transposed(square)):
+                    vector_store(keys, column, [d + r, j], lanes)
+        done_j, done_d = squares_j * lanes, squares_d * lanes
+        self._copy_keys(keys, batch, head, (0, done_j), (done_d, sizes.channels))
+        self._copy_keys(keys, batch, head, (done_j, sizes.keys), (0, sizes.channels))
         if self.padded_keys > sizes.keys:
-            pad = self.padded_keys - sizes.keys
-            with T.serial(0, sizes.channels) as d, T.serial(0, pad) as j:
-                _store(keys, _zero(), d, j + sizes.keys)
+            with T.serial(0, sizes.channels) as d:
+                with T.serial(0, self.padded_keys - sizes.keys) as j:
+                    _store(keys, _zero(), d, j + sizes.keys)
+
+    def _copy_keys(
+        self,
+        keys: tirx.Buffer,
+        batch: Expr,
+        head: Expr,
+        positions: tuple[int, int],
+        channels: tuple[int, int],
+    ) -> None:
+        if positions[0] == positions[1] or channels[0] == channels[1]:
+            return
+        with T.serial(0, channels[1] - channels[0]) as d:
+            with T.serial(0, positions[1] - positions[0]) as j:
+                at = (j + positions[0], d + channels[0])
+                _store(keys, self.k.load(batch, head, *at), at[1], at[0])
 
     def _pack_values(self, batch: Expr, head: Expr) -> tirx.Buffer | None:
         """A copy of the values padded to whole vectors, if they are not whole as stored."""
@@ -249,52 +311,32 @@ class _Kernel:
         values = T.alloc_buffer((sizes.keys, padded), "float32")
         with T.serial(0, sizes.keys) as j:
             with T.serial(0, sizes.value_channels) as d:
-                _store(values, self.v(batch, head, j, d), j, d)
+                _store(values, self.v.load(batch, head, j, d), j, d)
             with T.serial(0, padded - sizes.value_channels) as d:
                 _store(values, _zero(), j, d + sizes.value_channels)
         return values
 
-    def _row_block(
-        self,
-        keys: tirx.Buffer,
-        values: tirx.Buffer | None,
-        batch: Expr,
-        head: Expr,
-        key_head: Expr,
-        row: Expr,
-    ) -> None:
+    def _row_block(self, memory: _Memory, place: _Place) -> None:
         tile, sizes = self.tile, self.sizes
-        scores = T.alloc_buffer((tile.rows, self.padded_keys), "float32")
-        inverse = T.alloc_buffer((tile.rows,), "float32")
         width = tile.vectors * tile.lanes
         for start, count, size in _cover(self.padded_keys, width, tile.lanes):
             with T.serial(0, count) as step:
-                self._score_tile(keys, scores, batch, head, row, start + step * size, size)
+                self._score_tile(memory, place, start + step * size, size)
         with T.serial(0, tile.rows) as r:
-            self._softmax_row(scores, inverse, r)
+            self._softmax_row(memory, r)
         for start, count, size in _cover(self.padded_channels, width, tile.lanes):
             with T.serial(0, count) as step:
                 channel = start + step * size
                 limit = min(size, sizes.value_channels - start) if count == 1 else size
-                self._value_tile(
-                    scores, values, inverse, (batch, head, key_head, row), channel, size, limit
-                )
+                self._value_tile(memory, place, channel, size, limit)
 
-    def _score_tile(
-        self,
-        keys: tirx.Buffer,
-        scores: tirx.Buffer,
-        batch: Expr,
-        head: Expr,
-        row: Expr,
-        column: Expr,
-        size: int,
-    ) -> None:
+    def _score_tile(self, memory: _Memory, place: _Place, column: Expr, size: int) -> None:
+        keys, scores = memory.keys, memory.scores
         rows = self.tile.rows
         sums = self._accumulators(size)
         with T.serial(0, self.sizes.channels) as d:
             for r in range(rows):
-                query = self.q(batch, head, row + r, d)
+                query = self.q.load(place.batch, place.head, place.row + r, d)
                 with T.vectorized(0, size) as lane:
                     _store(sums, sums[r, lane] + query * keys[d, column + lane], r, lane)
         for r in range(rows):
@@ -303,7 +345,7 @@ class _Kernel:
                 _store(scores, score, r, column + lane)
         if self._is_masked:
             for r in range(rows):
-                self._mask_tile(scores, batch, head, row + r, r, column, size)
+                self._mask_tile(scores, place, r, column, size)
 
     @property
     def _is_masked(self) -> bool:
@@ -311,22 +353,16 @@ class _Kernel:
         return self.mask is not None or self.causal_offset is not None or padded
 
     def _mask_tile(
-        self,
-        scores: tirx.Buffer,
-        batch: Expr,
-        head: Expr,
-        position: Expr,
-        r: int,
-        column: Expr,
-        size: int,
+        self, scores: tirx.Buffer, place: _Place, r: int, column: Expr, size: int
     ) -> None:
         """Add the mask to one row of a tile; -inf where causality or padding hides the key."""
+        position = place.row + r
         hidden = tirx.const(float("-inf"), "float32")
         with T.serial(0, size) as lane:
             key = column + lane
             score = scores[r, key]
             if self.mask is not None:
-                score = score + self._mask_at(batch, head, position, key)
+                score = score + self._mask_at(place.batch, place.head, position, key)
             if self.causal_offset is not None:
                 visible = key <= position + self.causal_offset
                 score = tirx.Select(visible, score, hidden)
@@ -343,55 +379,53 @@ class _Kernel:
         ]
         return tirx.BufferLoad(self.mask, indices)
 
-    def _softmax_row(self, scores: tirx.Buffer, inverse: tirx.Buffer, r: Expr) -> None:
+    def _softmax_row(self, memory: _Memory, r: Expr) -> None:
         """Replace a row of scores by exp(score - max); keep one over their sum."""
+        scores, inverse = memory.scores, memory.inverse
         lanes = self.tile.lanes
         rounds = self.padded_keys // lanes
-        largest = T.alloc_buffer((lanes,), "float32", scope="local")
-        total = T.alloc_buffer((lanes,), "float32", scope="local")
+        partial = T.alloc_buffer((lanes,), "float32", scope="local")
+        first = partial[0]
         with T.vectorized(0, lanes) as lane:
-            _store(largest, tirx.min_value("float32"), lane)
+            _store(partial, tirx.min_value("float32"), lane)
         with T.serial(0, rounds) as step, T.vectorized(0, lanes) as lane:
             score = scores[r, step * lanes + lane]
-            _store(largest, tirx.max(largest[lane], score), lane)
-        _fold(largest, lanes, tirx.max)
+            _store(partial, tirx.max(partial[lane], score), lane)
+        largest = fold(vector_load(first, lanes), lanes, tirx.max)
         with T.vectorized(0, lanes) as lane:
-            _store(total, _zero(), lane)
+            _store(partial, _zero(), lane)
         with T.serial(0, rounds) as step:
             with T.vectorized(0, lanes) as lane:
-                shifted = scores[r, step * lanes + lane] - largest[0]
+                shifted = scores[r, step * lanes + lane] - largest
                 _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
             with T.vectorized(0, lanes) as lane:
-                _store(total, total[lane] + scores[r, step * lanes + lane], lane)
-        _fold(total, lanes, lambda a, b: a + b)
-        _store(inverse, tirx.const(1.0, "float32") / total[0], r)
+                _store(partial, partial[lane] + scores[r, step * lanes + lane], lane)
+        total = fold(vector_load(first, lanes), lanes, lambda a, b: a + b)
+        _store(inverse, tirx.const(1.0, "float32") / total, r)
 
     def _value_tile(
-        self,
-        scores: tirx.Buffer,
-        values: tirx.Buffer | None,
-        inverse: tirx.Buffer,
-        at: tuple[Expr, Expr, Expr, Expr],
-        channel: Expr,
-        size: int,
-        limit: int,
+        self, memory: _Memory, place: _Place, channel: Expr, size: int, limit: int
     ) -> None:
-        batch, head, key_head, row = at
+        """Scores times values for a tile of channels, of which `limit` exist."""
+        scores = memory.scores
         sums = self._accumulators(size)
         with T.serial(0, self.sizes.keys) as j:
             for r in range(self.tile.rows):
                 with T.vectorized(0, size) as lane:
                     column = channel + lane
-                    value = self.v(batch, key_head, j, column) if values is None else (
-                        values[j, column]
-                    )
+                    value = self._value(memory, place, j, column)
                     _store(sums, sums[r, lane] + scores[r, j] * value, r, lane)
         for r in range(self.tile.rows):
             loop = T.vectorized(0, size) if limit == size else T.serial(0, limit)
             with loop as lane:
-                place = {"b": batch, "h": head, "s": row + r, "d": channel + lane}
-                result = sums[r, lane] * inverse[r]
-                _store(self.out, result, *(place[axis] for axis in self.out_order))
+                result = sums[r, lane] * memory.inverse[r]
+                at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
+                _store(self.out, result, *(at[axis] for axis in self.out_order))
+
+    def _value(self, memory: _Memory, place: _Place, j: Expr, column: Expr) -> Expr:
+        if memory.values is not None:
+            return memory.values[j, column]
+        return self.v.load(place.batch, place.key_head, j, column)
 
     def _accumulators(self, size: int) -> tirx.Buffer:
         sums = T.alloc_buffer((self.tile.rows, size), "float32", scope="local")
@@ -399,15 +433,6 @@ class _Kernel:
             with T.vectorized(0, size) as lane:
                 _store(sums, _zero(), r, lane)
         return sums
-
-
-def _fold(buffer: tirx.Buffer, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> None:
-    """Combine the lanes of a vector into its first, halving it each time."""
-    width = lanes // 2
-    while width:
-        with T.vectorized(0, width) as lane:
-            _store(buffer, combine(buffer[lane], buffer[lane + width]), lane)
-        width //= 2
 
 
 def _cover(extent: int, width: int, lanes: int) -> list[tuple[int, int, int]]:

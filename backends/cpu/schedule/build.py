@@ -119,7 +119,7 @@ class Registers:
     def __init__(self, rows: int, widths: Sequence[int], dtype: str) -> None:
         self._offsets = [sum(widths[:j]) for j in range(len(widths))]
         self._pitch = sum(widths)
-        self._widths = tuple(widths)
+        self.widths = tuple(widths)
         self.rows = rows
         self.buffer: Buffer = tirx.decl_buffer(
             (rows * self._pitch,), dtype, name="tile", scope="local"
@@ -142,7 +142,7 @@ class Registers:
         return [
             self.write(row, vector, splat(value, width))
             for row in range(self.rows)
-            for vector, width in enumerate(self._widths)
+            for vector, width in enumerate(self.widths)
         ]
 
     def copy_to(self, other: Buffer) -> list[Stmt]:
@@ -150,8 +150,8 @@ class Registers:
         return [
             BufferStore(other, self.read(row, vector), [self._place(row, vector)])
             for row in range(self.rows)
-            for vector in range(len(self._widths))
+            for vector in range(len(self.widths))
         ]
 
     def _place(self, row: int, vector: int) -> Expr:
-        return lanes(self.offset(row, vector), self._widths[vector])
+        return lanes(self.offset(row, vector), self.widths[vector])

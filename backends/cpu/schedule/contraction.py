@@ -1,183 +1,148 @@
-"""The loops around register tiles: tasks for threads, blocks for caches."""
+"""Register tiles of a contraction: rows by vectors of output columns, summed in registers.
 
-from collections.abc import Callable
+A contraction sums products of an input element, the same for all columns, and a vector of weights,
+the same for all rows. Convolutions and matrix products differ only in which input positions a row
+reads.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from math import prod
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.tirx import ForKind, Stmt
+from tvm.tirx import Buffer, BufferLoad, Stmt
 
-from burnish.backends.cpu.schedule.build import Index, index, loop, sequence, unravel, when
+from burnish.backends.cpu.schedule.build import (
+    Index,
+    Registers,
+    bind,
+    index,
+    lanes,
+    loop,
+    sequence,
+    splat,
+)
 from burnish.backends.cpu.schedule.epilogue import Epilogue
-from burnish.backends.cpu.schedule.tile import Columns, Contraction, Rows, TileBuilder
-from burnish.backends.kernels.geometry import Phase
+from burnish.backends.cpu.schedule.tiling import Space, Tile
+
+_UNROLLED_STEPS = 96
+"""Multiply-adds up to which kernel positions and channels are unrolled."""
 
 
 @dataclass(frozen=True)
-class ContractionConfig:
-    """A way to order the work of a contraction."""
+class Source:
+    """Where the element of a row is found, in a flat buffer."""
 
-    rows: int
-    """Rows of a register tile."""
-    vectors: int
-    """Vectors of columns of a register tile."""
-    unroll: int = 1
-    """Channels per iteration of the innermost loop."""
-    row_block: int = 1
-    """Row units of a task: tiles along a single axis, else positions of the outer axes."""
-    column_block: int = 1
-    """Tiles side by side in a task."""
-    columns_slow: bool = True
-    """Whether neighbouring tasks share columns (weights) instead of rows (activations)."""
-
-
-def build(
-    work: Contraction, epilogue: Epilogue, config: ContractionConfig, threads: int
-) -> list[Stmt]:
-    """The loop nests of a contraction, one for each combination of phases."""
-    return [
-        _Nest(work, tuple(phases), epilogue, config, threads).build()
-        for phases in product(*(axis.phases() for axis in work.axes))
-    ]
+    buffer: Buffer
+    base: Callable[[Sequence[Index], Expr], Index]
+    """The element of channel 0 at (positions along axes, group)."""
+    position_pitch: int
+    """Elements from one position of the last axis to the next."""
+    channel_pitch: int = 1
 
 
 @dataclass(frozen=True)
-class _Nest:
+class Weights:
+    """Where vectors of weights are found, in a flat buffer."""
+
+    buffer: Buffer
+    base: Callable[[Sequence[Index], Expr, Expr, Sequence[Index]], Index]
+    """The first weight at (output positions, group, number of the vector, kernel positions)."""
+    vector_pitch: int
+    channel_pitch: int
+    is_padded: bool
+    """Whether the last vector of columns is stored in full."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """What a kernel sums, without saying in which order."""
+
+    space: Space
+    depth: int
+    """Products per kernel position: input channels of a group."""
+    source: Source
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class TileBuilder:
+    """Writes the statements of one tile."""
+
     work: Contraction
-    phases: tuple[Phase, ...]
+    tile: Tile
     epilogue: Epilogue
-    config: ContractionConfig
-    threads: int
+    unroll: int
+    """Channels per iteration of the innermost loop."""
 
     def build(self) -> Stmt:
-        row_tasks = -(-self._row_units // self.config.row_block)
-        column_tasks = -(-self._column_units // self.config.column_block)
-        extents = (self.work.groups, row_tasks, column_tasks)
-        order = (0, 2, 1) if self.config.columns_slow else (0, 1, 2)
-
-        def task(number: Expr) -> Stmt:
-            place = unravel(number, [extents[i] for i in order])
-            group, row, column = (place[order.index(i)] for i in range(3))
-            return self._columns(
-                group, column, column_tasks, lambda c: self._rows(row, row_tasks, c)
-            )
-
-        kind = ForKind.PARALLEL if self.threads > 1 else ForKind.SERIAL
-        return loop(prod(extents), task, kind, "task")
+        """Sum up one tile, apply the epilogue, store the results."""
+        padded = self.work.weights.is_padded
+        tile = self.tile
+        widths = [tile.space.width if padded else width for width in tile.columns.widths]
+        totals = Registers(len(tile.rows.steps), widths, self.work.source.buffer.dtype)
+        window = tile.window(lambda taps, rows: self._channels(totals, taps, rows), self._unrolls)
+        fill = totals.fill(tirx.const(0, self.work.source.buffer.dtype))
+        return tile.finish(totals, [*fill, *window], self.epilogue)
 
     @property
-    def _is_flat(self) -> bool:
-        return len(self.phases) == 1 and self._border_free
+    def _unrolls(self) -> bool:
+        tile = self.tile
+        count = tile.phases[-1].taps.count * len(tile.rows.steps) * len(tile.columns.widths)
+        return self.work.depth * count <= _UNROLLED_STEPS
 
-    @property
-    def _border_free(self) -> bool:
-        return self.phases[-1].interior(self.work.axes[-1].inputs) == (0, self.phases[-1].count)
+    def _channels(
+        self, totals: Registers, taps: tuple[Index, ...], rows: Sequence[int]
+    ) -> list[Stmt]:
+        """The sum over channels at one kernel position, for the rows that it reaches."""
+        statements: list[Stmt] = []
+        bases = self._bases(taps, statements)
+        depth = self.work.depth
+        if depth * len(rows) * len(self.tile.columns.widths) <= _UNROLLED_STEPS:
+            for channel in range(depth):
+                statements += self._multiply(totals, bases, index(channel), rows)
+            return statements
+        whole = depth // self.unroll
 
-    @property
-    def _row_units(self) -> int:
-        if self._is_flat:
-            return -(-self.phases[-1].count // self.config.rows)
-        return prod(phase.count for phase in self.phases[:-1])
+        def body(k: Expr) -> Stmt:
+            inner = []
+            for u in range(self.unroll):
+                inner += self._multiply(totals, bases, k * self.unroll + u, rows)
+            return sequence(inner)
 
-    @property
-    def _column_units(self) -> int:
-        return -(-(-(-self.work.columns // self.work.width)) // self.config.vectors)
+        statements.append(loop(whole, body, name="channel"))
+        for channel in range(whole * self.unroll, depth):
+            statements += self._multiply(totals, bases, index(channel), rows)
+        return statements
 
-    def _columns(
-        self, group: Expr, task: Expr, tasks: int, body: Callable[[Columns], Stmt]
-    ) -> Stmt:
-        """Blocks of columns of one task: equal ones in a loop, then what is left."""
-        width, vectors = self.work.width, self.config.vectors
-        whole = self.work.columns // width // vectors
-        rest = self.work.columns - whole * vectors * width
-        widths = tuple(min(width, rest - at) for at in range(0, rest, width))
-
-        def block(unit: Expr) -> Stmt:
-            return body(Columns(group, unit * vectors, (width,) * vectors))
-
-        def tail() -> Stmt:
-            return body(Columns(group, index(whole * vectors), widths))
-
-        return _blocks(
-            task, tasks, self.config.column_block, whole, block, tail if rest else None
+    def _bases(self, taps: tuple[Index, ...], statements: list[Stmt]) -> tuple[Index, Index]:
+        """Where the first row's elements and the first vector's weights begin."""
+        tile, columns = self.tile, self.tile.columns
+        weights = self.work.weights.base(
+            tile.outputs(0), columns.group, columns.first, tile.kernel(taps)
+        )
+        return (
+            bind(self.work.source.base(tile.source(taps), columns.group), statements, "element"),
+            bind(weights, statements, "weight"),
         )
 
-    def _tile(self, rows: Rows, columns: Columns) -> Stmt:
-        unroll = self.config.unroll
-        return TileBuilder(self.work, self.phases, self.epilogue, unroll, rows, columns).build()
-
-    def _rows(self, task: Expr, tasks: int, columns: Columns) -> Stmt:
-        size = self.config.row_block
-        if not self._is_flat:
-            extents = [phase.count for phase in self.phases[:-1]]
-
-            def line(unit: Expr) -> Stmt:
-                return self._line(unravel(unit, extents), columns)
-
-            return _blocks(task, tasks, size, prod(extents), line, None)
-        count = self.config.rows
-        whole, rest = divmod(self.phases[-1].count, count)
-
-        def full(unit: Expr) -> Stmt:
-            return self._tile(Rows((), unit * count, range(count)), columns)
-
-        def tail() -> Stmt:
-            return self._tile(Rows((), whole * count, range(rest)), columns)
-
-        return _blocks(task, tasks, size, whole, full, tail if rest else None)
-
-    def _line(self, outer: tuple[Expr, ...], columns: Columns) -> Stmt:
-        """Tiles along the last axis: those between borders in a loop, the borders together."""
-        phase, count = self.phases[-1], self.config.rows
-        if phase.count <= count and not self._border_free:
-            return self._tile(Rows(outer, 0, range(phase.count), False), columns)
-        low, high = phase.interior(self.work.axes[-1].inputs)
-        whole, rest = divmod(high - low, count)
+    def _multiply(
+        self, totals: Registers, bases: tuple[Index, Index], channel: Expr, rows: Sequence[int]
+    ) -> list[Stmt]:
+        """Multiply-adds of one channel at one kernel position."""
+        source, weights = self.work.source, self.work.weights
+        element, vector = bases
         statements: list[Stmt] = []
-        if whole:
-            statements.append(
-                loop(
-                    whole,
-                    lambda i: self._tile(Rows(outer, low + i * count, range(count)), columns),
-                    name="x",
-                )
-            )
-        if rest:
-            statements.append(
-                self._tile(Rows(outer, low + whole * count, range(rest)), columns)
-            )
-        border = [*range(low), *range(high, phase.count)]
-        for at in range(0, len(border), count):
-            part = border[at : at + count]
-            steps = [x - part[0] for x in part]
-            statements.append(self._tile(Rows(outer, part[0], steps, False), columns))
-        return sequence(statements)
-
-
-def _blocks(
-    task: Expr,
-    tasks: int,
-    size: int,
-    whole: int,
-    body: Callable[[Expr], Stmt],
-    tail: Callable[[], Stmt] | None,
-) -> Stmt:
-    """The units of one task of `size` units: `whole` equal ones, then perhaps a different one."""
-    statements: list[Stmt] = []
-    if tasks == 1:
-        if whole:
-            statements.append(loop(whole, body, name="unit"))
-        if tail:
-            statements.append(tail())
-        return sequence(statements)
-    start = task * size
-    if whole >= tasks * size:
-        statements.append(loop(size, lambda i: body(start + i), name="unit"))
-    elif whole:
-        extent: Index = tirx.max(0, tirx.min(size, whole - start))
-        statements.append(loop(extent, lambda i: body(start + i), name="unit"))
-    if tail:
-        statements.append(when(tirx.EQ(task, index(tasks - 1)), tail()))
-    return sequence(statements)
+        vectors = []
+        for j, width in enumerate(totals.widths):
+            place = vector + j * weights.vector_pitch + channel * weights.channel_pitch
+            load = BufferLoad(weights.buffer, [lanes(place, width)])
+            vectors.append(bind(load, statements, "w"))
+        for row in rows:
+            step = self.tile.input_step(row) * source.position_pitch
+            place = element + step + channel * source.channel_pitch
+            value = bind(BufferLoad(source.buffer, [index(place)]), statements, "x")
+            for j, (weight, width) in enumerate(zip(vectors, totals.widths, strict=True)):
+                total = totals.read(row, j) + splat(value, width) * weight
+                statements.append(totals.write(row, j, total))
+        return statements

@@ -1,22 +1,21 @@
 """Products and convolutions with packed constant weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 from tvm.ir import Expr
-from tvm.tirx import PrimFunc
+from tvm.tirx import PrimFunc, Stmt
 
-from burnish.backends.cpu.schedule import contraction
 from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
-from burnish.backends.cpu.schedule.contraction import ContractionConfig
+from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused, parse
-from burnish.backends.cpu.schedule.tile import Contraction, Source, Weights
+from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
 
-def schedule(func: PrimFunc, target: Target, config: ContractionConfig) -> PrimFunc:
+def schedule(func: PrimFunc, target: Target, config: TileConfig) -> PrimFunc:
     """The loops of a contraction with packed weights and of its epilogue.
 
     Raises:
@@ -25,8 +24,13 @@ def schedule(func: PrimFunc, target: Target, config: ContractionConfig) -> PrimF
     fused = parse(func)
     views = Views()
     work = describe(fused, views)
-    nests = contraction.build(work, Epilogue(fused, views), config, target.threads)
-    return PrimFunc(fused.func.params, views.declare(nests), attrs=fused.func.attrs)
+    epilogue = Epilogue(fused, views)
+
+    def write(tile: Tile) -> Stmt:
+        return TileBuilder(work, tile, epilogue, config.unroll).build()
+
+    body = nests(work.space, config, target.threads, write)
+    return PrimFunc(fused.func.params, views.declare(body), attrs=fused.func.attrs)
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:
@@ -47,7 +51,6 @@ def describe(fused: Fused, views: Views) -> Contraction:
     columns = fused.anchor.extents[-1] // groups
     blocks = -(-columns // width)
     channels = int(source.shape[-1])
-    extents = fused.anchor.extents[:-1]
     taps = prod(kernel)
 
     def element(positions: Sequence[Index], group: Expr) -> Index:
@@ -60,14 +63,21 @@ def describe(fused: Fused, views: Views) -> Contraction:
         tap = ravel(positions[len(positions) - len(kernel) :], kernel) if taps > 1 else 0
         return ((group * blocks + first) * taps + tap) * (depth * width)
 
+    return Contraction(
+        Space(axes, groups, columns, width, lead_of(fused)),
+        depth,
+        Source(views.of(source), element, channels),
+        Weights(views.of(weights), weight, taps * depth * width, width, is_padded=True),
+    )
+
+
+def lead_of(fused: Fused) -> Callable[[Index, Sequence[Index]], tuple[Expr, ...]]:
+    """Leading output indices from a row number and positions along axes."""
+    extents = fused.anchor.extents[:-1]
+
     def lead(row: Index, outputs: Sequence[Index]) -> tuple[Expr, ...]:
         if len(outputs) == len(extents):
             return tuple(index(o) for o in outputs)
         return unravel(row, extents)
 
-    return Contraction(
-        axes, depth, groups, columns, width,
-        Source(views.of(source), element, channels),
-        Weights(views.of(weights), weight, taps * depth * width, width, is_padded=True),
-        lead,
-    )  # fmt: skip
+    return lead

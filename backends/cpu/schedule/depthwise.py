@@ -1,0 +1,101 @@
+"""Windows of one channel each: depthwise convolutions and pooling."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, BufferLoad, PrimFunc, Stmt
+
+from burnish.backends.cpu.schedule.build import Index, Registers, Views, bind, lanes, ravel
+from burnish.backends.cpu.schedule.convolution import lead_of
+from burnish.backends.cpu.schedule.epilogue import Epilogue
+from burnish.backends.cpu.schedule.fused import Fused, parse
+from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
+from burnish.backends.kernels.geometry import Axis
+from burnish.target import Target
+
+Combine = Callable[[Expr, Expr, Expr | None], Expr]
+
+COMBINE: dict[str, Combine] = {
+    "depthwise": lambda total, value, weight: total + value * weight,
+    "sum-pool": lambda total, value, _: total + value,
+    "max-pool": lambda total, value, _: tirx.max(total, value),
+}
+"""How a window takes in one more element, by role."""
+
+
+def schedule(func: PrimFunc, target: Target, config: TileConfig) -> PrimFunc:
+    """The loops of a depthwise convolution or pooling window and of its epilogue.
+
+    Raises:
+        ScheduleMiss: what follows the anchor is not elementwise.
+    """
+    fused = parse(func)
+    views = Views()
+    epilogue = Epilogue(fused, views)
+    work = describe(fused, target, views)
+    body = nests(work.space, config, target.threads, lambda tile: work.write(tile, epilogue))
+    return PrimFunc(fused.func.params, views.declare(body), attrs=fused.func.attrs)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a kernel computes of each window."""
+
+    space: Space
+    source: Buffer
+    weights: Buffer | None
+    combine: Combine
+    initial: Expr
+
+    def write(self, tile: Tile, epilogue: Epilogue) -> Stmt:
+        """The statements of one tile."""
+        totals = Registers(len(tile.rows.steps), tile.columns.widths, self.source.dtype)
+        window = tile.outer_window(lambda taps: self._line(tile, totals, taps))
+        return tile.finish(totals, [*totals.fill(self.initial), *window], epilogue)
+
+    def _line(self, tile: Tile, totals: Registers, outer: tuple[Index, ...]) -> list[Stmt]:
+        """All kernel positions of the last axis, each input element read once."""
+        statements: list[Stmt] = []
+        axes, channels, width = self.space.axes, self.space.columns, self.space.width
+        column = tile.columns.first * width
+        taps = (*outer, 0)
+        place = ravel(tile.source(taps), [axis.inputs for axis in axes]) * channels + column
+        element = bind(place, statements, "element")
+        kernel = ravel(tile.kernel(taps), [axis.kernel for axis in axes]) * channels + column
+        weight = bind(kernel, statements, "weight") if self.weights else 0
+        step = tile.phases[-1].taps.step
+        for j, lane_count in enumerate(totals.widths):
+            read: dict[int, Expr] = {}
+            for tap in range(tile.phases[-1].taps.count):
+                rows = tile.reached(tap)
+                factor = None
+                if self.weights and rows:
+                    at = lanes(weight + (tap * channels + j * width), lane_count)
+                    factor = bind(BufferLoad(self.weights, [at]), statements, "w")
+                for row in rows:
+                    offset = tile.input_step(row) + tap * step
+                    if offset not in read:
+                        at = lanes(element + (offset * channels + j * width), lane_count)
+                        read[offset] = bind(BufferLoad(self.source, [at]), statements, "x")
+                    total = self.combine(totals.read(row, j), read[offset], factor)
+                    statements.append(totals.write(row, j, total))
+        return statements
+
+
+def describe(fused: Fused, target: Target, views: Views) -> Window:
+    """The work of an anchor with a role in `COMBINE`."""
+    source, *weights = (load.source for load in fused.operands())
+    axes = tuple(Axis.decode(values) for values in fused.attrs["burnish.axes"])
+    dtype = str(source.dtype)
+    is_max = fused.role == "max-pool"
+    channels = fused.anchor.extents[-1]
+    space = Space(axes, 1, channels, target.lanes(dtype), lead_of(fused))
+    return Window(
+        space,
+        views.of(source),
+        views.of(weights[0]) if weights else None,
+        COMBINE[fused.role],
+        tirx.min_value(dtype) if is_max else tirx.const(0, dtype),
+    )
