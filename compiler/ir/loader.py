@@ -6,6 +6,7 @@ Everything here treats the model as untrusted: each way to be wrong ends in one 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,20 +78,24 @@ def _own_message(
 
 
 def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise InvalidInput(f"{path} is a folder; give the .onnx file in it")
+    name = f"{path!s:.200}"
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InvalidInput(f"{name} is a folder; give the .onnx file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInput(f"{name} is not a regular file; give an .onnx file")
+        if status.st_size > MAX_FILE_BYTES:
             raise InvalidInput(
-                f"{path} has {size} bytes, more than the 2 GB that one ONNX file can hold; save it "
-                "with external data"
+                f"{name} has {status.st_size} bytes, more than the 2 GB that one ONNX file can "
+                "hold; save it with external data"
             )
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise InvalidInput(f"{path} does not exist; check the path of the model") from error
+        raise InvalidInput(f"{name} does not exist; check the path of the model") from error
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot read {path!s:.200}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"cannot read {name}: {reason}") from error
 
 
 def _parse(data: bytes, origin: str) -> ModelProto:
