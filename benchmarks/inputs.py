@@ -131,6 +131,6 @@ def draw_feeds(inputs: tuple[Input, ...], case: Case, seed: int = 0) -> dict[str
     """
     generator = np.random.default_rng(seed)
     return {
-        one.name: np.ascontiguousarray(one.draw(generator, case.shapes[one.name]), dtype=one.dtype)
+        one.name: np.array(one.draw(generator, case.shapes[one.name]), dtype=one.dtype, order="C")
         for one in inputs
     }

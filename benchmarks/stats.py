@@ -44,15 +44,22 @@ def _skipped(count: int, confidence: float) -> int:
     """Return how many samples may be left out at either end.
 
     The number of samples below the median is binomial with chance one half, so leaving out k at
-    each end misses with twice the chance of at most k - 1 of them lying below.
+    each end misses the median with twice the chance of at most k samples lying below it.
     """
     allowed = (1.0 - confidence) / 2
-    below, skipped = 0.0, 0
-    while skipped < (count - 1) // 2:
-        # By logarithms: 2**count overflows a float from about a thousand samples on.
-        chance = math.log(math.comb(count, skipped)) - count * math.log(2)
-        below += math.exp(chance)
+    below, skipped = _chance(count, 0), 0
+    while skipped + 1 <= (count - 1) // 2:
+        below += _chance(count, skipped + 1)
         if below > allowed:
             break
         skipped += 1
     return skipped
+
+
+def _chance(count: int, below: int) -> float:
+    """Return the chance that exactly `below` of `count` samples lie below the median.
+
+    By logarithms: 2**count overflows a float from about a thousand samples on.
+    """
+    ways = math.lgamma(count + 1) - math.lgamma(below + 1) - math.lgamma(count - below + 1)
+    return math.exp(ways - count * math.log(2))
