@@ -385,18 +385,19 @@ class _Kernel:
         lanes = self.tile.lanes
         rounds = self.padded_keys // lanes
         partial = T.alloc_buffer((lanes,), "float32", scope="local")
+        largest = T.alloc_buffer((1,), "float32", scope="local")
         first = partial[0]
         with T.vectorized(0, lanes) as lane:
             _store(partial, tirx.min_value("float32"), lane)
         with T.serial(0, rounds) as step, T.vectorized(0, lanes) as lane:
             score = scores[r, step * lanes + lane]
             _store(partial, tirx.max(partial[lane], score), lane)
-        largest = fold(vector_load(first, lanes), lanes, tirx.max)
+        _store(largest, fold(vector_load(first, lanes), lanes, tirx.max), 0)
         with T.vectorized(0, lanes) as lane:
             _store(partial, _zero(), lane)
         with T.serial(0, rounds) as step:
             with T.vectorized(0, lanes) as lane:
-                shifted = scores[r, step * lanes + lane] - largest
+                shifted = scores[r, step * lanes + lane] - largest[0]
                 _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
             with T.vectorized(0, lanes) as lane:
                 _store(partial, partial[lane] + scores[r, step * lanes + lane], lane)
