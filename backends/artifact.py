@@ -19,7 +19,7 @@ from burnish.backends.manifest import EntrySpec, Manifest, Port
 from burnish.backends.native import CallTime, NativeModel, aligned_empty, numpy_dtype
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
-from burnish.backends.self_test import Deviation, Tensors, deviation, unpack_vector
+from burnish.backends.self_test import Deviation, Tensors, Vector, deviation, unpack_vector
 from burnish.errors import GateFailed, InvalidInput, UsageError
 
 LIBRARY = "model.so"
@@ -32,19 +32,17 @@ REPORT = "report.json"
 class Artifact:
     """A compiled model. It may be run from several threads at once."""
 
-    def __init__(self, files: Files, manifest: Manifest, threads: int | None, keep: object) -> None:
+    def __init__(self, files: Files, manifest: Manifest, threads: int | None) -> None:
         """Use `load_artifact` instead.
 
         Args:
             files: Where it lies.
             manifest: What it says about itself.
             threads: How many to use; None for the number it was compiled for.
-            keep: Anything that must live as long as the artifact.
         """
         self.manifest = manifest
         self._files = files
         self._threads = threads or 0
-        self._keep = keep
         self._opening = threading.Lock()
         self._native: NativeModel | None = None
 
@@ -88,6 +86,16 @@ class Artifact:
         named = zip(spec.outputs, outputs, strict=True)
         return {port.name: array for port, array in named if array is not None}
 
+    def example(self, entry: int = 0) -> Vector:
+        """The golden vector of an entry: inputs, and the outputs expected for them.
+
+        Raises:
+            InvalidInput: the artifact has no vectors.
+        """
+        spec = self.manifest.entries[entry]
+        data = self._files.read(SELF_TEST)
+        return unpack_vector(data, entry, _dtypes(spec.inputs), _dtypes(spec.outputs))
+
     def self_test(self) -> list[Deviation]:
         """Run the golden vectors and return how far each output is from what is expected.
 
@@ -95,10 +103,9 @@ class Artifact:
             GateFailed: an output is farther than the manifest's tolerance.
             InvalidInput: the artifact has no vectors.
         """
-        data = self._files.read(SELF_TEST)
         found = []
-        for number, spec in enumerate(self.manifest.entries):
-            vector = unpack_vector(data, number, _dtypes(spec.inputs), _dtypes(spec.outputs))
+        for number in range(len(self.manifest.entries)):
+            vector = self.example(number)
             given = self.run(vector.inputs)
             found += [deviation(n, given[n], expected) for n, expected in vector.outputs.items()]
         # Written so that an error that is not a number fails too.
@@ -182,9 +189,7 @@ class Artifact:
         raise UsageError(_mismatch(entries[0].inputs, inputs))
 
 
-def load_artifact(
-    path: str | Path, threads: int | None = None, verify: bool = True, keep: object = None
-) -> Artifact:
+def load_artifact(path: str | Path, threads: int | None = None, verify: bool = True) -> Artifact:
     """Load the artifact at `path`, a folder or a .burnish file.
 
     Args:
@@ -206,7 +211,7 @@ def load_artifact(
             raise InvalidInput(f"{path}: the manifest lists no {name}")
     for name in manifest.files:
         _check_file(files, manifest, name, verify)
-    return Artifact(files, manifest, threads, keep)
+    return Artifact(files, manifest, threads)
 
 
 def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> None:

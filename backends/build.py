@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -100,10 +102,16 @@ def build_artifact(
 
 def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> Artifact:
     signed = replace(manifest, files={name: _sign(chunks()) for name, chunks in contents.items()})
-    holder = tempfile.TemporaryDirectory(prefix="burnish-")
-    path = Path(holder.name) / "artifact"
-    write_files(path, {MANIFEST: partial(_whole, signed.to_json().encode()), **contents})
-    return load_artifact(path, verify=False, keep=holder)
+    folder = Path(tempfile.mkdtemp(prefix="burnish-"))
+    try:
+        path = folder / "artifact"
+        write_files(path, {MANIFEST: partial(_whole, signed.to_json().encode()), **contents})
+        artifact = load_artifact(path, verify=False)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(artifact, shutil.rmtree, folder, ignore_errors=True)
+    return artifact
 
 
 def _whole(data: bytes) -> Chunks:

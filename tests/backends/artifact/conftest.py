@@ -1,0 +1,30 @@
+"""The toy model, compiled once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from burnish.backends.artifact import Artifact
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.self_test import Vector
+from burnish.target import Target, resolve
+from tests.backends.artifact import toy
+
+
+@pytest.fixture(scope="session")
+def target() -> Target:
+    return replace(resolve("cpu"), threads=2)
+
+
+@pytest.fixture(scope="session")
+def kernels(target: Target, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return toy.compile_c(toy.KERNELS, target, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def artifact(kernels: bytes, target: Target) -> Artifact:
+    vector = Vector({"x": toy.sample()}, {"y": toy.answer(toy.sample())})
+    provenance = Provenance(model={"name": "toy"}, native={"operators": 1.0})
+    return build_artifact([toy.make_program(kernels)], target, [vector], provenance)

@@ -1,0 +1,275 @@
+"""Artifacts: right answers, clear refusals, the same bytes, and nothing read that was tampered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from burnish.backends.artifact import LIBRARY, WEIGHTS, Artifact, load_artifact
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.program import Call
+from burnish.backends.self_test import Vector
+from burnish.errors import GateFailed, InvalidInput, UnsupportedModel, UsageError
+from burnish.target import Target
+from tests.backends.artifact import toy
+
+
+def test_runs(artifact: Artifact) -> None:
+    x = toy.sample(3)
+    np.testing.assert_array_equal(artifact.run({"x": x})["y"], toy.answer(x))
+
+
+def test_a_result_is_the_callers_own(artifact: Artifact) -> None:
+    first = artifact.run({"x": toy.sample(1)})["y"]
+    kept = first.copy()
+    artifact.run({"x": toy.sample(2)})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_arrays_of_any_layout(artifact: Artifact) -> None:
+    x = toy.sample()
+    room = np.zeros((2 * x.shape[0], x.shape[1] + 1), np.float32)
+    room[::2, 1:] = x
+    shifted = np.frombuffer(b"123" + x.tobytes(), np.uint8)[3:].view(np.float32)
+    for same in (np.asfortranarray(x), room[::2, 1:], shifted.reshape(x.shape)):
+        np.testing.assert_array_equal(artifact.run({"x": same})["y"], toy.answer(x))
+
+
+def test_inputs_are_not_written(artifact: Artifact) -> None:
+    x = toy.sample()
+    x.flags.writeable = False
+    artifact.run({"x": x})
+    np.testing.assert_array_equal(x, toy.sample())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "input 'x' is missing; the inputs are x"),
+        ({"x": toy.sample(), "z": toy.sample()}, "there is no input 'z'; the inputs are x"),
+        ({"x": toy.sample().astype("f8")}, "'x' is of dtype float64, and float32 is expected"),
+        ({"x": toy.sample()[:3]}, r"'x' has shape \[3, 53\], and \[37, 53\] is expected"),
+        ({"x": toy.sample().ravel()}, r"'x' has shape \[1961\]"),
+        ({"x": toy.sample().astype(">f4")}, "'x' is of dtype >f4"),
+    ],
+)
+def test_wrong_inputs_are_refused(
+    artifact: Artifact, inputs: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        artifact.run(inputs)
+
+
+@pytest.mark.parametrize("name", ["saved", "saved.burnish"])
+def test_saved_and_loaded(artifact: Artifact, tmp_path: Path, name: str) -> None:
+    artifact.save(tmp_path / name)
+    again = load_artifact(tmp_path / name)
+    assert again.self_test()[0].error == 0
+    assert again.manifest == artifact.manifest
+    assert [str(port) for port in again.inputs] == ["x: float32[37, 53]"]
+    again.save(tmp_path / "third.burnish")
+    artifact.save(tmp_path / "fourth.burnish")
+    assert (tmp_path / "third.burnish").read_bytes() == (tmp_path / "fourth.burnish").read_bytes()
+
+
+def test_same_input_same_bytes(kernels: bytes, target: Target, tmp_path: Path) -> None:
+    for name in ("a.burnish", "b.burnish"):
+        vector = Vector({"x": toy.sample()}, {"y": toy.answer(toy.sample())})
+        made = build_artifact([toy.make_program(kernels)], target, [vector], Provenance())
+        made.save(tmp_path / name)
+    assert (tmp_path / "a.burnish").read_bytes() == (tmp_path / "b.burnish").read_bytes()
+
+
+def test_the_library_says_nothing_about_where_it_was_made(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    artifact.save(tmp_path / "m")
+    library = (tmp_path / "m" / LIBRARY).read_bytes()
+    assert b"/tmp" not in library
+    assert str(Path.home()).encode() + b"/" not in library
+
+
+def test_self_test_fails_on_a_wrong_answer(kernels: bytes, target: Target) -> None:
+    wrong = toy.answer(toy.sample())
+    wrong[0, 0] += 0.01
+    vector = Vector({"x": toy.sample()}, {"y": wrong})
+    made = build_artifact([toy.make_program(kernels)], target, [vector], Provenance())
+    with pytest.raises(GateFailed, match=r"self-test failed: output y is off by 0\.00"):
+        made.self_test()
+
+
+@pytest.fixture
+def saved(artifact: Artifact, tmp_path: Path) -> Path:
+    artifact.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change_manifest(saved: Path, change: Callable[[dict[str, object]], object]) -> None:
+    data = json.loads((saved / "manifest.json").read_text())
+    change(data)
+    (saved / "manifest.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("name", [LIBRARY, WEIGHTS, "selftest.npz", "burnish.h"])
+def test_a_changed_file_is_refused(saved: Path, name: str) -> None:
+    data = bytearray((saved / name).read_bytes())
+    data[-1] ^= 1
+    (saved / name).write_bytes(data)
+    with pytest.raises(InvalidInput, match=f"{name} is damaged"):
+        load_artifact(saved)
+
+
+@pytest.mark.parametrize("name", [LIBRARY, WEIGHTS])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_truncated_file_is_refused(saved: Path, name: str, verify: bool) -> None:
+    data = (saved / name).read_bytes()
+    (saved / name).write_bytes(data[:-1])
+    with pytest.raises(InvalidInput, match=f"{name} has {len(data) - 1} bytes, not {len(data)}"):
+        load_artifact(saved, verify=verify)
+
+
+def test_a_missing_file_is_refused(saved: Path) -> None:
+    (saved / WEIGHTS).unlink()
+    with pytest.raises(InvalidInput, match=r"has no weights\.bin"):
+        load_artifact(saved)
+
+
+def test_a_file_the_manifest_does_not_list_is_refused(saved: Path) -> None:
+    change_manifest(saved, lambda data: data["files"].pop(WEIGHTS))  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match=r"lists no weights\.bin"):
+        load_artifact(saved)
+
+
+def test_weights_of_another_model_are_refused_by_the_library_itself(saved: Path) -> None:
+    data = bytearray((saved / WEIGHTS).read_bytes())
+    data[20] ^= 1  # in the header's hash
+    (saved / WEIGHTS).write_bytes(data)
+    with pytest.raises(InvalidInput, match="holds the weights of another model"):
+        load_artifact(saved, verify=False).run({"x": toy.sample()})
+
+
+def test_a_manifest_that_lies_about_shapes_is_refused(saved: Path) -> None:
+    def shrink(data: dict[str, object]) -> None:
+        data["entries"][0]["outputs"][0]["shape"] = [1, 1]  # type: ignore[index]
+
+    change_manifest(saved, shrink)
+    with pytest.raises(InvalidInput, match="disagree about the inputs and outputs"):
+        load_artifact(saved).run({"x": toy.sample()})
+
+
+def patch_elf(saved: Path, machine: int) -> None:
+    data = bytearray((saved / LIBRARY).read_bytes())
+    data[18:20] = machine.to_bytes(2, "little")
+    (saved / LIBRARY).write_bytes(data)
+
+
+def test_another_architecture_is_one_clear_error(saved: Path) -> None:
+    patch_elf(saved, 243)
+    with pytest.raises(UnsupportedModel, match="this artifact is for riscv64, and this machine is"):
+        load_artifact(saved, verify=False).run({"x": toy.sample()})
+
+
+def test_it_can_be_inspected_where_it_cannot_run(saved: Path) -> None:
+    patch_elf(saved, 243)
+    assert load_artifact(saved, verify=False).manifest.native == {"operators": 1.0}
+
+
+def test_what_is_no_library_is_one_clear_error(saved: Path) -> None:
+    size = (saved / LIBRARY).stat().st_size
+    (saved / LIBRARY).write_bytes(b"MZ".ljust(size, b"\0"))
+    with pytest.raises(InvalidInput, match="is not a shared library"):
+        load_artifact(saved, verify=False).run({"x": toy.sample()})
+
+
+def test_replacing_an_artifact_that_is_loaded(kernels: bytes, target: Target, saved: Path) -> None:
+    old = load_artifact(saved)
+    x = toy.sample()
+    old.run({"x": x})
+    program = toy.make_program(kernels)
+    program.calls = [Call("twice", (program.inputs[0], program.outputs[0]))]
+    vector = Vector({"x": x}, {"y": 2 * x})
+    build_artifact([program], target, [vector], Provenance()).save(saved)
+    np.testing.assert_array_equal(load_artifact(saved).run({"x": x})["y"], 2 * x)
+    np.testing.assert_array_equal(old.run({"x": x})["y"], toy.answer(x))
+
+
+def test_threads_are_checked(saved: Path) -> None:
+    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+        load_artifact(saved, threads=0)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads(saved: Path, threads: int) -> None:
+    loaded = load_artifact(saved, threads=threads)
+    assert loaded.native.threads == threads
+    for seed in range(20):
+        x = toy.sample(seed)
+        np.testing.assert_array_equal(loaded.run({"x": x})["y"], toy.answer(x))
+
+
+def test_profile_names_every_call(artifact: Artifact) -> None:
+    times = artifact.profile({"x": toy.sample()}, repeat=5)
+    assert [each.name for each in times] == ["twice", "add", "reverse"]
+    assert all(0 < each.seconds < 1 for each in times)
+
+
+RUN_ALONE = """
+import sys
+from burnish.backends.artifact import load_artifact
+load_artifact(sys.argv[1]).self_test()
+heavy = {"tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon", "ziglang", "rich", "typer"}
+found = sorted(heavy & {name.partition(".")[0] for name in sys.modules})
+assert not found, found
+"""
+
+
+def test_running_imports_numpy_and_nothing_heavy(saved: Path) -> None:
+    subprocess.run([sys.executable, "-c", RUN_ALONE, str(saved)], check=True)
+
+
+def test_the_weights_stay_where_they_are(artifact: Artifact, tmp_path: Path) -> None:
+    artifact.save(tmp_path / "m.burnish")
+    loaded = load_artifact(tmp_path / "m.burnish")
+    loaded.run({"x": toy.sample()})
+    with open("/proc/self/maps") as maps:
+        assert any(str(tmp_path / "m.burnish") in line for line in maps)
+
+
+C_PROGRAM = r"""
+#include <stdio.h>
+#include "burnish.h"
+static _Alignas(64) float x[37 * 53], y[37 * 53];
+int main(int argc, char **argv) {
+  burnish_model *model = burnish_open(argv[argc - 1], 0);
+  const void *inputs[] = {x};
+  void *outputs[] = {y};
+  burnish_tensor tensor;
+  if (!model || burnish_output(model, 0, 0, &tensor) || burnish_run(model, inputs, outputs)) {
+    return fprintf(stderr, "%s\n", burnish_last_error()), 1;
+  }
+  printf("%s %s %d %lld %.9g\n", tensor.name, tensor.dtype, (int)tensor.rank,
+         (long long)tensor.shape[1], y[0]);
+  burnish_close(model);
+  return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_from_c(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text(C_PROGRAM)
+    command = ["cc", "main.c", f"-I{saved}", str(saved / LIBRARY), "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        ["./main", str(saved / WEIGHTS)], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    name, dtype, rank, width, first = done.stdout.split()
+    assert (name, dtype, rank, width) == ("y", "float32", "2", "53")
+    assert float(first) == pytest.approx(toy.weight()[-1, -1])
