@@ -10,6 +10,7 @@ from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
 PASSES: dict[str, str] = {
+    "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
     "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
@@ -21,6 +22,8 @@ PASSES: dict[str, str] = {
     "recognise-layer-norm": "burnish.passes.fusion.layer_norm:RecogniseLayerNorm",
     "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
+    "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
+    "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",
 }
 """Name -> "module:Class", sorted."""
