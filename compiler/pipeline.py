@@ -153,19 +153,22 @@ def run_pipeline(
     *,
     verify: Verify = "each",
     samples: Sequence[Feeds] | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    reference: Reference | None = None,
     progress: Progress | None = None,
 ) -> tuple[Graph, PipelineReport]:
     """Run ``passes`` over a copy of ``graph``, checking what they did.
 
-    Outputs are compared on ``samples`` (arrays by input name), else on random inputs whose shapes
-    are those of ``input_shapes`` where given. A guilty pass is undone and named in the report.
+    Outputs are compared on those of ``reference``, else on ``samples`` (arrays by input name), else
+    on random inputs. A guilty pass is undone and named in the report.
 
     Raises:
         BurnishError: a pass refuses the graph, or the oracle cannot run it.
     """
     started = time.perf_counter()
-    reference = None if verify == "off" else Reference(graph, samples, input_shapes)
+    if verify == "off":
+        reference = None
+    elif reference is None:
+        reference = Reference(graph, samples)
     run = _Run(graph, passes, context, reference, progress or _silent)
     result = run.checked_each() if verify == "each" else run.checked_once()
     report = PipelineReport(run.reports, verify, run.error)
@@ -235,8 +238,12 @@ class _Run:
             if keep_copy:
                 assert self.reference is not None
                 report.error = self.reference.check(graph, self._promise([*self.reports, report]))
-        except (RuleLoop, Disagreement) as failure:
+        except Disagreement as failure:
+            assert self.reference is not None
+            self.reference.check_deterministic()
             report = _undone(step, str(failure), snapshot)
+        except RuleLoop as loop:
+            report = _undone(step, str(loop), snapshot)
         except BurnishError:
             raise
         except Exception as crash:

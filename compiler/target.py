@@ -78,6 +78,15 @@ def resolve(name: str = "cpu", threads: int | None = None) -> Target:
     return replace(target, threads=threads or default)
 
 
+def catalogue() -> list[Target]:
+    """One target of each kind that ``resolve`` knows, this machine first if it is one of them."""
+    names = [*X86_LEVELS, "arm64:cortex-a76", "armv7:cortex-a7", "riscv64"]
+    try:
+        return [resolve("cpu"), *map(resolve, names)]
+    except UsageError:
+        return [resolve(name) for name in names]
+
+
 def _named(name: str) -> Target:
     family, _, cpu = name.partition(":")
     if name == "cpu":

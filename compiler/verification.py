@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from burnish.errors import GateFailed, UnsupportedModel, UsageError
+from burnish.errors import BurnishError, GateFailed, UnsupportedModel
 from burnish.ir import Array, Graph
+from burnish.ir.verify import verify
 from burnish.numerics import Numerics
+from burnish.oracle import Oracle, compare, free_sizes, random_inputs, suggest_sizes
 
 Feeds: TypeAlias = Mapping[str, Array]
 """One array per graph input, by name."""
+Shapes: TypeAlias = Mapping[str, Sequence[int]]
+"""Shapes by input name."""
 
 SEEDS = (0, 1, 2)
 
@@ -20,4 +24,121 @@ class Disagreement(GateFailed):
 
 
 class Reference:
-    feeds: Sequence[Feeds]
+    """What the original answers on some inputs, for rewritten graphs to be compared with."""
+
+    def __init__(
+        self, graph: Graph, samples: Sequence[Feeds] | None = None, shapes: Shapes | None = None
+    ) -> None:
+        """Run ``graph``, which must not change afterwards.
+
+        Args:
+            graph: the original.
+            samples: inputs to compare on; by default random ones within legal ranges, from three
+                seeds, with two sizes for every dimension that is open.
+            shapes: of inputs, where the model leaves them open.
+
+        Raises:
+            UnsupportedModel: the oracle cannot run it, so that nothing could be verified.
+            UsageError: the samples or shapes do not fit the model.
+        """
+        self._oracle = Oracle(graph)
+        self._inputs = [value.name for value in graph.inputs]
+        self.feeds: list[Feeds] = []
+        self.expected: list[Mapping[str, Any]] = []
+        """Outputs by name for each of ``feeds``."""
+        if samples is not None:
+            self.feeds = list(samples)
+            self.expected = [self._oracle.run(feeds) for feeds in self.feeds]
+        else:
+            self._choose(random_feeds(graph, shapes))
+
+    def _choose(self, candidates: Sequence[Feeds]) -> None:
+        """Keep the inputs that the model takes: a size that was guessed may not suit it."""
+        refusal: UnsupportedModel | None = None
+        for feeds in candidates:
+            try:
+                self.expected.append(self._oracle.run(feeds))
+            except UnsupportedModel as error:
+                refusal = refusal or error
+            else:
+                self.feeds.append(feeds)
+        if refusal is not None and not self.feeds:
+            raise UnsupportedModel(
+                f"the model fails on every set of random inputs, so nothing can be verified: "
+                f"{refusal}; give --input-shape NAME=1,3,224,224 if a size is open, or "
+                "--verify off"
+            ) from refusal
+
+    def check(self, graph: Graph, numerics: Numerics) -> float:
+        """Compare ``graph`` with the original and return its largest relative error.
+
+        Raises:
+            Disagreement: it breaks ``numerics`` on some input, or is no valid graph at all.
+        """
+        try:
+            verify(graph)
+            names = [value.name for value in graph.inputs]
+            if names != self._inputs:
+                raise Disagreement(f"the inputs are {names} instead of {self._inputs}")
+            oracle = Oracle(graph)
+            outcomes = [oracle.run(feeds) for feeds in self.feeds]
+        except Disagreement:
+            raise
+        except BurnishError as error:
+            raise Disagreement(str(error)) from error
+        except Exception as error:  # a graph may be broken in ways that no check foresees
+            raise Disagreement(
+                f"the graph cannot be written as ONNX ({type(error).__name__}: {error})"
+            ) from error
+        return self._compare(oracle, outcomes, numerics)
+
+    def _compare(
+        self, oracle: Oracle, outcomes: Sequence[Mapping[str, Any]], numerics: Numerics
+    ) -> float:
+        if oracle.output_names != self._oracle.output_names:
+            have, want = list(oracle.output_names), list(self._oracle.output_names)
+            raise Disagreement(f"the outputs are {have} instead of {want}")
+        worst = 0.0
+        for expected, actual in zip(self.expected, outcomes, strict=True):
+            comparison = compare(expected, actual, numerics)
+            if not comparison:
+                raise Disagreement(str(comparison))
+            worst = max(worst, comparison.error)
+        return worst
+
+    def check_deterministic(self) -> None:
+        """Make sure that the original agrees with itself.
+
+        Raises:
+            UnsupportedModel: it answers differently each time it is run.
+        """
+        for feeds, expected in zip(self.feeds, self.expected, strict=True):
+            if not compare(expected, self._oracle.run(feeds), Numerics.REASSOCIATES):
+                raise UnsupportedModel(
+                    "the model answers differently each time it is run on the same input, so "
+                    "nothing can be verified; use --verify off"
+                )
+
+
+def random_feeds(graph: Graph, shapes: Shapes | None = None) -> list[Feeds]:
+    """Inputs from three seeds; sizes that stay open alternate between two choices.
+
+    Raises:
+        UsageError: ``shapes`` do not fit the model.
+    """
+    given = {name: tuple(shape) for name, shape in (shapes or {}).items()}
+    if not free_sizes(graph):
+        return [random_inputs(graph, seed, shapes=given) for seed in SEEDS]
+    return [random_inputs(graph, seed, _open_sizes(graph, given, seed), given) for seed in SEEDS]
+
+
+def _open_sizes(graph: Graph, given: Mapping[str, Sequence[int]], seed: int) -> dict[str, int]:
+    """A guess for every size that ``given`` shapes do not settle."""
+    settled = {
+        dim if isinstance(dim, str) else f"{value.name}.{axis}"
+        for value in graph.inputs
+        if value.name in given
+        for axis, dim in enumerate(value.shape or ())
+    }
+    sizes = suggest_sizes(graph, variant=seed % 2)
+    return {name: size for name, size in sizes.items() if name not in settled}

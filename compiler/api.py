@@ -1,0 +1,209 @@
+"""The public functions of burnish; import them from ``burnish`` itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from onnx import ModelProto
+
+from burnish.ir import Graph
+from burnish.output import check_target
+from burnish.passes import get_pass
+from burnish.pipeline import (
+    PassContext,
+    PipelineReport,
+    Progress,
+    Verify,
+    copy_of,
+    run_pass,
+    run_pipeline,
+)
+from burnish.selection import Selection, choose
+from burnish.target import Target, resolve
+from burnish.verification import Feeds, Reference
+
+if TYPE_CHECKING:
+    from burnish.backends.artifact import Artifact
+
+Model: TypeAlias = Graph | ModelProto | bytes | str | os.PathLike[str]
+InputShapes: TypeAlias = Mapping[str, Sequence[int]]
+"""One shape per input name, in elements."""
+
+
+def load(source: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
+    """Read an ONNX model from a path, bytes or message.
+
+    Raises:
+        InvalidInput: it is missing, malformed, truncated or hostile.
+        UnsupportedModel: it is valid but cannot be represented.
+    """
+    return Graph.from_onnx(Path(source) if isinstance(source, os.PathLike) else source)
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write ``graph`` as an ONNX file, whole or not at all.
+
+    Weights beyond 2 GB go to a file beside it, ``<name>.onnx.data``.
+
+    Raises:
+        UsageError: there is no such folder.
+        BurnishError: the file cannot be written.
+    """
+    check_target(Path(path))
+    graph.save(Path(path))
+
+
+def optimize(
+    model: Model,
+    preset: str = "default",
+    *,
+    input_shapes: InputShapes | None = None,
+    passes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    set: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    verify: Verify = "end",
+    samples: Sequence[Feeds] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, PipelineReport]:
+    """Rewrite a model; ``model`` itself stays as it is.
+
+    Args:
+        model: a graph, or what ``load`` takes.
+        preset: ``minimal``, ``default`` or ``max``.
+        input_shapes: shapes to give to inputs that leave them open.
+        passes: names of passes to run instead of the preset's, in this order.
+        skip: names of passes to leave out.
+        set: options of passes, by ``pass.field``.
+        opset: version of the standard operators to convert to; None keeps the model's.
+        verify: compare outputs with the original's after ``each`` pass, at the ``end``, or ``off``.
+        samples: inputs to compare on, arrays by name; by default random ones.
+        progress: called with a pass name, how many passes are done and how many there are.
+
+    Returns:
+        The rewritten graph, and a report that is a sequence of one ``PassReport`` per pass.
+
+    Raises:
+        UsageError: an option does not exist or does not fit the model.
+        InvalidInput: the model is no valid ONNX.
+        UnsupportedModel: the oracle cannot run it, so that nothing could be verified.
+    """
+    graph = _graph(model)
+    selection = Selection(preset, passes, skip, set, input_shapes, opset)
+    reference = None if verify == "off" else Reference(graph, samples, input_shapes)
+    return run_pipeline(
+        graph, choose(selection), PassContext(), verify=verify, reference=reference,
+        progress=progress,
+    )  # fmt: skip
+
+
+def compile(
+    model: Model,
+    target: str | Target = "cpu",
+    *,
+    input_shapes: InputShapes | None = None,
+    preset: str | None = None,
+    passes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    set: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    verify: Verify = "end",
+    samples: Sequence[Feeds] | None = None,
+    threads: int | None = None,
+    tune: float | str = "off",
+    progress: Progress | None = None,
+) -> Artifact:
+    """Compile a model to an artifact; ``model`` itself stays as it is.
+
+    Args:
+        model: a graph, or what ``load`` takes.
+        target: a name that ``burnish targets`` lists.
+        input_shapes: shapes of the inputs that the model leaves open.
+        preset: ``minimal``, ``default`` or ``max``, to run before what compiling needs.
+        passes: names of passes to run instead of all these, in this order.
+        skip: names of passes to leave out.
+        set: options of passes, by ``pass.field``.
+        opset: as for ``optimize``; by default the newest.
+        verify: as for ``optimize``.
+        samples: as for ``optimize``; the first one also becomes the artifact's self-test.
+        threads: of the artifact; by default all cores of this machine, or one elsewhere.
+        tune: seconds for timing candidates of kernels, or "off".
+        progress: called with the name of a step, how many are done and how many there are.
+
+    Raises:
+        UsageError: an option does not exist, or a shape is missing or does not fit.
+        InvalidInput: the model is no valid ONNX.
+        UnsupportedModel: an operator or dtype cannot be compiled for the target.
+    """
+    from burnish.compilation import Request, compile_model
+
+    goal = target if isinstance(target, Target) else resolve(target, threads)
+    selection = Selection(preset, passes, skip, set, input_shapes, opset, compiling=True)
+    request = Request(goal, selection, verify, samples, tune, describe_source(model))
+    return compile_model(_graph(model), request, progress).artifact
+
+
+def explain(
+    model: Model,
+    target: str | None = None,
+    *,
+    preset: str | None = None,
+    input_shapes: InputShapes | None = None,
+    passes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    set: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    progress: Progress | None = None,
+) -> PipelineReport:
+    """Run the passes of ``optimize``, or of ``compile`` for ``target``, and collect near misses.
+
+    Raises:
+        UsageError: an option does not exist or does not fit the model.
+    """
+    goal = None if target is None else resolve(target)
+    selection = Selection(preset, passes, skip, set, input_shapes, opset, goal is not None)
+    context = PassContext(goal, explain=True)
+    _, report = run_pipeline(
+        _graph(model), choose(selection), context, verify="off", progress=progress
+    )
+    return report
+
+
+def infer(model: Model, input_shapes: InputShapes | None = None) -> Graph:
+    """A copy of ``model`` with every shape that follows from its inputs.
+
+    Raises:
+        UsageError: a shape does not fit the model.
+    """
+    graph = copy_of(_graph(model))
+    shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    for step in (get_pass("freeze-input-shapes", shapes=shapes), get_pass("infer-shapes")):
+        run_pass(graph, step, PassContext())
+    return graph
+
+
+def load_artifact(path: str | os.PathLike[str], threads: int | None = None) -> Artifact:
+    """Load what ``compile`` made and ``save`` wrote; see ``burnish.backends.artifact``."""
+    from burnish.backends import artifact
+
+    return artifact.load_artifact(Path(path), threads)
+
+
+def describe_source(model: Model) -> dict[str, Any]:
+    """What a manifest says about where a model came from: name and SHA-256 of its file."""
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        data = path.read_bytes() if path.is_file() else b""
+        return {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+    if isinstance(model, Graph):
+        return {"name": model.name}
+    data = model if isinstance(model, bytes) else model.SerializeToString(deterministic=True)
+    return {"name": "", "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _graph(model: Model) -> Graph:
+    return model if isinstance(model, Graph) else load(model)

@@ -1,0 +1,68 @@
+"""The command line: ``burnish COMMAND``; one module per command.
+
+Commands import what they use when they run, so that ``burnish run`` loads no compiler.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from burnish.cli.app import app
+from burnish.cli.session import Session
+from burnish.errors import BurnishError
+
+INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C ended."""
+BUG = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; ``arguments`` default to the process's own."""
+    session = Session()
+    command = typer.main.get_command(app)
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    # Known before parsing, because parsing may be what fails.
+    session.verbose = bool({"-v", "--verbose"} & set(args))
+    try:
+        code = command.main(args, prog_name="burnish", standalone_mode=False, obj=session)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BaseException as error:
+        return _explain(error, session)
+    if code == INTERRUPTED:
+        session.complain("interrupted; nothing was written")
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: BaseException, session: Session) -> int:
+    """Say in one message what went wrong, and return the exit code for it."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else BUG
+    if session.verbose:
+        traceback.print_exception(error)
+    if isinstance(error, BurnishError):
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        session.complain(f"{error}{notes}")
+        return error.exit_code
+    if isinstance(error, TyperException):
+        session.complain(error.format_message())
+        return 2
+    if isinstance(error, MemoryError):
+        session.complain("out of memory; try a smaller input shape or a machine with more")
+        return BUG
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        return 0
+    if isinstance(error, OSError):
+        session.complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return BUG
+    session.complain(
+        f"this is a bug in burnish ({type(error).__name__}: {error}); "
+        "run again with -v and report what it prints"
+    )
+    return BUG

@@ -1,0 +1,97 @@
+"""``burnish compile``: ONNX to an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+
+if TYPE_CHECKING:
+    from burnish.compilation import Compilation
+
+
+def compile_model(
+    ctx: typer.Context,
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="OUT", help="Folder to write, or a .burnish file."),
+    ],
+    target: Annotated[
+        str, typer.Option("--target", metavar="T", help="See `burnish targets`.")
+    ] = "cpu",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="N", help="Threads that the artifact uses.")
+    ] = None,
+    tune: Annotated[
+        str,
+        typer.Option("--tune", metavar="off|SECONDS", help="Time to spend on timing candidates."),
+    ] = "off",
+    input_shape: options.InputShape = None,
+    preset: options.Preset = None,
+    passes: options.Passes = None,
+    skip: options.Skip = None,
+    set_: options.Set = None,
+    opset: options.Opset = None,
+    verify: options.VerifyOption = "end",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:  # fmt: skip
+    """Compile a model to one native library with its weights."""
+    session: Session = ctx.obj
+    session.quiet, session.json = quiet, json
+    from burnish import api
+    from burnish.compilation import Request, compile_model
+    from burnish.selection import Selection
+    from burnish.target import resolve
+
+    selection = Selection(
+        preset, options.names(passes), options.names(skip) or (), options.settings(set_),
+        options.shapes(input_shape), opset, compiling=True,
+    )  # fmt: skip
+    request = Request(resolve(target, threads), selection, verify, None, tune,
+                      api.describe_source(model))  # fmt: skip
+    graph = api.load(model)
+    with session.progress() as progress:
+        made = compile_model(graph, request, progress)
+        made.artifact.save(out)
+    session.warn_of_rollbacks(made.report)
+    if session.json:
+        session.data(_describe(model, out, made))
+    elif session.shows_tables:
+        _show(session, out, made)
+
+
+def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
+    from burnish.report import describe_graph, describe_run
+
+    manifest = made.artifact.manifest
+    return {
+        "model": str(model),
+        "output": str(out),
+        "target": manifest.target.name,
+        "threads": manifest.threads,
+        "graph": describe_graph(made.graph),
+        "native": dict(manifest.native),
+        "files": {name: file.bytes for name, file in manifest.files.items()},
+        **describe_run(made.report),
+        "seconds": round(made.seconds, 3),
+    }
+
+
+def _show(session: Session, out: Path, made: Compilation) -> None:
+    from burnish.cli.tables import agreement_line, data_size, pass_table
+
+    manifest = made.artifact.manifest
+    session.out.print(pass_table(made.report))
+    typer.echo(f"passes {agreement_line(made.report)}")
+    for key, share in manifest.native.items():
+        typer.echo(f"native share of {key}: {share:.1%}")
+    sizes = ", ".join(f"{name} {data_size(file.bytes)}" for name, file in manifest.files.items())
+    typer.echo(f"wrote {out} in {made.seconds:.1f} s: {sizes}")

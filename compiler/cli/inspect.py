@@ -1,0 +1,185 @@
+"""``burnish inspect``: what a model or an artifact consists of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+from burnish.errors import UsageError
+
+if TYPE_CHECKING:
+    from burnish.backends.artifact import Artifact
+    from burnish.ir import Graph
+
+PROFILE_RUNS = 20
+
+
+def inspect(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="MODEL|ARTIFACT", help="What to look at.")],
+    input_shape: options.InputShape = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time each kernel of an artifact.")
+    ] = False,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show operators, shapes, weights and FLOPs, and for an artifact its native share."""
+    session: Session = ctx.obj
+    session.json = json
+    if is_artifact(path):
+        if input_shape:
+            raise UsageError("--input-shape is for models; the shapes of an artifact are fixed")
+        _inspect_artifact(session, path, profile)
+    elif profile:
+        raise UsageError("--profile is for artifacts; compile the model first")
+    else:
+        _inspect_model(session, path, options.shapes(input_shape))
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether ``path`` looks like what ``burnish compile`` writes."""
+    return path.is_dir() or path.suffix == ".burnish"
+
+
+def _inspect_model(session: Session, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    from burnish import api
+    from burnish.report import describe_graph
+
+    graph = api.load(path)
+    graph = api.infer(graph, shapes)
+    facts = {
+        "model": str(path),
+        "producer": " ".join(str(graph.header.get(key, "")) for key in PRODUCER).strip(),
+        "inputs": [_port(value) for value in graph.inputs],
+        "outputs": [_port(value) for value in graph.outputs],
+        **describe_graph(graph),
+        **_operators(graph),
+    }
+    if session.json:
+        session.data(facts)
+    else:
+        _show_model(session, facts)
+
+
+PRODUCER = ("producer_name", "producer_version")
+
+
+def _port(value: Any) -> dict[str, Any]:
+    shape = None if value.shape is None else ["?" if d is None else d for d in value.shape]
+    return {"name": value.name, "dtype": str(value.dtype), "shape": shape}
+
+
+def _operators(graph: Graph) -> dict[str, Any]:
+    """FLOPs of the graph, and count and FLOPs by operator type, the costliest first."""
+    from burnish.analysis.cost import node_flops
+
+    counts: Counter[str] = Counter()
+    flops: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    for node in graph.walk():
+        if node.is_region:
+            continue
+        kind = f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+        cost = node_flops(node)
+        counts[kind] += 1
+        flops[kind] += cost or 0
+        unknown[kind] += cost is None
+    return {
+        "flops": sum(flops.values()),
+        "operators_of_unknown_cost": sum(unknown.values()),
+        "operator_types": [
+            {"type": kind, "count": counts[kind], "flops": None if unknown[kind] else flops[kind]}
+            for kind in sorted(counts, key=lambda kind: (-flops[kind], -counts[kind], kind))
+        ],
+    }
+
+
+def _show_model(session: Session, facts: dict[str, Any]) -> None:
+    from burnish.cli.tables import data_size, new_table, of_thousand
+
+    made_by = f", made by {facts['producer']}" if facts["producer"] else ""
+    typer.echo(f"{facts['model']}: opset {facts['opset']}{made_by}")
+    _show_ports(facts)
+    typer.echo(
+        f"{facts['operators']} operators, {facts['constants']} constants of "
+        f"{data_size(facts['constant_bytes'])}, {of_thousand(facts['flops'])}FLOP"
+    )
+    unknown = facts["operators_of_unknown_cost"]
+    if unknown:
+        typer.echo(f"without {unknown} operators whose shapes depend on the input: give "
+                  "--input-shape NAME=1,3,224,224")  # fmt: skip
+    total = facts["flops"] or 1
+    table = new_table("operator", "count", "FLOP", "share", right=("count", "FLOP", "share"))
+    for row in facts["operator_types"]:
+        cost = row["flops"]
+        known = ("?", "") if cost is None else (of_thousand(cost), f"{cost / total:.1%}")
+        table.add_row(row["type"], str(row["count"]), *known)
+    session.out.print(table)
+
+
+def _show_ports(facts: dict[str, Any]) -> None:
+    for side in ("inputs", "outputs"):
+        for port in facts[side]:
+            shape = "" if port["shape"] is None else ", ".join(map(str, port["shape"]))
+            typer.echo(f"  {side[:-1]:6} {port['name']}: {port['dtype']}[{shape}]")  # fmt: skip
+
+
+def _inspect_artifact(session: Session, path: Path, profile: bool) -> None:
+    from dataclasses import asdict
+
+    from burnish.backends.artifact import load_artifact
+
+    artifact = load_artifact(path)
+    facts: dict[str, Any] = {"artifact": str(path), **asdict(artifact.manifest)}
+    if profile:
+        facts["profile"] = _profile(artifact)
+    if session.json:
+        session.data(facts)
+    else:
+        _show_artifact(session, facts)
+
+
+def _profile(artifact: Artifact) -> list[dict[str, Any]]:
+    """Mean microseconds of each call on the stored example, the slowest first."""
+    calls = artifact.profile(artifact.example().inputs, PROFILE_RUNS)
+    rows = [{"kernel": call.name, "microseconds": round(call.seconds * 1e6, 2)} for call in calls]
+    return sorted(rows, key=lambda row: -float(str(row["microseconds"])))
+
+
+def _show_artifact(session: Session, facts: dict[str, Any]) -> None:
+    from burnish.cli.tables import data_size, new_table
+
+    target = facts["target"]
+    features = " ".join(target["features"]) or "no features beyond the base"
+    typer.echo(f"{facts['artifact']}: for {target['name']} ({target['triple']}, {features}), "
+              f"{facts['threads']} threads")  # fmt: skip
+    for entry in facts["entries"]:
+        _show_ports(entry)
+        typer.echo(f"  scratch memory {data_size(entry['arena_bytes'])}")
+    for key, share in facts["native"].items():
+        typer.echo(f"native share of {key}: {share:.1%}")
+    files = new_table("file", "size", right=("size",))
+    for name, file in facts["files"].items():
+        files.add_row(name, data_size(file["bytes"]))
+    session.out.print(files)
+    if facts["passes"]:
+        typer.echo("passes: " + ", ".join(step["name"] for step in facts["passes"]))
+    if "profile" in facts:
+        _show_profile(session, facts["profile"])
+
+
+def _show_profile(session: Session, rows: list[dict[str, Any]]) -> None:
+    from burnish.cli.tables import new_table
+
+    total = sum(row["microseconds"] for row in rows) or 1.0
+    table = new_table("kernel", "µs", "share", right=("µs", "share"))
+    for row in rows:
+        share = row["microseconds"] / total
+        table.add_row(row["kernel"], f"{row['microseconds']:.1f}", f"{share:.1%}")
+    session.out.print(table)

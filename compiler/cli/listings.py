@@ -1,0 +1,45 @@
+"""``burnish passes`` and ``burnish targets``: what there is."""
+
+from __future__ import annotations
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+
+
+def list_passes(ctx: typer.Context, json: options.Json = False) -> None:
+    """List the passes with their options and promises."""
+    session: Session = ctx.obj
+    from burnish.selection import catalogue
+
+    entries = catalogue()
+    if json:
+        session.data(entries)
+        return
+    for entry in entries:
+        typer.echo(f"{entry['name']:24} {entry['numerics']:13} {' '.join(entry['presets'])}")
+        typer.echo(f"    {entry['summary']}")
+        for name, value in entry["options"].items():
+            typer.echo(f"    {entry['name']}.{name} = {value!r}")
+
+
+def list_targets(ctx: typer.Context, json: options.Json = False) -> None:
+    """List the targets, the machine at hand first."""
+    session: Session = ctx.obj
+    from burnish.cli.tables import new_table
+    from burnish.target import catalogue
+
+    targets = catalogue()
+    if json:
+        session.data([{"name": t.name, "arch": t.arch, "mcpu": t.mcpu,
+                       "features": sorted(t.features), "vector_bits": t.vector_bits,
+                       "registers": t.registers, "l1": t.l1, "l2": t.l2, "threads": t.threads}
+                      for t in targets])  # fmt: skip
+        return
+    table = new_table("target", "processor", "vectors", "L1, L2", "features")
+    for target in targets:
+        caches = f"{target.l1 >> 10}, {target.l2 >> 10} KiB"
+        vectors = f"{target.registers} x {target.vector_bits} bits"
+        table.add_row(target.name, target.mcpu, vectors, caches, " ".join(sorted(target.features)))
+    session.out.print(table)

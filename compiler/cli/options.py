@@ -1,0 +1,90 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from burnish.errors import UsageError
+
+Verify: TypeAlias = Literal["each", "end", "off"]
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,224,224",
+        help="Shape of an input; repeat for more inputs.",
+    ),
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="minimal, default or max.")
+]
+Passes = Annotated[
+    str | None,
+    typer.Option("--passes", metavar="A,B", help="Run these passes, in this order, and no others."),
+]
+Skip = Annotated[str | None, typer.Option("--skip", metavar="A,B", help="Leave these passes out.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PASS.FIELD=V", help="Set an option of a pass; repeatable."),
+]
+Opset = Annotated[
+    int | None,
+    typer.Option("--opset", metavar="N", help="Convert to this version of ONNX's operators first."),
+]
+VerifyOption = Annotated[
+    Verify,
+    typer.Option("--verify", help="Compare outputs with the original's: after each pass, once at "
+                 "the end, or never."),
+]  # fmt: skip
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """The items of a list with commas, None if the option was not given."""
+    if text is None:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def shapes(items: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name from ``NAME=1,3,224,224`` (also ``1x3x224x224``).
+
+    Raises:
+        UsageError: an item has another form, or a name comes twice.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for item in items or ():
+        name, equals, sizes = item.rpartition("=")
+        try:
+            shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size)
+        except ValueError:
+            shape = (-1,)
+        if not equals or not name or any(size < 0 for size in shape):
+            raise UsageError(f"--input-shape takes NAME=1,3,224,224, not {item!r}")
+        if name in found:
+            raise UsageError(f"--input-shape gives {name!r} twice; one shape per input")
+        found[name] = shape
+    return found
+
+
+def settings(items: Sequence[str] | None) -> dict[str, Any]:
+    """Values as text by ``pass.field`` from ``PASS.FIELD=V``.
+
+    Raises:
+        UsageError: an item has another form.
+    """
+    found: dict[str, Any] = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes PASS.FIELD=VALUE, not {item!r}")
+        found[key.strip()] = value.strip()
+    return found

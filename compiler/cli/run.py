@@ -1,0 +1,169 @@
+"""``burnish run``: run an artifact. Loads neither the compiler nor another engine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+from burnish.errors import InvalidInput, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from burnish.backends.artifact import Artifact
+
+Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+
+
+def run(
+    ctx: typer.Context,
+    artifact: Annotated[
+        Path, typer.Argument(metavar="ARTIFACT", help="What `burnish compile` wrote.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-i", "--input", metavar="NAME=IN.npy",
+            help="An input from a .npy file, or all of them from an .npz file; repeatable. "
+            "Without it, the example stored in the artifact is run.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.npz", help="Write the outputs there."),
+    ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Run the stored example and check its outputs.")
+    ] = False,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=1, help="Run N times and print the times.")
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="N", min=1, help="Use N threads instead of the "
+                     "number that was compiled for."),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:  # fmt: skip
+    """Run a compiled model."""
+    session: Session = ctx.obj
+    session.quiet, session.json = quiet, json
+    from burnish.backends.artifact import load_artifact
+    from burnish.output import check_target
+
+    if out is not None:
+        check_target(out)
+    model = load_artifact(artifact, threads)
+    result: dict[str, Any] = {"artifact": str(artifact)}
+    if self_test:
+        checked = model.self_test()
+        result["self_test"] = {each.output: each.error for each in checked}
+    if not self_test or inputs or out is not None or repeat > 1:
+        feeds = read_inputs(inputs) if inputs else dict(model.example().inputs)
+        outputs, times = _repeat(model, feeds, repeat)
+        result["outputs"] = {
+            name: {"dtype": str(array.dtype), "shape": list(array.shape)}
+            for name, array in outputs.items()
+        }
+        result["milliseconds"] = _summary(times)
+        if out is not None:
+            _write(out, outputs)
+    if session.json:
+        session.data(result)
+    elif not session.quiet:
+        _show(result, out)
+
+
+def read_inputs(items: Sequence[str]) -> Arrays:
+    """Arrays by name from ``NAME=IN.npy`` and ``ALL.npz``.
+
+    Raises:
+        UsageError: an item has another form, or a name comes twice.
+        InvalidInput: a file is missing or holds no array.
+    """
+    arrays: Arrays = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if equals and not path.endswith(".npz"):
+            found = {name: _read(Path(path))}
+        elif not equals and item.endswith(".npz"):
+            found = _read(Path(item))
+        else:
+            raise UsageError(f"-i takes NAME=IN.npy or ALL.npz, not {item!r}")
+        twice = sorted(arrays.keys() & found.keys())
+        if twice:
+            raise UsageError(f"input {twice[0]!r} is given twice")
+        arrays |= found
+    return arrays
+
+
+def _read(path: Path) -> Any:
+    """The array of a .npy file, or a dict of those of an .npz file."""
+    import numpy as np
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return dict(loaded) if path.suffix == ".npz" else loaded
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidInput(f"{path} holds no numpy array: {error}") from error
+
+
+def _repeat(model: Artifact, feeds: Arrays, count: int) -> tuple[Arrays, list[float]]:
+    """Outputs of the last of ``count`` runs, and how many seconds each took.
+
+    One run more comes first when times are asked for, so that none of them pays for loading.
+    """
+    outputs = model.run(feeds)
+    times = []
+    for _ in range(count if count > 1 else 0):
+        started = time.perf_counter()
+        outputs = model.run(feeds)
+        times.append(time.perf_counter() - started)
+    return outputs, times
+
+
+def _summary(times: Sequence[float]) -> dict[str, float] | None:
+    if not times:
+        return None
+    ordered = sorted(times)
+    return {
+        "median": round(statistics.median(ordered) * 1e3, 4),
+        "fastest": round(ordered[0] * 1e3, 4),
+        "slowest": round(ordered[-1] * 1e3, 4),
+        "runs": len(ordered),
+    }
+
+
+def _write(path: Path, outputs: Arrays) -> None:
+    import numpy as np
+
+    from burnish.output import staged
+
+    with staged(path) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **outputs)
+
+
+def _show(result: dict[str, Any], out: Path | None) -> None:
+    for name, error in result.get("self_test", {}).items():
+        typer.echo(f"self-test: {name} agrees, largest relative error {error:.1e}")
+    for name, value in result.get("outputs", {}).items():
+        typer.echo(f"{name}: {value['dtype']}{value['shape']}")
+    times = result.get("milliseconds")
+    if times:
+        typer.echo(
+            f"{times['median']:.3f} ms median of {times['runs']} runs "
+            f"({times['fastest']:.3f} to {times['slowest']:.3f})"
+        )
+    if out is not None:
+        typer.echo(f"wrote {out}")

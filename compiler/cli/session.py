@@ -1,0 +1,95 @@
+"""Where a command writes: results to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from burnish.pipeline import PipelineReport, Progress
+
+WIDEST = 100
+"""Columns that tables use at most."""
+PATIENCE = 1.0
+"""Seconds of work before a progress bar appears."""
+
+
+@dataclass
+class Session:
+    """One invocation of the command line."""
+
+    verbose: bool = False
+    quiet: bool = False
+    json: bool = False
+
+    @property
+    def out(self) -> Console:
+        """The console for results."""
+        return _console(stderr=False)
+
+    @property
+    def err(self) -> Console:
+        """The console for everything else."""
+        return _console(stderr=True)
+
+    def complain(self, message: str) -> None:
+        """Write one message to stderr."""
+        sys.stderr.write(f"burnish: {message.strip()}\n")
+
+    def note(self, message: str) -> None:
+        """Write something the user should know to stderr, unless they asked for quiet."""
+        if not self.quiet:
+            sys.stderr.write(f"{message}\n")
+
+    def warn_of_rollbacks(self, report: PipelineReport) -> None:
+        """Name on stderr the passes that were undone, with tracebacks if asked for details."""
+        for entry in report.rolled_back:
+            self.note(f"burnish: pass {entry.name} was undone: {entry.rolled_back}")
+            if entry.traceback and self.verbose:
+                self.note(entry.traceback)
+
+    def data(self, value: Any) -> None:
+        """Write ``value`` as JSON to stdout."""
+        sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+    @property
+    def shows_tables(self) -> bool:
+        """Whether results are for people."""
+        return not self.json and not self.quiet
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress | None]:
+        """Yield a callback that draws a progress bar, or None where nobody watches."""
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=self.err, transient=True)
+        started, task = time.monotonic(), bar.add_task("", total=None)
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+            if time.monotonic() - started > PATIENCE and not bar.live.is_started:
+                bar.start()
+
+        try:
+            yield show
+        finally:
+            bar.stop()
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    console.width = min(console.width, WIDEST)
+    return console
