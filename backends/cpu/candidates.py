@@ -6,11 +6,10 @@ from math import prod
 
 from tvm.tirx import PrimFunc
 
-from burnish.backends.cpu.schedule import depthwise
+from burnish.backends.cpu.schedule import convolution, depthwise, product
 from burnish.backends.cpu.schedule.build import Views
 from burnish.backends.cpu.schedule.contraction import Contraction
-from burnish.backends.cpu.schedule.convolution import describe
-from burnish.backends.cpu.schedule.fused import parse
+from burnish.backends.cpu.schedule.fused import Fused, parse
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.kernels.geometry import Phase
 from burnish.target import Target
@@ -27,13 +26,23 @@ _TILE_OVERHEAD = 20
 """Cycles around the innermost loops of a tile."""
 
 
-def contraction_candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
-    """Configurations for a kernel with the role ``contraction``.
+def candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
+    """Configurations for a fused kernel, best guess first.
 
     Raises:
-        ScheduleMiss: the kernel is none.
+        ScheduleMiss: the kernel has no anchor, or something unknown follows it.
     """
-    work = describe(parse(func), Views())
+    fused = parse(func)
+    if fused.role in depthwise.COMBINE:
+        return _of_window(fused, target)
+    if fused.role == "batch-product":
+        work, _ = product.describe(fused, target, Views())
+    else:
+        work = convolution.describe(fused, Views())
+    return _of_contraction(work, target)
+
+
+def _of_contraction(work: Contraction, target: Target) -> list[TileConfig]:
     shapes = sorted(_tile_shapes(work, target), key=lambda s: _arithmetic(work, target, *s))
     found: dict[TileConfig, float] = {}
     for rows, vectors in shapes[:_TILE_SHAPES]:
@@ -42,13 +51,8 @@ def contraction_candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
     return sorted(found, key=lambda config: found[config])[:LIMIT]
 
 
-def window_candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
-    """Configurations for a kernel of one window per channel: depthwise, pooling.
-
-    Raises:
-        ScheduleMiss: the kernel is none.
-    """
-    space = depthwise.describe(parse(func), target, Views()).space
+def _of_window(fused: Fused, target: Target) -> list[TileConfig]:
+    space = depthwise.describe(fused, target, Views()).space
     vectors_all = -(-space.columns // space.width)
     lines = prod(axis.outputs for axis in space.axes[:-1])
     longest = space.axes[-1].outputs

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
-from burnish.backends.cpu.schedule import elementwise, fallback, reduction, rows
+from burnish.backends.cpu.schedule import anchored, elementwise, fallback, reduction, rows
+from burnish.backends.cpu.schedule.fused import ScheduleMiss
 from burnish.backends.cpu.schedule.prepare import prepare
+from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +56,14 @@ def schedule(func: tirx.PrimFunc, target: Target, config: object = None) -> tirx
 
 def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = None) -> Scheduled:
     """Schedule `func` and say which rule did it."""
+    if anchored.applies(func):
+        known = config if isinstance(config, TileConfig) else None
+        try:
+            built = anchored.schedule(func, target, known)
+        except ScheduleMiss as miss:
+            _LOG.debug("no tiles for an anchored function: %s", miss)
+        else:
+            return Scheduled(_with_symbol_of(func, built), "anchored")
     prepared = _Prepared(func, target)
     for rule in RULES:
         start = prepared.get() if rule.prepared else func

@@ -64,14 +64,14 @@ class Window:
         place = ravel(tile.source(taps), [axis.inputs for axis in axes]) * channels + column
         element = bind(place, statements, "element")
         kernel = ravel(tile.kernel(taps), [axis.kernel for axis in axes]) * channels + column
-        weight = bind(kernel, statements, "weight") if self.weights else 0
+        weight = bind(kernel, statements, "weight") if self.weights is not None else 0
         step = tile.phases[-1].taps.step
         for j, lane_count in enumerate(totals.widths):
             read: dict[int, Expr] = {}
             for tap in range(tile.phases[-1].taps.count):
                 rows = tile.reached(tap)
                 factor = None
-                if self.weights and rows:
+                if self.weights is not None and rows:
                     at = lanes(weight + (tap * channels + j * width), lane_count)
                     factor = bind(BufferLoad(self.weights, [at]), statements, "w")
                 for row in rows:
