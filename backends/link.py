@@ -39,7 +39,7 @@ _ZIG_ARCH = {"arm": "arm"}
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 _LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,noexecstack")
 
-_EXPORTED = re.compile(r"\b__tvm_ffi_(\w+)\(.*\{", re.MULTILINE)
+_DEFINED = re.compile(r"\b__tvm_ffi_(\w+)\([^;{]*\{")
 
 
 def link_library(
@@ -87,7 +87,7 @@ def runtime_kernels() -> dict[str, str]:
     return {
         kernel: path.name
         for path in sorted((RUNTIME / "kernels").glob("*.c"))
-        for kernel in _EXPORTED.findall(path.read_text())
+        for kernel in _DEFINED.findall(path.read_text())
     }
 
 
@@ -187,14 +187,19 @@ def _zig_version() -> str:
     return importlib.metadata.version("ziglang")
 
 
-def _zig(arguments: Sequence[str], target: Target, folder: Path) -> None:
+def _zig(arguments: Sequence[str], target: Target, folder: Path, system: str | None = None) -> None:
     """Run zig in `folder`; what it makes lands there."""
     _zig_version()
     caches = str(cache_folder("zig"))
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
-    command = [sys.executable, "-m", "ziglang", *arguments, "-target", zig_target(target)]
+    made_for = ("-target", system or zig_target(target))
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ziglang", *arguments, *made_for],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise BurnishError(_explain(done.stderr, target))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ def chain(*buffers: Buffer, inplace: int | None = None) -> Program:
     steps = (source, *buffers, target)
     calls = [
         Call("k", (a, b), inplace=inplace if a is not source else None)
-        for a, b in zip(steps, steps[1:], strict=False)
+        for a, b in itertools.pairwise(steps)
     ]
     return Program([source], [target], calls)
 

@@ -24,6 +24,7 @@ __attribute__((weak)) releaser __TVMBackendFreeWorkspace;
 void TVMFFIErrorSetRaisedFromCStrParts(const char *, const char **, int32_t);
 
 #define KERNEL(name) \
+  __attribute__((visibility("default"))) \
   int32_t __tvm_ffi_##name(void *handle, const burnish_any *args, int32_t count, \
                            burnish_any *result); \
   int32_t __tvm_ffi_##name(void *handle, const burnish_any *args, int32_t count, \

@@ -1,0 +1,152 @@
+"""Many threads, many models, sleeping pools: the same answers and no memory that grows."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from burnish.backends.artifact import Artifact, load_artifact
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.program import Buffer, BufferKind, Call, Program
+from burnish.errors import BurnishError
+from burnish.target import Target
+from tests.backends.artifact import toy
+
+
+def run_many(artifact: Artifact, seed: int, count: int, wrong: list[int]) -> None:
+    x = toy.sample(seed)
+    expected = toy.answer(x)
+    for _ in range(count):
+        if not np.array_equal(artifact.run({"x": x})["y"], expected):
+            wrong.append(seed)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_four_callers_on_one_model(artifact: Artifact, tmp_path: Path, threads: int) -> None:
+    artifact.save(tmp_path / "m")
+    shared = load_artifact(tmp_path / "m", threads=threads)
+    wrong: list[int] = []
+    callers = [
+        threading.Thread(target=run_many, args=(shared, seed, 300, wrong)) for seed in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+
+
+def test_a_sleeping_pool_wakes(artifact: Artifact) -> None:
+    for _ in range(20):
+        time.sleep(0.002)
+        run_many(artifact, 0, 1, wrong := [])
+        assert wrong == []
+
+
+def test_an_idle_model_uses_no_processor(artifact: Artifact) -> None:
+    artifact.run({"x": toy.sample()})
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.1
+
+
+def test_two_models_in_one_process(artifact: Artifact, tmp_path: Path) -> None:
+    artifact.save(tmp_path / "a")
+    artifact.save(tmp_path / "b.burnish")
+    models = [load_artifact(tmp_path / "a"), load_artifact(tmp_path / "b.burnish", threads=3)]
+    for seed in range(30):
+        run_many(models[seed % 2], seed, 1, wrong := [])
+        assert wrong == []
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_memory_does_not_grow_with_runs(artifact: Artifact) -> None:
+    run_many(artifact, 0, 200, [])
+    before = resident_bytes()
+    run_many(artifact, 0, 3000, [])
+    assert resident_bytes() - before < 1 << 20
+
+
+def test_a_forgotten_model_gives_back_its_threads_and_files(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    artifact.save(tmp_path / "m")
+    gc.collect()
+    threads, files = thread_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        loaded = load_artifact(tmp_path / "m", threads=3)
+        loaded.run({"x": toy.sample()})
+        del loaded
+    gc.collect()
+    assert thread_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+FORK = """
+import os, sys
+import numpy as np
+from burnish.backends.artifact import load_artifact
+model = load_artifact(sys.argv[1], threads=2)
+x = np.zeros((37, 53), np.float32)
+expected = model.run({"x": x})["y"]
+child = os.fork()
+answer = model.run({"x": x})["y"]
+if child == 0:
+    os._exit(0 if (answer == expected).all() else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_forked_process_runs_without_the_workers(artifact: Artifact, tmp_path: Path) -> None:
+    artifact.save(tmp_path / "m")
+    command = [sys.executable, "-c", FORK, str(tmp_path / "m")]
+    subprocess.run(command, check=True, timeout=30)
+
+
+def single(kernel: str, kernels: bytes, target: Target) -> Artifact:
+    x = Buffer("x", toy.SHAPE, "float32", BufferKind.INPUT)
+    y = Buffer("y", toy.SHAPE, "float32", BufferKind.OUTPUT)
+    return build_artifact(
+        [Program([x], [y], [Call(kernel, (x, y))], [kernels])], target, [], Provenance()
+    )
+
+
+def test_a_failing_kernel_is_named_with_its_reason(kernels: bytes, target: Target) -> None:
+    made = single("fails", kernels, target)
+    for _ in range(50):
+        with pytest.raises(BurnishError, match="kernel fails failed: RuntimeError: task failed"):
+            made.run({"x": toy.sample()})
+
+
+def test_kernels_see_aligned_memory_wherever_the_caller_has_it(
+    kernels: bytes, target: Target
+) -> None:
+    made = single("aligned", kernels, target)
+    x = toy.sample()
+    for shift in range(0, 64, 4):
+        memory = np.zeros(x.nbytes + 128, np.uint8)
+        shifted = memory[shift : shift + x.nbytes].view(np.float32).reshape(x.shape)
+        shifted[...] = x
+        np.testing.assert_array_equal(made.run({"x": shifted})["y"], x)
+
+
+def test_a_kernel_of_the_runtime_is_linked_in(kernels: bytes, target: Target) -> None:
+    made = single("burnish_copy", kernels, target)
+    np.testing.assert_array_equal(made.run({"x": toy.sample()})["y"], toy.sample())

@@ -1,0 +1,163 @@
+"""Linking: small, self-contained, for every target, with errors that say what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from burnish.backends import link
+from burnish.backends.driver import DriverOptions, Entry, emit_driver
+from burnish.backends.memory_plan import plan_memory
+from burnish.backends.program import Program
+from burnish.backends.weights import lay_out_weights
+from burnish.errors import BurnishError
+from burnish.target import Target, resolve
+from tests.backends.artifact import toy
+
+
+def library(program: Program, target: Target) -> bytes:
+    weights = lay_out_weights([program])
+    entry = Entry(program, plan_memory(program))
+    driver = emit_driver([entry], weights, DriverOptions(target.name))
+    return link.link_library(program.objects, {"driver.c": driver}, target)
+
+
+def test_needs_only_the_c_library(kernels: bytes, target: Target, tmp_path: Path) -> None:
+    if shutil.which("ldd") is None:
+        pytest.skip("needs ldd")
+    data = library(toy.make_program(kernels), target)
+    (tmp_path / "m.so").write_bytes(data)
+    (tmp_path / "m.so").chmod(0o755)
+    done = subprocess.run(["ldd", tmp_path / "m.so"], check=True, capture_output=True, text=True)
+    names = {line.split()[0].split("/")[-1].split(".")[0] for line in done.stdout.splitlines()}
+    assert names <= {"linux-vdso", "libc", "libm", "libpthread", "ld-linux-x86-64"}
+    assert len(data) < 60_000
+
+
+def test_exports_the_c_interface_and_nothing_else(
+    kernels: bytes, target: Target, tmp_path: Path
+) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("needs nm")
+    (tmp_path / "m.so").write_bytes(library(toy.make_program(kernels), target))
+    done = subprocess.run(
+        ["nm", "-D", "--defined-only", tmp_path / "m.so"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    exported = {line.split()[-1] for line in done.stdout.splitlines()}
+    declared = (link.RUNTIME / "burnish.h").read_text()
+    assert exported
+    assert all(f" {name}(" in declared or f"*{name}(" in declared for name in exported)
+    functions = [line for line in declared.splitlines() if line.startswith("BURNISH_API")]
+    assert len(exported) == len(functions)
+
+
+def test_a_missing_function_is_named(target: Target, tmp_path: Path) -> None:
+    source = "int missing_function(void); int f(void); int f(void) { return missing_function(); }"
+    with pytest.raises(BurnishError, match="the kernels ask for missing_function, which neither"):
+        link.link_kernels([toy.compile_c(source, target, tmp_path)], target)
+
+
+def test_an_object_that_is_none_is_an_error(target: Target) -> None:
+    with pytest.raises(BurnishError, match="cannot link for cpu: "):
+        link.link_kernels([b"nonsense"], target)
+
+
+def test_without_zig_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, target: Target
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    link._zig_version.cache_clear()
+    with pytest.raises(BurnishError, match="the linker is missing: pip install ziglang"):
+        link.link_kernels([], target)
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, target: Target, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BurnishError, match="set XDG_CACHE_HOME to a folder that can be written"):
+        link.link_kernels([], target)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x86-64-v3", "x86_64-linux-gnu.2.28"),
+        ("arm64:cortex-a76", "aarch64-linux-gnu.2.28"),
+        ("armv7:cortex-a7", "arm-linux-gnueabihf.2.28"),
+        ("riscv64", "riscv64-linux-gnu.2.28"),
+    ],
+)
+def test_names_of_targets(name: str, expected: str) -> None:
+    assert link.zig_target(resolve(name)) == expected
+
+
+CROSS = {
+    "arm64:cortex-a76": ("qemu-aarch64", 183),
+    "armv7:cortex-a7": ("qemu-arm", 40),
+    "riscv64": ("qemu-riscv64", 243),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CROSS)
+def test_links_for_other_machines(name: str, tmp_path: Path) -> None:
+    target = resolve(name)
+    kernels = toy.compile_c(toy.KERNELS, target, tmp_path)
+    data = library(toy.make_program(kernels), target)
+    assert int.from_bytes(data[18:20], "little") == CROSS[name][1]
+
+
+MAIN = r"""
+#include <stdio.h>
+#include "burnish.h"
+static float x[37 * 53], y[37 * 53];
+int main(int argc, char **argv) {
+  burnish_model *model = burnish_open(argv[argc - 1], 2);
+  const void *inputs[] = {x};
+  void *outputs[] = {y};
+  for (int i = 0; i < 37 * 53; i++) x[i] = (float)i;
+  if (!model || burnish_run(model, inputs, outputs)) {
+    return fprintf(stderr, "%s\n", burnish_last_error()), 1;
+  }
+  printf("%.9g %.9g\n", y[0], y[37 * 53 - 1]);
+  burnish_close(model);
+  return 0;
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CROSS)
+def test_runs_on_other_machines(name: str, tmp_path: Path) -> None:
+    emulator = shutil.which(CROSS[name][0]) or shutil.which(f"{CROSS[name][0]}-static")
+    if emulator is None:
+        pytest.skip(f"needs {CROSS[name][0]}")
+    target = resolve(name)
+    kernels = toy.compile_c(toy.KERNELS, target, tmp_path)
+    program = toy.make_program(kernels)
+    weights = lay_out_weights([program])
+    (tmp_path / "weights.bin").write_bytes(b"".join(bytes(chunk) for chunk in weights.chunks()))
+    driver = emit_driver([Entry(program, plan_memory(program))], weights, DriverOptions(name))
+    # Static and with musl, so that nothing of the other system has to be installed here.
+    system = {"armv7:cortex-a7": "arm-linux-musleabihf"}.get(name, f"{target.arch}-linux-musl")
+    (tmp_path / "driver.c").write_text(driver)
+    (tmp_path / "main.c").write_text(MAIN)
+    sources = ["main.c", "driver.c", "kernels.o", *map(str, link._runtime_sources())]
+    link._zig(
+        ("cc", "-static", "-O2", f"-I{link.RUNTIME}", *sources, "-o", "main"),
+        target, tmp_path, system,
+    )  # fmt: skip
+    done = subprocess.run(
+        [emulator, tmp_path / "main", tmp_path / "weights.bin"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    last = 37 * 53 - 1
+    expected = (2 * last + toy.weight()[-1, -1], toy.weight()[0, 0])
+    assert [float(text) for text in done.stdout.split()] == pytest.approx(expected)
