@@ -18,7 +18,7 @@ MAIN = SETS["main-job"]
 
 def case(ratio: float = 0.9, *, model: str = "m", threads: int = 2) -> CaseEvidence:
     time = Estimate(0.01, 0.009, 0.011)
-    figures = Figures(time, time, Estimate(ratio, ratio, ratio))
+    figures = Figures(time, time, Estimate(ratio, ratio, ratio), ratio)
     return CaseEvidence(
         row=Row(model, "1x3", threads, 40.0, 1.0, 1e-6, figures),
         regions=0,

@@ -115,7 +115,7 @@ def test_a_failing_compiler_is_a_row(tmp_path: Path) -> None:
 
 def test_tables_fit_100_columns() -> None:
     estimate = Estimate(0.1234567, 0.1, 0.2)
-    figures = Figures(estimate, estimate, Estimate(12.34, 11.11, 13.33))
+    figures = Figures(estimate, estimate, Estimate(12.34, 11.11, 13.33), 12.0)
     name = max((model.name for model in MODELS), key=len)
     label = max((case.label for model in MODELS for case in model.cases), key=len)
     row = Row(name, label, 16, 50.0, 1.0, 1e-5, figures)
