@@ -338,10 +338,10 @@ class _Kernel:
             for r in range(rows):
                 query = self.q.load(place.batch, place.head, place.row + r, d)
                 with T.vectorized(0, size) as lane:
-                    _store(sums, sums[r, lane] + query * keys[d, column + lane], r, lane)
+                    _store(sums[r], sums[r][lane] + query * keys[d, column + lane], lane)
         for r in range(rows):
             with T.vectorized(0, size) as lane:
-                score = sums[r, lane] * tirx.const(self.scale, "float32")
+                score = sums[r][lane] * tirx.const(self.scale, "float32")
                 _store(scores, score, r, column + lane)
         if self._is_masked:
             for r in range(rows):
@@ -384,8 +384,8 @@ class _Kernel:
         scores, inverse = memory.scores, memory.inverse
         lanes = self.tile.lanes
         rounds = self.padded_keys // lanes
-        partial = T.alloc_buffer((lanes,), "float32", scope="local")
-        largest = T.alloc_buffer((1,), "float32", scope="local")
+        partial = T.alloc_buffer((lanes,), "float32")
+        largest = T.alloc_buffer((1,), "float32")
         first = partial[0]
         with T.vectorized(0, lanes) as lane:
             _store(partial, tirx.min_value("float32"), lane)
@@ -415,11 +415,11 @@ class _Kernel:
                 with T.vectorized(0, size) as lane:
                     column = channel + lane
                     value = self._value(memory, place, j, column)
-                    _store(sums, sums[r, lane] + scores[r, j] * value, r, lane)
+                    _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
         for r in range(self.tile.rows):
             loop = T.vectorized(0, size) if limit == size else T.serial(0, limit)
             with loop as lane:
-                result = sums[r, lane] * memory.inverse[r]
+                result = sums[r][lane] * memory.inverse[r]
                 at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
                 _store(self.out, result, *(at[axis] for axis in self.out_order))
 
@@ -428,11 +428,12 @@ class _Kernel:
             return memory.values[j, column]
         return self.v.load(place.batch, place.key_head, j, column)
 
-    def _accumulators(self, size: int) -> tirx.Buffer:
-        sums = T.alloc_buffer((self.tile.rows, size), "float32", scope="local")
-        for r in range(self.tile.rows):
+    def _accumulators(self, size: int) -> list[tirx.Buffer]:
+        """One buffer per row: a larger one would go to memory instead of registers."""
+        sums = [T.alloc_buffer((size,), "float32") for _ in range(self.tile.rows)]
+        for row in sums:
             with T.vectorized(0, size) as lane:
-                _store(sums, _zero(), r, lane)
+                _store(row, _zero(), lane)
         return sums
 
 
