@@ -177,6 +177,26 @@ class Rewriter:
         self._edit("insert", region)
         return region
 
+    def splice(
+        self, body: Graph, before: OperatorNode, given: Iterable[VariableNode | None] = ()
+    ) -> tuple[VariableNode, ...]:
+        """Move the nodes of subgraph ``body`` right before ``before`` and return its results.
+
+        ``given`` are the values that take the place of its inputs, in order.
+        """
+        place = before.graph
+        assert place is not None
+        bound = {v: g for v, g in zip(body.inputs, given, strict=False) if g is not None}
+        results = tuple(bound.get(value, value) for value in body.outputs)
+        body.outputs = ()
+        for value, replacement in bound.items():
+            self.replace(value, replacement)
+        for node in list(body):
+            body.unlink(node)
+            place.insert_before(before, node)
+            self._edit("insert", node)
+        return results
+
     def make_constant(self, value: VariableNode, array: Array) -> None:
         """Replace a computed ``value`` by the constant ``array``."""
         self.replace(value, self.constant(array))
