@@ -7,6 +7,10 @@ PY ?= $(VENV)/bin/python
 READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-dev)
 ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 
+# Which set of acceptance lines; the numbers are those of the issues that ask for them.
+ISSUE ?= main-job
+SET_2 := main-job
+
 .PHONY: demo test check zoo acceptance docs clean help
 
 help: ## list the targets

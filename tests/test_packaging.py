@@ -38,18 +38,19 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 
 def test_every_other_file_is_packaged() -> None:
-    patterns = {
-        f"{SETUPTOOLS['package-dir'][package]}/{glob}"
+    packaged = {
+        path
         for package, globs in SETUPTOOLS["package-data"].items()
         for glob in globs
+        for path in (ROOT / SETUPTOOLS["package-dir"][package]).glob(glob)
     }
     data = {
-        path.relative_to(ROOT)
+        path
         for folder in SETUPTOOLS["package-dir"].values()
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
-    assert {path for path in data if not any(path.match(glob) for glob in patterns)} == set()
+    assert data == packaged
 
 
 def test_lists_are_sorted() -> None:
