@@ -1,186 +1,19 @@
-"""Ways to schedule a kernel, best guess first, from arithmetic about registers and caches."""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
+"""What a tuner may choose between."""
 
 from tvm.tirx import PrimFunc
 
-from burnish.backends.cpu.schedule import convolution, depthwise, product
-from burnish.backends.cpu.schedule.build import Views
-from burnish.backends.cpu.schedule.contraction import Contraction
-from burnish.backends.cpu.schedule.fused import Fused, parse
+from burnish.backends.cpu.schedule import anchored
+from burnish.backends.cpu.schedule.fused import ScheduleMiss
 from burnish.backends.cpu.schedule.tiling import TileConfig
-from burnish.backends.kernels.geometry import Phase
 from burnish.target import Target
-
-LIMIT = 12
-"""Most candidates of one kernel."""
-_TILE_SHAPES = 4
-"""Register tiles that are tried with several loop orders."""
-_LATENCY = 4
-"""Cycles from one multiply-add to the next that needs it."""
-_BYTES_PER_CYCLE = {"l1": 64, "l2": 32, "far": 8}
-"""What a core reads from each level; `far` stands for shared caches and memory."""
-_TILE_OVERHEAD = 20
-"""Cycles around the innermost loops of a tile."""
 
 
 def candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
-    """Configurations for a fused kernel, best guess first.
+    """Configurations of a fused kernel, best guess first; none where there is nothing to choose.
 
-    Raises:
-        ScheduleMiss: the kernel has no anchor, or something unknown follows it.
+    The first is what `schedule` takes when it is given none.
     """
-    fused = parse(func)
-    if fused.role in depthwise.COMBINE:
-        return _of_window(fused, target)
-    if fused.role == "batch-product":
-        work, _ = product.describe(fused, target, Views())
-    else:
-        work = convolution.describe(fused, Views())
-    return _of_contraction(work, target)
-
-
-def _of_contraction(work: Contraction, target: Target) -> list[TileConfig]:
-    shapes = sorted(_tile_shapes(work, target), key=lambda s: _arithmetic(work, target, *s))
-    found: dict[TileConfig, float] = {}
-    for rows, vectors in shapes[:_TILE_SHAPES]:
-        for config in _orders(work, target, rows, vectors):
-            found[config] = _cost(work, target, config)
-    return sorted(found, key=lambda config: found[config])[:LIMIT]
-
-
-def _of_window(fused: Fused, target: Target) -> list[TileConfig]:
-    space = depthwise.describe(fused, target, Views()).space
-    vectors_all = -(-space.columns // space.width)
-    lines = prod(axis.outputs for axis in space.axes[:-1])
-    longest = space.axes[-1].outputs
-    found = []
-    for rows, vectors in ((8, 1), (4, 2), (4, 1), (12, 1), (2, 4), (6, 2)):
-        rows, vectors = _even(min(rows, longest), longest), min(vectors, vectors_all)
-        blocks = -(-vectors_all // vectors)
-        line_block = max(1, lines // (4 * target.threads))
-        # Few lines: channels are shared out as well.
-        column_block = blocks if lines >= 4 * target.threads else -(-blocks // target.threads)
-        config = TileConfig(rows, vectors, 1, line_block, column_block, False)
-        if config not in found:
-            found.append(config)
-    return found
-
-
-def _even(rows: int, longest: int) -> int:
-    """Rows of a tile that cuts `longest` into nearly equal pieces."""
-    return -(-longest // -(-longest // rows))
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """Extents of a contraction under one register tile, summed over phases."""
-
-    units: int
-    """Row units: tiles along a flat axis, else lines."""
-    blocks: int
-    """Tiles side by side, over all groups."""
-    unit_bytes: int
-    """Input that one row unit reads."""
-    weight_bytes: int
-
-
-def _sizes(work: Contraction, rows: int, vectors: int) -> _Sizes:
-    last = work.space.axes[-1]
-    channels = work.depth * work.space.groups
-    if len(work.space.axes) == 1:
-        units, unit_bytes = -(-last.outputs // rows), rows * channels * 4
-    else:
-        units = prod(axis.outputs for axis in work.space.axes[:-1])
-        unit_bytes = last.inputs * channels * 4 * prod(a.stride for a in work.space.axes[:-1])
-    vectors_all = -(-work.space.columns // work.space.width)
-    blocks = -(-vectors_all // vectors) * work.space.groups
-    taps = prod(axis.kernel for axis in work.space.axes)
-    return _Sizes(units, blocks, unit_bytes, vectors_all * work.space.groups * work.space.width * 4 * taps * work.depth)
-
-
-def _tile_shapes(work: Contraction, target: Target) -> Iterator[tuple[int, int]]:
-    """Register tiles that leave room for a row of weights and one input element."""
-    vectors_all = -(-work.space.columns // work.space.width)
-    longest = max(phase.count for phase in work.space.axes[-1].phases())
-    for vectors in range(1, min(vectors_all, 8) + 1):
-        most = min((target.registers - 1 - vectors) // vectors, longest, 14)
-        for rows in range(max(1, most // 2), most + 1):
-            yield rows, vectors
-
-
-def _arithmetic(work: Contraction, target: Target, rows: int, vectors: int) -> float:
-    """Cycles of all tiles, were memory free."""
-    vectors_all = -(-work.space.columns // work.space.width)
-    whole, rest = divmod(vectors_all, vectors)
-    steps = work.depth * prod(axis.kernel for axis in work.space.axes)
-    outer = prod(axis.outputs for axis in work.space.axes[:-1])
-    total = 0.0
-    for phase in work.space.axes[-1].phases():
-        for height, times in _heights(phase, work.space.axes[-1].inputs, rows).items():
-            for count, width in ((whole, vectors), (1 if rest else 0, rest)):
-                cycles = max(height * width, height / 2 + width, _LATENCY)
-                total += times * count * (steps * cycles + _TILE_OVERHEAD + 3 * height * width)
-    return total * outer * work.space.groups / len(work.space.axes[-1].phases())
-
-
-def _heights(phase: Phase, inputs: int, rows: int) -> dict[int, int]:
-    """How many tiles of each height a line takes."""
-    if phase.count <= rows:
-        return {phase.count: 1}
-    low, high = phase.interior(inputs)
-    found: dict[int, int] = {}
-    for length in (high - low, phase.count - (high - low)):
-        whole, rest = divmod(length, rows)
-        for height, times in ((rows, whole), (rest, 1 if rest else 0)):
-            found[height] = found.get(height, 0) + times
-    return {height: times for height, times in found.items() if height and times}
-
-
-def _orders(
-    work: Contraction, target: Target, rows: int, vectors: int
-) -> Iterator[TileConfig]:
-    """Loop orders and task sizes: columns outside, or rows outside."""
-    sizes = _sizes(work, rows, vectors)
-    unroll = 2 if rows * vectors < 16 else 1
-    blocks = sizes.blocks // work.space.groups
-    for parts in (1, 2, 4):
-        tasks = sizes.blocks * parts
-        if parts == 1 or tasks <= 8 * target.threads:
-            row_block = -(-sizes.units // parts)
-            yield TileConfig(rows, vectors, unroll, row_block, 1, True)
-    for parts in (1, 2, 4, 8):
-        row_block = max(1, sizes.units // (parts * target.threads))
-        if row_block * sizes.unit_bytes <= target.l2 // 2 or parts == 8:
-            yield TileConfig(rows, vectors, unroll, row_block, blocks, False)
-            return
-
-
-def _cost(work: Contraction, target: Target, config: TileConfig) -> float:
-    """Estimated cycles on the slowest thread."""
-    sizes = _sizes(work, config.rows, config.vectors)
-    row_tasks = -(-sizes.units // config.row_block)
-    column_tasks = -(-sizes.blocks // config.column_block)
-    tasks = row_tasks * column_tasks
-    imbalance = -(-tasks // target.threads) * target.threads / tasks
-    cycles = _arithmetic(work, target, config.rows, config.vectors) * imbalance
-    inputs = sizes.units * sizes.unit_bytes
-    block = sizes.weight_bytes / sizes.blocks
-    held = min(inputs, config.row_block * sizes.unit_bytes)
-    # Each task reads its rows once per block of columns and its weights once per tile of rows.
-    reads_rows = inputs * sizes.blocks / _bandwidth(held, target)
-    reads_weights = sizes.weight_bytes * row_tasks / _bandwidth(
-        sizes.weight_bytes if row_tasks > 1 and not config.columns_slow else target.l2 + 1, target
-    )
-    tiles = sizes.units * sizes.weight_bytes / _bandwidth(block, target)
-    return (cycles + 0.5 * (reads_rows + reads_weights) + 0.25 * tiles) / target.threads
-
-
-def _bandwidth(footprint: float, target: Target) -> float:
-    if footprint <= target.l1 // 2:
-        return _BYTES_PER_CYCLE["l1"]
-    if footprint <= target.l2 // 2:
-        return _BYTES_PER_CYCLE["l2"]
-    return _BYTES_PER_CYCLE["far"]
+    try:
+        return anchored.candidates(func, target)
+    except ScheduleMiss:
+        return []

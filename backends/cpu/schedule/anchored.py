@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from tvm.tirx import PrimFunc
 
-from burnish.backends.cpu.candidates import candidates
-from burnish.backends.cpu.schedule import convolution, depthwise, product
-from burnish.backends.cpu.schedule.fused import ScheduleMiss, role_of
+from burnish.backends.cpu.schedule import choices, convolution, depthwise, product
+from burnish.backends.cpu.schedule.build import Views
+from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, parse, role_of
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.target import Target
 
-Builder = Callable[[PrimFunc, Target, TileConfig], PrimFunc]
+Builder = Callable[[Fused, Target, TileConfig], PrimFunc]
 
 BUILDERS: dict[str, Builder] = {
-    "contraction": convolution.schedule,
-    "batch-product": product.schedule,
-    **dict.fromkeys(depthwise.COMBINE, depthwise.schedule),
+    "contraction": convolution.build,
+    "batch-product": product.build,
+    **dict.fromkeys(depthwise.COMBINE, depthwise.build),
 }
 """Builders by the role of an anchor."""
 
@@ -25,13 +25,34 @@ def applies(func: PrimFunc) -> bool:
     return role_of(func) in BUILDERS
 
 
+def candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
+    """Ways to build `func`, best guess first.
+
+    Raises:
+        ScheduleMiss: it has no known anchor, or something unknown follows it.
+    """
+    return _candidates(_known(func), target)
+
+
 def schedule(func: PrimFunc, target: Target, config: TileConfig | None = None) -> PrimFunc:
-    """`func` as loops around register tiles, by `config` or the first candidate.
+    """`func` as loops around register tiles, by `config` or else the first candidate.
 
     Raises:
         ScheduleMiss: `func` has no known anchor, or something unknown follows it.
     """
-    role = role_of(func)
-    if role not in BUILDERS:
-        raise ScheduleMiss(f"no builder for the role {role}")
-    return BUILDERS[role](func, target, config or candidates(func, target)[0])
+    fused = _known(func)
+    return BUILDERS[fused.role](fused, target, config or _candidates(fused, target)[0])
+
+
+def _known(func: PrimFunc) -> Fused:
+    if not applies(func):
+        raise ScheduleMiss(f"no builder for the role {role_of(func)}")
+    return parse(func)
+
+
+def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
+    if fused.role in depthwise.COMBINE:
+        return choices.for_window(depthwise.describe(fused, target, Views()).space, target)
+    if fused.role == "batch-product":
+        return choices.for_contraction(product.describe(fused, target, Views())[0], target)
+    return choices.for_contraction(convolution.describe(fused, Views()), target)

@@ -9,19 +9,18 @@ from tvm.tirx import PrimFunc, Stmt
 from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
-from burnish.backends.cpu.schedule.fused import Fused, parse
+from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
 
-def schedule(func: PrimFunc, target: Target, config: TileConfig) -> PrimFunc:
+def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     """The loops of a contraction with packed weights and of its epilogue.
 
     Raises:
         ScheduleMiss: what follows the anchor is not elementwise.
     """
-    fused = parse(func)
     views = Views()
     work = describe(fused, views)
     epilogue = Epilogue(fused, views)

@@ -7,15 +7,27 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Buffer, BufferLoad, PrimFunc, Stmt
 
-from burnish.backends.cpu.schedule.build import Index, Registers, Views, bind, lanes, ravel
+from burnish.backends.cpu.schedule.build import (
+    Index,
+    Registers,
+    Views,
+    bind,
+    lanes,
+    loop,
+    ravel,
+    sequence,
+)
 from burnish.backends.cpu.schedule.convolution import lead_of
 from burnish.backends.cpu.schedule.epilogue import Epilogue
-from burnish.backends.cpu.schedule.fused import Fused, parse
+from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
 Combine = Callable[[Expr, Expr, Expr | None], Expr]
+
+_UNROLLED_STEPS = 160
+"""Elements of a tile's windows along the last axis up to which they are written out."""
 
 COMBINE: dict[str, Combine] = {
     "depthwise": lambda total, value, weight: total + value * weight,
@@ -25,13 +37,12 @@ COMBINE: dict[str, Combine] = {
 """How a window takes in one more element, by role."""
 
 
-def schedule(func: PrimFunc, target: Target, config: TileConfig) -> PrimFunc:
+def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     """The loops of a depthwise convolution or pooling window and of its epilogue.
 
     Raises:
         ScheduleMiss: what follows the anchor is not elementwise.
     """
-    fused = parse(func)
     views = Views()
     epilogue = Epilogue(fused, views)
     work = describe(fused, target, views)
@@ -56,11 +67,20 @@ class Window:
         return tile.finish(totals, [*totals.fill(self.initial), *window], epilogue)
 
     def _line(self, tile: Tile, totals: Registers, outer: tuple[Index, ...]) -> list[Stmt]:
-        """All kernel positions of the last axis, each input element read once."""
+        """All kernel positions of the last axis."""
+        count = tile.phases[-1].taps.count
+        size = count * totals.rows * len(totals.widths)
+        if tile.rows.is_inside and size > _UNROLLED_STEPS:
+            return [loop(count, lambda tap: self._taps(tile, totals, (*outer, tap), 1), name="tap")]
+        return [self._taps(tile, totals, (*outer, 0), count)]
+
+    def _taps(
+        self, tile: Tile, totals: Registers, taps: tuple[Index, ...], count: int
+    ) -> Stmt:
+        """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
         axes, channels, width = self.space.axes, self.space.columns, self.space.width
         column = tile.columns.first * width
-        taps = (*outer, 0)
         place = ravel(tile.source(taps), [axis.inputs for axis in axes]) * channels + column
         element = bind(place, statements, "element")
         kernel = ravel(tile.kernel(taps), [axis.kernel for axis in axes]) * channels + column
@@ -68,7 +88,7 @@ class Window:
         step = tile.phases[-1].taps.step
         for j, lane_count in enumerate(totals.widths):
             read: dict[int, Expr] = {}
-            for tap in range(tile.phases[-1].taps.count):
+            for tap in range(count):
                 rows = tile.reached(tap)
                 factor = None
                 if self.weights is not None and rows:
@@ -81,7 +101,7 @@ class Window:
                         read[offset] = bind(BufferLoad(self.source, [at]), statements, "x")
                     total = self.combine(totals.read(row, j), read[offset], factor)
                     statements.append(totals.write(row, j, total))
-        return statements
+        return sequence(statements)
 
 
 def describe(fused: Fused, target: Target, views: Views) -> Window:

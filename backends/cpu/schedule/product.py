@@ -20,19 +20,18 @@ from burnish.backends.cpu.schedule.build import (
 )
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
-from burnish.backends.cpu.schedule.fused import Fused, parse
+from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
 
-def schedule(func: PrimFunc, target: Target, config: TileConfig) -> PrimFunc:
+def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     """The loops of a product, of its epilogue, and of packing the right operand if it needs it.
 
     Raises:
         ScheduleMiss: what follows the anchor is not elementwise.
     """
-    fused = parse(func)
     views = Views()
     epilogue = Epilogue(fused, views)
     work, packing = describe(fused, target, views)
