@@ -97,17 +97,19 @@ def put(tensor: TensorProto, constant: Constant) -> None:
         items = constant.numpy().reshape(-1).tolist()
         tensor.string_data.extend(i.encode() if isinstance(i, str) else bytes(i) for i in items)
     else:
-        tensor.raw_data = to_bytes(constant)
+        tensor.raw_data = stored(constant).tobytes()
 
 
-def to_bytes(constant: Constant) -> bytes:
-    """The elements of ``constant`` as ONNX stores them: little-endian, small types packed."""
-    array = constant.numpy()
+def stored(constant: Constant) -> Array:
+    """The elements of ``constant`` as ONNX stores them: little-endian bytes, small types packed.
+
+    This is a view where possible, so that a tensor on disk is not read into memory at once.
+    """
+    array = np.ascontiguousarray(constant.numpy())
     if constant.dtype.bits < 8:
-        return bytes(numpy_helper.from_array(np.ascontiguousarray(array)).raw_data)
-    if array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
-    return array.tobytes()
+        return np.frombuffer(numpy_helper.from_array(array).raw_data, np.uint8)
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return little.reshape(-1).view(np.uint8)
 
 
 def _header(tensor: TensorProto) -> tuple[DType, tuple[int, ...]]:

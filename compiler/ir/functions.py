@@ -17,7 +17,7 @@ Key = tuple[str, str, str]
 
 
 def inline_functions(model: ModelProto) -> ModelProto:
-    """Replace calls of model-local functions by their bodies.
+    """Replace calls of model-local functions by their bodies; ``model`` may be changed.
 
     Raises:
         InvalidInput: functions call each other in a circle or grow without bound.
@@ -26,6 +26,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
     if not model.functions:
         return model
     _check_size(model)
+    _spell_out_defaults(model)
     inlined: ModelProto = inliner.inline_local_functions(model)
     if _called(inlined):
         # Functions written for another opset stay behind unless their bodies may be converted.
@@ -38,6 +39,17 @@ def inline_functions(model: ModelProto) -> ModelProto:
         )
     del inlined.functions[:]
     return inlined
+
+
+def _spell_out_defaults(model: ModelProto) -> None:
+    """Write the default attributes of functions into their calls; the inliner forgets them."""
+    functions = {_key(function): function for function in model.functions}
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in _walk(nodes):
+            function = functions.get(_call(node))
+            if function is not None:
+                given = {attribute.name for attribute in node.attribute}
+                node.attribute.extend(a for a in function.attribute_proto if a.name not in given)
 
 
 def _called(model: ModelProto) -> list[Key]:

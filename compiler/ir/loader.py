@@ -13,15 +13,16 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 from burnish.errors import InvalidInput, UnsupportedModel
 from burnish.ir import sparse
+from burnish.ir.dtype import DType
 from burnish.ir.external_data import is_external, read_constant
 from burnish.ir.functions import inline_functions
 from burnish.ir.scopes import rename_shadows
 
-STANDARD_DOMAINS = ("", "ai.onnx")
+STANDARD_ALIAS = "ai.onnx"
 MAX_FILE_BYTES = 2**31 - 1
 """Protocol buffers cannot hold more in one message."""
 
@@ -53,9 +54,10 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedMod
     _check_versions(proto)
     folder = None if path is None else path.parent
     model = LoadedModel(proto, folder)
+    _drop_alias(proto)
     _refuse_unrepresentable(proto)
-    has_external = _check_tensors(proto, folder)
-    _run_checker(proto, path, has_external)
+    _check_tensors(proto, folder)
+    _run_checker(proto)
     model.proto = inline_functions(proto)
     _normalise(model, model.proto.graph, ())
     rename_shadows(model.proto.graph)
@@ -122,11 +124,27 @@ def _check_versions(proto: ModelProto) -> None:
         )
     newest = onnx.defs.onnx_opset_version()
     for entry in proto.opset_import:
-        if entry.domain in STANDARD_DOMAINS and entry.version > newest:
+        if entry.domain in ("", STANDARD_ALIAS) and entry.version > newest:
             raise UnsupportedModel(
                 f"the model uses opset {entry.version}; the installed onnx package knows up to "
                 f"{newest}: upgrade it (pip install -U onnx) or export with opset {newest}"
             )
+
+
+def _drop_alias(proto: ModelProto) -> None:
+    """Call the standard domain by its empty name only; onnx's checker does not know the other."""
+    imported = {entry.domain for entry in proto.opset_import}
+    if STANDARD_ALIAS not in imported:
+        return
+    for index in reversed(range(len(proto.opset_import))):
+        entry = proto.opset_import[index]
+        if entry.domain == STANDARD_ALIAS and "" in imported:
+            del proto.opset_import[index]
+        elif entry.domain == STANDARD_ALIAS:
+            entry.domain = ""
+    for node in messages(proto, NodeProto):
+        if node.domain == STANDARD_ALIAS:
+            node.domain = ""
 
 
 def _refuse_unrepresentable(proto: ModelProto) -> None:
@@ -159,27 +177,51 @@ def messages(root: Message, kind: type[Any]) -> list[Any]:
     return found
 
 
-def _check_tensors(proto: ModelProto, folder: Path | None) -> bool:
-    """Check every tensor against its data; return whether any is in another file."""
-    external = False
+def _check_tensors(proto: ModelProto, folder: Path | None) -> None:
+    """Check every type, and every tensor against its data."""
+    for declared in messages(proto, TypeProto.Tensor):
+        if declared.elem_type not in set(DType):
+            raise InvalidInput(
+                f"a value has element type {declared.elem_type}, which ONNX does not define; "
+                "export the model again"
+            )
     for tensor in messages(proto, TensorProto):
         read_constant(tensor, folder)
-        external |= is_external(tensor)
-    return external
 
 
-def _run_checker(proto: ModelProto, path: Path | None, has_external: bool) -> None:
+def _run_checker(proto: ModelProto) -> None:
     """Let onnx check the structure: types, order, undefined and doubly defined names."""
     try:
-        if has_external and path is not None:
-            onnx.checker.check_model(str(path))
-        else:
-            onnx.checker.check_model(proto)
+        onnx.checker.check_model(_checkable(proto))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise InvalidInput(
             f"the model breaks the ONNX standard: {reason[:500]}; export it again or repair it"
         ) from error
+
+
+def _checkable(proto: ModelProto) -> ModelProto:
+    """What the checker should see: it looks for files itself, and wants to know every rank.
+
+    External data was checked before, and a value of unknown rank is no defect.
+    """
+    values = [e.type for e in (*proto.graph.input, *proto.graph.output)]
+    rankless = any(
+        t.HasField("tensor_type") and not t.tensor_type.HasField("shape") for t in values
+    )
+    if not rankless and not any(is_external(tensor) for tensor in messages(proto, TensorProto)):
+        return proto
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    for entry in (*copy.graph.input, *copy.graph.output):
+        if entry.type.HasField("tensor_type"):
+            entry.type.tensor_type.shape.SetInParent()
+    for tensor in messages(copy, TensorProto):
+        if is_external(tensor):
+            tensor.ClearField("data_location")
+            del tensor.external_data[:]
+            tensor.dims[:] = [0]
+    return copy
 
 
 def _normalise(model: LoadedModel, graph: GraphProto, path: Path_) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, TensorProto, helper
 from onnx_graphsurgeon.importers.onnx_importer import get_numpy_type
@@ -103,7 +104,10 @@ class _Importer:
                 constant = read_constant(tensor, self._folder)
                 self.named[tensor.name] = VariableNode.of(constant, tensor.name)
 
-    def _graph(self, source: gs.Graph, proto: GraphProto | None, path: Path_) -> Graph:
+    def _graph(
+        self, source: gs.Graph, proto: GraphProto | None, path: Path_, prefix: str = ""
+    ) -> Graph:
+        """One graph; ``prefix`` goes before names generated for its nodes."""
         types = {} if proto is None else {
             entry.name: entry.type for entry in (*proto.value_info, *proto.input, *proto.output)
         }  # fmt: skip
@@ -116,26 +120,26 @@ class _Importer:
                 self._constant_node(node, (*path, index))
             else:
                 bodies = {} if message is None else {a.name: a.g for a in message.attribute}
-                graph.append(self._node(node, bodies, types, (*path, index)))
+                name = node.name or self._names.fresh(f"{prefix}{node.op}_{index}")
+                graph.append(self._node(node, name, bodies, types, (*path, index)))
         graph.outputs = [self._output(tensor, graph, types) for tensor in source.outputs]
         graph.output_names = tuple(tensor.name for tensor in source.outputs)
         self._scopes.pop()
         return graph
 
     def _node(
-        self, node: gs.Node, bodies: dict[str, GraphProto], types: dict[str, Any], path: Path_
-    ) -> OperatorNode:
+        self, node: gs.Node, name: str, bodies: dict[str, GraphProto], types: dict[str, Any],
+        path: Path_,
+    ) -> OperatorNode:  # fmt: skip
         inputs = [None if t.is_empty() else self._value(t, types) for t in node.inputs]
         outputs = [self._value(tensor, types) for tensor in node.outputs]
-        name = node.name or self._names.fresh("/".join([*map(str, path[:-1]),
-                                                        f"{node.op}_{path[-1]}"]))  # fmt: skip
         domain = "" if node.domain in (None, "ai.onnx") else node.domain
         result = OperatorNode(
             node.op, inputs, outputs, domain=domain, name=name, provenance=(name,)
         )  # fmt: skip
         for key, value in node.attrs.items():
             if isinstance(value, gs.Graph):
-                body = self._graph(value, bodies.get(key), (*path, key))
+                body = self._graph(value, bodies.get(key), (*path, key), f"{name}/{key}/")
                 result.add_subgraph(key, body)
             else:
                 result.attributes[key] = self._attribute(value)
@@ -146,8 +150,12 @@ class _Importer:
     def _attribute(self, value: Any) -> Attribute:
         if isinstance(value, gs.Constant):
             return self._constant(value)
-        if isinstance(value, list):
-            return tuple(value)
+        if isinstance(value, list | tuple):
+            return tuple(self._attribute(item) for item in value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, type | np.dtype):
+            return int(DType.from_numpy(np.dtype(value)))
         if isinstance(value, int | float | str):
             return value
         raise UnsupportedModel(f"an attribute holds {type(value).__name__}, which has no ONNX form")

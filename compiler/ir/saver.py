@@ -13,7 +13,7 @@ from onnx import StringStringEntryProto, TensorProto
 
 from burnish.errors import InvalidInput
 from burnish.ir.assembly import Skeleton, fill
-from burnish.ir.external_data import put, to_bytes
+from burnish.ir.external_data import put, stored
 from burnish.ir.graph import Graph
 from burnish.ir.onnx_io import skeleton
 
@@ -92,12 +92,12 @@ def _write_data(parts: Skeleton, file: IO[bytes], location: str) -> None:
         if constant.nbytes < INLINE_BELOW:
             put(tensor, constant)
             continue
-        data = to_bytes(constant)
+        data = stored(constant)
         aligned = -(-offset // ALIGNMENT) * ALIGNMENT
         file.write(b"\0" * (aligned - offset))
-        file.write(data)
-        _point(tensor, location, aligned, len(data))
-        offset = aligned + len(data)
+        file.write(data.data)
+        _point(tensor, location, aligned, data.nbytes)
+        offset = aligned + data.nbytes
 
 
 def _point(tensor: TensorProto, location: str, offset: int, length: int) -> None:

@@ -262,7 +262,9 @@ def call(name: str, source: str, target: str) -> onnx.NodeProto:
 
 
 def test_functions_that_call_each_other() -> None:
-    circle = functions(("f0", lambda: [call("f1", "a", "b")]), ("f1", lambda: [call("f0", "a", "b")]))
+    circle = functions(
+        ("f0", lambda: [call("f1", "a", "b")]), ("f1", lambda: [call("f0", "a", "b")])
+    )
     with pytest.raises(InvalidInput, match=r"calls itself|breaks"):
         Graph.from_onnx(circle)
 

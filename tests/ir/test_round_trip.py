@@ -61,7 +61,9 @@ def check_same_results(model: onnx.ModelProto, graph: Graph) -> bool:
 def test_shipped_file(path: Path, tmp_path: Path) -> None:
     model = onnx.load(path)
     graph = check_round_trip(model)
-    assert graph.to_onnx().SerializeToString() == Graph.from_onnx(path).to_onnx().SerializeToString()
+    assert (
+        graph.to_onnx().SerializeToString() == Graph.from_onnx(path).to_onnx().SerializeToString()
+    )
 
 
 def test_files_exist() -> None:
