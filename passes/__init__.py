@@ -27,6 +27,7 @@ PASSES: dict[str, str] = {
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",
+    "widen-half": "burnish.passes.cleanup.widen_half:WidenHalf",
 }
 """Name -> "module:Class", sorted."""
 

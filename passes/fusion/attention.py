@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from burnish.ir import Dim, OperatorNode, VariableNode
 from burnish.numerics import Numerics
+from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
 from burnish.passes.fusion.constants import is_number, number
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule, Scalar
-
-ABSORBING = -1e9
-"""A masked logit at or below this leaves no trace of the score, whatever is added to it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,8 @@ def _read(match: Match) -> Attention | Miss:
     if scale <= 0:
         return Miss(f"the scale {scale:g} is not positive", match.node("scores"))
     facts = _with_keys(match, scale, rank)
-    return _mask_problem(match, rank) or _shape_problem(match, facts) or facts
+    facts = _ungrouped(match, facts)
+    return mask_problem(match, rank) or _shape_problem(match, facts) or facts
 
 
 def _default_axis(softmax: OperatorNode) -> int:
@@ -113,7 +112,7 @@ def _scale(match: Match) -> float:
 def _with_keys(match: Match, scale: float, rank: int) -> Attention:
     """Facts with the keys as they were before they were transposed."""
     swap = (*range(rank - 2), rank - 1, rank - 2)
-    guarded = "guard" in match and not _is_finite(match)
+    guarded = "guard" in match and not is_finite(match)
     if "transpose" not in match:
         return Attention(scale, match["kt"], match["v"], swap, rank, guarded)
     perm = match.node("transpose").attribute("perm") or tuple(reversed(range(rank)))
@@ -123,59 +122,55 @@ def _with_keys(match: Match, scale: float, rank: int) -> Attention:
     return Attention(scale, match["k"], match["v"], restored, rank, guarded)
 
 
-def _mask_problem(match: Match, rank: int) -> Miss | None:
-    scores = match.node("scores").output
-    for name in ("mask", "keep", "drop"):
-        if name not in match:
-            continue
-        shape = match[name].shape
-        assert scores.shape is not None
-        if shape is None or len(shape) > rank:
-            return Miss("the shape of the mask is unknown or has too many axes", match.root)
-        own = scores.shape[rank - len(shape) :]
-        for mine, theirs in zip(shape, own, strict=True):
-            if mine is None or mine not in (1, theirs):
-                return Miss("it is unknown whether the mask fits the scores", match.root)
-    if "fill" in match:
-        fill = number(match["fill"])
-        if fill is None or fill > ABSORBING:
-            return Miss(f"masked scores become {fill:g}, not minus infinity", match.node("chosen"))
-    return None
+def _ungrouped(match: Match, facts: Attention) -> Attention:
+    """Facts with keys and values as they were before they were repeated for groups of heads."""
+    if facts.perm is not None or facts.rank != 4:
+        return facts
+    keys, values = (_unrepeated(value) for value in (facts.keys, facts.values))
+    if keys is None or values is None or keys.shape is None or values.shape is None:
+        return facts
+    if keys.shape[:2] != values.shape[:2]:
+        return facts
+    return replace(facts, keys=keys, values=values)
+
+
+def _unrepeated(value: VariableNode) -> VariableNode | None:
+    """What ``value`` [batch, heads, n, d] repeats along heads, each several times in a row.
+
+    That is written as Unsqueeze, Expand along the new axis 2, Reshape.
+    """
+    steps = []
+    for op_type in ("Reshape", "Expand", "Unsqueeze"):
+        node = value.producer
+        if node is None or not node.is_op(op_type) or node.inputs[0] is None:
+            return None
+        steps.append(value.shape)
+        value = node.inputs[0]
+    merged, spread, _ = steps
+    source = value.shape
+    if merged is None or spread is None or source is None or None in (*spread, *source):
+        return None
+    if len(source) != 4 or len(spread) != 5 or (*spread[:2], *spread[3:]) != source:
+        return None
+    heads, times = source[1], spread[2]
+    if not isinstance(heads, int) or not isinstance(times, int):
+        return None
+    return value if merged == (source[0], heads * times, *source[2:]) else None
 
 
 def _shape_problem(match: Match, facts: Attention) -> Miss | None:
     """Why the operator would not broadcast batch and heads as MatMul does."""
-    keys = facts.keys.shape
-    if keys is None:
-        return Miss("the shape of the keys is unknown", match.root)
+    keys, values, queries = facts.keys.shape, facts.values.shape, match["q"].shape
+    if keys is None or values is None or queries is None:
+        return Miss("the shape of queries, keys or values is unknown", match.root)
     keys = keys if facts.perm is None else tuple(keys[axis] for axis in facts.perm)
-    shapes = [match["q"].shape, keys, facts.values.shape]
-    for axis in range(facts.rank - 2):
-        sizes = {shape[axis] for shape in shapes if shape is not None}
-        if len(sizes) != 1 or None in sizes:
-            return Miss("queries, keys and values differ in batch size or heads", match.root)
+    outer = facts.rank - 2
+    if None in keys[:outer] or keys[:outer] != values[:outer] or keys[0] != queries[0]:
+        return Miss("queries, keys and values differ in batch size or heads", match.root)
+    # Grouped heads are the one difference that the operator allows; `_ungrouped` made sure.
+    if facts.values is match["v"] and keys[:outer] != queries[:outer]:
+        return Miss("queries and keys differ in heads", match.root)
     return None
-
-
-def _is_finite(match: Match) -> bool:
-    """Whether no masked logit can be minus infinity."""
-    fill = number(match.values.get("fill"))
-    chosen = "fill" not in match or (fill is not None and bool(np.isfinite(fill)))
-    return chosen and ("mask" not in match or finite(match["mask"]))
-
-
-def finite(value: VariableNode) -> bool:
-    """Whether every element of ``value`` is known to be a finite number."""
-    if value.constant is not None:
-        return bool(np.isfinite(value.constant.numpy().astype(np.float64)).all())
-    node = value.producer
-    if node is None or node.domain:
-        return False
-    if node.op_type == "Where":
-        return all(v is not None and finite(v) for v in node.inputs[1:])
-    if node.op_type in ("Expand", "Reshape", "Unsqueeze", "Squeeze", "Slice", "Transpose"):
-        return node.inputs[0] is not None and finite(node.inputs[0])
-    return False
 
 
 def _write(rw: Rewriter, match: Match, facts: Attention) -> None:
@@ -184,11 +179,11 @@ def _write(rw: Rewriter, match: Match, facts: Attention) -> None:
     if facts.perm is not None:
         keys = _op(rw, "Transpose", keys, {"perm": facts.perm}, facts.perm)
     inputs: list[VariableNode | None] = [match["q"], keys, facts.values]
-    mask = _mask(rw, match)
+    mask = write_mask(rw, match, facts.rank)
     if facts.rank == 3:
         inputs = [_with_heads(rw, value) for value in inputs if value is not None]
     if mask is not None:
-        inputs.append(_four_axes(rw, mask, facts.rank))
+        inputs.append(mask)
     result = rw.op("Attention", inputs, {"scale": facts.scale}, like=output)
     if facts.rank == 3:
         result.shape = None if output.shape is None else (output.shape[0], 1, *output.shape[1:])
@@ -210,34 +205,6 @@ def _op(
     return result
 
 
-def _mask(rw: Rewriter, match: Match) -> VariableNode | None:
-    """Everything that masks, as one value to be added."""
-    mask = match.values.get("mask")
-    condition = match.values.get("keep") or match.values.get("drop")
-    if condition is None:
-        return mask
-    kind = match["q"].dtype.numpy
-    nothing = rw.constant(np.zeros((), kind))
-    fill = rw.constant(np.asarray(number(match["fill"]), kind))
-    choices = [nothing, fill] if "keep" in match else [fill, nothing]
-    chosen = rw.op("Where", [condition, *choices])
-    chosen.dtype, chosen.shape = match["q"].dtype, condition.shape
-    if mask is None:
-        return chosen
-    both = rw.op("Add", [chosen, mask])
-    both.dtype, both.shape = chosen.dtype, _broadcast(chosen, mask)
-    return both
-
-
-def _broadcast(a: VariableNode, b: VariableNode) -> tuple[Dim, ...]:
-    """The shape of two masks together; each size is 1 in one of them or the same in both."""
-    assert a.shape is not None
-    assert b.shape is not None
-    rank = max(len(a.shape), len(b.shape))
-    left, right = ((1,) * (rank - len(s)) + s for s in (a.shape, b.shape))
-    return tuple(y if x == 1 else x for x, y in zip(left, right, strict=True))
-
-
 def _with_heads(rw: Rewriter, value: VariableNode) -> VariableNode:
     result = rw.op("Unsqueeze", [value, rw.constant(np.array([1]))], like=value)
     if value.shape is not None:
@@ -245,21 +212,36 @@ def _with_heads(rw: Rewriter, value: VariableNode) -> VariableNode:
     return result
 
 
-def _four_axes(rw: Rewriter, mask: VariableNode, rank: int) -> VariableNode:
-    """``mask`` with an axis for each of batch, heads, queries and keys."""
-    assert mask.shape is not None
-    shape = (1,) * (rank - len(mask.shape)) + mask.shape
-    missing = list(range(rank - len(mask.shape)))
-    if rank == 3:
-        shape, missing = (shape[0], 1, *shape[1:]), [*missing, len(missing) or 1]
-        missing = sorted(set(range(4 - len(mask.shape))) if len(mask.shape) < 3 else {1})
-    if not missing:
-        return mask
-    if mask.constant is not None:
-        return rw.constant(mask.constant.numpy().reshape([int(d) for d in shape if d is not None]))
-    result = rw.op("Unsqueeze", [mask, rw.constant(np.array(missing))], like=mask)
-    result.shape = shape
-    return result
+def _read_detour(match: Match) -> tuple[Dim, ...] | Miss:
+    """Shape of the keys before [b, h, n, d] -> [b * h, n, d] -> [b * h, d, n] -> [b, h, d, n]."""
+    x, flat, result = match["x"].shape, match.node("flat").output.shape, match.root.output.shape
+    if x is None or flat is None or result is None or None in (*flat[1:], *result):
+        return Miss("the shape of the data is unknown", match.root)
+    if match.node("swap").attribute("perm") != (0, 2, 1) or len(result) < 3:
+        return Miss("it is not the last two of three axes that are swapped", match.root)
+    if result[-2:] != (flat[2], flat[1]):
+        return Miss("the swapped axes do not stay the last two", match.root)
+    before = (*result[:-2], result[-1], result[-2])
+    if before != x and match.root.output.static_shape is None:
+        return Miss("the shape of the data is unknown", match.root)
+    return before
 
 
-RULES = (Rule("attention", _attention(), _write, _read, since=23),)
+def _write_detour(rw: Rewriter, match: Match, before: tuple[Dim, ...]) -> None:
+    source, output, rank = match["x"], match.root.output, len(before)
+    if source.shape != before:
+        sizes = rw.constant(np.array(before, np.int64))
+        source = rw.op("Reshape", [source, sizes], like=output)
+        source.shape = before
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    rw.replace(output, rw.op("Transpose", [source], {"perm": perm}, like=output))
+
+
+DETOUR = Op(
+    "Reshape", Op("Transpose", Op("Reshape", Any("x"), Any(), name="flat"), name="swap"), Any()
+)  # fmt: skip
+
+RULES = (
+    Rule("transpose-detour", DETOUR, _write_detour, _read_detour),
+    Rule("attention", _attention(), _write, _read, since=23),
+)

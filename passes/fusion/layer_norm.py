@@ -252,13 +252,15 @@ def _absorbed(
     wide = np.broadcast_to(factor, scale.shape)
     new_scale, new_bias = scale, bias
     if node.op_type == "Mul":
-        new_scale = rounded(scale * wide, value.dtype)
-        new_bias = None if bias is None else rounded(bias * wide, value.dtype)
+        new_scale = scale * wide
+        new_bias = None if bias is None else bias * wide
     else:
-        new_bias = rounded(wide if bias is None else bias + wide, value.dtype)
-    if new_scale is None or (new_bias is None and (bias is not None or node.op_type == "Add")):
-        return Miss(f"the product of the scales does not fit into {value.dtype}", node)
-    return Parameters(new_scale, new_bias)
+        new_bias = wide if bias is None else bias + wide
+    fitting = rounded(new_scale, value.dtype)
+    shift = None if new_bias is None else rounded(new_bias, value.dtype)
+    if fitting is None or (new_bias is not None and shift is None):
+        return Miss(f"the parameters together do not fit into {value.dtype}", node)
+    return Parameters(fitting, shift)
 
 
 def _write_absorbed(rw: Rewriter, match: Match, facts: Parameters) -> None:

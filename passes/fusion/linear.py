@@ -37,13 +37,13 @@ class Weights:
     @property
     def output_channels(self) -> int:
         """Channels of the result."""
-        size = self.weight.shape[self.out_axis]
+        size: int = self.weight.shape[self.out_axis]
         return size * self.groups if self.node.op_type == "ConvTranspose" else size
 
     @property
     def input_channels(self) -> int:
         """Channels of the data input."""
-        size = self.weight.shape[self.in_axis]
+        size: int = self.weight.shape[self.in_axis]
         return size * self.groups if self.node.op_type == "Conv" else size
 
     @property
