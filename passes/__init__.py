@@ -26,6 +26,7 @@ PASSES: dict[str, str] = {
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
+    "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",
     "widen-half": "burnish.passes.cleanup.widen_half:WidenHalf",
 }

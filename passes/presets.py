@@ -19,20 +19,20 @@ UNLIMITED = 1 << 62
 
 def minimal() -> list[str]:
     """What no model loses anything by: nothing is computed twice, in vain or late."""
-    return [
-        # Before shapes are inferred: most of what follows needs sizes.
-        "freeze-input-shapes",
-        "infer-shapes",
-        # Before control flow is inlined, which needs known conditions and trip counts.
-        "fold-constants",
-        "inline-control-flow",
-        *_tidy(),
-    ]
+    return [*_static(), *_tidy()]
 
 
 def default() -> list[str]:
     """``minimal`` and every exact fusion that the opset of the model has operators for."""
-    return [*minimal(), *_recognise(), *_fuse(), "fuse-matmul-add", *_tidy()]
+    return [
+        *_static(),
+        "standardise-contrib-ops",
+        *_tidy(),
+        *_recognise(),
+        *_fuse(),
+        "fuse-matmul-add",
+        *_tidy(),
+    ]
 
 
 def maximum() -> list[str]:
@@ -51,6 +51,8 @@ def compiling() -> list[str]:
         "infer-shapes",
         "fold-constants",
         "inline-control-flow",
+        # Before chains are simplified and shapes are inferred again, for what it writes.
+        "standardise-contrib-ops",
         # Before recognition, which then need not know half precision casts.
         "widen-half",
         *_tidy(),
@@ -60,6 +62,18 @@ def compiling() -> list[str]:
         # Last: what no kernel exists for in any of its forms.
         "lower-exotic",
         "remove-dead-code",
+    ]
+
+
+def _static() -> list[str]:
+    """Find out all that can be known ahead of time."""
+    return [
+        # Before shapes are inferred: most of what follows needs sizes.
+        "freeze-input-shapes",
+        "infer-shapes",
+        # Before control flow is inlined, which needs known conditions and trip counts.
+        "fold-constants",
+        "inline-control-flow",
     ]
 
 
@@ -79,7 +93,6 @@ def _tidy() -> list[str]:
 def _recognise() -> list[str]:
     """Name what exporters spell out."""
     return [
-        "standardise-contrib-ops",
         "recognise-layer-norm",
         "recognise-gelu",
         "recognise-activations",
