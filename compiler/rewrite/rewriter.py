@@ -157,10 +157,10 @@ class Rewriter:
         self._edit("update", node)
 
     def set_results(self, body: Graph, values: Iterable[VariableNode]) -> None:
-        """Let the subgraph ``body`` return ``values``; its owner's outputs must match them."""
+        """Let ``body`` return ``values``; the outputs of the node that owns it must match them."""
         body.outputs = tuple(values)
-        assert body.owner is not None
-        self._edit("update", body.owner)
+        if body.owner is not None:
+            self._edit("update", body.owner)
 
     def outline(
         self,
