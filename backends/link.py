@@ -192,14 +192,9 @@ def _zig(arguments: Sequence[str], target: Target, folder: Path, system: str | N
     _zig_version()
     caches = str(cache_folder("zig"))
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
-    made_for = ("-target", system or zig_target(target))
+    command = [sys.executable, "-m", "ziglang", *arguments, "-target", zig_target(target)]
     done = subprocess.run(
-        [sys.executable, "-m", "ziglang", *arguments, *made_for],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise BurnishError(_explain(done.stderr, target))
