@@ -1,23 +1,25 @@
-"""From a graph to an artifact: lower, schedule, generate code, build."""
+"""From a graph to an artifact: lower, schedule, generate code, build, check."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from burnish.analysis.cost import node_flops
 from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.cpu import codegen
-from burnish.backends.cpu.schedule import schedule_with_rule
+from burnish.backends.cpu.schedule import anchored, schedule
+from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.cpu.tuner import Task, tune
 from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.lowering.lower import Lowered, lower
-from burnish.backends.program import Call, Program
+from burnish.backends.program import BufferKind, Call, Program
+from burnish.backends.schedule_cache import ScheduleCache
 from burnish.backends.self_test import Vector
-from burnish.errors import UnsupportedModel
-from burnish.ir import Array, Graph
+from burnish.ir import Graph, OperatorNode
 from burnish.target import Target
 
 
@@ -29,15 +31,6 @@ class CompileOptions:
     """Seconds to spend on timing candidates; 0 takes the first choice of each."""
     progress: Callable[[str, int, int], None] | None = None
     """Called with a stage's name, how many steps of it are done, and of how many."""
-
-
-@dataclass
-class NativeShare:
-    """How much of a model runs in kernels of its own."""
-
-    operators: float
-    refusals: dict[str, str] = field(default_factory=dict)
-    """Reason for each operator type left to ONNX Runtime."""
 
 
 def compile_graph(
@@ -58,27 +51,107 @@ def compile_graph(
 
     Raises:
         UnsupportedModel: an operator has no kernel and the target is not this machine.
+        GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
     lowered = lower(graph, target)
     program = generate(lowered, target, options)
-    return build_artifact([program], target, [vectors], Provenance(**provenance))
+    native = _native_share(graph, lowered)
+    artifact = build_artifact(
+        [program], target, [vectors], Provenance(**{**provenance, "native": native})
+    )
+    if target.is_host:
+        artifact.self_test()
+    return artifact
+
+
+def _native_share(graph: Graph, lowered: Lowered) -> dict[str, Any]:
+    """Shares of operators and FLOPs that run in kernels of our own; what does not, and why."""
+    nodes = [node for node in graph.walk() if not node.is_region]
+    native = [not _is_refused(node, lowered) for node in nodes]
+    costs = [node_flops(node) or 0 for node in nodes]
+    flops = sum(cost for cost, is_native in zip(costs, native, strict=True) if is_native)
+    return {
+        "operators": sum(native) / max(1, len(nodes)),
+        "flops": flops / sum(costs) if any(costs) else 1.0,
+        "refusals": {node.op_type: reason for node, reason in lowered.refusals.items()},
+    }
+
+
+def _is_refused(node: OperatorNode | None, lowered: Lowered) -> bool:
+    """Whether ``node``, or one whose body it is in, runs elsewhere."""
+    while node is not None:
+        if node in lowered.refusals:
+            return True
+        node = node.graph.owner if node.graph is not None else None
+    return False
 
 
 def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Program:
-    """Schedule every distinct kernel and compile them to one object."""
-    chosen: dict[str, Any] = {}
-    names: dict[str, str] = {}
+    """Choose a schedule for every distinct kernel and compile them all."""
+    cache = ScheduleCache(target)
+    keys = {kernel.name: codegen.structural_key(kernel.func, target) for kernel in lowered.kernels}
+    distinct: dict[str, Kernel] = {}
     for kernel in lowered.kernels:
-        key = codegen.structural_key(kernel.func, target)
-        if key not in chosen:
-            symbol = f"k{len(chosen)}_{kernel.name.split('_', 1)[1]}"
-            scheduled = schedule_with_rule(kernel.func, target).func
-            chosen[key] = (symbol, scheduled.with_attr("global_symbol", symbol))
-        names[kernel.name] = chosen[key][0]
-    objects = codegen.compile_objects(dict(chosen.values()), target)
+        distinct.setdefault(keys[kernel.name], kernel)
+    configs: dict[str, TileConfig] = {}
+    if options.tune and target.is_host:
+        tasks = _tasks(lowered, distinct, keys)
+        configs = tune(tasks, target, options.tune, cache, options.progress)
+    symbols = {
+        key: f"k{number}_{kernel.name.split('_', 1)[1]}"
+        for number, (key, kernel) in enumerate(distinct.items())
+    }
+    objects = _objects(distinct, symbols, configs, target, cache, options)
     calls = [
         call if call.region is not None
-        else Call(names[call.kernel], call.args, call.outputs, call.inplace)
+        else Call(symbols[keys[call.kernel]], call.args, call.outputs, call.inplace)
         for call in lowered.calls
     ]  # fmt: skip
     return Program(lowered.inputs, lowered.outputs, calls, objects)
+
+
+def _tasks(lowered: Lowered, distinct: dict[str, Kernel], keys: dict[str, str]) -> list[Task]:
+    """The kernels that have candidates, with their share of the model's arithmetic."""
+    weights: dict[str, float] = {}
+    for kernel in lowered.kernels:
+        weights[keys[kernel.name]] = weights.get(keys[kernel.name], 0.0) + kernel.flops
+    arguments = {call.kernel: call for call in lowered.calls if call.region is None}
+    return [
+        Task(
+            key, kernel.func, weights[key],
+            tuple(
+                index for index, buffer in enumerate(arguments[kernel.name].args)
+                if buffer.root()[0].kind is BufferKind.CONSTANT
+            ),
+            arguments[kernel.name].outputs,
+        )
+        for key, kernel in distinct.items()
+        if anchored.applies(kernel.func)
+    ]  # fmt: skip
+
+
+def _objects(
+    distinct: dict[str, Kernel],
+    symbols: dict[str, str],
+    configs: dict[str, TileConfig],
+    target: Target,
+    cache: ScheduleCache,
+    options: CompileOptions,
+) -> list[bytes]:
+    """Object code of all kernels, from the cache if the very same ones were compiled before."""
+    identity = "|".join(f"{symbols[key]}={key}:{configs.get(key)}" for key in distinct)
+    key_of_all = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    known = cache.objects(key_of_all)
+    if known is not None:
+        return known
+    scheduled = {}
+    for done, (key, kernel) in enumerate(distinct.items()):
+        if options.progress:
+            options.progress("schedule", done, len(distinct))
+        func = schedule(kernel.func, target, configs.get(key))
+        scheduled[symbols[key]] = func.with_attr("global_symbol", symbols[key])
+    if options.progress:
+        options.progress("generate code", 0, 1)
+    objects = codegen.compile_objects(scheduled, target)
+    cache.put_objects(key_of_all, objects)
+    return objects
