@@ -63,8 +63,12 @@ def random_inputs(
         shapes: whole shapes by input; they bind the symbols that they cover.
 
     Raises:
-        UsageError: a size or shape is for nothing in the model or contradicts it.
+        UsageError: a size or shape is for nothing in the model or contradicts it, or an input is
+            no tensor, for which there is nothing to draw.
     """
+    for value in graph.inputs:
+        if value.onnx_type is not None or value.dtype is DType.UNDEFINED:
+            raise UsageError(f"input {value.name!r} is no tensor; give the inputs to test with")
     bound = _bind(graph, sizes or {}, shapes or {})
     generator = np.random.default_rng(seed)
     lengths: dict[tuple[int, ...], Array] = {}

@@ -149,9 +149,11 @@ class _Reference(_Engine):
     def __init__(self, model: Graph | ModelProto | str | Path) -> None:
         from onnx.reference import ReferenceEvaluator
 
+        from burnish.oracle.reference_ops import MORE_EXACT
+
         try:
             self._evaluator = ReferenceEvaluator(
-                model.to_onnx() if isinstance(model, Graph) else model
+                model.to_onnx() if isinstance(model, Graph) else model, new_ops=list(MORE_EXACT)
             )
         except UnsupportedModel:
             raise

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from burnish.errors import InvalidInput, UnsupportedModel
 from burnish.ir import Constant, DType, Graph, OperatorNode, VariableNode, saver
 from burnish.ir.saver import save
+from burnish.output import CannotWrite
 from burnish.testing import graph
 
 
@@ -96,9 +97,9 @@ def test_nothing_is_left_when_saving_fails(tmp_path: Path) -> None:
 
 
 def test_path_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot write"):
+    with pytest.raises(CannotWrite, match="cannot write"):
         save(weighted(), tmp_path / "no" / "such" / "m.onnx")
-    with pytest.raises(InvalidInput, match="cannot write"):
+    with pytest.raises(CannotWrite, match="cannot write"):
         save(weighted(), tmp_path)
     assert os.listdir(tmp_path) == []
 
