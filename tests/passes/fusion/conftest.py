@@ -1,0 +1,85 @@
+"""How a fusion is tested: it fires, keeps the values, and is done; or it declines and says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx.parser
+import pytest
+from onnx import numpy_helper
+
+from burnish.ir import Graph
+from burnish.ir.printer import to_text
+from burnish.numerics import Numerics
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, PassReport, run_pass
+from burnish.target import resolve
+from burnish.testing import HEADER, assert_equivalent
+
+Run = Callable[..., Graph]
+
+
+def build(text: str, opset: int, weights: dict[str, np.ndarray]) -> Graph:
+    """A graph from ONNX's text form; inputs named in ``weights`` become constants."""
+    domains = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    header = HEADER.format(opset=opset, domains=domains)
+    model = onnx.parser.parse_model(header + text)
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    for name, array in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    return Graph.from_onnx(model)
+
+
+def run(name: str, graph: Graph, *, target: bool) -> PassReport:
+    context = PassContext(target=resolve("x86-64-v3") if target else None, explain=True)
+    run_pass(graph, get_pass("infer-shapes"), context)
+    return run_pass(graph, get_pass(name), context)
+
+
+@pytest.fixture
+def fires() -> Run:
+    """Run a pass; the named rules fire, in any order, and nothing else changes."""
+
+    def check(
+        name: str, text: str, *rules: str, opset: int = 21, target: bool = False,
+        inputs: dict[str, Any] | None = None, **weights: Any,
+    ) -> Graph:  # fmt: skip
+        before, after = build(text, opset, weights), build(text, opset, weights)
+        report = run(name, after, target=target)
+        assert Counter(firing.rule for firing in report.fired) == Counter(rules), report.missed
+        assert report.changed
+        assert all(node.provenance for node in after.walk())
+        assert_equivalent(before, after, Numerics.REASSOCIATES, inputs=inputs)
+        assert not run(name, after, target=target).changed
+        assert [(v.name, v.dtype) for v in after.outputs] == [
+            (v.name, v.dtype) for v in before.outputs
+        ]
+        return after
+
+    return check
+
+
+@pytest.fixture
+def misses() -> Callable[..., None]:
+    """Run a pass; the graph stays as it was, and ``reason`` is among the near misses."""
+
+    def check(
+        name: str, text: str, reason: str, *, opset: int = 21, target: bool = False, **weights: Any
+    ) -> None:
+        graph = build(text, opset, weights)
+        context = PassContext(target=resolve("x86-64-v3") if target else None)
+        run_pass(graph, get_pass("infer-shapes"), context)
+        before = to_text(graph)
+        report = run(name, graph, target=target)
+        assert not report.fired
+        assert not report.changed
+        assert to_text(graph) == before
+        reasons = [miss.reason for miss in report.missed]
+        assert any(reason in found for found in reasons), reasons
+
+    return check
