@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,9 +75,8 @@ class Artifact:
             UsageError: an input is missing, unknown, or has another dtype or shape.
             BurnishError: the artifact cannot run here, or a kernel failed.
         """
-        number = self._pick_entry(inputs)
+        number, arrays = self._match(inputs)
         spec = self.manifest.entries[number]
-        arrays = [np.asarray(inputs[port.name], order="C") for port in spec.inputs]
         outputs = [_allocate(port) for port in spec.outputs]
         native = self.native
         if self._engine is not None:
@@ -123,7 +123,7 @@ class Artifact:
 
         No other run may be in progress.
         """
-        number = self._pick_entry(inputs)
+        number, _ = self._match(inputs)
         self.run(inputs)
         self.native.profile(True)
         for _ in range(repeat):
@@ -176,17 +176,26 @@ class Artifact:
                         f"{self.path}: manifest and library disagree about the inputs and outputs"
                     )
 
-    def _pick_entry(self, inputs: Tensors) -> int:
-        """Return the entry that takes arrays like these."""
+    def _match(self, inputs: Tensors) -> tuple[int, list[np.ndarray]]:
+        """Return the entry that takes arrays like these, and them in its order, contiguous."""
         entries = self.manifest.entries
-        for number, entry in enumerate(entries):
-            if _mismatch(entry.inputs, inputs) is None:
-                return number
+        for number, ports in enumerate(self._expected):
+            arrays = _fitting(ports, inputs)
+            if arrays is not None:
+                return number, arrays
         if len(entries) > 1:
             known = "; or ".join(_describe(entry) for entry in entries)
             given = ", ".join(f"{n}: {a.dtype}{list(a.shape)}" for n, a in _arrays(inputs).items())
             raise UsageError(f"no entry takes {given}; this model takes {known}")
         raise UsageError(_mismatch(entries[0].inputs, inputs))
+
+    @cached_property
+    def _expected(self) -> list[list[tuple[str, np.dtype[Any], tuple[int, ...]]]]:
+        """Name, dtype and shape of each input of each entry."""
+        return [
+            [(port.name, numpy_dtype(port.dtype), port.shape) for port in entry.inputs]
+            for entry in self.manifest.entries
+        ]
 
 
 def load_artifact(path: str | Path, threads: int | None = None, verify: bool = True) -> Artifact:
@@ -246,21 +255,44 @@ def _describe(entry: EntrySpec) -> str:
     return ", ".join(map(str, entry.inputs))
 
 
-def _mismatch(ports: Sequence[Port], inputs: Mapping[str, np.ndarray]) -> str | None:
-    """Say what is wrong with `inputs`, None if nothing is."""
-    known = ", ".join(port.name for port in ports) or "none"
-    unknown = [name for name in inputs if name not in {port.name for port in ports}]
-    if unknown:
-        return f"there is no input {unknown[0]!r}; the inputs are {known}"
+def _fitting(
+    ports: Sequence[tuple[str, np.dtype[Any], tuple[int, ...]]], inputs: Tensors
+) -> list[np.ndarray] | None:
+    """Return `inputs` in the order of `ports`, contiguous; None if one does not fit."""
+    if len(inputs) != len(ports):
+        return None
+    arrays = []
+    for name, dtype, shape in ports:
+        if name not in inputs:
+            return None
+        array = np.asarray(inputs[name], order="C")
+        if array.dtype != dtype or array.shape != shape:
+            return None
+        arrays.append(array)
+    return arrays
+
+
+def _mismatch(ports: Sequence[Port], inputs: Tensors) -> str:
+    """Say what is wrong with `inputs`, which do not fit `ports`."""
+    names = [port.name for port in ports]
+    known = ", ".join(names) or "none"
+    complaints = [
+        f"there is no input {name!r}; the inputs are {known}"
+        for name in inputs
+        if name not in names
+    ]
     for port in ports:
         if port.name not in inputs:
-            return f"input {port.name!r} is missing; the inputs are {known}"
+            complaints.append(f"input {port.name!r} is missing; the inputs are {known}")
+            continue
         array = np.asarray(inputs[port.name])
         if array.dtype != numpy_dtype(port.dtype):
-            return f"input {port.name!r} is of dtype {array.dtype}, and {port.dtype} is expected"
-        if array.shape != port.shape:
-            return (
+            complaints.append(
+                f"input {port.name!r} is of dtype {array.dtype}, and {port.dtype} is expected"
+            )
+        elif array.shape != port.shape:
+            complaints.append(
                 f"input {port.name!r} has shape {list(array.shape)}, "
                 f"and {list(port.shape)} is expected"
             )
-    return None
+    return complaints[0]

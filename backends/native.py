@@ -82,7 +82,7 @@ def aligned_empty(shape: Sequence[int], dtype: str) -> np.ndarray:
     kind = numpy_dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    start = -_address(memory) % ALIGNMENT
     return memory[start : start + size].view(kind).reshape(shape)
 
 
@@ -244,8 +244,14 @@ class _Functions:
 
 
 def _addresses(arrays: Sequence[np.ndarray | None]) -> Any:
-    given = (None if array is None else array.ctypes.data for array in arrays)
+    given = [None if array is None else _address(array) for array in arrays]
     return (c_void_p * max(1, len(arrays)))(*given)
+
+
+def _address(array: np.ndarray) -> int:
+    # Several times as fast as array.ctypes.data, for models that take microseconds.
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _close(functions: _Functions, model: int, library: SharedLibrary) -> None:
