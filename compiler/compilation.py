@@ -12,6 +12,7 @@ from burnish.ir import Graph
 from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, run_pipeline
 from burnish.report import describe_pass
 from burnish.selection import Selection, choose
+from burnish.suggest import unknown
 from burnish.target import Target
 from burnish.verification import Feeds, Reference
 
@@ -84,8 +85,12 @@ def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:
     """Make sure that every size of every input will be known.
 
     Raises:
-        UsageError: one is open; the message has the option to give.
+        UsageError: one is open, and the message has the option to give; or ``given`` names no input.
     """
+    inputs = [value.name for value in graph.inputs]
+    for name in given:
+        if name not in inputs:
+            raise UsageError(f"--input-shape {name}: {unknown('input', name, inputs)}")
     settled = {
         dim
         for value in graph.inputs

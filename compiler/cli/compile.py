@@ -86,12 +86,12 @@ def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
 
 
 def _show(session: Session, out: Path, made: Compilation) -> None:
-    from burnish.cli.tables import agreement_line, data_size, pass_table
+    from burnish.cli.tables import agreement_line, data_size, native_lines, pass_table
 
     manifest = made.artifact.manifest
     session.out.print(pass_table(made.report))
     typer.echo(f"passes {agreement_line(made.report)}")
-    for key, share in manifest.native.items():
-        typer.echo(f"native share of {key}: {share:.1%}")
+    for line in native_lines(manifest.native):
+        typer.echo(line)
     sizes = ", ".join(f"{name} {data_size(file.bytes)}" for name, file in manifest.files.items())
     typer.echo(f"wrote {out} in {made.seconds:.1f} s: {sizes}")

@@ -153,7 +153,7 @@ def _profile(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 def _show_artifact(session: Session, facts: dict[str, Any]) -> None:
-    from burnish.cli.tables import data_size, new_table
+    from burnish.cli.tables import data_size, native_lines, new_table
 
     target = facts["target"]
     features = " ".join(target["features"]) or "no features beyond the base"
@@ -162,8 +162,8 @@ def _show_artifact(session: Session, facts: dict[str, Any]) -> None:
     for entry in facts["entries"]:
         _show_ports(entry)
         typer.echo(f"  scratch memory {data_size(entry['arena_bytes'])}")
-    for key, share in facts["native"].items():
-        typer.echo(f"native share of {key}: {share:.1%}")
+    for line in native_lines(facts["native"]):
+        typer.echo(line)
     files = new_table("file", "size", right=("size",))
     for name, file in facts["files"].items():
         files.add_row(name, data_size(file["bytes"]))

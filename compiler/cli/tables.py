@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from burnish.report import fired_counts
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from burnish.pipeline import PassReport, PipelineReport
+
+
+SHARES = {"operators": "operators", "flops": "FLOPs"}
 
 
 def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -59,6 +62,17 @@ def size_line(before: Mapping[str, int], after: Mapping[str, int]) -> str:
         f"operators {before['operators']} → {after['operators']}, "
         f"weights {data_size(before['constant_bytes'])} → {data_size(after['constant_bytes'])}"
     )
+
+
+def native_lines(native: Mapping[str, Any]) -> list[str]:
+    """How much of a model runs in kernels of its own, and why the rest does not."""
+    lines = []
+    if "operators" in native:
+        shares = [f"{native[key]:.1%} of {label}" for key, label in SHARES.items() if key in native]
+        lines.append(f"native: {', '.join(shares)}")
+    for operator, reason in native.get("refusals", {}).items():
+        lines.append(f"  {operator} runs in ONNX Runtime: {reason}")
+    return lines
 
 
 def data_size(count: int) -> str:

@@ -11,11 +11,11 @@ from typing import IO
 
 from onnx import StringStringEntryProto, TensorProto
 
-from burnish.errors import InvalidInput
 from burnish.ir.assembly import Skeleton, fill
 from burnish.ir.external_data import put, stored
 from burnish.ir.graph import Graph
 from burnish.ir.onnx_io import skeleton
+from burnish.output import CannotWrite
 
 EXTERNAL_ABOVE = 1_800_000_000
 """Bytes of weights from which on they go to a file beside the model; messages end at 2 GB."""
@@ -37,51 +37,25 @@ def save(graph: Graph, path: str | os.PathLike[str], *, external: bool | None = 
             larger than ``EXTERNAL_ABOVE`` bytes.
 
     Raises:
-        InvalidInput: the file cannot be written.
+        UsageError: no file can be written at ``path``.
+        CannotWrite: the disk is full or refuses.
         UnsupportedModel: the model cannot be expressed in ONNX.
     """
     path = Path(path)
     parts = skeleton(graph)
     if external is None:
         external = parts.nbytes > EXTERNAL_ABOVE
-    try:
-        if external:
-            data = path.with_name(f"{path.name}.data")
-            with _replacing(data) as file:
+    if external:
+        data = path.with_name(f"{path.name}.data")
+        # Both are complete before the first takes its place, the data before the model.
+        with staged(path) as model_draft, staged(data) as data_draft:
+            with data_draft.open("wb") as file:
                 _write_data(parts, file, data.name)
-                file.flush()
-                with _replacing(path) as target:
-                    target.write(parts.model.SerializeToString(deterministic=True))
-        else:
-            content = fill(parts).SerializeToString(deterministic=True)
-            with _replacing(path) as target:
-                target.write(content)
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot write {path}: {error.strerror or error}; give a path that can be written"
-        ) from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` when the block ends well, and else vanishes."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    """The bits that new files go without; reading them means setting them for a moment."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+            model_draft.write_bytes(parts.model.SerializeToString(deterministic=True))
+    else:
+        content = fill(parts).SerializeToString(deterministic=True)
+        with staged(path) as draft:
+            draft.write_bytes(content)
 
 
 def _write_data(parts: Skeleton, file: IO[bytes], location: str) -> None:

@@ -1,0 +1,207 @@
+"""What the commands do with good input."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import burnish as api
+from burnish.passes import PASSES
+from tests.cli.conftest import Burnish, expected
+
+CALLS = ["optimize", "compile", "run", "inspect", "explain", "passes", "targets"]
+
+
+def test_optimize(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    done = burnish("optimize", model, "-o", out)
+    assert done.code == 0
+    assert done.err == ""
+    assert "remove-no-ops" in done.out
+    assert "operators 3 → 2" in done.out
+    assert "verified on 3 sets of inputs: bit-identical" in done.out
+    assert [node.op_type for node in onnx.load(out).graph.node] == ["MatMul", "Sigmoid"]
+
+
+def test_optimize_as_json(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    done = burnish("optimize", model, "-o", out, "--json", "--verify", "each")
+    report = json.loads(done.out)
+    assert (report["before"]["operators"], report["after"]["operators"]) == (3, 2)
+    assert report["error"] == 0
+    assert report["compared_on"] == 3
+    assert all(entry["error"] == 0 for entry in report["passes"])
+
+
+def test_optimize_quietly(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    done = burnish("optimize", model, "-o", tmp_path / "out.onnx", "-q")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_optimize_with_chosen_passes(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    options = ["--passes", "infer-shapes", "--input-shape", "x=5,6", "--opset", "22", "--json"]
+    done = burnish("optimize", open_model, "-o", out, *options)
+    names = [entry["name"] for entry in json.loads(done.out)["passes"]]
+    assert sorted(names[:2]) == ["freeze-input-shapes", "upgrade-opset"]
+    assert names[2:] == ["infer-shapes"]
+    written = onnx.load(out)
+    assert written.opset_import[0].version == 22
+    assert [d.dim_value for d in written.graph.output[0].type.tensor_type.shape.dim] == [5, 4]
+
+
+def test_skip_and_set(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    options = ["--skip", "remove-no-ops", "--set", "fold-constants.max_bytes=0", "--json"]
+    done = burnish("optimize", model, "-o", tmp_path / "out.onnx", *options)
+    report = json.loads(done.out)
+    assert report["after"]["operators"] == 3
+    assert "remove-no-ops" not in {entry["name"] for entry in report["passes"]}
+
+
+def test_same_input_gives_the_same_bytes(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for out in outs:
+        assert burnish("optimize", model, "-o", out).code == 0
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def test_explain(burnish: Burnish, model: Path) -> None:
+    done = burnish("explain", model)
+    assert done.code == 0
+    assert re.search(r"fired: no-op-identity, 1 times, at same", done.out)
+    entries = json.loads(burnish("explain", model, "--json").out)["passes"]
+    fired = {rule["rule"]: rule["nodes"] for entry in entries for rule in entry["fired"]}
+    assert fired["no-op-identity"] == ["same"]
+
+
+def test_explain_names_near_misses(burnish: Burnish, tmp_path: Path) -> None:
+    path = tmp_path / "near.onnx"
+    text = """
+        <ir_version: 10, opset_import: ["": 12]>
+        near (float[2, 3] x) => (float[2, 3] y) {
+            [centre] m = ReduceMean<axes = [-1]>(x)
+            [shift] d = Sub(x, m)
+            two = Constant<value = float {2}>()
+            [square] p = Pow(d, two)
+            [spread] v = ReduceMean<axes = [-1]>(p)
+            tiny = Constant<value = float {0.00001}>()
+            [guard] e = Add(v, tiny)
+            [root] s = Sqrt(e)
+            [scale] y = Div(d, s)
+        }
+    """
+    onnx.save(onnx.parser.parse_model(text), path)
+    done = burnish("explain", path)
+    assert "needs opset 17, the model has 12" in done.out
+    assert "at scale" in done.out
+
+
+def test_inspect_a_model(burnish: Burnish, open_model: Path) -> None:
+    done = burnish("inspect", open_model, "--input-shape", "x=8,6")
+    assert done.code == 0
+    assert "x: float[8, 6]" in done.out
+    assert "y: float[8, 4]" in done.out
+    facts = json.loads(burnish("inspect", open_model, "--input-shape", "x=8,6", "--json").out)
+    assert facts["operators"] == 3
+    by_type = {row["type"]: row for row in facts["operator_types"]}
+    assert by_type["MatMul"]["flops"] == 2 * 8 * 6 * 4
+    assert by_type["Sigmoid"]["flops"] == 8 * 4
+    assert facts["flops"] == sum(row["flops"] for row in facts["operator_types"])
+
+
+def test_inspect_with_open_sizes(burnish: Burnish, open_model: Path) -> None:
+    done = burnish("inspect", open_model)
+    assert "x: float[batch, 6]" in done.out
+    assert "--input-shape" in done.out
+
+
+def test_passes(burnish: Burnish) -> None:
+    done = burnish("passes")
+    assert done.code == 0
+    assert all(name in done.out for name in PASSES)
+    entries = json.loads(burnish("passes", "--json").out)
+    assert [entry["name"] for entry in entries] == list(PASSES)
+    assert all(entry["summary"].endswith(".") for entry in entries)
+
+
+def test_targets(burnish: Burnish) -> None:
+    done = burnish("targets")
+    assert done.code == 0
+    assert "arm64:cortex-a76" in done.out
+    assert "x86-64-v3" in {
+        target["name"] for target in json.loads(burnish("targets", "--json").out)
+    }
+
+
+def test_run(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    out = tmp_path / "out.npz"
+    done = burnish("run", artifact, "-i", f"x={tmp_path / 'x.npy'}", "-o", out)
+    assert done.code == 0
+    assert "y: float32[2, 4]" in done.out
+    np.testing.assert_allclose(np.load(out)["y"], expected(x), rtol=1e-5)
+
+
+def test_run_takes_an_archive_of_inputs(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.zeros((2, 6), np.float32))
+    out = tmp_path / "out.npz"
+    assert burnish("run", artifact, "-i", tmp_path / "in.npz", "-o", out).code == 0
+    np.testing.assert_allclose(np.load(out)["y"], 0.5)
+
+
+def test_run_self_test_and_times(burnish: Burnish, artifact: Path) -> None:
+    done = burnish("run", artifact, "--self-test", "--repeat", "3", "--json")
+    result = json.loads(done.out)
+    assert result["self_test"]["y"] < 1e-4
+    assert result["milliseconds"]["runs"] == 3
+    shown = burnish("run", artifact, "--self-test", "--repeat", "3").out
+    assert "self-test: y agrees" in shown
+    assert "median of 3 runs" in shown
+
+
+def test_inspect_an_artifact(burnish: Burnish, artifact: Path) -> None:
+    done = burnish("inspect", artifact, "--profile")
+    assert done.code == 0
+    assert "x: float32[2, 6]" in done.out
+    assert "weights.bin" in done.out
+    assert "native: 100.0% of operators, 100.0% of FLOPs" in done.out
+    facts = json.loads(burnish("inspect", artifact, "--profile", "--json").out)
+    assert facts["profile"]
+    assert all(row["microseconds"] >= 0 for row in facts["profile"])
+
+
+def test_compile_as_json(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    options = ["--input-shape", "x=3,6", "--threads", "1", "--json", "--target", "x86-64-v3"]
+    done = burnish("compile", open_model, "-o", out, *options)
+    report = json.loads(done.out)
+    assert (report["target"], report["threads"]) == ("x86-64-v3", 1)
+    assert report["files"]["model.so"] == (out / "model.so").stat().st_size
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["passes"][0] == {
+        "name": "freeze-input-shapes", "options": {"shapes": {"x": [3, 6]}},
+    }  # fmt: skip
+    assert manifest["model"]["name"] == "open.onnx"
+    assert len(manifest["model"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_help(burnish: Burnish, command: str) -> None:
+    done = burnish(command, "--help")
+    assert done.code == 0
+    assert f"burnish {command}" in done.out
+
+
+def test_no_command_prints_the_help(burnish: Burnish) -> None:
+    done = burnish()
+    assert all(command in done.out for command in CALLS)
+
+
+def test_version(burnish: Burnish) -> None:
+    assert burnish("--version").out == f"burnish {api.__version__}\n"
