@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tvm import ir, te, tirx
 from tvm.script.ir_builder import IRBuilder
-from tvm.script.ir_builder import tirx as T
+from tvm.script.ir_builder import tirx as build
 
 from burnish.backends.kernels import fast_math
 from burnish.backends.kernels.vectors import fold, transposed, vector_load, vector_store
@@ -190,7 +190,7 @@ def _zero() -> Expr:
 
 
 def _store(buffer: tirx.Buffer, value: Expr, *indices: Expr) -> None:
-    T.buffer_store(buffer, value, list(indices))
+    build.buffer_store(buffer, value, list(indices))
 
 
 @dataclass(frozen=True)
@@ -249,17 +249,17 @@ class _Kernel:
         blocks = math.ceil(sizes.queries / tile.rows)
         share = math.ceil(blocks / tile.shares)
         with IRBuilder() as builder:
-            with T.parallel(0, sizes.batch * sizes.key_heads * tile.shares) as task:
+            with build.parallel(0, sizes.batch * sizes.key_heads * tile.shares) as task:
                 batch = task // (sizes.key_heads * tile.shares)
                 key_head = task // tile.shares % sizes.key_heads
                 first = task % tile.shares * share
-                keys = T.alloc_buffer((sizes.channels, self.padded_keys), "float32")
+                keys = build.alloc_buffer((sizes.channels, self.padded_keys), "float32")
                 self._transpose_keys(keys, batch, key_head)
                 values = self._pack_values(batch, key_head)
-                scores = T.alloc_buffer((tile.rows, self.padded_keys), "float32")
-                inverse = T.alloc_buffer((tile.rows,), "float32")
+                scores = build.alloc_buffer((tile.rows, self.padded_keys), "float32")
+                inverse = build.alloc_buffer((tile.rows,), "float32")
                 memory = _Memory(keys, values, scores, inverse)
-                with T.serial(0, sizes.group) as member, T.serial(0, share) as block:
+                with build.serial(0, sizes.group) as member, build.serial(0, share) as block:
                     # The last block moves up instead of shrinking: some rows are computed twice.
                     row = tirx.min((first + block) * tile.rows, sizes.queries - tile.rows)
                     head = key_head * sizes.group + member
@@ -273,7 +273,7 @@ class _Kernel:
         if not self.k.channels_last:
             squares_j = squares_d = 0
         if squares_j and squares_d:
-            with T.serial(0, squares_j) as jo, T.serial(0, squares_d) as do:
+            with build.serial(0, squares_j) as jo, build.serial(0, squares_d) as do:
                 j, d = jo * lanes, do * lanes
                 square = [
                     vector_load(self.k.load(batch, head, j + r, d), lanes) for r in range(lanes)
@@ -284,9 +284,9 @@ class _Kernel:
         self._copy_keys(keys, batch, head, (0, done_j), (done_d, sizes.channels))
         self._copy_keys(keys, batch, head, (done_j, sizes.keys), (0, sizes.channels))
         if self.padded_keys > sizes.keys:
-            with T.serial(0, sizes.channels) as d:
-                with T.serial(0, self.padded_keys - sizes.keys) as j:
-                    _store(keys, _zero(), d, j + sizes.keys)
+            pad = self.padded_keys - sizes.keys
+            with build.serial(0, sizes.channels) as d, build.serial(0, pad) as j:
+                _store(keys, _zero(), d, j + sizes.keys)
 
     def _copy_keys(
         self,
@@ -298,21 +298,21 @@ class _Kernel:
     ) -> None:
         if positions[0] == positions[1] or channels[0] == channels[1]:
             return
-        with T.serial(0, channels[1] - channels[0]) as d:
-            with T.serial(0, positions[1] - positions[0]) as j:
-                at = (j + positions[0], d + channels[0])
-                _store(keys, self.k.load(batch, head, *at), at[1], at[0])
+        counts = positions[1] - positions[0], channels[1] - channels[0]
+        with build.serial(0, counts[1]) as d, build.serial(0, counts[0]) as j:
+            at = (j + positions[0], d + channels[0])
+            _store(keys, self.k.load(batch, head, *at), at[1], at[0])
 
     def _pack_values(self, batch: Expr, head: Expr) -> tirx.Buffer | None:
         """A copy of the values padded to whole vectors, if they are not whole as stored."""
         sizes, padded = self.sizes, self.padded_channels
         if padded == sizes.value_channels:
             return None
-        values = T.alloc_buffer((sizes.keys, padded), "float32")
-        with T.serial(0, sizes.keys) as j:
-            with T.serial(0, sizes.value_channels) as d:
+        values = build.alloc_buffer((sizes.keys, padded), "float32")
+        with build.serial(0, sizes.keys) as j:
+            with build.serial(0, sizes.value_channels) as d:
                 _store(values, self.v.load(batch, head, j, d), j, d)
-            with T.serial(0, padded - sizes.value_channels) as d:
+            with build.serial(0, padded - sizes.value_channels) as d:
                 _store(values, _zero(), j, d + sizes.value_channels)
         return values
 
@@ -320,12 +320,12 @@ class _Kernel:
         tile, sizes = self.tile, self.sizes
         width = tile.vectors * tile.lanes
         for start, count, size in _cover(self.padded_keys, width, tile.lanes):
-            with T.serial(0, count) as step:
+            with build.serial(0, count) as step:
                 self._score_tile(memory, place, start + step * size, size)
-        with T.serial(0, tile.rows) as r:
+        with build.serial(0, tile.rows) as r:
             self._softmax_row(memory, r)
         for start, count, size in _cover(self.padded_channels, width, tile.lanes):
-            with T.serial(0, count) as step:
+            with build.serial(0, count) as step:
                 channel = start + step * size
                 limit = min(size, sizes.value_channels - start) if count == 1 else size
                 self._value_tile(memory, place, channel, size, limit)
@@ -334,13 +334,13 @@ class _Kernel:
         keys, scores = memory.keys, memory.scores
         rows = self.tile.rows
         sums = self._accumulators(size)
-        with T.serial(0, self.sizes.channels) as d:
+        with build.serial(0, self.sizes.channels) as d:
             for r in range(rows):
                 query = self.q.load(place.batch, place.head, place.row + r, d)
-                with T.vectorized(0, size) as lane:
+                with build.vectorized(0, size) as lane:
                     _store(sums[r], sums[r][lane] + query * keys[d, column + lane], lane)
         for r in range(rows):
-            with T.vectorized(0, size) as lane:
+            with build.vectorized(0, size) as lane:
                 score = sums[r][lane] * tirx.const(self.scale, "float32")
                 _store(scores, score, r, column + lane)
         if self._is_masked:
@@ -358,7 +358,7 @@ class _Kernel:
         """Add the mask to one row of a tile; -inf where causality or padding hides the key."""
         position = place.row + r
         hidden = tirx.const(float("-inf"), "float32")
-        with T.serial(0, size) as lane:
+        with build.serial(0, size) as lane:
             key = column + lane
             score = scores[r, key]
             if self.mask is not None:
@@ -384,22 +384,22 @@ class _Kernel:
         scores, inverse = memory.scores, memory.inverse
         lanes = self.tile.lanes
         rounds = self.padded_keys // lanes
-        partial = T.alloc_buffer((lanes,), "float32")
-        largest = T.alloc_buffer((1,), "float32")
+        partial = build.alloc_buffer((lanes,), "float32")
+        largest = build.alloc_buffer((1,), "float32")
         first = partial[0]
-        with T.vectorized(0, lanes) as lane:
+        with build.vectorized(0, lanes) as lane:
             _store(partial, tirx.min_value("float32"), lane)
-        with T.serial(0, rounds) as step, T.vectorized(0, lanes) as lane:
+        with build.serial(0, rounds) as step, build.vectorized(0, lanes) as lane:
             score = scores[r, step * lanes + lane]
             _store(partial, tirx.max(partial[lane], score), lane)
         _store(largest, fold(vector_load(first, lanes), lanes, tirx.max), 0)
-        with T.vectorized(0, lanes) as lane:
+        with build.vectorized(0, lanes) as lane:
             _store(partial, _zero(), lane)
-        with T.serial(0, rounds) as step:
-            with T.vectorized(0, lanes) as lane:
+        with build.serial(0, rounds) as step:
+            with build.vectorized(0, lanes) as lane:
                 shifted = scores[r, step * lanes + lane] - largest[0]
                 _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
-            with T.vectorized(0, lanes) as lane:
+            with build.vectorized(0, lanes) as lane:
                 _store(partial, partial[lane] + scores[r, step * lanes + lane], lane)
         total = fold(vector_load(first, lanes), lanes, lambda a, b: a + b)
         _store(inverse, tirx.const(1.0, "float32") / total, r)
@@ -410,14 +410,14 @@ class _Kernel:
         """Scores times values for a tile of channels, of which `limit` exist."""
         scores = memory.scores
         sums = self._accumulators(size)
-        with T.serial(0, self.sizes.keys) as j:
+        with build.serial(0, self.sizes.keys) as j:
             for r in range(self.tile.rows):
-                with T.vectorized(0, size) as lane:
+                with build.vectorized(0, size) as lane:
                     column = channel + lane
                     value = self._value(memory, place, j, column)
                     _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
         for r in range(self.tile.rows):
-            loop = T.vectorized(0, size) if limit == size else T.serial(0, limit)
+            loop = build.vectorized(0, size) if limit == size else build.serial(0, limit)
             with loop as lane:
                 result = sums[r][lane] * memory.inverse[r]
                 at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
@@ -430,9 +430,9 @@ class _Kernel:
 
     def _accumulators(self, size: int) -> list[tirx.Buffer]:
         """One buffer per row: a larger one would go to memory instead of registers."""
-        sums = [T.alloc_buffer((size,), "float32") for _ in range(self.tile.rows)]
+        sums = [build.alloc_buffer((size,), "float32") for _ in range(self.tile.rows)]
         for row in sums:
-            with T.vectorized(0, size) as lane:
+            with build.vectorized(0, size) as lane:
                 _store(row, _zero(), lane)
         return sums
 

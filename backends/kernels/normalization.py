@@ -46,9 +46,7 @@ def layer_norm(
     return te.compute(x.shape, body, name="layer_norm")
 
 
-def rms_norm(
-    x: te.Tensor, scale: te.Tensor | None, *, axes: int, eps: float
-) -> te.Tensor:
+def rms_norm(x: te.Tensor, scale: te.Tensor | None, *, axes: int, eps: float) -> te.Tensor:
     """Divide by the root of the mean square over the last `axes` axes, then scale."""
     rank = len(x.shape)
     reduced = list(range(rank - axes, rank))
@@ -143,9 +141,7 @@ def _statistics(x: te.Tensor, reduced: Sequence[int], eps: float) -> tuple[te.Te
     """Mean and 1 / sqrt(variance + eps) over `reduced`, which keep extent one."""
     count = _count(x, reduced)
     total = combined(x, te.sum, reduced, True, None)
-    mean = te.compute(
-        total.shape, lambda *i: total(*i) / tirx.const(count, "float32"), name="mean"
-    )
+    mean = te.compute(total.shape, lambda *i: total(*i) / tirx.const(count, "float32"), name="mean")
     squares = te.compute(
         x.shape, lambda *i: _square(x(*i) - mean(*_row(i, reduced))), name="squares"
     )

@@ -21,13 +21,11 @@ def softmax(x: te.Tensor, axis: int = -1) -> te.Tensor:
     inverse = te.compute(
         total.shape, lambda *i: tirx.const(1.0, "float32") / total(*i), name="inverse"
     )
-    return te.compute(
-        x.shape, lambda *i: powers(*i) * inverse(*_row(i, axis)), name="softmax"
-    )
+    return te.compute(x.shape, lambda *i: powers(*i) * inverse(*_row(i, axis)), name="softmax")
 
 
 def log_softmax(x: te.Tensor, axis: int = -1) -> te.Tensor:
-    """x - max - log of the sum of exp(x - max), along `axis`, float32, of the shape of `x`."""
+    """X - max - log of the sum of exp(x - max), along `axis`, float32, of the shape of `x`."""
     axis %= len(x.shape)
     largest = combined(x, te.max, [axis], True, None)
     powers = te.compute(
@@ -36,9 +34,7 @@ def log_softmax(x: te.Tensor, axis: int = -1) -> te.Tensor:
         name="powers",
     )
     total = combined(powers, te.sum, [axis], True, None)
-    shift = te.compute(
-        total.shape, lambda *i: largest(*i) + tirx.log(total(*i)), name="shift"
-    )
+    shift = te.compute(total.shape, lambda *i: largest(*i) + tirx.log(total(*i)), name="shift")
     return te.compute(x.shape, lambda *i: x(*i) - shift(*_row(i, axis)), name="log_softmax")
 
 

@@ -7,7 +7,7 @@ IRBuilder where they say so.
 from collections.abc import Callable, Sequence
 
 from tvm import ir, tirx
-from tvm.script.ir_builder import tirx as T
+from tvm.script.ir_builder import tirx as build
 
 Expr = ir.Expr
 
@@ -21,17 +21,17 @@ def vector_load(element: ir.TensorLoad, lanes: int) -> Expr:
 def vector_store(buffer: tirx.Buffer, value: Expr, indices: Sequence[Expr], lanes: int) -> None:
     """Emit a store of `value` to the `lanes` contiguous elements from `indices` on."""
     *outer, last = indices
-    T.buffer_store(buffer, value, [*outer, tirx.Ramp(tirx.convert(last), 1, lanes)])
+    build.buffer_store(buffer, value, [*outer, tirx.Ramp(tirx.convert(last), 1, lanes)])
 
 
 def fold(value: Expr, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> Expr:
     """Emit the combination of all lanes of a vector, in log2(lanes) steps; return the scalar."""
     width = lanes // 2
-    current = T.bind(value)
+    current = build.bind(value)
     while width:
         low = tirx.Shuffle([current], list(range(width)))
         high = tirx.Shuffle([current], list(range(width, 2 * width)))
-        current = T.bind(combine(low, high))
+        current = build.bind(combine(low, high))
         width //= 2
     return current
 
@@ -39,7 +39,7 @@ def fold(value: Expr, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> Expr
 def transposed(rows: Sequence[Expr]) -> list[Expr]:
     """Emit the transpose of a square of vectors, as many as each has lanes, a power of two."""
     lanes = len(rows)
-    current = [T.bind(row) for row in rows]
+    current = [build.bind(row) for row in rows]
     width = 1
     while width < lanes:
         # Exchange the off-diagonal width x width squares of every pair of squares.
@@ -47,7 +47,7 @@ def transposed(rows: Sequence[Expr]) -> list[Expr]:
         odd = [i + width if i & width == 0 else i + lanes for i in range(lanes)]
         for upper in (row for row in range(lanes) if row & width == 0):
             pair = [current[upper], current[upper + width]]
-            current[upper] = T.bind(tirx.Shuffle(pair, even))
-            current[upper + width] = T.bind(tirx.Shuffle(pair, odd))
+            current[upper] = build.bind(tirx.Shuffle(pair, even))
+            current[upper + width] = build.bind(tirx.Shuffle(pair, odd))
         width *= 2
     return current

@@ -199,7 +199,7 @@ class _Axes:
             outermost = axis.var.same_as(self._block.iter_vars[self._row[0]].var)
             values.append((axis.var, rest if outermost else tirx.floormod(rest, extent)))
             rest = tirx.floordiv(rest, extent)
-        return _substitute(self._block.body.value.b, values)
+        return _with_fresh_lets(_substitute(self._block.body.value.b, values))
 
     def substitute(self, expr: ir.Expr) -> ir.Expr:
         """Rename the original variables in `expr`."""
@@ -246,4 +246,15 @@ def _substitute(expr: ir.Expr, values: list[tuple[tirx.Var, ir.Expr]]) -> ir.Exp
         return next((value for old, value in values if old.same_as(var)), var)
 
     mapped: ir.Expr = tvm_ffi.structural_map(expr, (ir.Var, replace), order="post")
+    return mapped
+
+
+def _with_fresh_lets(expr: ir.Expr) -> ir.Expr:
+    """Rename let-bound variables: an expression used twice must not define one twice."""
+
+    def rename(let: tirx.Let) -> ir.Expr:
+        var = tirx.Var(let.var.name, str(let.var.ty))
+        return tirx.Let(var, let.value, _substitute(let.body, [(let.var, var)]))
+
+    mapped: ir.Expr = tvm_ffi.structural_map(expr, (tirx.Let, rename), order="post")
     return mapped

@@ -83,12 +83,12 @@ def body_cost(sch: Schedule, block: SBlockRV) -> int:
 
 
 _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min, tirx.Select)
-_FREE_CALLS = frozenset({"tirx.if_then_else", "tirx.likely", "tirx.reinterpret"})
+_FREE_CALLS = frozenset({"if_then_else", "likely", "reinterpret", "sqrt"})
 
 
 def _step_cost(node: object) -> int:
     if isinstance(node, ir.Call):
-        name = node.op.name if isinstance(node.op, ir.Op) else ""
+        name = node.op.name.rpartition(".")[2] if isinstance(node.op, ir.Op) else ""
         return 1 if name in _FREE_CALLS else _CALL_COST
     return 1 if str(node.ty).startswith("float") else 0
 

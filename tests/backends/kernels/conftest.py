@@ -1,0 +1,38 @@
+"""Compile functions for a fixed target and run them on numpy arrays."""
+
+from collections.abc import Callable, Sequence
+
+import numpy
+import pytest
+import tvm
+from tvm import tirx
+
+from burnish.backends.kernels import fast_math
+from burnish.target import Target, resolve
+
+Run = Callable[[tirx.PrimFunc, Sequence[numpy.ndarray]], numpy.ndarray]
+
+
+@pytest.fixture(scope="session")
+def target() -> Target:
+    """The host with two threads, so that parallel paths run everywhere."""
+    return resolve("cpu", threads=2)
+
+
+@pytest.fixture(scope="session")
+def run(target: Target) -> Run:
+    """Runs a function whose last parameter is its output."""
+
+    def call(func: tirx.PrimFunc, arrays: Sequence[numpy.ndarray]) -> numpy.ndarray:
+        *inputs, output = func.params
+        assert len(inputs) == len(arrays)
+        library = tvm.compile(
+            fast_math.rewrite(func), target=tvm.target.Target(target.tvm_target())
+        )
+        result = tvm.runtime.tensor(
+            numpy.zeros([int(extent) for extent in output.shape], str(output.dtype))
+        )
+        library(*(tvm.runtime.tensor(array) for array in arrays), result)
+        return result.numpy()
+
+    return call

@@ -1,0 +1,121 @@
+"""Attention against float64, over layouts, masks, groups and sizes that do not divide."""
+
+from dataclasses import dataclass, field
+
+import numpy
+import pytest
+from tvm import te
+
+from burnish.backends.kernels.attention import Layout, Sizes, Tile, attention
+from burnish.target import Target
+
+
+@dataclass
+class Case:
+    sizes: Sizes
+    storage: str = "bhsd"
+    mask: tuple[int, ...] | None = None
+    causal: bool = False
+    causal_offset: int = 0
+    out_order: str = "bshd"
+    hidden: tuple[int, ...] = field(default=())
+
+
+CASES = {
+    "fused projection": Case(Sizes(1, 3, 3, 197, 197, 64, 64), "fused"),
+    "sentence": Case(Sizes(1, 12, 12, 16, 16, 32, 32), "fused", mask=(1, 1, 1, 16)),
+    "two sentences": Case(Sizes(2, 2, 2, 64, 64, 32, 32), "fused", mask=(2, 1, 1, 64)),
+    "full mask": Case(Sizes(2, 4, 4, 10, 17, 24, 24), "bshd", mask=(2, 4, 10, 17)),
+    "row mask": Case(Sizes(1, 2, 2, 9, 20, 16, 16), mask=(1, 1, 9, 1)),
+    "hidden keys": Case(Sizes(1, 2, 2, 8, 40, 16, 16), mask=(1, 1, 1, 40), hidden=(0, 5, 39)),
+    "grouped heads": Case(Sizes(1, 8, 2, 12, 33, 16, 16), "bshd"),
+    "one query": Case(Sizes(1, 4, 1, 1, 77, 64, 64), "bshd", mask=(1, 4, 1, 77)),
+    "merged rows": Case(Sizes(2, 4, 2, 5, 5, 24, 24), "merged"),
+    "transposed keys": Case(Sizes(1, 2, 2, 33, 33, 8, 8), "bhds"),
+    "causal": Case(Sizes(1, 2, 2, 40, 40, 16, 16), causal=True),
+    "causal with a past": Case(Sizes(1, 2, 2, 4, 20, 16, 16), causal=True, causal_offset=16),
+    "other value width": Case(Sizes(1, 2, 2, 20, 18, 16, 24)),
+    "heads first out": Case(Sizes(1, 2, 2, 20, 18, 16, 16), out_order="bhsd"),
+}
+
+
+def reference(q, k, v, mask, case: Case) -> numpy.ndarray:
+    group = case.sizes.group
+    k, v = numpy.repeat(k, group, 1), numpy.repeat(v, group, 1)
+    scores = q.astype("float64") @ k.transpose(0, 1, 3, 2) * 0.3
+    if mask is not None:
+        scores = scores + mask
+    if case.causal:
+        i = numpy.arange(case.sizes.queries)[:, None]
+        j = numpy.arange(case.sizes.keys)[None]
+        scores = numpy.where(j <= i + case.causal_offset, scores, -numpy.inf)
+    powers = numpy.exp(scores - scores.max(-1, keepdims=True))
+    out = powers / powers.sum(-1, keepdims=True) @ v
+    return out if case.out_order == "bhsd" else out.transpose(0, 2, 1, 3)
+
+
+def stored(case: Case, q, k, v):
+    """Arrays and layouts of q, k and v; equal arrays are one operand."""
+    s = case.sizes
+    rows = [t.transpose(0, 2, 1, 3) for t in (q, k, v)]
+    if case.storage == "fused":
+        joined = numpy.concatenate([r.reshape(s.batch, s.queries, -1) for r in rows], 2)
+        ends = [0, s.heads * s.channels, (s.heads + s.key_heads) * s.channels]
+        return [joined] * 3, [Layout("bsc", offset) for offset in ends]
+    if case.storage == "merged":
+        return [r.reshape(-1, r.shape[2] * r.shape[3]) for r in rows], [Layout("rc")] * 3
+    if case.storage == "bshd":
+        return rows, [Layout("bshd")] * 3
+    if case.storage == "bhds":
+        layouts = [Layout("bhsd"), Layout("bhds"), Layout("bhsd")]
+        return [q, k.transpose(0, 1, 3, 2), v], layouts
+    return [q, k, v], [Layout()] * 3
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_matches_float64(case: Case, target: Target, run):
+    s = case.sizes
+    rng = numpy.random.default_rng(3)
+    q = rng.standard_normal((s.batch, s.heads, s.queries, s.channels)).astype("float32")
+    k = rng.standard_normal((s.batch, s.key_heads, s.keys, s.channels)).astype("float32")
+    v = rng.standard_normal((s.batch, s.key_heads, s.keys, s.value_channels)).astype("float32")
+    mask = None
+    if case.mask is not None:
+        mask = rng.standard_normal(case.mask).astype("float32")
+        mask[..., list(case.hidden)] = -numpy.inf
+    arrays, layouts = stored(case, q, k, v)
+    arrays = [numpy.ascontiguousarray(array) for array in arrays]
+    operands = [te.placeholder(a.shape, name=n) for a, n in zip(arrays, "qkv", strict=True)]
+    if case.storage == "fused":
+        operands, arrays = [operands[0]] * 3, arrays[:1]
+    bias = None if mask is None else te.placeholder(mask.shape, name="mask")
+    out = attention(
+        *operands, bias, sizes=s, scale=0.3, target=target, causal=case.causal,
+        causal_offset=case.causal_offset, layouts=layouts, out_order=case.out_order,
+    )  # fmt: skip
+    params = [*dict.fromkeys(operands), *([] if bias is None else [bias])]
+    result = run(te.create_prim_func([*params, out]), [*arrays, *([] if mask is None else [mask])])
+    numpy.testing.assert_allclose(result, reference(q, k, v, mask, case), rtol=1e-5, atol=1e-5)
+
+
+def test_lowest_mask_keeps_hidden_rows_finite(target: Target, run):
+    """A row whose every key carries the lowest float attends evenly, as in ONNX Runtime."""
+    sizes = Sizes(1, 1, 1, 2, 16, 16, 16)
+    shape = (1, 1, 16, 16)
+    shapes = ((1, 1, 2, 16), shape, shape, (1, 1, 1, 16))
+    q, k, v, mask = (te.placeholder(s, name=f"p{i}") for i, s in enumerate(shapes))
+    out = attention(q, k, v, mask, sizes=sizes, scale=1.0, target=target)
+    rng = numpy.random.default_rng(0)
+    arrays = [rng.standard_normal([int(d) for d in t.shape]).astype("float32") for t in (q, k, v)]
+    lowest = numpy.full((1, 1, 1, 16), numpy.finfo("float32").min, "float32")
+    result = run(te.create_prim_func([q, k, v, mask, out]), [*arrays, lowest])
+    expected = numpy.broadcast_to(arrays[2].mean(2, keepdims=True), (1, 1, 2, 16))
+    numpy.testing.assert_allclose(result, expected.transpose(0, 2, 1, 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("queries", [1, 7, 16, 128, 197, 512])
+def test_tiles_fit_the_registers(queries: int, target: Target):
+    tile = Tile.choose(Sizes(1, 12, 12, queries, 128, 32, 32), target)
+    assert tile.rows <= queries
+    assert tile.rows * tile.vectors <= target.registers - 4
+    assert tile.shares >= 1
