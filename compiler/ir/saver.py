@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +12,7 @@ from burnish.ir.assembly import Skeleton, fill
 from burnish.ir.external_data import put, stored
 from burnish.ir.graph import Graph
 from burnish.ir.onnx_io import skeleton
-from burnish.output import CannotWrite
+from burnish.output import staged
 
 EXTERNAL_ABOVE = 1_800_000_000
 """Bytes of weights from which on they go to a file beside the model; messages end at 2 GB."""

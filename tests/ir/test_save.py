@@ -10,10 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from burnish.errors import InvalidInput, UnsupportedModel
+from burnish.errors import InvalidInput, UnsupportedModel, UsageError
 from burnish.ir import Constant, DType, Graph, OperatorNode, VariableNode, saver
 from burnish.ir.saver import save
-from burnish.output import CannotWrite
 from burnish.testing import graph
 
 
@@ -97,10 +96,11 @@ def test_nothing_is_left_when_saving_fails(tmp_path: Path) -> None:
 
 
 def test_path_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(CannotWrite, match="cannot write"):
-        save(weighted(), tmp_path / "no" / "such" / "m.onnx")
-    with pytest.raises(CannotWrite, match="cannot write"):
-        save(weighted(), tmp_path)
+    for external in (False, True):
+        with pytest.raises(UsageError, match="there is no folder"):
+            save(weighted(), tmp_path / "no" / "such" / "m.onnx", external=external)
+        with pytest.raises(UsageError, match="is a folder"):
+            save(weighted(), tmp_path, external=external)
     assert os.listdir(tmp_path) == []
 
 
