@@ -148,17 +148,17 @@ class Emitter:
         """Emit the kernel of one group."""
         builder = KernelBuilder(self)
         label = (group.anchor or group.nodes[-1]).op_type.lower()
-        targets = []
-        for value in group.outputs:
-            shape = physical(shape_of(value), self.plan.layout(value))
-            self.home[value] = self.temporary(value.name, shape, numpy_name(value.dtype))
-            targets.append(self.home[value])
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
         else:
             results = self.anchors[group.anchor.op_type](builder, group.anchor)
             if group.epilogue:
                 results = [builder.elementwise(group.epilogue, {group.anchor.output: results[0]})]
+        targets = []
+        for value, result in zip(group.outputs, results, strict=True):
+            shape = [int(extent) for extent in result.shape]
+            self.home[value] = self.temporary(value.name, shape, str(result.dtype))
+            targets.append(self.home[value])
         provenance = tuple(dict.fromkeys(n for node in group.nodes for n in node.provenance))
         self.launch(builder, results, targets, provenance, label, builder.flops)
 

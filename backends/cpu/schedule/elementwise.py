@@ -26,6 +26,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> None:
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
     """Run the leading loops of a nest without reductions in parallel, the last one as vectors."""
+    if not nest.loops:  # a single element
+        return
     loops = _fuse_contiguous(sch, nest)
     if pays_in_parallel(sch, [nest], target):
         parallel_prefix(sch, loops[:-1] if len(loops) > 1 else loops, target)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from burnish.backends.lowering.anchors import attention, contraction, movement, rows, windows
+from burnish.backends.lowering.anchors import (
+    attention,
+    contraction,
+    movement,
+    recurrent,
+    rows,
+    windows,
+)
 from burnish.backends.lowering.emitter import AnchorEmitter
 from burnish.ir import OperatorNode
 
@@ -18,17 +25,20 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "Conv": contraction.conv,
     "ConvTranspose": contraction.conv_transpose,
     "DepthToSpace": movement.depth_to_space,
+    "GRU": recurrent.layer,
     "Gather": movement.gather,
     "GatherElements": movement.gather_elements,
     "GatherND": movement.gather_nd,
     "Gemm": contraction.gemm,
     "InstanceNormalization": rows.instance_norm,
+    "LSTM": recurrent.layer,
     "LayerNormalization": rows.layer_norm,
     "LogSoftmax": rows.softmax,
     "MatMul": contraction.matmul,
     "MaxPool": windows.max_pool,
     "OneHot": movement.one_hot,
     "Pad": movement.pad,
+    "RNN": recurrent.layer,
     "RMSNormalization": rows.layer_norm,
     **dict.fromkeys(rows.REDUCTIONS, rows.reduce),
     "Reshape": movement.reshape,
@@ -51,10 +61,13 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
 """Inputs that must be known at compile time for the kernel to be written."""
 
 
-FUSES_NOTHING = frozenset({"Attention", "Split"})
+FUSES_NOTHING = frozenset({"Attention", "GRU", "LSTM", "RNN", "Split"})
 """Anchors whose kernels end with their own results."""
 
-DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {"Attention": attention.declines}
+DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {
+    "Attention": attention.declines,
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent.declines),
+}
 """Further conditions, with the reason where they do not hold."""
 
 
