@@ -132,7 +132,8 @@ def _read(match: Match) -> Normalization | Miss:
     if not last and len(axes) != 1:
         return Miss("the normalized axes are not the last ones", variance)
     perm = None if last else (*(i for i in range(x.rank) if i != axes[0]), axes[0])
-    scale, bias = (_parameter(match, name, axes) for name in ("scale", "bias"))
+    scale = _parameter(match, "scale", axes)
+    bias = _parameter(match, "bias", axes) if "bias" in match else None
     if isinstance(scale, Miss):
         return scale
     if isinstance(bias, Miss):
@@ -140,8 +141,7 @@ def _read(match: Match) -> Normalization | Miss:
     kind = "LayerNormalization" if "mean" in match else "RMSNormalization"
     epsilon = number(match["epsilon"])
     assert epsilon is not None
-    offset = bias if "bias" in match else None
-    return Normalization(kind, epsilon, scale, offset, len(axes), perm)
+    return Normalization(kind, epsilon, scale, bias, len(axes), perm)
 
 
 def _not_a_mean(match: Match, name: str, axes: tuple[int, ...]) -> Miss | None:

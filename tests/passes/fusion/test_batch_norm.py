@@ -122,9 +122,7 @@ def test_scale_after_matmul_and_bias(fires: Callable[..., Graph]) -> None:
         d = Add(b, c)
         y = Mul(d, s)
     }"""
-    graph = fires(
-        NAME, text, "affine-after-matmul-bias", w=normal(4, 6), b=normal(6), s=normal(6)
-    )
+    graph = fires(NAME, text, "affine-after-matmul-bias", w=normal(4, 6), b=normal(6), s=normal(6))
     assert kinds(graph) == ["MatMul", "Add"]
 
 

@@ -1,0 +1,106 @@
+"""recognise-gelu: every order of factors, and what only looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from burnish.ir import Graph
+
+NAME = "recognise-gelu"
+NUMBERS = {
+    name: np.float32(value)
+    for name, value in {
+        "half": 0.5, "one": 1.0, "two": 2.0, "three": 3.0, "root": np.sqrt(2), "inverse":
+        np.sqrt(0.5), "slope": np.sqrt(2 / np.pi), "cubic": 0.044715,
+    }.items()
+}  # fmt: skip
+DECLARED = ", ".join(f"float {name}" for name in NUMBERS)
+ERF = "a = Div(x, root) f = Erf(a) g = Add(f, one)"
+TANH = "p = Pow(x, three) q = Mul(cubic, p) s = Add(x, q) a = Mul(slope, s) f = Tanh(a) g = Add(one, f)"  # noqa: E501
+GATED = {
+    "(x g) / 2": "h = Mul(x, g) y = Mul(h, half)",
+    "x (g / 2)": "h = Mul(half, g) y = Mul(x, h)",
+    "(x / 2) g": "h = Mul(x, half) y = Mul(h, g)",
+    "divided": "h = Mul(g, x) y = Div(h, two)",
+    "halved": "h = Div(x, two) y = Mul(h, g)",
+    "halved gate": "h = Div(g, two) y = Mul(h, x)",
+}
+TANHS = {
+    "pow": TANH,
+    "cube of products": TANH.replace("p = Pow(x, three)", "r = Mul(x, x) p = Mul(r, x)"),
+    "jax": TANH.replace(
+        "p = Pow(x, three) q = Mul(cubic, p)", "r = Mul(cubic, x) p = Mul(x, r) q = Mul(x, p)"
+    ),
+    "factored": "r = Mul(x, x) p = Mul(r, cubic) q = Add(p, one) s = Mul(slope, x) "
+    "a = Mul(s, q) f = Tanh(a) g = Add(f, one)",
+    "transformers": "s = Mul(x, slope) r = Mul(cubic, x) p = Mul(r, x) q = Add(one, p) "
+    "a = Mul(s, q) f = Tanh(a) g = Add(f, one)",
+}
+
+
+def model(body: str, result: str = "float y") -> str:
+    return f"g (float[2, 5] x, {DECLARED}) => ({result}) {{ {body} }}"
+
+
+@pytest.mark.parametrize("order", GATED)
+@pytest.mark.parametrize("argument", ["a = Div(x, root)", "a = Mul(inverse, x)"])
+def test_erf(fires: Callable[..., Graph], order: str, argument: str) -> None:
+    body = ERF.replace("a = Div(x, root)", argument) + " " + GATED[order]
+    graph = fires(NAME, model(body), "gelu-erf", **NUMBERS)
+    assert [n.op_type for n in graph] == ["Gelu"]
+    assert graph.first is not None
+    assert graph.first.attributes == {"approximate": "none"}
+
+
+@pytest.mark.parametrize("order", GATED)
+@pytest.mark.parametrize("form", TANHS)
+def test_tanh(fires: Callable[..., Graph], order: str, form: str) -> None:
+    graph = fires(NAME, model(f"{TANHS[form]} {GATED[order]}"), "gelu-tanh", **NUMBERS)
+    assert [n.op_type for n in graph] == ["Gelu"]
+    assert graph.first is not None
+    assert graph.first.attributes == {"approximate": "tanh"}
+
+
+PLAIN = f"{ERF} {GATED['(x g) / 2']}"
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("Div(x, root)", "Div(x, two)", "the constant 2.0, the pattern needs 1.41421"),
+    ("Add(f, one)", "Add(f, half)", "the constant 0.5, the pattern needs 1"),
+    ("Add(f, one)", "Sub(f, one)", None),
+    ("y = Mul(h, half)", "y = Mul(h, two)", "the pattern needs"),
+    ("y = Mul(h, half)", "y = Mul(h, x)", "the pattern needs"),
+    ("h = Mul(x, g)", "z = Exp(x) h = Mul(z, g)", "have to be the same one"),
+    ("f = Erf(a)", "f = Tanh(a)", "the pattern needs Erf"),
+])  # fmt: skip
+def test_declines(misses: Callable[..., None], old: str, new: str, reason: str | None) -> None:
+    misses(NAME, model(PLAIN.replace(old, new)), reason, **NUMBERS)
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("a = Mul(slope, s)", "a = Mul(half, s)", "the pattern needs"),
+    ("q = Mul(cubic, p)", "q = Mul(half, p)", "the pattern needs"),
+    ("p = Pow(x, three)", "p = Pow(x, two)", "the pattern needs 3"),
+    ("s = Add(x, q)", "z = Exp(x) s = Add(z, q)", "have to be the same one"),
+])  # fmt: skip
+def test_declines_another_tanh(
+    misses: Callable[..., None], old: str, new: str, reason: str
+) -> None:
+    misses(NAME, model(f"{TANH} {GATED['(x g) / 2']}".replace(old, new)), reason, **NUMBERS)
+
+
+def test_declines_before_opset_20(misses: Callable[..., None]) -> None:
+    misses(NAME, model(PLAIN), "needs opset 20, the model has 19", opset=19, **NUMBERS)
+
+
+@pytest.mark.parametrize("inner", ["a", "f", "g", "h"])
+def test_declines_when_the_middle_is_returned(misses: Callable[..., None], inner: str) -> None:
+    misses(NAME, model(PLAIN, f"float y, float {inner}"), "graph output", **NUMBERS)
+
+
+def test_declines_a_half_per_channel(misses: Callable[..., None]) -> None:
+    numbers = {**NUMBERS, "half": np.full(5, 0.5, np.float32)}
+    misses(NAME, model(PLAIN), "a constant tensor, the pattern needs", **numbers)
