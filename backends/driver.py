@@ -110,13 +110,14 @@ class _EntryTables:
 
     def emit(self) -> str:
         program = self.entry.program
+        _check_ports(program)
         numbers = number_buffers(program)
         places = [self._place(buffer) for buffer in numbers]
         args: list[int] = []
         calls = [self._call(call, numbers, args) for call in program.calls]
         ports = [
-            self._ports("inputs", program.inputs, BufferKind.INPUT),
-            self._ports("outputs", program.outputs, BufferKind.OUTPUT),
+            self._ports("inputs", program.inputs),
+            self._ports("outputs", program.outputs),
         ]
         tables = [
             self._array("int64_t", "shapes", map(str, self.shapes)),
@@ -160,16 +161,28 @@ class _EntryTables:
         args += [numbers[buffer] for buffer in call.args]
         return f'{{"{call.kernel}", __tvm_ffi_{call.kernel}, {first}, {len(call.args)}}}'
 
-    def _ports(self, name: str, buffers: Sequence[Buffer], kind: BufferKind) -> str:
+    def _ports(self, name: str, buffers: Sequence[Buffer]) -> str:
         rows = []
         for buffer in buffers:
-            if buffer.kind is not kind or buffer.alias_of is not None:
-                raise ValueError(f"{buffer.name} is among the {name} but is not the caller's")
             shape = f"&shapes_{self.number}[{self._shape(buffer.shape)}]"
             size = buffer.nbytes if buffer.is_static else 0
             strings = f"{_quote(buffer.name)}, {json.dumps(buffer.dtype)}"
             rows.append(f"{{{strings}, {len(buffer.shape)}, {shape}, {size}u}}")
         return self._array("burnish_tensor", name, rows)
+
+
+def _check_ports(program: Program) -> None:
+    """Check that the caller's memory is what the program lists, neither more nor less."""
+    listed = {BufferKind.INPUT: program.inputs, BufferKind.OUTPUT: program.outputs}
+    for kind, ports in listed.items():
+        for buffer in ports:
+            if buffer.kind is not kind or buffer.alias_of is not None:
+                raise ValueError(f"{buffer.name} is an {kind.value} but its memory is its own")
+    for call in program.calls:
+        for buffer in call.args:
+            owner, _ = buffer.root()
+            if owner.kind in listed and owner not in listed[owner.kind]:
+                raise ValueError(f"{call.kernel} uses {owner.name}, no {owner.kind.value} here")
 
 
 def _emit_program(entries: Sequence[Entry], weights: Weights, options: DriverOptions) -> str:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +274,15 @@ def test_from_c(saved: Path, tmp_path: Path) -> None:
     name, dtype, rank, width, first = done.stdout.split()
     assert (name, dtype, rank, width) == ("y", "float32", "2", "53")
     assert float(first) == pytest.approx(toy.weight()[-1, -1])
+
+
+def test_a_processor_that_lacks_a_feature_is_told_so(kernels: bytes, target: Target) -> None:
+    flags = Path("/proc/cpuinfo").read_text().replace("_", "-").split()
+    absent = [name for name in ("amx-tile", "avx512-fp16", "avx-vnni") if name not in flags]
+    if target.arch != "x86_64" or not absent:
+        pytest.skip("needs an x86 processor without one of the newest features")
+    feature = {"avx512-fp16": "avx512fp16", "avx-vnni": "avxvnni"}.get(absent[0], absent[0])
+    newer = replace(target, features=target.features | {feature})
+    made = build_artifact([toy.make_program(kernels)], newer, [], Provenance())
+    with pytest.raises(UnsupportedModel, match=f"needs a processor with {feature}, which this"):
+        made.run({"x": toy.sample()})
