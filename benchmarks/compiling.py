@@ -122,6 +122,12 @@ def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> float
         raise CommandFailed(f"no end after {LIMIT:.0f} s") from None
     seconds = time.perf_counter() - begin
     if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise CommandFailed(f"exit code {done.returncode}: {words[-400:]}")
+        raise CommandFailed(f"exit code {done.returncode}: {last_message(done.stderr)}")
     return seconds
+
+
+def last_message(text: str) -> str:
+    """Return what a failed command said last: burnish's own message if there is one."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    own = [line for line in lines if line.startswith("burnish: ")]
+    return (own or lines or ["it said nothing"])[-1][:400]
