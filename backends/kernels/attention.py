@@ -14,6 +14,7 @@ Both products keep their accumulators in registers, `rows` by two vectors.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tvm import ir, te, tirx
 from tvm.script.ir_builder import IRBuilder
@@ -23,7 +24,7 @@ from burnish.backends.kernels import fast_math
 from burnish.backends.kernels.vectors import fold, transposed, vector_load, vector_store
 from burnish.target import Target
 
-Expr = ir.Expr | int
+Expr: TypeAlias = ir.Expr | int
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ zero. NaN in gives NaN out; infinities give the mathematical limit.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tvm_ffi
 from tvm import ir, tirx
 
-Expr = ir.Expr
+Expr: TypeAlias = ir.Expr
 
 _LOG2_E = 1.44269504088896341
 _LN2_HIGH = 0.693359375
 """High part of ln 2 with few mantissa bits, so that multiples up to 2**9 are exact."""
 _LN2_LOW = -2.12194440e-4
 _ROUND_SHIFT = 12582912.0
-"""1.5 * 2**23: adding it leaves the nearest integer in the low mantissa bits."""
-_ROUND_SHIFT_BITS = 0x4B400000
+"""1.5 * 2**23: a sum with it ends in the nearest integer to the other term."""
 _EXPONENT_BIAS = 127
 _MANTISSA_BITS = 23
 
@@ -82,55 +82,41 @@ def _clamp_keeping_nan(x: Expr, low: float, high: float) -> Expr:
 
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+"""exp(f) - 1 - f over f**2, highest power first, for |f| <= ln 2 / 2."""
 
 
 def exp(x: Expr) -> Expr:
     """Exponential, error at most 2e-7.
 
-    Split x = n ln 2 + f, evaluate exp(f), scale by 2**n through the exponent bits. The scale is
-    applied as 2 * 2**(n - 1) so that n = 128 overflows only when the result does.
+    The power of two is applied as 2 * 2**(n - 1), so that it overflows only when the result does.
     """
-
-    def scaled(x: Expr, shifted: Expr) -> Expr:
-        n = shifted - _constant(_ROUND_SHIFT)
-        fraction = _let(
-            n,
-            lambda n: x - n * _constant(_LN2_HIGH) - n * _constant(_LN2_LOW),
-        )
-        value = _let(fraction, lambda f: _horner(f, _EXP) * (f * f) + f + _constant(1.0))
-        lowest = _ROUND_SHIFT_BITS - _EXPONENT_BIAS + 1
-        exponent = tirx.max(_bits(shifted), _integer(lowest)) - _integer(lowest)
-        scale = _from_bits(tirx.shift_left(exponent, _integer(_MANTISSA_BITS)))
-        return _let(value, lambda y: (y + y) * scale)
-
-    return _let(
-        _clamp_keeping_nan(x, -104.0, 89.0),
-        lambda t: _let(
-            t * _constant(_LOG2_E) + _constant(_ROUND_SHIFT), lambda shifted: scaled(t, shifted)
-        ),
-    )
+    # From the lowest input on, n - 1 is the exponent of zero.
+    return _let(_clamp_keeping_nan(x, -87.5, 89.0), lambda t: _scaled_exp(t, 2))
 
 
 def exp_nonpositive(x: Expr) -> Expr:
     """Exponential of `x` <= 0, error at most 2e-7, in fewer steps than `exp`.
 
-    For softmax, where the largest element was subtracted. Zero below -87.
+    For softmax, where the largest element was subtracted.
     """
-    lowest = _ROUND_SHIFT_BITS - _EXPONENT_BIAS
+    low = _constant(-88.1)
+    return _let(tirx.Select(x < low, low, x), lambda t: _scaled_exp(t, 1))
 
-    def scaled(x: Expr, shifted: Expr) -> Expr:
-        n = shifted - _constant(_ROUND_SHIFT)
-        fraction = _let(n, lambda n: x - n * _constant(_LN2_HIGH) - n * _constant(_LN2_LOW))
-        value = _let(fraction, lambda f: _horner(f, _EXP) * (f * f) + f + _constant(1.0))
-        exponent = tirx.max(_bits(shifted), _integer(lowest)) - _integer(lowest)
-        return value * _from_bits(tirx.shift_left(exponent, _integer(_MANTISSA_BITS)))
 
-    return _let(
-        tirx.Select(x < _constant(-104.0), _constant(-104.0), x),
-        lambda t: _let(
-            t * _constant(_LOG2_E) + _constant(_ROUND_SHIFT), lambda shifted: scaled(t, shifted)
-        ),
-    )
+def _scaled_exp(x: Expr, factor: int) -> Expr:
+    """exp(x) as (factor * exp(f)) * (2**n / factor) where x = n ln 2 + f."""
+    # The exponent field of 2**n / factor, so that a shift of its bits makes the number.
+    shift = _constant(_ROUND_SHIFT + _EXPONENT_BIAS - (factor - 1))
+    powers = tuple(factor * c for c in (*_EXP, 1.0, 1.0))
+
+    def combine(shifted: Expr) -> Expr:
+        scale = _from_bits(tirx.shift_left(_bits(shifted), _integer(_MANTISSA_BITS)))
+        fraction = _let(
+            shifted - shift, lambda n: x - n * _constant(_LN2_HIGH) - n * _constant(_LN2_LOW)
+        )
+        return _let(fraction, lambda f: _horner(f, powers) * scale)
+
+    return _let(x * _constant(_LOG2_E) + shift, combine)
 
 
 _LOG = (

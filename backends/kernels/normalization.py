@@ -6,12 +6,13 @@ and keeps the accuracy that E[x^2] - E[x]^2 loses. All are float32.
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from tvm import ir, te, tirx
 
 from burnish.backends.kernels.reduction import combined
 
-Expr = ir.Expr
+Expr: TypeAlias = ir.Expr
 
 
 def layer_norm(

@@ -4,10 +4,11 @@ Written with one combiner each, so that the schedule rules can split rows over v
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tvm import ir, te, tirx
 
-Expr = ir.Expr
+Expr: TypeAlias = ir.Expr
 
 KINDS = (
     "sum", "mean", "max", "min", "prod", "l1", "l2", "sum_square", "log_sum", "log_sum_exp",

@@ -1,11 +1,13 @@
 """Softmax and its logarithm along any axis."""
 
+from typing import TypeAlias
+
 from tvm import ir, te, tirx
 
 from burnish.backends.kernels import fast_math
 from burnish.backends.kernels.reduction import combined
 
-Expr = ir.Expr
+Expr: TypeAlias = ir.Expr
 
 
 def softmax(x: te.Tensor, axis: int = -1) -> te.Tensor:

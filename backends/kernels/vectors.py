@@ -5,11 +5,12 @@ IRBuilder where they say so.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as build
 
-Expr = ir.Expr
+Expr: TypeAlias = ir.Expr
 
 
 def vector_load(element: ir.TensorLoad, lanes: int) -> Expr:
