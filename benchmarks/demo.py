@@ -20,9 +20,10 @@ from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Array
 from benchmarks.latency import Plan, Row, as_table, check_and_time
 from benchmarks.zoo import Model, find
+from burnish import load_artifact
 
 MODEL = "ppocr-v4-rec"
-TEXT = "burnish: 1 model in, 1 library out"
+TEXT = "hello from burnish"
 BLANK = 0
 """Class of "no letter" in the recognizer's output."""
 FOLDER = Path("demo")
@@ -92,12 +93,13 @@ def read(source: Path, outputs: Path) -> str:
         for step, before in zip(steps, [BLANK, *steps], strict=False)
         if step not in (BLANK, before)
     ]
-    return "".join(letters[step] for step in kept)
+    return "".join(letters[step] for step in kept).strip()
 
 
 def compare(model: Model, source: Path, artifact: Path) -> None:
     """Print error and latency beside ONNX Runtime's, each engine in a process of its own."""
     case, console = model.cases[0], Console(width=100)
+    share = float(load_artifact(artifact).manifest.native["operators"])
     rows = []
     for threads in (1, 2):
         try:
@@ -105,8 +107,8 @@ def compare(model: Model, source: Path, artifact: Path) -> None:
                 error, figures = check_and_time(model, case, threads, Plan(), source, artifact)
         except (EngineFailed, Disagreement) as failure:
             sys.exit(f"comparison with ONNX Runtime failed: {failure}")
-        rows.append(Row(model.name, case.label, threads, None, 1.0, error, figures))
-    console.print(as_table(rows))
+        rows.append(Row(model.name, case.label, threads, None, share, error, figures))
+    console.print(as_table(rows), end="")
 
 
 if __name__ == "__main__":

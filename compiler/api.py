@@ -114,7 +114,7 @@ def compile(
     verify: Verify = "end",
     samples: Sequence[Feeds] | None = None,
     threads: int | None = None,
-    tune: float | str = "off",
+    tune: float | str | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model to an artifact; ``model`` itself stays as it is.
@@ -131,7 +131,7 @@ def compile(
         verify: as for ``optimize``.
         samples: as for ``optimize``; the first one also becomes the artifact's self-test.
         threads: of the artifact; by default all cores of this machine, or one elsewhere.
-        tune: seconds for timing candidates of kernels, or "off".
+        tune: seconds for timing candidates of kernels, or "off"; None for the default.
         progress: called with the name of a step, how many are done and how many there are.
 
     Raises:
@@ -139,11 +139,12 @@ def compile(
         InvalidInput: the model is no valid ONNX.
         UnsupportedModel: an operator or dtype cannot be compiled for the target.
     """
-    from burnish.compilation import Request, compile_model
+    from burnish.compilation import TUNE, Request, compile_model
 
     goal = target if isinstance(target, Target) else resolve(target, threads)
     selection = Selection(preset, passes, skip, set, input_shapes, opset, compiling=True)
-    request = Request(goal, selection, verify, samples, tune, describe_source(model))
+    seconds = TUNE if tune is None else tune
+    request = Request(goal, selection, verify, samples, seconds, describe_source(model))
     return compile_model(_graph(model), request, progress).artifact
 
 

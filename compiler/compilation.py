@@ -19,6 +19,9 @@ from burnish.verification import Feeds, Reference
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
 
+TUNE = 20.0
+"""Seconds spent on timing candidates of kernels unless the user says otherwise."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -28,7 +31,7 @@ class Request:
     selection: Selection
     verify: Verify = "end"
     samples: Sequence[Feeds] | None = None
-    tune: float | str = "off"
+    tune: float | str = TUNE
     """Seconds for timing candidates of kernels, or "off"."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says about where the model came from."""
@@ -85,7 +88,8 @@ def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:
     """Make sure that every size of every input will be known.
 
     Raises:
-        UsageError: one is open, and the message has the option to give; or ``given`` names no input.
+        UsageError: one is open, and the message has the option to give; or ``given`` names what
+            is no input.
     """
     inputs = [value.name for value in graph.inputs]
     for name in given:

@@ -29,9 +29,13 @@ def compile_model(
         typer.Option("--threads", metavar="N", help="Threads that the artifact uses.")
     ] = None,
     tune: Annotated[
-        str,
-        typer.Option("--tune", metavar="off|SECONDS", help="Time to spend on timing candidates."),
-    ] = "off",
+        str | None,
+        typer.Option(
+            "--tune", metavar="off|SECONDS",
+            help="Time to spend on timing candidates of kernels, 20 by default; what was found is "
+            "kept for the next time. Off gives the same bytes every time.",
+        ),
+    ] = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -47,7 +51,7 @@ def compile_model(
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
     from burnish import api
-    from burnish.compilation import Request, compile_model
+    from burnish.compilation import TUNE, Request, compile_model
     from burnish.selection import Selection
     from burnish.target import resolve
 
@@ -55,7 +59,8 @@ def compile_model(
         preset, options.names(passes), options.names(skip) or (), options.settings(set_),
         options.shapes(input_shape), opset, compiling=True,
     )  # fmt: skip
-    request = Request(resolve(target, threads), selection, verify, None, tune,
+    seconds = TUNE if tune is None else tune
+    request = Request(resolve(target, threads), selection, verify, None, seconds,
                       api.describe_source(model))  # fmt: skip
     graph = api.load(model)
     with session.progress() as progress:

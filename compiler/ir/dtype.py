@@ -75,3 +75,7 @@ class DType(IntEnum):
     def __str__(self) -> str:
         """ONNX's lower-case name: ``float``, ``int64``, ``bfloat16``."""
         return self.name.lower()
+
+
+ELEMENT_TYPES = frozenset(DType)
+"""Every code that ONNX defines."""

@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 
 from burnish.errors import InvalidInput
 from burnish.ir.constant import Array, Constant
-from burnish.ir.dtype import DType
+from burnish.ir.dtype import ELEMENT_TYPES, DType
 
 MAX_ELEMENTS = 1 << 48
 """No tensor of any real model comes near; a shape beyond this is an error or an attack."""
@@ -115,7 +115,7 @@ def stored(constant: Constant) -> Array:
 def _header(tensor: TensorProto) -> tuple[DType, tuple[int, ...]]:
     """The type and shape that ``tensor`` declares, if they make sense."""
     name, dims = tensor.name, tuple(tensor.dims)
-    if tensor.data_type not in set(DType) or tensor.data_type == DType.UNDEFINED:
+    if tensor.data_type not in ELEMENT_TYPES or tensor.data_type == DType.UNDEFINED:
         raise InvalidInput(
             f"tensor {name!r} has element type {tensor.data_type}, which ONNX does not define; "
             "export the model again"

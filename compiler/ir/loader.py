@@ -13,11 +13,19 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    StringStringEntryProto,
+    TensorProto,
+    TypeProto,
+)
 
 from burnish.errors import InvalidInput, UnsupportedModel
 from burnish.ir import sparse
-from burnish.ir.dtype import DType
+from burnish.ir.dtype import ELEMENT_TYPES
 from burnish.ir.external_data import is_external, read_constant
 from burnish.ir.functions import inline_functions
 from burnish.ir.scopes import rename_shadows
@@ -25,6 +33,9 @@ from burnish.ir.scopes import rename_shadows
 STANDARD_ALIAS = "ai.onnx"
 MAX_FILE_BYTES = 2**31 - 1
 """Protocol buffers cannot hold more in one message."""
+
+LEAVES = (TensorProto, TypeProto.Tensor, StringStringEntryProto)
+"""Messages with nothing inside to look for."""
 
 Path_ = tuple[int | str, ...]
 """Where a node is: its index, then attribute name and index for every level of subgraphs."""
@@ -56,8 +67,8 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedMod
     model = LoadedModel(proto, folder)
     _drop_alias(proto)
     _refuse_unrepresentable(proto)
-    _check_tensors(proto, folder)
-    _run_checker(proto)
+    external = _check_parts(proto, folder)
+    _run_checker(proto, has_external=bool(external))
     model.proto = inline_functions(proto)
     _normalise(model, model.proto.graph, ())
     rename_shadows(model.proto.graph)
@@ -153,22 +164,18 @@ def _refuse_unrepresentable(proto: ModelProto) -> None:
             "the model carries training_info (a training step beside the graph); export it for "
             "inference"
         )
-    for attribute in messages(proto, AttributeProto):
-        if attribute.graphs:
-            raise UnsupportedModel(
-                f"attribute {attribute.name!r} is a list of graphs, which no standard operator "
-                "has; export the model without it"
-            )
 
 
-def messages(root: Message, kind: type[Any]) -> list[Any]:
-    """Every message of ``kind`` inside ``root``, in file order."""
+def messages(root: Message, *kinds: type[Message]) -> list[Any]:
+    """Every message of ``kinds`` inside ``root``, in file order; tensors and types are leaves."""
     found = []
     stack: list[Message] = [root]
     while stack:
         message = stack.pop()
-        if isinstance(message, kind):
+        if isinstance(message, kinds):
             found.append(message)
+        if isinstance(message, LEAVES):
+            continue
         children: list[Message] = []
         for descriptor, value in message.ListFields():
             if descriptor.type == descriptor.TYPE_MESSAGE:
@@ -177,22 +184,32 @@ def messages(root: Message, kind: type[Any]) -> list[Any]:
     return found
 
 
-def _check_tensors(proto: ModelProto, folder: Path | None) -> None:
-    """Check every type, and every tensor against its data."""
-    for declared in messages(proto, TypeProto.Tensor):
-        if declared.elem_type not in set(DType):
+def _check_parts(proto: ModelProto, folder: Path | None) -> list[TensorProto]:
+    """Check every type, attribute and tensor against its data; return tensors in other files."""
+    external = []
+    for part in messages(proto, AttributeProto, TensorProto, TypeProto.Tensor):
+        if isinstance(part, TensorProto):
+            read_constant(part, folder)
+            if is_external(part):
+                external.append(part)
+        elif isinstance(part, AttributeProto):
+            if part.graphs:
+                raise UnsupportedModel(
+                    f"attribute {part.name!r} is a list of graphs, which no standard operator has; "
+                    "export the model without it"
+                )
+        elif part.elem_type not in ELEMENT_TYPES:
             raise InvalidInput(
-                f"a value has element type {declared.elem_type}, which ONNX does not define; "
-                "export the model again"
+                f"a value has element type {part.elem_type}, which ONNX does not define; export "
+                "the model again"
             )
-    for tensor in messages(proto, TensorProto):
-        read_constant(tensor, folder)
+    return external
 
 
-def _run_checker(proto: ModelProto) -> None:
+def _run_checker(proto: ModelProto, *, has_external: bool) -> None:
     """Let onnx check the structure: types, order, undefined and doubly defined names."""
     try:
-        onnx.checker.check_model(_checkable(proto))
+        onnx.checker.check_model(_checkable(proto, has_external))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
         if "topologically sorted" in reason:
@@ -214,7 +231,7 @@ def _disorder(graph: GraphProto) -> str:
     return "inside a subgraph"
 
 
-def _checkable(proto: ModelProto) -> ModelProto:
+def _checkable(proto: ModelProto, has_external: bool) -> ModelProto:
     """What the checker should see: it looks for files itself, and wants to know every rank.
 
     External data was checked before, and a value of unknown rank is no defect.
@@ -223,7 +240,7 @@ def _checkable(proto: ModelProto) -> ModelProto:
     rankless = any(
         t.HasField("tensor_type") and not t.tensor_type.HasField("shape") for t in values
     )
-    if not rankless and not any(is_external(tensor) for tensor in messages(proto, TensorProto)):
+    if not rankless and not has_external:
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)

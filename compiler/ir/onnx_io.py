@@ -337,6 +337,8 @@ class _Exporter:
         name = self._names.value(value)
         if value.constant is not None:
             tensor = gs.Constant(name, _LazyConstant(value.constant, self._with_data))
+        elif not self._with_data:
+            tensor = gs.Variable(name)  # its type is written afterwards
         else:
             code = int(value.dtype)
             native = (get_numpy_type(code) or code) if code else None

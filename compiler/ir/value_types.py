@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onnx import TypeProto
 
-from burnish.ir.dtype import DType
+from burnish.ir.dtype import ELEMENT_TYPES, DType
 from burnish.ir.graph import Dim, Shape, VariableNode
 
 UNKNOWN_SIZES = frozenset({"", "?", "*", "-1", "None"})
@@ -34,7 +34,7 @@ def describe(value: VariableNode, message: TypeProto) -> None:
         value.onnx_type = message if message.ByteSize() else None
         return
     tensor = message.tensor_type
-    if tensor.elem_type in set(DType):
+    if tensor.elem_type in ELEMENT_TYPES:
         value.dtype = DType(tensor.elem_type)
     if tensor.HasField("shape"):
         value.shape = shape(

@@ -90,5 +90,5 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compiled")
     onnx.save(small_model(), folder / "small.onnx")
     out = folder / "small.burnish"
-    assert main(["compile", str(folder / "small.onnx"), "-o", str(out), "-q"]) == 0
+    assert main(["compile", str(folder / "small.onnx"), "-o", str(out), "-q", "--tune", "off"]) == 0
     return out
