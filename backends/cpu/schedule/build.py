@@ -114,20 +114,19 @@ class Views:
 
 
 class Registers:
-    """Accumulators: ``rows`` by vectors of the given widths, each slot at a constant place."""
+    """Accumulators: rows by vectors of one width, each slot at a constant place."""
 
-    def __init__(self, rows: int, widths: Sequence[int], dtype: str) -> None:
-        self._offsets = [sum(widths[:j]) for j in range(len(widths))]
-        self._pitch = sum(widths)
-        self.widths = tuple(widths)
+    def __init__(self, rows: int, vectors: int, width: int, dtype: str) -> None:
         self.rows = rows
+        self.vectors = vectors
+        self.width = width
         self.buffer: Buffer = tirx.decl_buffer(
-            (rows * self._pitch,), dtype, name="tile", scope="local"
+            (rows * vectors * width,), dtype, name="tile", scope="local"
         )
 
     def offset(self, row: Index, vector: int) -> Index:
         """Where a slot begins."""
-        return row * self._pitch + self._offsets[vector]
+        return row * (self.vectors * self.width) + vector * self.width
 
     def read(self, row: int, vector: int) -> Expr:
         """The vector in a slot."""
@@ -139,19 +138,14 @@ class Registers:
 
     def fill(self, value: Expr) -> list[Stmt]:
         """Store a scalar into every lane."""
-        return [
-            self.write(row, vector, splat(value, width))
-            for row in range(self.rows)
-            for vector, width in enumerate(self.widths)
-        ]
+        return [self.write(*slot, splat(value, self.width)) for slot in self._slots()]
 
     def copy_to(self, other: Buffer) -> list[Stmt]:
         """Store every slot at the same place of ``other``."""
-        return [
-            BufferStore(other, self.read(row, vector), [self._place(row, vector)])
-            for row in range(self.rows)
-            for vector in range(len(self.widths))
-        ]
+        return [BufferStore(other, self.read(*s), [self._place(*s)]) for s in self._slots()]
+
+    def _slots(self) -> list[tuple[int, int]]:
+        return [(row, vector) for row in range(self.rows) for vector in range(self.vectors)]
 
     def _place(self, row: int, vector: int) -> Expr:
-        return lanes(self.offset(row, vector), self.widths[vector])
+        return lanes(self.offset(row, vector), self.width)

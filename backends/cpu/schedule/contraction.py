@@ -46,12 +46,11 @@ class Weights:
     """Where vectors of weights are found, in a flat buffer."""
 
     buffer: Buffer
-    base: Callable[[Sequence[Index], Expr, Expr, Sequence[Index]], Index]
-    """The first weight at (output positions, group, number of the vector, kernel positions)."""
-    vector_pitch: int
+    base: Callable[[Sequence[Index], Expr, Index, Sequence[Index]], Index]
+    """The first weight at (output positions, group, first column, kernel positions)."""
+    column_pitch: int
+    """Weights from one column to another one, for distances of whole vectors."""
     channel_pitch: int
-    is_padded: bool
-    """Whether the last vector of columns is stored in full."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +76,17 @@ class TileBuilder:
 
     def build(self) -> Stmt:
         """Sum up one tile, apply the epilogue, store the results."""
-        padded = self.work.weights.is_padded
-        tile = self.tile
-        widths = [tile.space.width if padded else width for width in tile.columns.widths]
-        totals = Registers(len(tile.rows.steps), widths, self.work.source.buffer.dtype)
+        tile, dtype = self.tile, self.work.source.buffer.dtype
+        rows, vectors = len(tile.rows.steps), tile.columns.span.size
+        totals = Registers(rows, vectors, tile.space.width, dtype)
         window = tile.window(lambda taps, rows: self._channels(totals, taps, rows), self._unrolls)
-        fill = totals.fill(tirx.const(0, self.work.source.buffer.dtype))
+        fill = totals.fill(tirx.const(0, dtype))
         return tile.finish(totals, [*fill, *window], self.epilogue)
 
     @property
     def _unrolls(self) -> bool:
         tile = self.tile
-        count = tile.phases[-1].taps.count * len(tile.rows.steps) * len(tile.columns.widths)
+        count = tile.phases[-1].taps.count * len(tile.rows.steps) * tile.columns.span.size
         return self.work.depth * count <= _UNROLLED_STEPS
 
     def _channels(
@@ -98,7 +96,7 @@ class TileBuilder:
         statements: list[Stmt] = []
         bases = self._bases(taps, statements)
         depth = self.work.depth
-        if depth * len(rows) * len(self.tile.columns.widths) <= _UNROLLED_STEPS:
+        if depth * len(rows) * self.tile.columns.span.size <= _UNROLLED_STEPS:
             for channel in range(depth):
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements
@@ -115,34 +113,44 @@ class TileBuilder:
             statements += self._multiply(totals, bases, index(channel), rows)
         return statements
 
-    def _bases(self, taps: tuple[Index, ...], statements: list[Stmt]) -> tuple[Index, Index]:
-        """Where the first row's elements and the first vector's weights begin."""
-        tile, columns = self.tile, self.tile.columns
-        weights = self.work.weights.base(
-            tile.outputs(0), columns.group, columns.first, tile.kernel(taps)
-        )
-        return (
-            bind(self.work.source.base(tile.source(taps), columns.group), statements, "element"),
-            bind(weights, statements, "weight"),
-        )
+    def _bases(
+        self, taps: tuple[Index, ...], statements: list[Stmt]
+    ) -> tuple[Index, list[Index]]:
+        """Where the first row's elements and each vector's weights begin."""
+        tile, weights = self.tile, self.work.weights
+        outputs, kernel, group = tile.outputs(0), tile.kernel(taps), tile.columns.group
+        element = self.work.source.base(tile.source(taps), group)
+        starts = tile.columns.starts()
+        first = bind(weights.base(outputs, group, starts[0], kernel), statements, "weight")
+        vectors = [
+            first + j * tile.space.width * weights.column_pitch for j in range(len(starts))
+        ]
+        if tile.space.shifts and tile.space.tail:
+            last = weights.base(outputs, group, starts[-1], kernel)
+            vectors[-1] = bind(last, statements, "weight")
+        return bind(element, statements, "element"), vectors
 
     def _multiply(
-        self, totals: Registers, bases: tuple[Index, Index], channel: Expr, rows: Sequence[int]
+        self,
+        totals: Registers,
+        bases: tuple[Index, list[Index]],
+        channel: Expr,
+        rows: Sequence[int],
     ) -> list[Stmt]:
         """Multiply-adds of one channel at one kernel position."""
-        source, weights = self.work.source, self.work.weights
-        element, vector = bases
+        source, pitch = self.work.source, self.work.weights.channel_pitch
+        element, starts = bases
         statements: list[Stmt] = []
         vectors = []
-        for j, width in enumerate(totals.widths):
-            place = vector + j * weights.vector_pitch + channel * weights.channel_pitch
-            load = BufferLoad(weights.buffer, [lanes(place, width)])
+        for start in starts:
+            place = lanes(start + channel * pitch, totals.width)
+            load = BufferLoad(self.work.weights.buffer, [place])
             vectors.append(bind(load, statements, "w"))
         for row in rows:
             step = self.tile.input_step(row) * source.position_pitch
             place = element + step + channel * source.channel_pitch
             value = bind(BufferLoad(source.buffer, [index(place)]), statements, "x")
-            for j, (weight, width) in enumerate(zip(vectors, totals.widths, strict=True)):
-                total = totals.read(row, j) + splat(value, width) * weight
+            for j, weight in enumerate(vectors):
+                total = totals.read(row, j) + splat(value, totals.width) * weight
                 statements.append(totals.write(row, j, total))
         return statements

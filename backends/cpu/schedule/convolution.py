@@ -10,7 +10,8 @@ from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unra
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused
-from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
+from burnish.backends.cpu.schedule.nests import nests
+from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
@@ -57,16 +58,17 @@ def describe(fused: Fused, views: Views) -> Contraction:
         return place * channels + group * depth
 
     def weight(
-        _: Sequence[Index], group: Expr, first: Expr, positions: Sequence[Index]
+        _: Sequence[Index], group: Expr, column: Index, positions: Sequence[Index]
     ) -> Index:
         tap = ravel(positions[len(positions) - len(kernel) :], kernel) if taps > 1 else 0
-        return ((group * blocks + first) * taps + tap) * (depth * width)
+        # Vectors begin at whole blocks of packed columns.
+        return (group * blocks * width + column) * (taps * depth) + tap * (depth * width)
 
     return Contraction(
-        Space(axes, groups, columns, width, lead_of(fused)),
+        Space(axes, groups, columns, width, False, lead_of(fused)),
         depth,
         Source(views.of(source), element, channels),
-        Weights(views.of(weights), weight, taps * depth * width, width, is_padded=True),
+        Weights(views.of(weights), weight, taps * depth, width),
     )
 
 

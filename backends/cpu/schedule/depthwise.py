@@ -20,7 +20,8 @@ from burnish.backends.cpu.schedule.build import (
 from burnish.backends.cpu.schedule.convolution import lead_of
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused
-from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
+from burnish.backends.cpu.schedule.nests import nests
+from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
@@ -62,14 +63,16 @@ class Window:
 
     def write(self, tile: Tile, epilogue: Epilogue) -> Stmt:
         """The statements of one tile."""
-        totals = Registers(len(tile.rows.steps), tile.columns.widths, self.source.dtype)
+        totals = Registers(
+            len(tile.rows.steps), tile.columns.span.size, self.space.width, self.source.dtype
+        )
         window = tile.outer_window(lambda taps: self._line(tile, totals, taps))
         return tile.finish(totals, [*totals.fill(self.initial), *window], epilogue)
 
     def _line(self, tile: Tile, totals: Registers, outer: tuple[Index, ...]) -> list[Stmt]:
         """All kernel positions of the last axis."""
         count = tile.phases[-1].taps.count
-        size = count * totals.rows * len(totals.widths)
+        size = count * totals.rows * totals.vectors
         if tile.rows.is_inside and size > _UNROLLED_STEPS:
             return [loop(count, lambda tap: self._taps(tile, totals, (*outer, tap), 1), name="tap")]
         return [self._taps(tile, totals, (*outer, 0), count)]
@@ -79,25 +82,23 @@ class Window:
     ) -> Stmt:
         """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
-        axes, channels, width = self.space.axes, self.space.columns, self.space.width
-        column = tile.columns.first * width
-        place = ravel(tile.source(taps), [axis.inputs for axis in axes]) * channels + column
-        element = bind(place, statements, "element")
-        kernel = ravel(tile.kernel(taps), [axis.kernel for axis in axes]) * channels + column
-        weight = bind(kernel, statements, "weight") if self.weights is not None else 0
-        step = tile.phases[-1].taps.step
-        for j, lane_count in enumerate(totals.widths):
+        channels, step = self.space.columns, tile.phases[-1].taps.step
+        place = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * channels
+        kernel = ravel(tile.kernel(taps), [axis.kernel for axis in self.space.axes]) * channels
+        for j, column in enumerate(tile.columns.starts()):
+            element = bind(place + column, statements, "element")
+            weight = bind(kernel + column, statements, "weight")
             read: dict[int, Expr] = {}
             for tap in range(count):
                 rows = tile.reached(tap)
                 factor = None
                 if self.weights is not None and rows:
-                    at = lanes(weight + (tap * channels + j * width), lane_count)
+                    at = lanes(weight + tap * channels, totals.width)
                     factor = bind(BufferLoad(self.weights, [at]), statements, "w")
                 for row in rows:
                     offset = tile.input_step(row) + tap * step
                     if offset not in read:
-                        at = lanes(element + (offset * channels + j * width), lane_count)
+                        at = lanes(element + offset * channels, totals.width)
                         read[offset] = bind(BufferLoad(self.source, [at]), statements, "x")
                     total = self.combine(totals.read(row, j), read[offset], factor)
                     statements.append(totals.write(row, j, total))
@@ -111,7 +112,8 @@ def describe(fused: Fused, target: Target, views: Views) -> Window:
     dtype = str(source.dtype)
     is_max = fused.role == "max-pool"
     channels = fused.anchor.extents[-1]
-    space = Space(axes, 1, channels, target.lanes(dtype), lead_of(fused))
+    width = min(target.lanes(dtype), channels)
+    space = Space(axes, 1, channels, width, True, lead_of(fused))
     return Window(
         space,
         views.of(source),

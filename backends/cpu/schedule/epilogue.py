@@ -9,7 +9,7 @@ from tvm.ir import Expr, TensorLoad
 from tvm.tirx import Buffer, BufferLoad, BufferStore, ForKind, Stmt
 from tvm.tirx.stmt import AllocBuffer
 
-from burnish.backends.cpu.schedule.build import Index, Registers, Views, loop, sequence
+from burnish.backends.cpu.schedule.build import Index, Registers, Views, loop, sequence, when
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, Stage, loads
 
 _INLINE_LIMIT = 400
@@ -24,6 +24,18 @@ class Position:
     """Its number, all leading axes taken together."""
     lead: tuple[Expr, ...]
     """Its index along each leading axis."""
+    exists: Expr | bool = True
+    """Whether it is to be stored."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Adjacent lanes of a vector that become adjacent columns."""
+
+    condition: Expr | bool
+    column: Index
+    lane: int
+    width: int
 
 
 class Epilogue:
@@ -48,7 +60,7 @@ class Epilogue:
     def finish(
         self,
         tile: Registers,
-        columns: Sequence[tuple[Expr, int]],
+        columns: Sequence[Sequence[Store]],
         position: Callable[[Index], Position],
         in_loop: bool = True,
     ) -> list[Stmt]:
@@ -56,32 +68,33 @@ class Epilogue:
 
         Args:
             tile: accumulated values.
-            columns: first column and width of each vector of a row.
+            columns: what to store of each vector of a row.
             position: where row ``i`` of the tile goes.
             in_loop: whether `position` takes an ``i`` that is not known.
         """
 
-        def row(i: Index, buffer: Buffer) -> list[Stmt]:
-            return [
-                self._store(position(i), start, width, buffer, tile.offset(i, j))
-                for j, (start, width) in enumerate(columns)
+        def row(i: Index, buffer: Buffer) -> Stmt:
+            place = position(i)
+            stores = [
+                when(s.condition, self._store(place, s, buffer, tile.offset(i, j) + s.lane))
+                for j, choices in enumerate(columns)
+                for s in choices
             ]
+            return when(place.exists, sequence(stores))
 
         size = self._cost * tile.rows * len(columns)
         if size <= _INLINE_LIMIT or tile.rows == 1 or not in_loop:
-            return [s for i in range(tile.rows) for s in row(i, tile.buffer)]
+            return [row(i, tile.buffer) for i in range(tile.rows)]
         # Accumulators indexed by a loop variable would not stay in registers: copy them first.
         copy = tirx.decl_buffer(tile.buffer.shape, tile.buffer.dtype, name="done", scope="local")
         return [
             AllocBuffer(copy),
             *tile.copy_to(copy),
-            loop(tile.rows, lambda i: sequence(row(i, copy)), name="row"),
+            loop(tile.rows, lambda i: row(i, copy), name="row"),
         ]
 
-    def _store(
-        self, position: Position, column: Expr, width: int, buffer: Buffer, offset: Index
-    ) -> Stmt:
-        """The stages at ``width`` columns of one row."""
+    def _store(self, position: Position, store: Store, buffer: Buffer, offset: Index) -> Stmt:
+        """The stages at some columns of one row, from values at ``offset``."""
 
         def body(lane: Expr) -> Stmt:
             done: dict[Buffer, Expr] = {}
@@ -90,14 +103,14 @@ class Epilogue:
                 if stage is self._fused.anchor:
                     value: Expr = BufferLoad(buffer, [offset + lane])
                 else:
-                    value = self._evaluate(stage, position, column + lane, done)
+                    value = self._evaluate(stage, position, store.column + lane, done)
                 done[stage.out] = value
                 if stage.out in self._outputs:
-                    place = self._place(position, column + lane)
+                    place = self._place(position, store.column + lane)
                     statements.append(BufferStore(self._views.of(stage.out), value, [place]))
             return sequence(statements)
 
-        return loop(width, body, ForKind.VECTORIZED, "lane")
+        return loop(store.width, body, ForKind.VECTORIZED, "lane")
 
     def _evaluate(
         self, stage: Stage, position: Position, column: Expr, done: dict[Buffer, Expr]

@@ -16,12 +16,12 @@ from burnish.backends.cpu.schedule.build import (
     ravel,
     sequence,
     unravel,
-    when,
 )
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused
-from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig, nests
+from burnish.backends.cpu.schedule.nests import nests
+from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
@@ -59,24 +59,26 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
     def results(row: Index, outputs: Sequence[Index]) -> tuple[Expr, ...]:
         return (*unravel(outputs[0], lead), index(outputs[1]))
 
-    space = Space((Axis(batch, batch), Axis(rows, rows)), 1, columns, width, results)
     source = Source(
         views.of(a), element, 1 if transpose_a else depth, rows if transpose_a else 1
-    )  # fmt: skip
+    )
+    axes = (Axis(batch, batch), Axis(rows, rows))
     if transpose_b:
         packed, packing = _pack(views.of(b), columns, depth, width, target.threads)
-        blocks = -(-columns // width)
+        padded = -(-columns // width) * width
 
-        def weight(outputs: Sequence[Index], _: Expr, first: Expr, __: Sequence[Index]) -> Index:
-            return (b_matrix(outputs[0]) * blocks + first) * (depth * width)
+        def weight(outputs: Sequence[Index], _: Expr, column: Index, __: Sequence[Index]) -> Index:
+            return (b_matrix(outputs[0]) * padded + column) * depth
 
-        weights = Weights(packed, weight, depth * width, width, is_padded=True)
+        weights = Weights(packed, weight, depth, width)
+        space = Space(axes, 1, columns, width, False, results)
         return Contraction(space, depth, source, weights), packing
 
-    def stored(outputs: Sequence[Index], _: Expr, first: Expr, __: Sequence[Index]) -> Index:
-        return b_matrix(outputs[0]) * (depth * columns) + first * width
+    def stored(outputs: Sequence[Index], _: Expr, column: Index, __: Sequence[Index]) -> Index:
+        return b_matrix(outputs[0]) * (depth * columns) + column
 
-    weights = Weights(views.of(b), stored, width, columns, is_padded=False)
+    weights = Weights(views.of(b), stored, 1, columns)
+    space = Space(axes, 1, columns, min(width, columns), True, results)
     return Contraction(space, depth, source, weights), []
 
 
@@ -114,9 +116,10 @@ def _pack(
             def lane(j: int) -> Stmt:
                 column = block * width + j
                 start = (matrix * columns + column) * depth + channel
-                store = BufferStore(packed, BufferLoad(operand, [start]), [place + j])
-                exists = block * width + j < columns
-                return when(True if columns % width == 0 else exists, store)
+                value: Expr = BufferLoad(operand, [start])
+                if columns % width:
+                    value = tirx.if_then_else(column < columns, value, tirx.const(0, operand.dtype))
+                return BufferStore(packed, value, [place + j])
 
             return sequence([lane(j) for j in range(width)])
 

@@ -1,17 +1,15 @@
-"""Loops around register tiles: tasks for threads, blocks for caches, tiles along rows.
+"""Register tiles: which results they hold, which input they read, where they are stored.
 
 The results of a kernel are rows (positions along axes) by columns (channels). A tile is a few rows
 by a few vectors of columns, small enough to be computed in registers.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import prod
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.tirx import ForKind, Stmt
+from tvm.tirx import Stmt
 from tvm.tirx.stmt import AllocBuffer
 
 from burnish.backends.cpu.schedule.build import (
@@ -23,11 +21,27 @@ from burnish.backends.cpu.schedule.build import (
     loop,
     ravel,
     sequence,
-    unravel,
-    when,
 )
-from burnish.backends.cpu.schedule.epilogue import Epilogue, Position
+from burnish.backends.cpu.schedule.epilogue import Epilogue, Position, Store
 from burnish.backends.kernels.geometry import Axis, Phase
+
+
+@dataclass(frozen=True)
+class TileConfig:
+    """A way to order the work of a kernel."""
+
+    rows: int
+    """Rows of a register tile."""
+    vectors: int
+    """Vectors of columns of a register tile."""
+    unroll: int = 1
+    """Channels per iteration of the innermost loop."""
+    row_block: int = 1
+    """Row units of a task: tiles along a single axis, else positions of the outer axes."""
+    column_block: int = 1
+    """Tiles side by side in a task."""
+    columns_slow: bool = True
+    """Whether neighbouring tasks share columns (weights) instead of rows (activations)."""
 
 
 WindowBody = Callable[[tuple[Index, ...], Sequence[int]], list[Stmt]]
@@ -45,19 +59,81 @@ class Space:
     """Columns of one group."""
     width: int
     """Columns of one vector."""
+    shifts: bool
+    """Whether the last vector moves back to end with the last column; else it is padded."""
     lead: Callable[[Index, Sequence[Index]], tuple[Expr, ...]]
     """Leading output indices from a row number and positions along axes."""
+
+    @property
+    def vectors(self) -> int:
+        """Vectors that hold the columns of one group."""
+        return -(-self.columns // self.width)
+
+    @property
+    def tail(self) -> int:
+        """Columns that only the last vector holds, if it is not a whole one of its own."""
+        return self.columns % self.width
+
+
+@dataclass(frozen=True)
+class Span:
+    """A few of many things in a row. Spans of one size overlap if it does not divide their number.
+
+    Code for one size then serves all; what an earlier span has done is computed again and dropped.
+    """
+
+    first: Index
+    size: int
+    fresh: Expr | None = None
+    """The first one that no earlier span has done; None if that is `first`."""
+
+    @classmethod
+    def number(cls, unit: Expr, size: int, total: int, start: int = 0) -> "Span":
+        """Span number ``unit`` of those that cover ``total`` things from ``start`` on."""
+        if total % size == 0:
+            return cls(start + unit * size, size)
+        return cls(start + tirx.min(unit * size, total - size), size, start + unit * size)
+
+    def is_fresh(self, step: Index) -> Expr | bool:
+        """Whether the one `step` after the first has not been done before."""
+        return True if self.fresh is None else self.first + step >= self.fresh
 
 
 @dataclass(frozen=True)
 class Columns:
     """Adjacent vectors of output columns of one group."""
 
+    space: Space
     group: Expr
-    first: Expr
-    """Number of the first vector within the group."""
-    widths: tuple[int, ...]
-    """Columns that exist, for each vector."""
+    span: Span
+
+    def starts(self) -> list[Index]:
+        """The column, within the group, of the first lane of each vector."""
+        space = self.space
+        found = [self.span.first * space.width + j * space.width for j in range(self.span.size)]
+        if space.shifts and space.tail:
+            found[-1] = tirx.min(found[-1], space.columns - space.width)
+        return found
+
+    def stores(self) -> list[list[Store]]:
+        """Which lanes of each vector to store, and when."""
+        space, span = self.space, self.span
+        base = self.group * space.columns
+        found = []
+        for j in range(span.size):
+            column = base + (span.first + j) * space.width
+            fresh = span.is_fresh(j)
+            if not space.tail or j < span.size - 1:
+                found.append([Store(fresh, column, 0, space.width)])
+                continue
+            last = Store(True, column, space.width - space.tail if space.shifts else 0, space.tail)
+            if span.size == space.vectors:
+                found.append([last])
+                continue
+            at_end = tirx.EQ(index(span.first + span.size), index(space.vectors))
+            whole = Store(tirx.Not(at_end), column, 0, space.width)
+            found.append([replace(last, condition=at_end), whole])
+        return found
 
 
 @dataclass(frozen=True)
@@ -72,6 +148,13 @@ class Rows:
     """Distance of each row from the first, along the last axis."""
     is_inside: bool = True
     """Whether all kernel positions of the last axis read existing input; else `first` is known."""
+    span: Span | None = None
+    """Which of the rows are still to be stored; None if all are."""
+
+    @classmethod
+    def inside(cls, outer: tuple[Expr, ...], span: Span) -> "Rows":
+        """Adjacent rows away from borders."""
+        return cls(outer, span.first, range(span.size), True, span)
 
 
 @dataclass(frozen=True)
@@ -153,188 +236,18 @@ class Tile:
 
     def finish(self, totals: Registers, body: list[Stmt], epilogue: Epilogue) -> Stmt:
         """`body`, which computes the tile, then what becomes of its results."""
-        space, columns, steps = self.space, self.columns, self.rows.steps
+        space, rows = self.space, self.rows
         statements: list[Stmt] = []
         first = self.outputs(0)
         start = bind(ravel(first, [axis.outputs for axis in space.axes]), statements, "row")
-        column = columns.group * space.columns + columns.first * space.width
-        column = bind(column, statements, "column")
-        places = [(column + j * space.width, width) for j, width in enumerate(columns.widths)]
 
         def position(row: Index) -> Position:
-            step = row if isinstance(row, Expr) else steps[row]
+            step = row if isinstance(row, Expr) else rows.steps[row]
+            exists = True if rows.span is None else rows.span.is_fresh(step)
             step = step * self.phases[-1].output_step
-            return Position(start + step, space.lead(start + step, [*first[:-1], first[-1] + step]))
+            lead = space.lead(start + step, [*first[:-1], first[-1] + step])
+            return Position(start + step, lead, exists)
 
-        contiguous = tuple(steps) == tuple(range(len(steps)))
-        finish = epilogue.finish(totals, places, position, contiguous)
+        contiguous = tuple(rows.steps) == tuple(range(len(rows.steps)))
+        finish = epilogue.finish(totals, self.columns.stores(), position, contiguous)
         return sequence([*statements, AllocBuffer(totals.buffer), *body, *finish])
-
-
-@dataclass(frozen=True)
-class TileConfig:
-    """A way to order the work of a kernel."""
-
-    rows: int
-    """Rows of a register tile."""
-    vectors: int
-    """Vectors of columns of a register tile."""
-    unroll: int = 1
-    """Channels per iteration of the innermost loop."""
-    row_block: int = 1
-    """Row units of a task: tiles along a single axis, else positions of the outer axes."""
-    column_block: int = 1
-    """Tiles side by side in a task."""
-    columns_slow: bool = True
-    """Whether neighbouring tasks share columns (weights) instead of rows (activations)."""
-
-
-TileWriter = Callable[[Tile], Stmt]
-"""The statements of one tile."""
-
-
-def nests(space: Space, config: TileConfig, threads: int, tile: TileWriter) -> list[Stmt]:
-    """The loop nests around the tiles of a kernel, one for each combination of phases."""
-    return [
-        _Nest(space, tuple(phases), config, threads, tile).build()
-        for phases in product(*(axis.phases() for axis in space.axes))
-    ]
-
-
-@dataclass(frozen=True)
-class _Nest:
-    space: Space
-    phases: tuple[Phase, ...]
-    config: TileConfig
-    threads: int
-    tile: TileWriter
-
-    def build(self) -> Stmt:
-        row_tasks = -(-self._row_units // self.config.row_block)
-        column_tasks = -(-self._column_units // self.config.column_block)
-        extents = (self.space.groups, row_tasks, column_tasks)
-        order = (0, 2, 1) if self.config.columns_slow else (0, 1, 2)
-
-        def task(number: Expr) -> Stmt:
-            place = unravel(number, [extents[i] for i in order])
-            group, row, column = (place[order.index(i)] for i in range(3))
-            return self._columns(
-                group, column, column_tasks, lambda c: self._rows(row, row_tasks, c)
-            )
-
-        kind = ForKind.PARALLEL if self.threads > 1 else ForKind.SERIAL
-        return loop(prod(extents), task, kind, "task")
-
-    @property
-    def _is_flat(self) -> bool:
-        return len(self.phases) == 1 and self._border_free
-
-    @property
-    def _border_free(self) -> bool:
-        return self.phases[-1].interior(self.space.axes[-1].inputs) == (0, self.phases[-1].count)
-
-    @property
-    def _row_units(self) -> int:
-        if self._is_flat:
-            return -(-self.phases[-1].count // self.config.rows)
-        return prod(phase.count for phase in self.phases[:-1])
-
-    @property
-    def _column_units(self) -> int:
-        return -(-(-(-self.space.columns // self.space.width)) // self.config.vectors)
-
-    def _columns(
-        self, group: Expr, task: Expr, tasks: int, body: Callable[[Columns], Stmt]
-    ) -> Stmt:
-        """Blocks of columns of one task: equal ones in a loop, then what is left."""
-        width, vectors = self.space.width, self.config.vectors
-        whole = self.space.columns // width // vectors
-        rest = self.space.columns - whole * vectors * width
-        widths = tuple(min(width, rest - at) for at in range(0, rest, width))
-
-        def block(unit: Expr) -> Stmt:
-            return body(Columns(group, unit * vectors, (width,) * vectors))
-
-        def tail() -> Stmt:
-            return body(Columns(group, index(whole * vectors), widths))
-
-        return _blocks(
-            task, tasks, self.config.column_block, whole, block, tail if rest else None
-        )
-
-    def _tile(self, rows: Rows, columns: Columns) -> Stmt:
-        return self.tile(Tile(self.space, self.phases, rows, columns))
-
-    def _rows(self, task: Expr, tasks: int, columns: Columns) -> Stmt:
-        size = self.config.row_block
-        if not self._is_flat:
-            extents = [phase.count for phase in self.phases[:-1]]
-
-            def line(unit: Expr) -> Stmt:
-                return self._line(unravel(unit, extents), columns)
-
-            return _blocks(task, tasks, size, prod(extents), line, None)
-        count = self.config.rows
-        whole, rest = divmod(self.phases[-1].count, count)
-
-        def full(unit: Expr) -> Stmt:
-            return self._tile(Rows((), unit * count, range(count)), columns)
-
-        def tail() -> Stmt:
-            return self._tile(Rows((), whole * count, range(rest)), columns)
-
-        return _blocks(task, tasks, size, whole, full, tail if rest else None)
-
-    def _line(self, outer: tuple[Expr, ...], columns: Columns) -> Stmt:
-        """Tiles along the last axis: those between borders in a loop, the borders together."""
-        phase, count = self.phases[-1], self.config.rows
-        if phase.count <= count and not self._border_free:
-            return self._tile(Rows(outer, 0, range(phase.count), False), columns)
-        low, high = phase.interior(self.space.axes[-1].inputs)
-        whole, rest = divmod(high - low, count)
-        statements: list[Stmt] = []
-        if whole:
-            statements.append(
-                loop(
-                    whole,
-                    lambda i: self._tile(Rows(outer, low + i * count, range(count)), columns),
-                    name="x",
-                )
-            )
-        if rest:
-            statements.append(
-                self._tile(Rows(outer, low + whole * count, range(rest)), columns)
-            )
-        border = [*range(low), *range(high, phase.count)]
-        for at in range(0, len(border), count):
-            part = border[at : at + count]
-            steps = [x - part[0] for x in part]
-            statements.append(self._tile(Rows(outer, part[0], steps, False), columns))
-        return sequence(statements)
-
-
-def _blocks(
-    task: Expr,
-    tasks: int,
-    size: int,
-    whole: int,
-    body: Callable[[Expr], Stmt],
-    tail: Callable[[], Stmt] | None,
-) -> Stmt:
-    """The units of one task of `size` units: `whole` equal ones, then perhaps a different one."""
-    statements: list[Stmt] = []
-    if tasks == 1:
-        if whole:
-            statements.append(loop(whole, body, name="unit"))
-        if tail:
-            statements.append(tail())
-        return sequence(statements)
-    start = task * size
-    if whole >= tasks * size:
-        statements.append(loop(size, lambda i: body(start + i), name="unit"))
-    elif whole:
-        extent: Index = tirx.max(0, tirx.min(size, whole - start))
-        statements.append(loop(extent, lambda i: body(start + i), name="unit"))
-    if tail:
-        statements.append(when(tirx.EQ(task, index(tasks - 1)), tail()))
-    return sequence(statements)
