@@ -47,6 +47,9 @@ class Target:
         options: dict[str, object] = {
             "kind": "llvm", "mtriple": self.triple, "mcpu": self.mcpu, "num-cores": self.threads,
         }  # fmt: skip
+        if self.arch == "x86_64" and self.vector_bits == 512:
+            # LLVM would vectorize plain loops at half the width that our tiles use anyway.
+            options["mattr"] = ["-prefer-256-bit"]
         if self.arch == "arm":
             options |= {"mattr": ["+neon"], "mfloat-abi": "hard"}
         if self.arch == "riscv64":
