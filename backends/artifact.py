@@ -6,6 +6,7 @@ This and what it imports is all that running a model needs: numpy and the standa
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -132,7 +133,7 @@ class Artifact:
         times = self.native.call_times(number)
         return [CallTime(each.name, each.seconds / repeat) for each in times]
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the artifact to `path`: one zip if it ends in .burnish, else a folder.
 
         An artifact that is there already is replaced, at the very end.

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from burnish.api import compile, load, load_artifact, optimize, save
+    from burnish.api import compile, load, optimize, save
+    from burnish.backends.artifact import load_artifact
     from burnish.errors import BurnishError
     from burnish.ir import Graph
 
@@ -24,7 +25,7 @@ _HOME = {
     "Graph": "burnish.ir",
     "compile": "burnish.api",
     "load": "burnish.api",
-    "load_artifact": "burnish.api",
+    "load_artifact": "burnish.backends.artifact",
     "optimize": "burnish.api",
     "save": "burnish.api",
 }
