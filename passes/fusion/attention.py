@@ -103,9 +103,11 @@ def _default_axis(softmax: OperatorNode) -> int:
 def _scale(match: Match) -> float:
     scale = 1.0
     for name in ("q", "k", "kt", "logits"):
-        scale *= number(match.values.get(f"{name}_times")) or 1.0
-        if f"{name}_over" in match:
-            scale /= number(match[f"{name}_over"]) or np.inf
+        times, over = (number(match.values.get(f"{name}_{kind}")) for kind in ("times", "over"))
+        if times is not None:
+            scale *= times
+        if over is not None:
+            scale /= over or np.inf
     return scale
 
 

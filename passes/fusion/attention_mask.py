@@ -87,7 +87,7 @@ def write_mask(rw: Rewriter, match: Match, rank: int) -> VariableNode | None:
     if len(parts) == 2:
         total = rw.op("Add", parts)
         total.dtype, total.shape = parts[1].dtype, _broadcast(parts[0].shape, parts[1].shape)
-    return _with_four_axes(rw, total, rank)
+    return _for_every_query(rw, _with_four_axes(rw, total, rank), match["q"])
 
 
 def _raised(rw: Rewriter, mask: VariableNode) -> VariableNode:
@@ -131,6 +131,26 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
     rank = max(len(a), len(b))
     left, right = ((1,) * (rank - len(shape)) + shape for shape in (a, b))
     return tuple(y if x == 1 else x for x, y in zip(left, right, strict=True))
+
+
+def _for_every_query(rw: Rewriter, mask: VariableNode, queries: VariableNode) -> VariableNode:
+    """``mask`` with its own row for every query: ONNX Runtime does not repeat one row."""
+    assert mask.shape is not None
+    assert queries.shape is not None
+    count = queries.shape[-2]
+    if mask.shape[-2] == count:
+        return mask
+    sizes = rw.constant(np.array([1, 1, count if isinstance(count, int) else 0, 1], np.int64))
+    if not isinstance(count, int):
+        rank = len(queries.shape)
+        length = rw.op("Shape", [queries], {"start": rank - 2, "end": rank - 1})
+        one = rw.constant(np.array([1], np.int64))
+        length.dtype, length.shape = DType.INT64, (1,)
+        sizes = rw.op("Concat", [one, one, length, one], {"axis": 0})
+        sizes.dtype, sizes.shape = DType.INT64, (4,)
+    result = rw.op("Expand", [mask, sizes], like=mask)
+    result.shape = (*mask.shape[:2], count, mask.shape[3])
+    return result
 
 
 def _with_four_axes(rw: Rewriter, mask: VariableNode, rank: int) -> VariableNode:
