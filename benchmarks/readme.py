@@ -1,0 +1,54 @@
+"""`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from burnish.selection import catalogue
+from burnish.target import catalogue as targets
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+NUMERICS = {"exact": "same bits", "reassociates": "other rounding", "lossy": "another function"}
+
+
+def passes_table() -> str:
+    """One row per pass: name, numeric promise, presets, first line of its documentation."""
+    rows = ["| pass | outputs | presets | what it does |", "|---|---|---|---|"]
+    for entry in catalogue():
+        name, presets = f"`{entry['name']}`", " ".join(entry["presets"])
+        rows.append(f"| {name} | {NUMERICS[entry['numerics']]} | {presets} | {entry['summary']} |")
+    return "\n".join(rows)
+
+
+def targets_table() -> str:
+    """One row per target that has a name of its own; `cpu` is whatever machine this is."""
+    rows = ["| `--target` | vector registers | instruction sets |", "|---|---|---|"]
+    rows.append("| `cpu` | those of this machine | those of this machine |")
+    for target in targets():
+        if target.is_host:
+            continue
+        vectors = f"{target.registers} of {target.vector_bits} bits"
+        rows.append(f"| `{target.name}` | {vectors} | {', '.join(sorted(target.features))} |")
+    return "\n".join(rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"passes": passes_table, "targets": targets_table}
+
+
+def refreshed(text: str) -> str:
+    """Return ``text`` with every table as it should be now.
+
+    Raises:
+        ValueError: a table has no place in the text.
+    """
+    for name, table in TABLES.items():
+        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = text.partition(opening)
+        _, closed, after = rest.partition(closing)
+        if not found or not closed:
+            raise ValueError(f"README.md has no place for the table of {name}")
+        text = f"{before}{opening}{table()}\n{closing}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(refreshed(README.read_text()))
