@@ -12,7 +12,7 @@ from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored, schedule
-from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.cpu.schedule.nests import TileConfig
 from burnish.backends.cpu.tuner import Task, tune
 from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.lowering.lower import Lowered, lower

@@ -18,7 +18,7 @@ from burnish.backends.bench_kernels import KernelBench, KernelFailure
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
-from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.cpu.schedule.nests import TileConfig
 from burnish.backends.schedule_cache import ScheduleCache
 from burnish.target import Target
 

@@ -40,6 +40,12 @@ FOLLOWERS = frozenset({
 """Operators that work along named axes in whatever layout their first input has."""
 
 
+TRAILING = frozenset({"LayerNormalization", "RMSNormalization"})
+"""Those that work along the last axes, which have to lie last."""
+
+CHANNEL_NORMS = frozenset({"InstanceNormalization", "GroupNormalization"})
+"""Those that know channels second or last."""
+
 ATTENTION_RESULT: Layout = (0, 2, 1, 3)
 """Batch, position, head, channel: merging the heads afterwards then costs nothing."""
 
@@ -99,9 +105,14 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
     elif node.op_type == "Attention":
         plan.layouts[output] = ATTENTION_RESULT
     elif node.op_type in FOLLOWERS and first is not None:
+        layout = _majority(node, plan)
+        if node.op_type in TRAILING and layout[-1] != len(layout) - 1:
+            layout = identity(len(layout))
+        if node.op_type in CHANNEL_NORMS and layout != channels_last(len(layout)):
+            layout = identity(len(layout))
         for value in node.outputs:
             if value.rank == first.rank:
-                plan.layouts[value] = _majority(node, plan)
+                plan.layouts[value] = layout
     elif node.op_type in ELEMENTWISE:
         plan.layouts[output] = _majority(node, plan)
 

@@ -25,12 +25,14 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "Conv": contraction.conv,
     "ConvTranspose": contraction.conv_transpose,
     "DepthToSpace": movement.depth_to_space,
+    "Flatten": movement.reshape,
     "GRU": recurrent.layer,
     "Gather": movement.gather,
     "GatherElements": movement.gather_elements,
     "GatherND": movement.gather_nd,
     "Gemm": contraction.gemm,
-    "InstanceNormalization": rows.instance_norm,
+    "GroupNormalization": rows.channel_norm,
+    "InstanceNormalization": rows.channel_norm,
     "LSTM": recurrent.layer,
     "LayerNormalization": rows.layer_norm,
     "LogSoftmax": rows.softmax,
@@ -41,13 +43,16 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "RNN": recurrent.layer,
     "RMSNormalization": rows.layer_norm,
     **dict.fromkeys(rows.REDUCTIONS, rows.reduce),
+    "Resize": windows.resize_axes,
     "Reshape": movement.reshape,
     "Slice": movement.slice_,
     "Softmax": rows.softmax,
     "SpaceToDepth": movement.space_to_depth,
     "Split": movement.split,
+    "Squeeze": movement.reshape,
     "Tile": movement.tile,
     "Trilu": movement.trilu,
+    "Unsqueeze": movement.reshape,
 }
 """How each of them describes its results."""
 
@@ -55,6 +60,7 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
     "Conv": (1,),
     "ConvTranspose": (1,),
     "Pad": (1, 2, 3),
+    "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
     "Trilu": (1,),
 }
@@ -67,6 +73,13 @@ FUSES_NOTHING = frozenset({"Attention", "GRU", "LSTM", "RNN", "Split"})
 DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {
     "Attention": attention.declines,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent.declines),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), rows.fits_trailing),
+    **dict.fromkeys(
+        ("GroupNormalization", "InstanceNormalization", "LogSoftmax", "Softmax"), rows.declines
+    ),
+    "MaxPool": windows.declines_indices,
+    "ReduceLogSumExp": rows.declines,
+    "Resize": windows.declines_resize,
 }
 """Further conditions, with the reason where they do not hold."""
 

@@ -101,13 +101,29 @@ def matmul(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     a, b = node.inputs
     assert a is not None and b is not None
     builder.flops += _product_flops(node, a)
-    if b.constant is not None and len(b.constant.shape) == 2 and len(shape_of(a)) > 1:
+    if 1 in (len(shape_of(a)), len(shape_of(b))):
+        return [_with_vector(builder, node)]
+    if b.constant is not None and len(b.constant.shape) == 2:
         columns = b.constant.shape[1]
         packed = _packed_product(builder, b.constant.numpy(), (id(b.constant), "product"))
         return [product(builder.read(a), packed, columns=columns)]
     left, turned_left = _matrix_operand(builder, a)
     right, turned_right = _matrix_operand(builder, b)
     return [batch_product(left, right, transpose_a=turned_left, transpose_b=turned_right)]
+
+
+def _with_vector(builder: KernelBuilder, node: OperatorNode) -> te.Tensor:
+    """A product where an operand has one axis, as numpy defines it."""
+    a, b = (builder.read(value) for value in node.inputs)
+    k = te.reduce_axis((0, int(a.shape[-1])), "k")
+    left, right = len(a.shape), len(b.shape)
+
+    def element(*index: te.Var) -> te.Expr:
+        if left == 1:
+            return te.sum(a(k) * (b(*index[:-1], k, index[-1]) if right > 1 else b(k)), axis=k)
+        return te.sum(a(*index, k) * b(k), axis=k)
+
+    return te.compute(shape_of(node.output), element, name="product")
 
 
 def _matrix_operand(builder: KernelBuilder, value: VariableNode) -> tuple[te.Tensor, bool]:

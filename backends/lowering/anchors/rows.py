@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
+from collections.abc import Sequence
 
-import tvm.tirx as tx
 from tvm import te
 
-from burnish.backends.lowering.elementwise import Expr, like
+from burnish.backends.kernels import normalization, reduction
+from burnish.backends.kernels import softmax as softmax_kernels
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import Layout, channels_last, identity, physical
+from burnish.backends.lowering.layout import Layout, channels_last, identity
 from burnish.backends.lowering.plan import shape_of
-from burnish.ir import OperatorNode, VariableNode
+from burnish.ir import DType, OperatorNode, VariableNode
 
-Combine = Callable[..., Expr]
+REDUCTIONS = {
+    "ReduceL1": "l1",
+    "ReduceL2": "l2",
+    "ReduceLogSum": "log_sum",
+    "ReduceLogSumExp": "log_sum_exp",
+    "ReduceMax": "max",
+    "ReduceMean": "mean",
+    "ReduceMin": "min",
+    "ReduceProd": "prod",
+    "ReduceSum": "sum",
+    "ReduceSumSquare": "sum_square",
+    "GlobalAveragePool": "mean",
+    "GlobalMaxPool": "max",
+}
+"""Operator type to the kind of reduction."""
+
+
+def declines(node: OperatorNode) -> str | None:
+    """Why the kernels do not fit ``node``, None if they do."""
+    if node.output.dtype is not DType.FLOAT:
+        return f"{node.op_type} is compiled for float32"
+    if any(value.uses for value in node.outputs[1:]):
+        return f"{node.op_type} with further outputs is not compiled"
+    return None
 
 
 def _axes(node: OperatorNode, rank: int) -> tuple[int, ...]:
@@ -26,50 +48,6 @@ def _axes(node: OperatorNode, rank: int) -> tuple[int, ...]:
     return tuple(sorted(int(axis) % rank for axis in given))
 
 
-def _reduce(
-    tensor: te.Tensor,
-    layout: Layout,
-    axes: Sequence[int],
-    keep: bool,
-    combine: Combine,
-    prepare: Callable[[Expr], Expr] = lambda x: x,
-) -> te.Tensor:
-    """Combine over logical ``axes``; the result keeps the order of the axes that stay."""
-    kept = [axis for axis in layout if axis not in axes]
-    ranges = {axis: te.reduce_axis((0, int(tensor.shape[layout.index(axis)]))) for axis in axes}
-    order = layout if keep else tuple(kept)
-    shape = [1 if axis in axes else int(tensor.shape[layout.index(axis)]) for axis in order]
-
-    def element(*index: Expr) -> Expr:
-        where = {axis: i for axis, i in zip(order, index, strict=True) if axis not in axes}
-        read = tensor(*(ranges[a] if a in axes else where[a] for a in layout))
-        return combine(prepare(read), axis=list(ranges.values()))
-
-    return te.compute(shape, element, name="reduce")
-
-
-def _product(x: Expr, axis: Sequence[Expr]) -> Expr:
-    reducer = te.comm_reducer(lambda a, b: a * b, lambda t: tx.const(1, t), name="product")
-    return reducer(x, axis=axis)
-
-
-_SUM, _MAX, _MIN = te.sum, te.max, te.min
-REDUCTIONS: dict[str, tuple[Combine, Callable[[Expr], Expr], Callable[[Expr, int], Expr]]] = {
-    "ReduceSum": (_SUM, lambda x: x, lambda r, n: r),
-    "ReduceMean": (_SUM, lambda x: x, lambda r, n: r / like(r, n)),
-    "ReduceMax": (_MAX, lambda x: x, lambda r, n: r),
-    "ReduceMin": (_MIN, lambda x: x, lambda r, n: r),
-    "ReduceProd": (_product, lambda x: x, lambda r, n: r),
-    "ReduceL1": (_SUM, tx.abs, lambda r, n: r),
-    "ReduceL2": (_SUM, lambda x: x * x, lambda r, n: tx.sqrt(r)),
-    "ReduceSumSquare": (_SUM, lambda x: x * x, lambda r, n: r),
-    "ReduceLogSum": (_SUM, lambda x: x, lambda r, n: tx.log(r)),
-    "GlobalAveragePool": (_SUM, lambda x: x, lambda r, n: r / like(r, n)),
-    "GlobalMaxPool": (_MAX, lambda x: x, lambda r, n: r),
-}
-"""How each operator combines elements, what it takes of them, and what it makes of the result."""
-
-
 def reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Reduce* and global pooling in the layout of the input."""
     x = node.inputs[0]
@@ -79,12 +57,9 @@ def reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     axes = tuple(range(2, rank)) if pools else _axes(node, rank)
     keep = pools or bool(node.attribute("keepdims", 1))
     layout = channels_last(rank) if pools else _input_layout(builder, x, node.output, keep, axes)
-    tensor = builder.read(x, layout)
-    combine, prepare, finish = REDUCTIONS[node.op_type]
-    count = prod(shape_of(x)[axis] for axis in axes)
-    total = _reduce(tensor, layout, axes, keep, combine, prepare)
-    done = te.compute(total.shape, lambda *i: finish(total(*i), count), name="finish")
-    return [done]
+    places = sorted(layout.index(axis) for axis in axes)
+    kind = REDUCTIONS[node.op_type]
+    return [reduction.reduce(builder.read(x, layout), kind, places, keep)]
 
 
 def _input_layout(
@@ -101,30 +76,29 @@ def _input_layout(
     return identity(len(shape_of(x)))
 
 
+def arg_reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """ArgMax and ArgMin: the first (or last) position of the largest (or smallest) element."""
+    x = node.inputs[0]
+    assert x is not None
+    axis = int(node.attribute("axis", 0)) % len(shape_of(x))
+    keep = bool(node.attribute("keepdims", 1))
+    layout = _input_layout(builder, x, node.output, keep, (axis,))
+    return [
+        reduction.arg_extreme(
+            builder.read(x, layout), layout.index(axis), largest=node.op_type == "ArgMax",
+            keepdims=keep, last=bool(node.attribute("select_last_index", 0)),
+        )
+    ]  # fmt: skip
+
+
 def softmax(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Softmax and LogSoftmax along one axis (opset 13 and later)."""
     x = node.inputs[0]
-    assert x is not None
     layout = builder.layout(node.output)
-    tensor = builder.read(x, layout)
-    axis = int(node.attribute("axis", -1)) % len(layout)
-    top = _reduce(tensor, layout, (axis,), True, _MAX)
-    at = _keeping(layout, (axis,))
-    shape = physical(shape_of(x), layout)
-    shifted = te.compute(shape, lambda *i: tensor(*i) - top(*at(i)), name="shifted")
-    if node.op_type == "LogSoftmax":
-        total = _reduce(shifted, layout, (axis,), True, _SUM, tx.exp)
-        return [te.compute(shape, lambda *i: shifted(*i) - tx.log(total(*at(i))), name="log")]
-    powers = te.compute(shape, lambda *i: tx.exp(shifted(*i)), name="powers")
-    total = _reduce(powers, layout, (axis,), True, _SUM)
-    return [te.compute(shape, lambda *i: powers(*i) / total(*at(i)), name="softmax")]
-
-
-def _keeping(layout: Layout, axes: Sequence[int]) -> Callable[[Sequence[Expr]], list[Expr]]:
-    """Maps an index to that of its statistics, whose reduced ``axes`` have size 1."""
-    return lambda index: [
-        tx.const(0, "int32") if axis in axes else i for i, axis in zip(index, layout, strict=True)
-    ]
+    axis = layout.index(int(node.attribute("axis", -1)) % len(layout))
+    logarithm = node.op_type == "LogSoftmax"
+    kernel = softmax_kernels.log_softmax if logarithm else softmax_kernels.softmax
+    return [kernel(builder.read(x, layout), axis)]
 
 
 def layer_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
@@ -132,106 +106,51 @@ def layer_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     x = node.inputs[0]
     assert x is not None
     rank = len(shape_of(x))
-    axes = tuple(range(int(node.attribute("axis", -1)) % rank, rank))
-    layout = builder.layout(node.output)
-    centred = node.op_type == "LayerNormalization"
-    return [_normalized(builder, node, x, layout, axes, centred, 1e-5)]
+    axes = rank - int(node.attribute("axis", -1)) % rank
+    source = builder.read(x, builder.layout(node.output))
+    scale, bias = (_trailing(builder, node.input(i), axes) for i in (1, 2))
+    eps = float(node.attribute("epsilon", 1e-5))
+    if node.op_type == "RMSNormalization":
+        return [normalization.rms_norm(source, scale, axes=axes, eps=eps)]
+    return [normalization.layer_norm(source, scale, bias, axes=axes, eps=eps)]
 
 
-def instance_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """InstanceNormalization: each channel of each image over its positions."""
-    x = node.inputs[0]
-    assert x is not None
-    rank = len(shape_of(x))
-    layout = builder.layout(node.output)
-    return [_normalized(builder, node, x, layout, tuple(range(2, rank)), True, 1e-5, channel=1)]
-
-
-def _normalized(
-    builder: KernelBuilder,
-    node: OperatorNode,
-    x: VariableNode,
-    layout: Layout,
-    axes: tuple[int, ...],
-    centred: bool,
-    epsilon: float,
-    channel: int | None = None,
-) -> te.Tensor:
-    """``(x - mean) / sqrt(variance + epsilon) * scale + bias`` over logical ``axes``.
-
-    The variance is taken from centred values: the one-pass formula loses digits.
-    """
-    tensor = builder.read(x, layout)
-    shape, at = physical(shape_of(x), layout), _keeping(layout, axes)
-    count = prod(shape_of(x)[axis] for axis in axes)
-    eps = float(node.attribute("epsilon", epsilon))
-    inner = tensor
-    if centred:
-        total = _reduce(tensor, layout, axes, True, _SUM)
-        inner = te.compute(
-            shape, lambda *i: tensor(*i) - total(*at(i)) / like(total(*at(i)), count), name="centred"
-        )
-    squares = _reduce(inner, layout, axes, True, _SUM, lambda v: v * v)
-    scale = _parameter(builder, node.input(1), x, layout, channel)
-    bias = _parameter(builder, node.input(2), x, layout, channel)
-
-    def element(*index: Expr) -> Expr:
-        spread = squares(*at(index))
-        root = tx.sqrt(spread / like(spread, count) + like(spread, eps))
-        value = inner(*index) / root
-        if scale is not None:
-            value = value * scale(index)
-        return value if bias is None else value + bias(index)
-
-    return te.compute(shape, element, name="normalized")
-
-
-def _parameter(
-    builder: KernelBuilder,
-    value: VariableNode | None,
-    x: VariableNode,
-    layout: Layout,
-    channel: int | None,
-) -> Callable[[Sequence[Expr]], Expr] | None:
-    """Reader of a scale or bias: one per channel, or broadcast against the last axes."""
+def _trailing(builder: KernelBuilder, value: VariableNode | None, axes: int) -> te.Tensor | None:
+    """A scale or bias with exactly ``axes`` axes."""
     if value is None:
         return None
-    tensor = builder.read(value)
-    if channel is not None:
-        return lambda index: tensor(index[layout.index(channel)])
-    own = shape_of(value)
-    first = len(shape_of(x)) - len(own)
-
-    def at(index: Sequence[Expr]) -> Expr:
-        where = dict(zip(layout, index, strict=True))
-        return tensor(*(
-            tx.const(0, "int32") if size == 1 else where[first + i] for i, size in enumerate(own)
-        ))  # fmt: skip
-
-    return at
+    shape = shape_of(value)
+    wide = (*(1,) * (axes - len(shape)), *shape)[-axes:]
+    held = builder.emitter.located(value, identity(len(shape)))
+    return builder.argument(builder.emitter.view(held, wide))
 
 
-def arg_reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """ArgMax and ArgMin: the first (or last) position of the largest (or smallest) element."""
+def fits_trailing(node: OperatorNode) -> str | None:
+    """Why the kernel of a layer normalization does not fit, None if it does."""
     x = node.inputs[0]
     assert x is not None
     rank = len(shape_of(x))
-    axis = int(node.attribute("axis", 0)) % rank
-    keep = bool(node.attribute("keepdims", 1))
-    layout = _input_layout(builder, x, node.output, keep, (axis,))
-    tensor = builder.read(x, layout)
-    size = shape_of(x)[axis]
-    combine = _MAX if node.op_type == "ArgMax" else _MIN
-    best = _reduce(tensor, layout, (axis,), True, combine)
-    at = _keeping(layout, (axis,))
-    last = bool(node.attribute("select_last_index", 0))
-    missing = tx.const(-1 if last else size, "int64")
-    place = te.compute(
-        tensor.shape,
-        lambda *i: tx.Select(
-            tx.EQ(tensor(*i), best(*at(i))), i[layout.index(axis)].astype("int64"), missing
-        ),
-        name="place",
-    )
-    found = _reduce(place, layout, (axis,), keep, _MAX if last else _MIN)
-    return [te.compute(found.shape, lambda *i: found(*i), name="position")]
+    normal = shape_of(x)[int(node.attribute("axis", -1)) % rank :]
+    for value in node.inputs[1:]:
+        if value is not None and tuple(d for d in shape_of(value) if d != 1) != tuple(
+            d for d in normal if d != 1
+        ):
+            return f"{node.op_type} is compiled for a scale of the normalized shape"
+    return declines(node)
+
+
+def channel_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """InstanceNormalization and GroupNormalization (opset 21)."""
+    x = node.inputs[0]
+    layout = builder.layout(node.output)
+    source, scale, bias = builder.read(x, layout), *map(builder.read, node.inputs[1:3])
+    eps = float(node.attribute("epsilon", 1e-5))
+    channel = layout.index(1)
+    if node.op_type == "GroupNormalization":
+        groups = int(node.attribute("num_groups"))
+        return [
+            normalization.group_norm(
+                source, scale, bias, groups=groups, eps=eps, channel_axis=channel
+            )
+        ]
+    return [normalization.instance_norm(source, scale, bias, eps=eps, channel_axis=channel)]

@@ -1,74 +1,147 @@
-"""Pooling."""
+"""Pooling and resizing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import tvm.tirx as tx
 from tvm import te
 
-from burnish.backends.kernels.geometry import Axis
-from burnish.backends.kernels.window import window
+from burnish.backends.kernels import pooling, resize
 from burnish.backends.lowering.attributes import window_of
-from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.layout import channels_last
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
 
 
-def _axes(node: OperatorNode, spatial: Sequence[int], outputs: Sequence[int]) -> list[Axis]:
-    """One axis per spatial one; output sizes come from the graph, so ``ceil_mode`` needs no care."""
+def _arguments(node: OperatorNode) -> dict[str, Any]:
+    """What both poolings take."""
+    x = node.inputs[0]
+    assert x is not None
     kernel = tuple(node.attribute("kernel_shape"))
-    moves = window_of(node, spatial, kernel)
-    return [
-        Axis(spatial[i], outputs[i], kernel[i], moves.strides[i], moves.dilations[i], moves.pads[i])
-        for i in range(len(kernel))
-    ]
+    moves = window_of(node, shape_of(x)[2:], kernel)
+    return {
+        "kernel": kernel, "strides": moves.strides, "pads": moves.pads,
+        "dilations": moves.dilations, "ceil_mode": bool(node.attribute("ceil_mode", 0)),
+    }  # fmt: skip
 
 
 def max_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """MaxPool without indices."""
     x = node.inputs[0]
     assert x is not None
-    axes = _axes(node, shape_of(x)[2:], shape_of(node.output)[2:])
-    return [window(builder.read(x, channels_last(len(shape_of(x)))), axes, "max-pool")]
+    source = builder.read(x, channels_last(len(shape_of(x))))
+    return [pooling.max_pool(source, **_arguments(node))]
 
 
 def average_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """AveragePool: the sum of each window divided by the positions that count."""
+    """AveragePool."""
     x = node.inputs[0]
     assert x is not None
-    axes = _axes(node, shape_of(x)[2:], shape_of(node.output)[2:])
-    total = window(builder.read(x, channels_last(len(shape_of(x)))), axes, "sum-pool")
-    counts = _counts(node, axes)
-    dtype = str(total.dtype)
-    if (counts == counts.flat[0]).all():
-        factor = tx.const(1.0 / float(counts.flat[0]), dtype)
-        return [te.compute(total.shape, lambda *i: total(*i) * factor, name="average")]
-    table = builder.weights((1.0 / counts).astype(dtype))
-
-    def element(*index: Expr) -> Expr:
-        return total(*index) * table(*index[1:-1])
-
-    return [te.compute(total.shape, element, name="average")]
-
-
-def _counts(node: OperatorNode, axes: Sequence[Axis]) -> np.ndarray:
-    """How many positions each window's sum is divided by, by output position."""
-    counts = np.ones((1,) * len(axes))
+    source = builder.read(x, channels_last(len(shape_of(x))))
     include = bool(node.attribute("count_include_pad", 0))
-    moves = window_of(node, [axis.inputs for axis in axes], [axis.kernel for axis in axes])
-    for i, axis in enumerate(axes):
-        positions = (
-            np.arange(axis.outputs)[:, None] * axis.stride - axis.pad
-            + np.arange(axis.kernel)[None, :] * axis.dilation
-        )  # fmt: skip
-        low = -axis.pad if include else 0
-        high = axis.inputs + (moves.pads[i + len(axes)] if include else 0)
-        per_axis = ((positions >= low) & (positions < high)).sum(axis=1)
-        shape = [1] * len(axes)
-        shape[i] = axis.outputs
-        counts = counts * per_axis.reshape(shape)
-    return np.maximum(counts, 1)
+    return [pooling.average_pool(source, **_arguments(node), count_include_pad=include)]
+
+
+def declines_indices(node: OperatorNode) -> str | None:
+    """Why the pooling kernel does not fit ``node``, None if it does."""
+    if any(value.uses for value in node.outputs[1:]):
+        return f"{node.op_type} with indices is not compiled"
+    return None
+
+
+def _text(value: Any, default: str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or default)
+
+
+def declines_resize(node: OperatorNode) -> str | None:
+    """Why the resizing kernel does not fit ``node``, None if it does."""
+    if node.attribute("antialias", 0):
+        return "Resize with antialiasing is not compiled"
+    return None
+
+
+def resize_axes(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """Resize with known sizes, one axis after the other, in the layout of the output."""
+    x = node.inputs[0]
+    assert x is not None
+    layout = builder.layout(node.output)
+    before, after = shape_of(x), shape_of(node.output)
+    moves = resize.Interpolation(
+        _text(node.attribute("mode"), "nearest"),
+        _text(node.attribute("coordinate_transformation_mode"), "half_pixel"),
+        _text(node.attribute("nearest_mode"), "round_prefer_floor"),
+        float(node.attribute("cubic_coeff_a", -0.75)),
+        bool(node.attribute("exclude_outside", 0)),
+    )
+    scales, regions = _scales(node, before, after), _regions(node, len(before))
+    result = builder.read(x, layout)
+    fill = float(node.attribute("extrapolation_value", 0.0))
+    for axis in range(len(before)):
+        if before[axis] == after[axis] and moves.coordinates != "tf_crop_and_resize":
+            continue
+        table = moves.table(before[axis], after[axis], scales[axis], regions[axis])
+        result = _resize_axis(builder, result, table, layout.index(axis), fill)
+    if result is builder.read(x, layout):
+        return [te.compute(result.shape, lambda *i: result(*i), name="resize")]
+    return [result]
+
+
+def _resize_axis(
+    builder: KernelBuilder, x: te.Tensor, table: resize.AxisTable, place: int, fill: float
+) -> te.Tensor:
+    if table.repeats is not None and table.repeats * int(x.shape[place]) == len(table.indices):
+        repeats = [1] * len(x.shape)
+        repeats[place] = table.repeats
+        return resize.repeat(x, repeats=tuple(repeats))
+    indices = builder.weights(table.indices)
+    if table.is_selection:
+        return resize.select(x, indices, axis=place)
+    result = resize.mix(x, indices, builder.weights(table.weights), axis=place)
+    if table.outside is None:
+        return result
+    return resize.extrapolate(result, builder.weights(table.outside), axis=place, value=fill)
+
+
+def _by_axis(node: OperatorNode, given: np.ndarray, rank: int, default: float) -> list[float]:
+    """Values of listed axes (all by default), ``default`` for the others."""
+    axes = node.attribute("axes") or range(rank)
+    values = [default] * rank
+    for axis, value in zip(axes, given, strict=True):
+        values[axis % rank] = float(value)
+    return values
+
+
+def _scales(node: OperatorNode, before: tuple[int, ...], after: tuple[int, ...]) -> list[float]:
+    """Outputs per input of each axis: as stated, else from the sizes."""
+    stated = node.constant_input(2)
+    exact = [b / a if a else 1.0 for a, b in zip(before, after, strict=True)]
+    if stated is None or stated.size == 0:
+        policy = _text(node.attribute("keep_aspect_ratio_policy"), "stretch")
+        return exact if policy == "stretch" else _kept_ratio(node, before, exact, policy)
+    return _by_axis(node, stated.numpy().reshape(-1), len(before), 1.0)
+
+
+def _kept_ratio(
+    node: OperatorNode, before: tuple[int, ...], exact: list[float], policy: str
+) -> list[float]:
+    sizes = node.constant_input(3)
+    assert sizes is not None
+    axes = [axis % len(before) for axis in node.attribute("axes") or range(len(before))]
+    wanted = sizes.numpy().reshape(-1)
+    ratios = [wanted[i] / before[axis] for i, axis in enumerate(axes)]
+    ratio = min(ratios) if policy == "not_larger" else max(ratios)
+    return [float(ratio) if axis in axes else exact[axis] for axis in range(len(before))]
+
+
+def _regions(node: OperatorNode, rank: int) -> list[tuple[float, float]]:
+    """Region of interest of each axis, in shares of its extent."""
+    region = node.constant_input(1)
+    if region is None or region.size == 0:
+        return [(0.0, 1.0)] * rank
+    given = region.numpy().reshape(-1)
+    half = len(given) // 2
+    low = _by_axis(node, given[:half], rank, 0.0)
+    high = _by_axis(node, given[half:], rank, 1.0)
+    return list(zip(low, high, strict=True))
