@@ -34,7 +34,7 @@ def infer_outputs(
     data: Sequence[Array | None],
     opsets: Mapping[str, int],
 ) -> list[ValueType] | None:
-    """Types of the outputs of ``node``, None where onnx has no schema for it.
+    """Types of the outputs of ``node``, None where onnx has no schema or an input has no type.
 
     Args:
         node: one without subgraphs.
@@ -47,6 +47,8 @@ def infer_outputs(
     """
     schema = schema_of(node.op_type, node.domain, opsets.get(node.domain, 1))
     if schema is None or schema.deprecated:
+        return None
+    if any(kind is not None and not kind.is_known for kind in types):
         return None
     message = node_message(node, schema)
     by_name = {

@@ -49,7 +49,7 @@ def _iterate(
     results: list[ValueType] = []
     for _ in range(MAX_ROUNDS):
         for value, kind in zip(body.inputs, (*fixed, *carried, *rest), strict=False):
-            inference.types[value] = kind
+            inference.types[value] = kind if kind.is_known else ValueType.of(value)
         problems = len(inference.problems)
         results = _returned(inference, body)
         merged = [

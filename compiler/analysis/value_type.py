@@ -59,6 +59,11 @@ class ValueType:
         return message
 
     @property
+    def is_known(self) -> bool:
+        """Whether at least the element type, or the kind of value, is known."""
+        return bool(self.dtype or self.message)
+
+    @property
     def static_shape(self) -> tuple[int, ...] | None:
         """The shape if every size is a known integer, else None."""
         if self.shape is None or not all(isinstance(dim, int) for dim in self.shape):
@@ -75,12 +80,29 @@ class ValueType:
         """What holds for either of two values, as for the two branches of an If."""
         if self == other:
             return self
+        if self.message and other.message:
+            return self._common_message(other)
         if self.dtype is not other.dtype or self.message or other.message:
             return ValueType(self.dtype if self.dtype is other.dtype else DType.UNDEFINED)
         if self.shape is None or other.shape is None or len(self.shape) != len(other.shape):
             return ValueType(self.dtype)
         dims = tuple(a if a == b else None for a, b in zip(self.shape, other.shape, strict=True))
         return ValueType(self.dtype, dims)
+
+    def _common_message(self, other: ValueType) -> ValueType:
+        """For sequences and optionals: the kind of element, of any shape."""
+        kinds = [self.to_message(), other.to_message()]
+        for kind in kinds:
+            _forget_shape(kind)
+        return ValueType.from_message(kinds[0]) if kinds[0] == kinds[1] else ValueType()
+
+
+def _forget_shape(message: TypeProto) -> None:
+    kind = message.WhichOneof("value")
+    if kind == "tensor_type":
+        message.tensor_type.ClearField("shape")
+    elif kind in ("sequence_type", "optional_type"):
+        _forget_shape(getattr(message, kind).elem_type)
 
 
 def complete(first: Shape, second: Shape) -> Shape:

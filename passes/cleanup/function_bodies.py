@@ -10,7 +10,7 @@ from onnx import FunctionProto, ModelProto, helper
 from burnish.analysis import ValueType
 from burnish.analysis.schema_inference import node_message, schema_of
 from burnish.ir import Graph, OperatorNode
-from burnish.passes.cleanup.upgrade_opset import OLDEST_OPSET, UpgradeOpset
+from burnish.passes.cleanup.upgrade_opset import NEWEST_OPSET, UpgradeOpset
 from burnish.pipeline import PassContext
 from burnish.rewrite import Match, Miss, Op, Rewriter, Rule
 
@@ -20,7 +20,7 @@ DOMAIN = "burnish.function"
 EXPANDED = (
     "AffineGrid", "BlackmanWindow", "Celu", "CenterCropPad", "DynamicQuantizeLinear",
     "HammingWindow", "HannWindow", "MeanVarianceNormalization", "NegativeLogLikelihoodLoss",
-    "RotaryEmbedding", "SequenceMap", "SoftmaxCrossEntropyLoss", "Swish",
+    "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "Swish",
 )  # fmt: skip
 """Operators with a definition that are rare enough for it to do."""
 
@@ -64,7 +64,8 @@ def _parsed(serialized: bytes) -> FunctionProto:
 def body_of(node: OperatorNode, function: FunctionProto) -> Graph:
     """The operators of ``function``, called as ``node`` is, in the opset of its graph.
 
-    Inputs of the body are the inputs of ``node`` that are given, in order.
+    Inputs of the body are the inputs of ``node`` that are given, its results the outputs whose type
+    is known, in order.
     """
     assert node.graph is not None
     schema = schema_of(node.op_type, node.domain, node.graph.opset)
@@ -77,7 +78,9 @@ def body_of(node: OperatorNode, function: FunctionProto) -> Graph:
         default = schema.attributes[name].default_value
         if name not in given and default.type:
             call.attribute.append(default)
-    del call.output[len(function.output) :]
+    call.output[:] = [
+        f"o{index}" if value.dtype else "" for index, value in enumerate(node.outputs)
+    ]
     inputs = [
         helper.make_value_info(f"i{index}", ValueType.of(value).to_message())
         for index, value in enumerate(node.inputs)
@@ -86,17 +89,22 @@ def body_of(node: OperatorNode, function: FunctionProto) -> Graph:
     outputs = [
         helper.make_value_info(f"o{index}", ValueType.of(value).to_message())
         for index, value in enumerate(node.outputs)
+        if value.dtype
     ]
     opsets = [*function.opset_import, helper.make_opsetid(DOMAIN, 1)]
     model = ModelProto(ir_version=onnx.IR_VERSION, opset_import=opsets, functions=[function])
     model.graph.CopyFrom(helper.make_graph([call], "body", inputs, outputs))
     body = Graph.from_onnx(model)
-    if body.opset < node.graph.opset and node.graph.opset >= OLDEST_OPSET:
+    if body.opset < node.graph.opset <= NEWEST_OPSET:
         UpgradeOpset(node.graph.opset).run(body, PassContext())
     return body
 
 
 def _guard(match: Match) -> FunctionProto | Miss:
+    values = [value for value in match.root.inputs if value is not None]
+    values += [value for value in match.root.outputs if value.uses]
+    if not all(ValueType.of(value).is_known for value in values):
+        return Miss("the types of its inputs or results are not known", match.root)
     return definition(match.root)
 
 
@@ -106,7 +114,7 @@ def _expand(rewriter: Rewriter, match: Match, function: FunctionProto) -> None:
     for inner in body.walk():
         inner.provenance = node.provenance
     results = rewriter.splice(body, node, [value for value in node.inputs if value is not None])
-    for value, result in zip(node.outputs, results, strict=True):
+    for value, result in zip((v for v in node.outputs if v.dtype), results, strict=True):
         if value.uses:
             rewriter.replace(value, result)
 
