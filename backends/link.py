@@ -190,8 +190,11 @@ def _zig_version() -> str:
 def _zig(arguments: Sequence[str], target: Target, folder: Path, system: str | None = None) -> None:
     """Run zig in `folder`; what it makes lands there."""
     _zig_version()
-    caches = str(cache_folder("zig"))
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
+    environment = os.environ | {
+        # The C library's parts last; what belongs to this one call goes with its folder.
+        "ZIG_GLOBAL_CACHE_DIR": str(cache_folder("zig")),
+        "ZIG_LOCAL_CACHE_DIR": str(folder / "zig-cache"),
+    }
     command = [sys.executable, "-m", "ziglang", *arguments, "-target", zig_target(target)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
