@@ -87,7 +87,7 @@ def write_mask(rw: Rewriter, match: Match, rank: int) -> VariableNode | None:
     if len(parts) == 2:
         total = rw.op("Add", parts)
         total.dtype, total.shape = parts[1].dtype, _broadcast(parts[0].shape, parts[1].shape)
-    return _for_every_query(rw, _with_four_axes(rw, total, rank), match["q"])
+    return for_every_query(rw, _with_four_axes(rw, total, rank), match["q"])
 
 
 def _raised(rw: Rewriter, mask: VariableNode) -> VariableNode:
@@ -133,7 +133,7 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
     return tuple(y if x == 1 else x for x, y in zip(left, right, strict=True))
 
 
-def _for_every_query(rw: Rewriter, mask: VariableNode, queries: VariableNode) -> VariableNode:
+def for_every_query(rw: Rewriter, mask: VariableNode, queries: VariableNode) -> VariableNode:
     """``mask`` with its own row for every query: ONNX Runtime does not repeat one row."""
     assert mask.shape is not None
     assert queries.shape is not None

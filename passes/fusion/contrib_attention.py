@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from burnish.ir import OperatorNode, VariableNode
+from burnish.passes.fusion.attention_mask import for_every_query
 from burnish.rewrite import Match, Miss, Rewriter
 
 UNSUPPORTED = ("do_rotary", "past_present_share_buffer", "rotary_embedding_dim")
@@ -30,6 +31,11 @@ def packed_problem(match: Match) -> Miss | None:
         return Miss("the mask holds lengths, or its shape is unknown", node)
     if weights is None or weights.shape is None or not isinstance(weights.shape[1], int):
         return Miss("the shape of the weights is unknown", node)
+    data, extra = node.input(0), node.input(5)
+    if data is None or data.rank != 3:
+        return Miss("the data does not have three known axes", node)
+    if extra is not None and extra.rank != 4:
+        return Miss("the bias of the scores does not have four known axes", node)
     return _problem(node, (4, 6))
 
 
@@ -39,7 +45,8 @@ def packed(rw: Rewriter, node: OperatorNode) -> VariableNode:
     assert weights is not None
     assert weights.shape is not None
     product = rw.op("MatMul", [data, weights], like=data)
-    product.shape = None
+    assert data is not None
+    product.shape = None if data.shape is None else (*data.shape[:-1], weights.shape[1])
     if bias is not None:
         product = rw.op("Add", [product, bias], like=product)
     width = weights.shape[1]
@@ -55,8 +62,9 @@ def _split(rw: Rewriter, value: VariableNode, sizes: tuple[int, ...]) -> list[Va
     first = rw.op("Split", [value, rw.constant(np.array(sizes))], {"axis": -1}, outputs=len(sizes))
     assert first.producer is not None
     parts = list(first.producer.outputs)
-    for part in parts:
+    for part, size in zip(parts, sizes, strict=True):
         part.dtype = value.dtype
+        part.shape = None if value.shape is None else (*value.shape[:-1], size)
     return parts
 
 
@@ -66,9 +74,11 @@ def separate_problem(match: Match) -> Miss | None:
     values = [node.input(index) for index in range(3)]
     if any(value is None or value.rank != 3 for value in values):
         return Miss("queries, keys and values do not have three known axes each", node)
-    bias, mask = node.input(3), node.input(4)
+    bias, mask, extra = node.input(3), node.input(4), node.input(5)
     if mask is not None and mask.rank not in (2, 3):
         return Miss("the mask holds lengths, or its shape is unknown", node)
+    if extra is not None and extra.rank != 4:
+        return Miss("the bias of the scores does not have four known axes", node)
     if bias is not None and _widths(values) is None:
         return Miss("the sizes of queries, keys and values are unknown", node)
     return _problem(node, (6, 7))
@@ -101,14 +111,15 @@ def _from_mask(
     rw: Rewriter, mask: VariableNode, node: OperatorNode, like: VariableNode
 ) -> VariableNode:
     """Numbers to add from a mask of ones and zeros: 0 where a key counts."""
-    axes = [1, 2] if mask.rank == 2 else [1]
+    assert mask.shape is not None
+    axes = [1, 2] if len(mask.shape) == 2 else [1]
     keys = rw.op("Unsqueeze", [mask, rw.constant(np.array(axes))], like=mask)
-    keys.shape = None
+    keys.shape = (mask.shape[0], *(1 for _ in axes), *mask.shape[1:])
     counts = rw.op("Cast", [keys], {"to": 9})
     fill = node.attribute("mask_filter_value", -10000.0)
     choices = [rw.constant(np.asarray(c, like.dtype.numpy)) for c in (0.0, fill)]
     result = rw.op("Where", [counts, *choices])
-    result.dtype = like.dtype
+    result.dtype, result.shape = like.dtype, keys.shape
     return result
 
 
@@ -121,9 +132,8 @@ def _attend(
     if masks:
         total = masks[0]
         for mask in masks[1:]:
-            total = rw.op("Add", [total, mask])
-            total.dtype = mask.dtype
-        inputs.append(total)
+            total = rw.op("Add", [total, mask], like=mask)
+        inputs.append(for_every_query(rw, total, queries))
     attributes = {"is_causal": 1} if node.attribute("unidirectional", 0) else {}
     if node.attribute("scale", 0.0):
         attributes["scale"] = node.attribute("scale")
@@ -139,4 +149,6 @@ def _per_head(rw: Rewriter, value: VariableNode, heads: int) -> VariableNode:
     apart = rw.op("Reshape", [value, rw.constant(np.array([0, 0, heads, -1]))])
     result = rw.op("Transpose", [apart], {"perm": (0, 2, 1, 3)})
     apart.dtype = result.dtype = value.dtype
+    if value.shape is not None:
+        result.shape = (value.shape[0], heads, value.shape[1], None)
     return result
