@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
-from burnish.backends.cpu.schedule import anchored, elementwise, fallback, reduction, rows
+from burnish.backends.cpu.schedule import (
+    anchored,
+    elementwise,
+    fallback,
+    reduction,
+    rows,
+    transpose,
+)
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
+from burnish.backends.cpu.schedule.nests import TileConfig
 from burnish.backends.cpu.schedule.prepare import prepare
-from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -23,8 +30,8 @@ class Rule:
     name: str
     applies: Callable[[Schedule], bool]
     """Whether the rule takes the function; may change the schedule it is given."""
-    apply: Callable[[Schedule, Target, object], None]
-    """Schedule in place; raises ScheduleError to pass the function on to the next rule."""
+    apply: Callable[[Schedule, Target, object], tirx.PrimFunc]
+    """The scheduled function; raises ScheduleError to pass it on to the next rule."""
     prepared: bool = True
     """Whether the rule starts from the function as `prepare` leaves it, not from the original."""
 
@@ -32,6 +39,7 @@ class Rule:
 RULES = (
     Rule("rows", rows.applies, rows.apply),
     Rule("reduction", reduction.applies, reduction.apply),
+    Rule("transpose", transpose.applies, transpose.apply),
     Rule("elementwise", elementwise.applies, elementwise.apply),
     Rule("fallback", fallback.applies, fallback.apply, prepared=False),
 )
@@ -71,11 +79,11 @@ def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = Non
             continue
         sch = Schedule(start)
         try:
-            rule.apply(sch, target, config)
+            scheduled = rule.apply(sch, target, config)
         except ScheduleError as error:
             _LOG.debug("rule %s declined: %s", rule.name, str(error).strip().splitlines()[-1])
             continue
-        return Scheduled(_with_symbol_of(func, sch.mod["main"]), rule.name)
+        return Scheduled(_with_symbol_of(func, scheduled), rule.name)
     return Scheduled(func, "none")
 
 

@@ -4,6 +4,7 @@ The innermost loop stays a plain loop over contiguous output: LLVM vectorizes it
 included, better than an explicit vector loop whose last round needs a test.
 """
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
@@ -18,10 +19,11 @@ def applies(sch: Schedule) -> bool:
     return found is not None and not any(nest.is_reduction for nest in found)
 
 
-def apply(sch: Schedule, target: Target, config: object = None) -> None:
+def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Schedule every nest of an injective function."""
     for nest in nests(sch) or []:
         schedule_spatial(sch, nest, target)
+    return sch.mod["main"]
 
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:

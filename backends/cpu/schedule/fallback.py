@@ -1,5 +1,6 @@
 """The last rule: whatever a function contains, run it correctly."""
 
+from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 
 from burnish.backends.cpu.schedule.nest import nests
@@ -11,10 +12,10 @@ def applies(sch: Schedule) -> bool:
     return True
 
 
-def apply(sch: Schedule, target: Target, config: object = None) -> None:
+def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Run the outermost loop of every nest in parallel where that is legal."""
-    if target.threads < 2 or nests(sch) is None:
-        return
+    if target.threads < 2:
+        return sch.mod["main"]
     for nest in nests(sch) or []:
         spatial = nest.loops_of("S")
         if not spatial:
@@ -24,3 +25,4 @@ def apply(sch: Schedule, target: Target, config: object = None) -> None:
         except ScheduleError:
             # Iterations depend on each other: the nest stays serial.
             continue
+    return sch.mod["main"]

@@ -1,5 +1,6 @@
 """Reductions whose outputs are contiguous where their inputs are: vectors of neighbours."""
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 
 from burnish.backends.cpu.schedule.elementwise import schedule_spatial
@@ -19,13 +20,14 @@ def applies(sch: Schedule) -> bool:
     return any(nest.is_reduction for nest in nests(sch) or [])
 
 
-def apply(sch: Schedule, target: Target, config: object = None) -> None:
+def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Schedule every nest of the function on its own."""
     for nest in nests(sch) or []:
         if nest.is_reduction:
             _schedule_reduction(sch, nest, target)
         else:
             schedule_spatial(sch, nest, target)
+    return sch.mod["main"]
 
 
 def _schedule_reduction(sch: Schedule, nest: Nest, target: Target) -> None:

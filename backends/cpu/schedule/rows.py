@@ -9,6 +9,7 @@ All stages of a row run together, so that its values stay in the first-level cac
 
 import math
 
+from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV
 
@@ -39,7 +40,7 @@ def shared_prefix(found: list[Nest]) -> int:
     return shared
 
 
-def apply(sch: Schedule, target: Target, config: object = None) -> None:
+def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Compute every stage of a row before the next row."""
     found = nests(sch) or []
     shared = shared_prefix(found)
@@ -55,6 +56,7 @@ def apply(sch: Schedule, target: Target, config: object = None) -> None:
     for nest in found:
         if _holds_lanes(sch, nest):
             _vectorize_lanes(sch, nest, row)
+    return sch.mod["main"]
 
 
 def _holds_lanes(sch: Schedule, nest: Nest) -> bool:
