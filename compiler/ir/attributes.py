@@ -81,6 +81,17 @@ def _declared(op_type: str, domain: str, opset: int) -> Mapping[str, AttributePr
     }
 
 
+CONSTANT_ATTRIBUTES: Mapping[str, tuple[tuple[type, ...], DType]] = {
+    "value_float": ((float, int), DType.FLOAT),
+    "value_floats": ((float, int), DType.FLOAT),
+    "value_int": ((int,), DType.INT64),
+    "value_ints": ((int,), DType.INT64),
+    "value_string": ((str, bytes), DType.STRING),
+    "value_strings": ((str, bytes), DType.STRING),
+}
+"""What a Constant node may hold besides a tensor: Python types of the items, and element type."""
+
+
 def constant_of(key: str, value: Attribute) -> Constant:
     """The tensor that a Constant node with attribute ``key`` stands for.
 
@@ -89,11 +100,9 @@ def constant_of(key: str, value: Attribute) -> Constant:
     """
     if key == "value" and isinstance(value, Constant):
         return value
-    if key in ("value_float", "value_floats"):
-        return Constant.of(np.array(value, np.float32))
-    if key in ("value_int", "value_ints"):
-        return Constant.of(np.array(value, np.int64))
-    if key in ("value_string", "value_strings"):
-        array = np.array(value, object)
-        return Constant(array.shape, DType.STRING, array)
-    raise InvalidInput(f"a Constant node has the unknown attribute {key!r}")
+    kinds, dtype = CONSTANT_ATTRIBUTES.get(key, ((), DType.UNDEFINED))
+    items = value if isinstance(value, tuple) else (value,)
+    if not kinds or not all(isinstance(item, kinds) for item in items):
+        raise InvalidInput(f"a Constant node has an attribute {key!r} that Constant does not have")
+    array = np.array(value, object if dtype is DType.STRING else dtype.numpy)
+    return Constant(array.shape, dtype, array)

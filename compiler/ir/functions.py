@@ -27,10 +27,16 @@ def inline_functions(model: ModelProto) -> ModelProto:
         return model
     _check_size(model)
     _spell_out_defaults(model)
-    inlined: ModelProto = inliner.inline_local_functions(model)
-    if _called(inlined):
-        # Functions written for another opset stay behind unless their bodies may be converted.
-        inlined = inliner.inline_local_functions(model, convert_version=True)
+    try:
+        inlined: ModelProto = inliner.inline_local_functions(model)
+        if _called(inlined):
+            # Functions written for another opset stay behind unless their bodies are converted.
+            inlined = inliner.inline_local_functions(model, convert_version=True)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"the model's local functions cannot be inlined: {' '.join(str(error).split())[:300]}; "
+            "inline them at export"
+        ) from error
     left = _called(inlined)
     if left:
         raise UnsupportedModel(

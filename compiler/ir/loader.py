@@ -9,33 +9,29 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import (
     AttributeProto,
     GraphProto,
     ModelProto,
     NodeProto,
-    StringStringEntryProto,
     TensorProto,
-    TypeProto,
 )
 
 from burnish.errors import InvalidInput, UnsupportedModel
 from burnish.ir import sparse
-from burnish.ir.dtype import ELEMENT_TYPES
-from burnish.ir.external_data import is_external, read_constant
+from burnish.ir.external_data import is_external
 from burnish.ir.functions import inline_functions
 from burnish.ir.scopes import rename_shadows
+from burnish.ir.untrusted import check_parts, walk
 
 STANDARD_ALIAS = "ai.onnx"
 MAX_FILE_BYTES = 2**31 - 1
 """Protocol buffers cannot hold more in one message."""
 
-LEAVES = (TensorProto, TypeProto.Tensor, StringStringEntryProto)
-"""Messages with nothing inside to look for."""
+MAX_VERSION = 2**31 - 1
 
 Path_ = tuple[int | str, ...]
 """Where a node is: its index, then attribute name and index for every level of subgraphs."""
@@ -65,10 +61,10 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedMod
     _check_versions(proto)
     folder = None if path is None else path.parent
     model = LoadedModel(proto, folder)
+    has_external = check_parts(proto, folder)
     _drop_alias(proto)
     _refuse_unrepresentable(proto)
-    external = _check_parts(proto, folder)
-    _run_checker(proto, has_external=bool(external))
+    _run_checker(proto, has_external=has_external)
     model.proto = inline_functions(proto)
     _normalise(model, model.proto.graph, ())
     rename_shadows(model.proto.graph)
@@ -135,6 +131,11 @@ def _check_versions(proto: ModelProto) -> None:
         )
     newest = onnx.defs.onnx_opset_version()
     for entry in proto.opset_import:
+        if not 0 < entry.version <= MAX_VERSION:
+            raise InvalidInput(
+                f"the model imports version {entry.version} of the operators {entry.domain!r}, "
+                "which cannot be; it is damaged, export it again"
+            )
         if entry.domain in ("", STANDARD_ALIAS) and entry.version > newest:
             raise UnsupportedModel(
                 f"the model uses opset {entry.version}; the installed onnx package knows up to "
@@ -153,8 +154,8 @@ def _drop_alias(proto: ModelProto) -> None:
             del proto.opset_import[index]
         elif entry.domain == STANDARD_ALIAS:
             entry.domain = ""
-    for node in messages(proto, NodeProto):
-        if node.domain == STANDARD_ALIAS:
+    for node in walk(proto):
+        if isinstance(node, NodeProto) and node.domain == STANDARD_ALIAS:
             node.domain = ""
 
 
@@ -164,46 +165,6 @@ def _refuse_unrepresentable(proto: ModelProto) -> None:
             "the model carries training_info (a training step beside the graph); export it for "
             "inference"
         )
-
-
-def messages(root: Message, *kinds: type[Message]) -> list[Any]:
-    """Every message of ``kinds`` inside ``root``, in file order; tensors and types are leaves."""
-    found = []
-    stack: list[Message] = [root]
-    while stack:
-        message = stack.pop()
-        if isinstance(message, kinds):
-            found.append(message)
-        if isinstance(message, LEAVES):
-            continue
-        children: list[Message] = []
-        for descriptor, value in message.ListFields():
-            if descriptor.type == descriptor.TYPE_MESSAGE:
-                children += [value] if isinstance(value, Message) else list(value)
-        stack += reversed(children)
-    return found
-
-
-def _check_parts(proto: ModelProto, folder: Path | None) -> list[TensorProto]:
-    """Check every type, attribute and tensor against its data; return tensors in other files."""
-    external = []
-    for part in messages(proto, AttributeProto, TensorProto, TypeProto.Tensor):
-        if isinstance(part, TensorProto):
-            read_constant(part, folder)
-            if is_external(part):
-                external.append(part)
-        elif isinstance(part, AttributeProto):
-            if part.graphs:
-                raise UnsupportedModel(
-                    f"attribute {part.name!r} is a list of graphs, which no standard operator has; "
-                    "export the model without it"
-                )
-        elif part.elem_type not in ELEMENT_TYPES:
-            raise InvalidInput(
-                f"a value has element type {part.elem_type}, which ONNX does not define; export "
-                "the model again"
-            )
-    return external
 
 
 def _run_checker(proto: ModelProto, *, has_external: bool) -> None:
@@ -247,8 +208,8 @@ def _checkable(proto: ModelProto, has_external: bool) -> ModelProto:
     for entry in (*copy.graph.input, *copy.graph.output):
         if entry.type.HasField("tensor_type"):
             entry.type.tensor_type.shape.SetInParent()
-    for tensor in messages(copy, TensorProto):
-        if is_external(tensor):
+    for tensor in walk(copy):
+        if isinstance(tensor, TensorProto) and is_external(tensor):
             tensor.ClearField("data_location")
             del tensor.external_data[:]
             tensor.dims[:] = [0]

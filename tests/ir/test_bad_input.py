@@ -291,23 +291,74 @@ def test_functions_nested_too_deep() -> None:
         Graph.from_onnx(deep)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def rich() -> bytes:
+    """A model with bodies, functions, sparse and text tensors, annotations, sequences."""
+    result = parser.parse_model("""<ir_version: 10, opset_import: ["": 21, "f": 1]>
+    g (bool c, float["N", 2] x, int64 n) => (float[2] y, seq(float) s) {
+      w = Constant <value = float[2] {1, 2}> ()
+      k = Constant <value_float = 2.0> ()
+      t = f.twice <scale = 3.0> (x)
+      y = If (c) <then_branch = a () => (float[2] p) { p = Add(x, w) },
+                  else_branch = b () => (float[2] q) { q = f.twice(t) }>
+      z = Loop (n, c, x) <body = d (int64 i, bool e, float[2] v) => (bool h, float[2] u) {
+        h = Identity(e)  u = Add(v, y) }>
+      s = SequenceConstruct(z)
+    }
+    <domain: "f", opset_import: ["": 21]>
+    twice <scale: float = 2.0> (a) => (b) {
+      k = Constant <value_float: float = @scale> ()  b = Mul(a, k) }""")
+    graph = result.graph
+    graph.initializer.append(numpy_helper.from_array(np.array(["a", "b"], object), "text"))
+    values = numpy_helper.from_array(np.array([5, 6], np.float32), "sparse")
+    places = numpy_helper.from_array(np.array([1, 4], np.int64))
+    graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [2, 3]))
+    annotation = graph.quantization_annotation.add(tensor_name="y")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="text")
+    return bytes(result.SerializeToString())
+
+
+RICH = rich()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_bytes_never_crash(data: st.DataObject) -> None:
-    content = bytearray(BRANCHES.SerializeToString())
+    content = bytearray(RICH)
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     try:
-        Graph.from_onnx(bytes(content))
+        Graph.from_onnx(bytes(content)).to_onnx()
     except BurnishError as error:
         assert str(error)  # noqa: PT017 - any outcome is fine but a crash
 
 
-BRANCHES = model("""
-g (bool c, float[2] x) => (float[2] y) {
-  w = Constant <value = float[2] {1, 2}> ()
-  y = If (c) <
-    then_branch = a () => (float[2] p) { p = Add(x, w) },
-    else_branch = b () => (float[2] q) { q = Conv <kernel_shape = [3, 3]> (x, w) }
-  >
-}""")
+def test_the_undamaged_model_loads() -> None:
+    assert len(Graph.from_onnx(RICH)) == 4
+
+
+def test_text_that_is_no_text() -> None:
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        Graph.from_onnx(RICH.replace(b"SequenceConstruct", b"Sequence\xff\xfe\xfdstruct"))
+
+
+@pytest.mark.parametrize("version", [0, -1, 1 << 40])
+def test_versions_that_cannot_be(version: int) -> None:
+    bad = simple()
+    bad.opset_import.append(helper.make_opsetid("acme", version))
+    with pytest.raises(InvalidInput, match="which cannot be"):
+        Graph.from_onnx(bad)
+
+
+def test_function_called_with_too_many_inputs() -> None:
+    bad = functions(("f0", lambda: [helper.make_node("Relu", ["a"], ["b"])]))
+    bad.graph.node[0].input.append("x")
+    with pytest.raises(InvalidInput, match="cannot be inlined"):
+        Graph.from_onnx(bad)
+
+
+def test_constant_of_no_kind() -> None:
+    bad = model("g () => (float y) { y = Constant <value_float = 1.0> () }")
+    bad.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("value_float", "text"))
+    with pytest.raises(InvalidInput, match="value_float"):
+        Graph.from_onnx(bad)
