@@ -23,6 +23,10 @@ SPATIAL = (64, 96)
 """Sizes of free axes 2 and later of images and volumes: multiples of the usual strides."""
 SEQUENCE = (12, 17)
 """Sizes of any other free axis."""
+IMAGE_SIDE = 16
+"""Smallest height and width of what counts as an image."""
+STROKE_AREA = 256
+"""Pixels of an image for each stroke drawn on it."""
 WORDS = ("the", "Quick", "brown fox", "", "naïve", "42")
 
 
@@ -149,7 +153,34 @@ def _values(request: _Request) -> Array:
             low = -(1 << dtype.bits - 1) if dtype.name.startswith("INT") else 0
             return request.integers(low, low + (1 << dtype.bits))
         return request.integers(0, 10)
+    if _is_image(shape):
+        return _image(generator, shape).astype(dtype.numpy)
     return np.asarray(generator.standard_normal(shape)).astype(dtype.numpy)
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    """Whether a shape looks like images, channels second."""
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) >= IMAGE_SIDE
+
+
+def _image(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Dark strokes in lines on a light ground, a little noise: what a normalized page looks like.
+
+    On pure noise, detectors answer that there is nothing: numbers near zero, in which every
+    rounding error is large.
+    """
+    batch, channels, height, width = shape
+    images = np.ones(shape) + 0.05 * generator.standard_normal(shape)
+    tint = 1.0 + 0.2 * generator.random((batch, channels, 1, 1))
+    for image, colour in zip(images, tint, strict=True):
+        for _ in range(height * width // STROKE_AREA):
+            line = int(generator.integers(0, max(1, height // 32))) * 32
+            y = min(line + int(generator.integers(0, 8)), height - 1)
+            x = int(generator.integers(0, width))
+            long, thin = int(generator.integers(6, 18)), int(generator.integers(1, 4))
+            tall = generator.random() < 0.5
+            image[:, y : y + (long if tall else thin), x : x + (thin if tall else long)] = -colour
+    return np.asarray(images)
 
 
 def _index(request: _Request) -> Array:
