@@ -254,4 +254,8 @@ def _entry(reader: _Reader) -> EntrySpec:
             raise InvalidInput(f"{reader.where}: segments leave a gap at call {at}")
         at = segment.last
     inputs, outputs = reader.all("inputs", _port), reader.all("outputs", _port)
+    made = {port.value for segment in segments for port in segment.outputs}
+    for port in (*inputs, *outputs):
+        if -1 in port.shape and (port in inputs or port.value not in made):
+            raise InvalidInput(f"{reader.where}: the size of {port} is open, and nothing gives it")
     return EntrySpec(inputs, outputs, segments, reader.integer("arena_bytes", 0, MAX_BYTES))

@@ -116,6 +116,12 @@ def test_file_names_stay_inside(name: str) -> None:
         Manifest.from_json(damage("entries.0.segments.1.region", name))
 
 
+@pytest.mark.parametrize("path", ["entries.0.inputs", "entries.0.outputs"])
+def test_an_open_size_comes_from_a_region(path: str) -> None:
+    with pytest.raises(InvalidInput, match="is open, and nothing gives it"):
+        Manifest.from_json(damage(path, [PORT | {"shape": [-1], "value": 7}]))
+
+
 @pytest.mark.parametrize("place", [{}, {"buffer": 1, "value": 1}])
 def test_a_tensor_between_engines_lies_in_one_place(place: dict[str, int]) -> None:
     with pytest.raises(InvalidInput, match="must have a buffer or a value"):

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from burnish.backends.artifact import LIBRARY, WEIGHTS, Artifact, load_artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.program import Call
 from burnish.backends.self_test import Vector
-from burnish.errors import GateFailed, InvalidInput, UnsupportedModel, UsageError
+from burnish.errors import BurnishError, GateFailed, InvalidInput, UnsupportedModel, UsageError
 from burnish.target import Target
 from tests.backends.artifact import toy
 
@@ -286,3 +288,27 @@ def test_a_processor_that_lacks_a_feature_is_told_so(kernels: bytes, target: Tar
     made = build_artifact([toy.make_program(kernels)], newer, [], Provenance())
     with pytest.raises(UnsupportedModel, match=f"needs a processor with {feature}, which this"):
         made.run({"x": toy.sample()})
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damage_anywhere_is_one_clear_error_or_harmless(
+    data: st.DataObject, artifact: Artifact, tmp_path: Path
+) -> None:
+    whole, damaged = tmp_path / "whole.burnish", tmp_path / "damaged.burnish"
+    if not whole.exists():
+        artifact.save(whole)
+    content = bytearray(whole.read_bytes())
+    # Most damage belongs where structure is: the manifest at the start, the directory at the end.
+    size = len(content)
+    places = st.one_of(st.integers(0, 3000), st.integers(size - 500, size - 1))
+    for place in data.draw(st.lists(places, min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    damaged.write_bytes(content)
+    try:
+        loaded = load_artifact(damaged)
+    except BurnishError:
+        return
+    assert loaded._files.read(LIBRARY) == artifact._files.read(LIBRARY)

@@ -130,6 +130,7 @@ def test_other_machines(name: str, tmp_path: Path) -> None:
     emulator, root, machine = CROSS[name]
     target = resolve(name)
     program = toy.make_program(toy.compile_c(toy.KERNELS, target, tmp_path))
+    assert link._kernel_objects(target, frozenset({"burnish_copy"}))
     data = library(program, target)
     assert int.from_bytes(data[18:20], "little") == machine
     if shutil.which(emulator) is None or not Path(root).is_dir():

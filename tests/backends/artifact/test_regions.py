@@ -87,6 +87,20 @@ def test_sizes_that_only_running_tells(kernels: bytes, target: Target) -> None:
         np.testing.assert_array_equal(made.run({"x": x})["y"], expected)
 
 
+def test_nothing_but_a_region(target: Target) -> None:
+    x = Buffer("x", (2, 3), "int64", BufferKind.INPUT)
+    y = Buffer("y", (3,), "bool", BufferKind.OUTPUT)
+    model = region(
+        """g (int64[2, 3] x) => (bool[3] y) <int64[1] first = {0}> {
+        s = ReduceSum <keepdims = 0> (x, first)
+        y = Cast <to = 9> (s)
+        }"""
+    )
+    made = build(Program([x], [y], [Call("all", (x, y), region=model)]), target)
+    given = np.array([[1, 2, 0], [-1, 3, 0]])
+    np.testing.assert_array_equal(made.run({"x": given})["y"], [False, True, False])
+
+
 def test_a_region_is_refused_for_another_machine(kernels: bytes) -> None:
     with pytest.raises(UnsupportedModel, match=r"no kernels for Neg: .* not on riscv64"):
         build(negated(kernels), resolve("riscv64"))
