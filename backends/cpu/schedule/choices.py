@@ -13,10 +13,14 @@ LIMIT = 12
 """Most candidates of one kernel."""
 _TILE_SHAPES = 4
 """Register tiles that are tried with several loop orders."""
+_MOST_ROWS = 14
 _LATENCY = 4
 """Cycles from one multiply-add to the next that needs it."""
 _BYTES_PER_CYCLE = {"l1": 64, "l2": 32, "far": 8}
 """What a core reads from each level; `far` stands for shared caches and memory."""
+_SPARE_REGISTERS = 5
+"""Registers beside accumulators below which code slows down, by the factor `_CROWDED`."""
+_CROWDED = 1.08
 _TILE_OVERHEAD = 20
 """Cycles around the innermost loops of a tile."""
 
@@ -78,7 +82,12 @@ def _sizes(work: Contraction, rows: int, vectors: int) -> _Sizes:
     vectors_all = -(-work.space.columns // work.space.width)
     blocks = -(-vectors_all // vectors) * work.space.groups
     taps = prod(axis.kernel for axis in work.space.axes)
-    return _Sizes(units, blocks, unit_bytes, vectors_all * work.space.groups * work.space.width * 4 * taps * work.depth)
+    return _Sizes(
+        units,
+        blocks,
+        unit_bytes,
+        vectors_all * work.space.groups * work.space.width * 4 * taps * work.depth,
+    )
 
 
 def _tile_shapes(work: Contraction, target: Target) -> Iterator[tuple[int, int]]:
@@ -86,42 +95,41 @@ def _tile_shapes(work: Contraction, target: Target) -> Iterator[tuple[int, int]]
     vectors_all = -(-work.space.columns // work.space.width)
     longest = max(phase.count for phase in work.space.axes[-1].phases())
     for vectors in range(1, min(vectors_all, 8) + 1):
-        most = min((target.registers - 1 - vectors) // vectors, longest, 14)
+        most = min((target.registers - 1 - vectors) // vectors, longest, _MOST_ROWS)
         for rows in range(max(1, most // 2), most + 1):
             yield rows, vectors
 
 
 def _arithmetic(work: Contraction, target: Target, rows: int, vectors: int) -> float:
     """Cycles of all tiles, were memory free."""
-    vectors_all = -(-work.space.columns // work.space.width)
-    whole, rest = divmod(vectors_all, vectors)
-    steps = work.depth * prod(axis.kernel for axis in work.space.axes)
-    outer = prod(axis.outputs for axis in work.space.axes[:-1])
+    space = work.space
+    blocks = -(-space.vectors // vectors) * space.groups
+    outer = prod(axis.outputs for axis in space.axes[:-1])
     total = 0.0
-    for phase in work.space.axes[-1].phases():
-        for height, times in _heights(phase, work.space.axes[-1].inputs, rows).items():
-            for count, width in ((whole, vectors), (1 if rest else 0, rest)):
-                cycles = max(height * width, height / 2 + width, _LATENCY)
-                total += times * count * (steps * cycles + _TILE_OVERHEAD + 3 * height * width)
-    return total * outer * work.space.groups / len(work.space.axes[-1].phases())
+    for phase in space.axes[-1].phases():
+        steps = work.depth * phase.taps.count * prod(axis.kernel for axis in space.axes[:-1])
+        for height, times in _heights(phase, space.axes[-1].inputs, rows).items():
+            slots = height * vectors
+            crowded = slots > target.registers - _SPARE_REGISTERS
+            cycles = max(slots * (_CROWDED if crowded else 1), _LATENCY) + vectors / 4
+            total += times * (steps * cycles + _TILE_OVERHEAD + 3 * slots)
+    return total * outer * blocks
 
 
 def _heights(phase: Phase, inputs: int, rows: int) -> dict[int, int]:
     """How many tiles of each height a line takes."""
-    if phase.count <= rows:
+    inside = len(range(*phase.interior(inputs)))
+    if phase.count <= rows and inside < phase.count:
         return {phase.count: 1}
-    low, high = phase.interior(inputs)
-    found: dict[int, int] = {}
-    for length in (high - low, phase.count - (high - low)):
-        whole, rest = divmod(length, rows)
-        for height, times in ((rows, whole), (rest, 1 if rest else 0)):
+    found = {min(rows, inside): -(-inside // rows)} if inside else {}
+    border = phase.count - inside
+    for height, times in ((rows, border // rows), (border % rows, 1)):
+        if height and times:
             found[height] = found.get(height, 0) + times
-    return {height: times for height, times in found.items() if height and times}
+    return found
 
 
-def _orders(
-    work: Contraction, target: Target, rows: int, vectors: int
-) -> Iterator[TileConfig]:
+def _orders(work: Contraction, target: Target, rows: int, vectors: int) -> Iterator[TileConfig]:
     """Loop orders and task sizes: columns outside, or rows outside."""
     sizes = _sizes(work, rows, vectors)
     unroll = 2 if rows * vectors < 16 else 1
@@ -151,8 +159,13 @@ def _cost(work: Contraction, target: Target, config: TileConfig) -> float:
     held = min(inputs, config.row_block * sizes.unit_bytes)
     # Each task reads its rows once per block of columns and its weights once per tile of rows.
     reads_rows = inputs * sizes.blocks / _bandwidth(held, target)
-    reads_weights = sizes.weight_bytes * row_tasks / _bandwidth(
-        sizes.weight_bytes if row_tasks > 1 and not config.columns_slow else target.l2 + 1, target
+    reads_weights = (
+        sizes.weight_bytes
+        * row_tasks
+        / _bandwidth(
+            sizes.weight_bytes if row_tasks > 1 and not config.columns_slow else target.l2 + 1,
+            target,
+        )
     )
     tiles = sizes.units * sizes.weight_bytes / _bandwidth(block, target)
     return (cycles + 0.5 * (reads_rows + reads_weights) + 0.25 * tiles) / target.threads
