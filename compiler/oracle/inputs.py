@@ -81,7 +81,9 @@ def random_inputs(
         shape = _shape(value, bound, (shapes or {}).get(value.name))
         role, limit = role_of(value)
         request = _Request(generator, value.dtype, shape, limit, lengths)
-        result[value.name] = _FILLERS[role](request)
+        result[value.name] = np.asarray(_FILLERS[role](request)).astype(
+            value.dtype.numpy, copy=False
+        )
     return result
 
 
@@ -212,4 +214,9 @@ _FILLERS: Mapping[Role, Callable[[_Request], Array]] = {
     Role.INDEX: _index,
     Role.MASK: _mask,
     Role.COUNT: _one,
+    Role.SHAPE: lambda r: _one(r) - 2 * (np.arange(r.shape[0] if r.shape else 1) == 0),
+    Role.AXES: lambda r: np.arange(max(r.shape, default=1)).reshape(r.shape),
+    Role.START: lambda r: np.zeros(r.shape),
+    Role.FRACTION: lambda r: np.full(r.shape, 0.5),
+    Role.DIVISOR: lambda r: r.integers(1, 10),
 }

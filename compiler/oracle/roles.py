@@ -18,7 +18,17 @@ class Role(Enum):
     MASK = "mask"
     """Zeros and ones."""
     COUNT = "count"
-    """A shape, a number of repeats, a length: must be positive and modest."""
+    """A size, a number of repeats, a length, a scale: must be positive and modest."""
+    SHAPE = "shape"
+    """A shape to bring any number of elements into."""
+    AXES = "axes"
+    """Axes, each once."""
+    START = "start"
+    """Where to begin: at nought."""
+    FRACTION = "fraction"
+    """Between nought and one."""
+    DIVISOR = "divisor"
+    """An integer that is not nought."""
 
 
 PASS_ON = frozenset({
@@ -27,12 +37,31 @@ PASS_ON = frozenset({
 })  # fmt: skip
 """Operators whose output holds the elements of their first input (of any, for Concat)."""
 
-COUNTS = {
-    "ConstantOfShape": (0,), "Expand": (1,), "EyeLike": (), "GRU": (4,), "LSTM": (4,), "Loop": (0,),
-    "OneHot": (1,), "Pad": (), "RNN": (4,), "Range": (0, 1, 2), "Reshape": (1,), "Resize": (2, 3),
-    "ReverseSequence": (1,), "Tile": (1,), "TopK": (1,), "Upsample": (1,),
-}  # fmt: skip
-"""Inputs that are shapes, repeats, lengths or scales, by operator."""
+SETTINGS = {
+    "ConstantOfShape": {0: Role.COUNT},
+    "CumProd": {1: Role.AXES},
+    "CumSum": {1: Role.AXES},
+    "DFT": {1: Role.COUNT, 2: Role.AXES},
+    "Dropout": {1: Role.FRACTION},
+    "Expand": {1: Role.COUNT},
+    "GRU": {4: Role.COUNT},
+    "LSTM": {4: Role.COUNT},
+    "Loop": {0: Role.COUNT},
+    "NonMaxSuppression": {2: Role.COUNT, 3: Role.FRACTION, 4: Role.FRACTION},
+    "OneHot": {1: Role.COUNT},
+    "RNN": {4: Role.COUNT},
+    "Range": {0: Role.COUNT, 1: Role.COUNT, 2: Role.COUNT},
+    "Reshape": {1: Role.SHAPE},
+    "Resize": {2: Role.COUNT, 3: Role.COUNT},
+    "ReverseSequence": {1: Role.COUNT},
+    "Slice": {1: Role.START, 2: Role.COUNT, 3: Role.AXES, 4: Role.COUNT},
+    "Squeeze": {1: Role.AXES},
+    "Tile": {1: Role.COUNT},
+    "TopK": {1: Role.COUNT},
+    "Unsqueeze": {1: Role.AXES},
+    "Upsample": {1: Role.COUNT},
+}
+"""Inputs that say how an operator works rather than what on, by operator and input."""
 
 MASK_LOGIC = frozenset({"And", "Not", "Or", "Xor"})
 
@@ -42,7 +71,7 @@ Reading = tuple[Role, int | None] | None
 def role_of(value: VariableNode) -> tuple[Role, int | None]:
     """The role of input ``value`` and, for an index, the smallest table it reads (exclusive limit).
 
-    A use as an index or a count binds most, then a mask by use or by name; anything else is values.
+    A use as an index or a setting binds most, then a mask by use or by name; else it is values.
     """
     found: dict[Role, int | None] = {}
     seen: set[VariableNode] = set()
@@ -60,8 +89,10 @@ def role_of(value: VariableNode) -> tuple[Role, int | None]:
                     limits = [n for n in (limit, found.get(role)) if n is not None]
                     found[role] = min(limits, default=None)
             waiting += [v for v in _passed_on(use.user, use.index) if v not in seen]
-    for role in (Role.INDEX, Role.COUNT, Role.MASK):
-        if role in found and not (role is Role.INDEX and found[role] is None):
+    if found.get(Role.INDEX) is not None:
+        return Role.INDEX, found[Role.INDEX]
+    for role in Role:
+        if role in found and role is not Role.INDEX:
             return role, found[role]
     if "mask" in value.name.lower() and value.dtype is not DType.STRING:
         return Role.MASK, None
@@ -110,15 +141,37 @@ def _one_hot(node: OperatorNode, index: int, dtype: DType) -> Reading:
     return None
 
 
-def _count(node: OperatorNode, index: int, dtype: DType) -> Reading:
-    if node.domain != "" or index not in COUNTS.get(node.op_type, ()):
+def _label(node: OperatorNode, index: int, dtype: DType) -> Reading:
+    """Labels of a loss, and numbers that are compared with each of a list of classes."""
+    if index == 1 and node.is_op("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"):
+        scores = node.input(0)
+        size = scores.shape[1] if scores is not None and scores.shape else None
+        return Role.INDEX, size if isinstance(size, int) else None
+    classes = node.constant_input(1 - index) if node.is_op("Equal") else None
+    if dtype.is_integer and classes is not None and classes.size > 2:
+        values = classes.numpy()
+        return (Role.INDEX, int(values.max()) + 1) if values.min() >= 0 else None
+    return None
+
+
+def _divisor(node: OperatorNode, index: int, dtype: DType) -> Reading:
+    if dtype.is_integer and index == 1 and node.is_op("Div", "Mod"):
+        return Role.DIVISOR, None
+    return None
+
+
+def _setting(node: OperatorNode, index: int, dtype: DType) -> Reading:
+    role = SETTINGS.get(node.op_type, {}).get(index) if node.domain == "" else None
+    if index == 1 and node.domain == "" and node.op_type.startswith("Reduce"):
+        role = Role.AXES
+    if role is None:
         return None
     if node.is_op("LSTM", "GRU", "RNN", "ReverseSequence"):
         data = node.input(0)
         axis = node.attribute("time_axis", 0)
         length = data.shape[axis] if data is not None and data.shape else None
         return Role.COUNT, length if isinstance(length, int) else None
-    return Role.COUNT, None
+    return role, None
 
 
 def _mask(node: OperatorNode, index: int, dtype: DType) -> Reading:
@@ -146,7 +199,9 @@ READERS: tuple[Callable[[OperatorNode, int, DType], Reading], ...] = (
     _table,
     _embedding,
     _one_hot,
-    _count,
+    _label,
+    _divisor,
+    _setting,
     _mask,
 )
 """Each looks at one use of an input and says what role it implies, if any."""

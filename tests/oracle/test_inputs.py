@@ -145,3 +145,35 @@ def test_values_that_are_no_tensors() -> None:
     source = graph("g (seq(float) s) => (int64 n) { n = SequenceLength(s) }")
     with pytest.raises(UsageError, match="no tensor"):
         random_inputs(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("g (float[2, 3] x, int64[2] a) => (float y) { y = ReduceSum(x, a) }", "a", [0, 1]),
+        ("g (float[6] x, int64[2] s) => (float[6, 1] y) { y = Reshape(x, s) }", "s", [-1, 1]),
+        ("g (float[6] x, int64[1] a) => (float[6, 1] y) { y = Unsqueeze(x, a) }", "a", [0]),
+        ("g (float[6] x, float r) => (float[6] y) { y = Dropout(x, r) }", "r", 0.5),
+    ],
+)
+def test_settings_of_operators(text: str, name: str, values: object) -> None:
+    source = graph(text)
+    arrays = random_inputs(source)
+    np.testing.assert_array_equal(arrays[name], values)
+    assert arrays[name].dtype == source.input_named(name).dtype.numpy  # type: ignore[union-attr]
+    Oracle(source).run(arrays)
+
+
+def test_runtime_slices_are_legal() -> None:
+    source = graph("""g (float[4, 5] x, int64[1] b, int64[1] e, int64[1] a, int64[1] s)
+      => (float["N", 5] y) { y = Slice(x, b, e, a, s) }""")
+    assert Oracle(source).run(random_inputs(source))["y"].shape == (1, 5)
+
+
+def test_classes_and_divisors() -> None:
+    source = graph("""g (int64[99] c, int64[99, 1] t) => (int64[99] y, bool[99, 4] z) {
+      k = Constant <value_int = 7> ()  y = Div(k, c)
+      all = Constant <value_ints = [0, 1, 2, 3]> ()  z = Equal(t, all) }""")
+    arrays = random_inputs(source)
+    assert arrays["c"].min() > 0
+    assert set(arrays["t"].reshape(-1)) == {0, 1, 2, 3}
