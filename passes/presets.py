@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from burnish.errors import UsageError
-from burnish.passes import PASSES, get_pass
+from burnish.passes import get_pass
 from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
@@ -142,7 +142,7 @@ def preset(
     """
     if name not in PRESETS:
         raise UsageError(unknown("preset", name, PRESETS))
-    names = [step for step in PRESETS[name]() if step in PASSES]
+    names = PRESETS[name]()
     if opset is not None and "upgrade-opset" not in names:
         names.insert(1, "upgrade-opset")
     options: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,289 @@
+"""Laws that every registered pass and every preset obeys, on generated graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx.parser
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from burnish.ir import Graph
+from burnish.ir.printer import to_text
+from burnish.ir.verify import verify
+from burnish.numerics import Numerics
+from burnish.passes import PASSES, get_pass
+from burnish.passes.presets import PRESETS, preset
+from burnish.pipeline import PassContext, run_pass
+from burnish.target import resolve
+from burnish.testing import HEADER, assert_equivalent
+
+CONTEXTS = {"onnx": PassContext(), "native": PassContext(target=resolve("x86-64-v3"))}
+LAWFUL = settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+"""The same examples in every run: a law that fails must fail again."""
+
+SHAPES = {"rows": (2, 3, 4), "image": (1, 4, 5, 5)}
+"""Two kinds of values, so that any snippet can follow any other."""
+
+
+@dataclass
+class Draft:
+    """A model in the making: lines of text, constants, and the values there are, by kind."""
+
+    lines: list[str] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, list[str]] = field(default_factory=lambda: {"rows": ["r"], "image": ["i"]})
+    count: int = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"v{self.count}"
+
+    def add(self, call: str) -> str:
+        """One node; returns its result."""
+        result = self.name()
+        self.lines.append(f"{result} = {call}")
+        return result
+
+    def constant(self, array: object, dtype: type = np.float32) -> str:
+        name = self.name()
+        self.constants[name] = np.asarray(array, dtype)
+        return name
+
+
+Snippet = Callable[[Draft, str, Callable[[int], int]], str]
+"""Adds nodes after a value and returns the last result; the function draws a number below n."""
+
+
+def weights(draw: Callable[[int], int], *shape: int) -> np.ndarray:
+    """Numbers around one, none near zero."""
+    rng = np.random.default_rng(draw(1000))
+    return rng.choice([-1, 1], shape) * (0.5 + rng.random(shape))
+
+
+def unary(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    kinds = ("Neg", "Tanh", "Sigmoid", "Relu", "Abs", "Erf", "Identity", "Softplus", "HardSigmoid")
+    return draft.add(f"{kinds[draw(len(kinds))]}({x})")
+
+
+def arithmetic(
+    draft: Draft, x: str, draw: Callable[[int], int], shapes: tuple[tuple[int, ...], ...]
+) -> str:
+    operand = draft.constant(weights(draw, *shapes[draw(len(shapes))]))
+    kind = ("Add", "Mul", "Sub", "Div")[draw(4)]
+    pair = (x, operand) if kind == "Div" or draw(2) else (operand, x)
+    return draft.add(f"{kind}({', '.join(pair)})")
+
+
+def row_arithmetic(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    return arithmetic(draft, x, draw, ((), (1,), (4,), (1, 4), (3, 1), (2, 3, 4)))
+
+
+def image_arithmetic(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    return arithmetic(draft, x, draw, ((), (1,), (4, 1, 1), (1, 4, 1, 1), (5,), (1, 1, 5, 5)))
+
+
+def product(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    result = draft.add(f"MatMul({x}, {draft.constant(weights(draw, 4, 4) / 4)})")
+    if draw(2):
+        result = draft.add(f"Add({result}, {draft.constant(weights(draw, 4))})")
+    return result
+
+
+def there_and_back(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    if draw(2):
+        x = draft.add(f"Transpose<perm = [1, 2, 0]>({x})")
+        return draft.add(f"Transpose<perm = [2, 0, 1]>({x})")
+    x = draft.add(f"Reshape({x}, {draft.constant([-1, 4], np.int64)})")
+    x = unary(draft, x, draw) if draw(2) else x
+    return draft.add(f"Reshape({x}, {draft.constant([2, 3, 4], np.int64)})")
+
+
+def known_sizes(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    sizes = draft.add(f"Shape({x})")
+    return draft.add(f"Reshape({x}, {sizes})")
+
+
+def casts(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    wide = draft.add(f"Cast<to = 11>({x})")
+    return draft.add(f"Cast<to = 1>({wide})")
+
+
+def gelu(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    argument = draft.add(f"Div({x}, {draft.constant(np.sqrt(2))})")
+    gate = draft.add(f"Add({draft.add(f'Erf({argument})')}, {draft.constant(1)})")
+    return draft.add(f"Mul({draft.add(f'Mul({x}, {gate})')}, {draft.constant(0.5)})")
+
+
+def gated(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    if draw(2):
+        return draft.add(f"Mul({x}, {draft.add(f'Sigmoid({x})')})")
+    shifted = draft.add(f"Add({x}, {draft.constant(3)})")
+    clipped = draft.add(f"Clip({shifted}, {draft.constant(0)}, {draft.constant(6)})")
+    return draft.add(f"Div({draft.add(f'Mul({x}, {clipped})')}, {draft.constant(6)})")
+
+
+def layer_norm(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    axes = draft.constant([-1], np.int64)
+    centered = draft.add(f"Sub({x}, {draft.add(f'ReduceMean({x}, {axes})')})")
+    square = draft.add(f"Mul({centered}, {centered})")
+    variance = draft.add(f"ReduceMean({square}, {axes})")
+    deviation = draft.add(f"Sqrt({draft.add(f'Add({variance}, {draft.constant(0.1)})')})")
+    return draft.add(f"Div({centered}, {deviation})")
+
+
+def softmax(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    if draw(2):
+        return draft.add(f"Softmax({x})")
+    exponent = draft.add(f"Exp({draft.add(f'Tanh({x})')})")
+    total = draft.add(f"ReduceSum({exponent}, {draft.constant([1], np.int64)})")
+    return draft.add(f"Div({exponent}, {total})")
+
+
+def attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    keys = draft.add(f"Transpose<perm = [0, 2, 1]>({x})")
+    scores = draft.add(f"MatMul({x}, {keys})")
+    scores = draft.add(f"Mul({scores}, {draft.constant(0.5)})") if draw(2) else scores
+    scores = draft.add(f"Add({scores}, {draft.constant(weights(draw, 3, 3))})")
+    return draft.add(f"MatMul({draft.add(f'Softmax({scores})')}, {x})")
+
+
+def branch(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    flag, a, b = draft.constant(draw(2), np.bool_), draft.name(), draft.name()
+    return draft.add(
+        f"If<then_branch = t () => (float[2, 3, 4] {a}) {{ {a} = Neg({x}) }}, "
+        f"else_branch = e () => (float[2, 3, 4] {b}) {{ {b} = Abs({x}) }}>({flag})"
+    )
+
+
+def convolution(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    forms = (
+        ("Conv<pads = [1, 1, 1, 1]>", (4, 4, 3, 3)), ("Conv", (4, 4, 1, 1)),
+        ("Conv<group = 2, pads = [1, 1, 1, 1]>", (4, 2, 3, 3)),
+        ("ConvTranspose<pads = [1, 1, 1, 1], group = 4>", (4, 1, 3, 3)),
+    )  # fmt: skip
+    kind, shape = forms[draw(len(forms))]
+    inputs = [x, draft.constant(weights(draw, *shape) / 8)]
+    if draw(2):
+        inputs.append(draft.constant(weights(draw, 4)))
+    return draft.add(f"{kind}({', '.join(inputs)})")
+
+
+def batch_norm(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    gamma, beta, mean = (draft.constant(weights(draw, 4)) for _ in range(3))
+    variance = draft.constant(np.abs(weights(draw, 4)))
+    return draft.add(f"BatchNormalization({x}, {gamma}, {beta}, {mean}, {variance})")
+
+
+def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    x = draft.add(f"Relu({x})") if draw(2) else x
+    sizes = draft.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    x = draft.add(f"Pad({x}, {sizes})")
+    if draw(2):
+        return draft.add(f"Conv({x}, {draft.constant(weights(draw, 4, 4, 3, 3) / 8)})")
+    pool = ("AveragePool", "MaxPool")[draw(2)]
+    return draft.add(f"{pool}<kernel_shape = [3, 3]>({x})")
+
+
+SNIPPETS: dict[str, tuple[Snippet, ...]] = {
+    "rows": (
+        unary, row_arithmetic, product, there_and_back, known_sizes, casts, gelu, gated, layer_norm,
+        softmax, attention, branch,
+    ),
+    "image": (unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes),
+}  # fmt: skip
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[str, int, dict[str, np.ndarray]]:
+    """Text, opset and constants of a model of a few snippets; results may be returned midway."""
+    draft = Draft()
+    number = lambda below: draw(st.integers(0, below - 1))  # noqa: E731
+    for _ in range(draw(st.integers(1, 7))):
+        kind = draw(st.sampled_from(sorted(SHAPES)))
+        there = draft.values[kind]
+        source = there[-1] if number(4) else there[number(len(there))]
+        there.append(SNIPPETS[kind][number(len(SNIPPETS[kind]))](draft, source, number))
+    results = [kind_values[-1] for kind_values in draft.values.values() if len(kind_values) > 1]
+    for kind in sorted(SHAPES):
+        made = draft.values[kind][1:]
+        if made and number(3) == 0:
+            results.append(made[number(len(made))])
+    returned = dict.fromkeys(results)
+    kinds = {value: kind for kind, values in draft.values.items() for value in values}
+    outputs = ", ".join(f"{declared(kinds[name])} {name}" for name in returned)
+    inputs = ", ".join(f"{declared(kind)} {kind[0]}" for kind in SHAPES)
+    text = f"g ({inputs}) => ({outputs}) {{ {' '.join(draft.lines)} }}"
+    return text, draw(st.sampled_from((18, 21, 23))), draft.constants
+
+
+def declared(kind: str) -> str:
+    return f"float[{', '.join(map(str, SHAPES[kind]))}]"
+
+
+def build(text: str, opset: int, constants: dict[str, np.ndarray]) -> Graph:
+    head, _, tail = text.partition(") => (")
+    named = "".join(
+        f", {'float' if a.dtype == np.float32 else 'bool' if a.dtype == np.bool_ else 'int64'} {n}"
+        for n, a in constants.items()
+    )
+    header = HEADER.format(opset=opset, domains="")
+    model = onnx.parser.parse_model(f"{header}{head}{named}) => ({tail}")
+    del model.graph.input[len(SHAPES) :]
+    for name, array in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return Graph.from_onnx(model)
+
+
+def interface(graph: Graph) -> list[tuple[str, object, object]]:
+    return [(v.name, v.dtype, v.static_shape) for v in (*graph.inputs, *graph.outputs)]
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_every_pass(name: str, context: str) -> None:
+    @LAWFUL
+    @given(models())
+    def law(model: tuple[str, int, dict[str, np.ndarray]]) -> None:
+        step, where = get_pass(name), CONTEXTS[context]
+        before, after = build(*model), build(*model)
+        for graph in (before, after):
+            run_pass(graph, get_pass("infer-shapes"), where)
+        text = to_text(after, names=True)
+        report = run_pass(after, step, where)
+        verify(after)
+        assert report.changed == (to_text(after, names=True) != text), "the flag is not honest"
+        assert interface(after) == interface(before)
+        if report.changed:
+            assert_equivalent(before, after, step.numerics)
+        again = run_pass(after, step, where)
+        assert not again.changed, f"changes more the second time: {again.fired or again.edits}"
+
+    law()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset(name: str) -> None:
+    where = CONTEXTS["native" if name == "compile" else "onnx"]
+
+    @LAWFUL
+    @given(models())
+    def law(model: tuple[str, int, dict[str, np.ndarray]]) -> None:
+        before, after = build(*model), build(*model)
+        for step in preset(name):
+            run_pass(after, step, where)
+            verify(after)
+        assert_equivalent(before, after, Numerics.REASSOCIATES)
+        assert interface(after) == interface(before)
+        for step in preset(name):
+            again = run_pass(after, step, where)
+            assert not again.changed, f"{step.name} changes more the second time: {again.edits}"
+
+    law()
