@@ -25,7 +25,7 @@ from burnish.backends.driver import (
     native_calls,
     number_buffers,
 )
-from burnish.backends.link import RUNTIME, link_library
+from burnish.backends.link import RUNTIME, Progress, link_library, silent
 from burnish.backends.manifest import NAME as MANIFEST
 from burnish.backends.manifest import EntrySpec, FileSpec, Manifest, Port, Segment, TargetSpec
 from burnish.backends.memory_plan import plan_memory
@@ -54,6 +54,7 @@ def build_artifact(
     target: Target,
     vectors: Sequence[Vector],
     provenance: Provenance,
+    progress: Progress = silent,
 ) -> Artifact:
     """Make an artifact of `programs`, one for each set of input shapes.
 
@@ -64,6 +65,7 @@ def build_artifact(
         target: What they were compiled for.
         vectors: Inputs, and the outputs expected for them, for each program.
         provenance: What to record.
+        progress: Called with a stage's name, how many steps of it are done, and of how many.
 
     Raises:
         UnsupportedModel: a program has regions, which need ONNX Runtime, and the target is not
@@ -79,6 +81,7 @@ def build_artifact(
         {"driver.c": emit_driver(entries, weights, options)},
         target,
         frozenset(call.kernel for program in programs for call in native_calls(program)),
+        progress,
     )
     manifest = Manifest(
         target=TargetSpec(target.name, target.arch, target.triple, options.features),

@@ -10,23 +10,21 @@ import errno
 import hashlib
 import importlib.metadata
 import importlib.util
-import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from burnish.backends.cache import cache_folder
 from burnish.errors import BurnishError
 from burnish.target import Target
-
-_log = logging.getLogger(__name__)
 
 RUNTIME = Path(__file__).parent / "runtime"
 
@@ -42,11 +40,19 @@ _LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,no
 _DEFINED = re.compile(r"\b__tvm_ffi_(\w+)\([^;{]*\{")
 
 
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
 def link_library(
     objects: Sequence[bytes],
     c_sources: Mapping[str, str],
     target: Target,
     kernels: frozenset[str] = frozenset(),
+    progress: Progress = silent,
 ) -> bytes:
     """Return the bytes of a shared library; the same arguments give the same bytes.
 
@@ -55,12 +61,15 @@ def link_library(
         c_sources: C text by file name, compiled against the runtime's headers.
         target: What the library is to run on.
         kernels: Names of the kernels that are called; those that the runtime has are linked in.
+        progress: Called with a stage's name, how many steps of it are done, and of how many. The
+            first model for a target takes up to a minute, others a fraction of a second.
 
     Raises:
         BurnishError: zig is missing, the disk is full, or something that the objects ask for
             exists nowhere.
     """
-    runtime = _runtime_objects(target) + _kernel_objects(target, kernels)
+    runtime = _runtime_objects(target, progress) + _kernel_objects(target, kernels)
+    progress("link", 0, 1)
     return _linked(_Parts(objects, c_sources, runtime, "burnish_*;"), target)
 
 
@@ -127,9 +136,9 @@ def _link(parts: _Parts, target: Target, folder: Path) -> bytes:
     return (folder / "model.so").read_bytes()
 
 
-def _runtime_objects(target: Target) -> tuple[Path, ...]:
+def _runtime_objects(target: Target, progress: Progress) -> tuple[Path, ...]:
     """Compile the runtime for the plainest processor of the architecture of `target`."""
-    return _compiled(target, _runtime_sources(), ())
+    return _compiled(target, _runtime_sources(), (), progress)
 
 
 def _runtime_sources() -> tuple[Path, ...]:
@@ -149,7 +158,9 @@ def _cpu_flags(target: Target) -> tuple[str, ...]:
     return (f"-mcpu={target.mcpu.replace('-', '_')}",)
 
 
-def _compiled(target: Target, sources: Sequence[Path], flags: Sequence[str]) -> tuple[Path, ...]:
+def _compiled(
+    target: Target, sources: Sequence[Path], flags: Sequence[str], progress: Progress = silent
+) -> tuple[Path, ...]:
     """Return an object for each of `sources`, from the cache if it has them."""
     key = hashlib.sha256(repr((zig_target(target), flags, _FLAGS, _zig_version())).encode())
     for path in (*sources, *sorted(RUNTIME.glob("*.h"))):
@@ -158,12 +169,12 @@ def _compiled(target: Target, sources: Sequence[Path], flags: Sequence[str]) -> 
     objects = tuple(folder / f"{path.stem}.o" for path in sources)
     if all(path.exists() for path in objects):
         return objects
-    _log.info("compiling the runtime for %s; the first time takes up to a minute", target.name)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as made:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 jobs = [pool.submit(_compile, str(p), flags, target, Path(made)) for p in sources]
-                for job in jobs:
+                for done, job in enumerate(jobs):
+                    progress("compile the runtime", done, len(jobs))
                     job.result()
             folder.mkdir(exist_ok=True)
             for path in objects:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from burnish.backends import link
+from burnish.backends.cache import cache_folder
 from burnish.backends.driver import DriverOptions, Entry, emit_driver
 from burnish.backends.memory_plan import plan_memory
 from burnish.backends.program import Program
@@ -54,6 +55,27 @@ def test_exports_the_c_interface_and_nothing_else(
     assert all(f" {name}(" in declared or f"*{name}(" in declared for name in exported)
     functions = [line for line in declared.splitlines() if line.startswith("BURNISH_API")]
     assert len(exported) == len(functions)
+
+
+def test_the_first_model_for_a_target_tells_its_progress(
+    monkeypatch: pytest.MonkeyPatch, target: Target, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(link, "_FLAGS", (*link._FLAGS, "-DTHE_FIRST_TIME"))
+    monkeypatch.setattr(link, "cache_folder", lambda *parts: keep_zig(tmp_path, *parts))
+    stages: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        link._runtime_objects(target, lambda *stage: stages.append(stage))
+    count = len(link._runtime_sources())
+    assert stages == [("compile the runtime", done, count) for done in range(count)]
+
+
+def keep_zig(folder: Path, *parts: str) -> Path:
+    """A fresh cache but for zig's own, which takes long to fill."""
+    if parts == ("zig",):
+        return cache_folder("zig")
+    made = folder.joinpath(*parts)
+    made.mkdir(exist_ok=True)
+    return made
 
 
 def test_a_missing_function_is_named(target: Target, tmp_path: Path) -> None:
