@@ -208,6 +208,7 @@ class _Run:
             graph = self._prefix(len(self.passes), self.progress)
             try:
                 if self.reference is not None:
+                    self.progress("verifying", len(self.passes), len(self.passes))
                     self.error = self.reference.check(graph, self._promise(self.reports))
             except Disagreement as failure:
                 self._blame(self._guilty(), failure)

@@ -315,7 +315,7 @@ def test_progress() -> None:
     run_pipeline(
         sample(), [GOOD, NUDGE], CONTEXT, verify="end", progress=lambda *step: seen.append(step)
     )
-    assert seen == [("drop-identity", 0, 2), ("nudge", 1, 2)]
+    assert seen == [("drop-identity", 0, 2), ("nudge", 1, 2), ("verifying", 2, 2)]
 
 
 def test_options() -> None:

@@ -77,6 +77,9 @@ class Session:
         started, task = time.monotonic(), bar.add_task("", total=None)
 
         def show(name: str, done: int, total: int) -> None:
+            if total != bar.tasks[0].total:
+                # Another stage, with steps of another length: its time left is another matter.
+                bar.reset(task)
             bar.update(task, description=name, completed=done, total=total)
             if time.monotonic() - started > PATIENCE and not bar.live.is_started:
                 bar.start()
