@@ -35,6 +35,9 @@ _ZIP64_LIMIT = (1 << 31) - 1
 _PADDING = 0xD935
 """The tag by which zip files mark padding."""
 
+_ZIP_ERRORS = (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error)
+"""What zipfile raises for a file that is damaged, or is none."""
+
 
 class Files(ABC):
     """The files of an artifact that lies on the disk."""
@@ -99,7 +102,7 @@ class ZipFiles(Files):
         try:
             with zipfile.ZipFile(path) as archive:
                 self._places = dict(_stored(archive, path))
-        except (OSError, zipfile.BadZipFile, ValueError, struct.error) as error:
+        except _ZIP_ERRORS as error:
             raise InvalidInput(f"{path} is not an artifact: {error}") from error
 
     def names(self) -> list[str]:

@@ -34,7 +34,10 @@ GLIBC = "2.28"
 _ZIG_ARCH = {"arm": "arm"}
 """Where zig's name of an architecture is not the first part of LLVM's triple."""
 
-_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+_FLAGS = (
+    *("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-D_FILE_OFFSET_BITS=64"),
+    *("-Wall", "-Wextra", "-Werror"),
+)
 _LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,noexecstack")
 
 _DEFINED = re.compile(r"\b__tvm_ffi_(\w+)\([^;{]*\{")

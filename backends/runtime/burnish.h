@@ -60,7 +60,8 @@ BURNISH_API const char *burnish_missing_feature(void);
 
 /*
  * Open the model with its weights file and start its threads. threads counts the caller: 1 starts
- * none, 0 means the number chosen when the model was compiled. NULL if this processor lacks a
+ * none, 0 means the number chosen when the model was compiled, or as many as there are
+ * processors to use if those are fewer. NULL if this processor lacks a
  * feature that the model was compiled for, or the weights are not the ones that belong to it.
  */
 BURNISH_API burnish_model *burnish_open(const char *weights, int threads);

@@ -1,8 +1,12 @@
 /* Opening and closing a model, and what can be asked about it. */
-#include "model.h"
-
+#if defined(__linux__)
+#define _GNU_SOURCE /* for sched_getaffinity */
+#include <sched.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
+
+#include "model.h"
 
 int burnish_abi(void) { return BURNISH_ABI; }
 
@@ -17,6 +21,16 @@ static int check_processor(const burnish_program *program) {
                       "for this machine", program->target, missing);
 }
 
+/* Threads that spin for each other on one processor are worse than none. */
+static int default_threads(const burnish_program *program) {
+  int processors = program->threads;
+#if defined(__linux__)
+  cpu_set_t usable;
+  if (sched_getaffinity(0, sizeof usable, &usable) == 0) processors = CPU_COUNT(&usable);
+#endif
+  return processors < program->threads ? processors : program->threads;
+}
+
 static int prepare(burnish_model *model, const char *file, uint64_t offset, int threads) {
   const burnish_program *program = &burnish_the_program;
   model->program = program;
@@ -29,7 +43,7 @@ static int prepare(burnish_model *model, const char *file, uint64_t offset, int 
     return 1;
   }
   model->idle = calloc(program->entry_count, sizeof *model->idle);
-  model->pool = burnish_pool_new(threads ? threads : program->threads);
+  model->pool = burnish_pool_new(threads ? threads : default_threads(program));
   if (model->idle && model->pool) return 0;
   return *burnish_last_error() ? 1 : burnish_fail("out of memory while opening the model");
 }

@@ -29,6 +29,8 @@ static int check_header(const weights_header *header, const char *path, uint64_t
   return 0;
 }
 
+enum { PLACE = 4096 }; /* what a file inside an archive begins at a multiple of */
+
 static int map_file(burnish_weights *weights, int file, const char *path, uint64_t offset,
                     uint64_t payload_bytes) {
   struct stat status;
@@ -52,6 +54,11 @@ static int map_file(burnish_weights *weights, int file, const char *path, uint64
 int burnish_weights_map(burnish_weights *weights, const char *path, uint64_t offset,
                         uint64_t payload_bytes, const uint8_t hash[32]) {
   memset(weights, 0, sizeof *weights);
+  if (offset % PLACE) {
+    return burnish_fail("the weights in %s begin at byte %llu, not at a multiple of %d; use the "
+                        "archive as burnish wrote it, or unpack it", path,
+                        (unsigned long long)offset, PLACE);
+  }
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return burnish_fail("cannot open %s: %s", path, strerror(errno));
   int failed = map_file(weights, file, path, offset, payload_bytes);

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +226,7 @@ def test_profile_names_every_call(artifact: Artifact) -> None:
 
 RUN_ALONE = """
 import sys
+import zipfile
 from burnish.backends.artifact import load_artifact
 load_artifact(sys.argv[1]).self_test()
 heavy = {"tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon", "ziglang", "rich", "typer"}
@@ -243,6 +245,26 @@ def test_the_weights_stay_where_they_are(artifact: Artifact, tmp_path: Path) -> 
     loaded.run({"x": toy.sample()})
     with open("/proc/self/maps") as maps:
         assert any(str(tmp_path / "m.burnish") in line for line in maps)
+
+
+def test_an_archive_that_was_packed_anew_is_one_clear_error(saved: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.burnish"
+    with zipfile.ZipFile(again, "w") as archive:
+        for path in saved.iterdir():
+            archive.write(path, path.name)
+    with pytest.raises(InvalidInput, match="use the archive as burnish wrote it, or unpack it"):
+        load_artifact(again).run({"x": toy.sample()})
+
+
+def test_the_default_is_no_more_threads_than_processors(saved: Path) -> None:
+    code = f"""
+import os
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from burnish.backends.artifact import load_artifact
+assert load_artifact({str(saved)!r}).native.threads == 1
+assert load_artifact({str(saved)!r}, threads=2).native.threads == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 C_PROGRAM = r"""
