@@ -18,9 +18,16 @@ _LATENCY = 4
 """Cycles from one multiply-add to the next that needs it."""
 _BYTES_PER_CYCLE = {"l1": 64, "l2": 32, "far": 8}
 """What a core reads from each level; `far` stands for shared caches and memory."""
-_SPARE_REGISTERS = 5
+_SPARE = 5
 """Registers beside accumulators below which code slows down, by the factor `_CROWDED`."""
-_CROWDED = 1.08
+_SPARE_IN_WINDOW = 8
+"""The same where tiles at borders need code of their own."""
+_CROWDED = 1.1
+_PAGE = 4096
+"""Bytes after which addresses fall into the same set of a first-level cache."""
+_WAYS = 8
+"""Lines of one such set: as many rows at this distance evict each other."""
+_CONFLICT = 1.3
 _TILE_OVERHEAD = 20
 """Cycles around the innermost loops of a tile."""
 
@@ -104,14 +111,18 @@ def _arithmetic(work: Contraction, target: Target, rows: int, vectors: int) -> f
     """Cycles of all tiles, were memory free."""
     space = work.space
     blocks = -(-space.vectors // vectors) * space.groups
+    pitch = work.source.position_pitch * 4
     outer = prod(axis.outputs for axis in space.axes[:-1])
     total = 0.0
     for phase in space.axes[-1].phases():
         steps = work.depth * phase.taps.count * prod(axis.kernel for axis in space.axes[:-1])
         for height, times in _heights(phase, space.axes[-1].inputs, rows).items():
             slots = height * vectors
-            crowded = slots > target.registers - _SPARE_REGISTERS
-            cycles = max(slots * (_CROWDED if crowded else 1), _LATENCY) + vectors / 4
+            cycles = max(slots, height + vectors, _LATENCY) + vectors / 4
+            if slots > target.registers - (_SPARE_IN_WINDOW if phase.taps.count > 1 else _SPARE):
+                cycles *= _CROWDED
+            if pitch * phase.input_step % _PAGE == 0 and height >= _WAYS:
+                cycles *= _CONFLICT
             total += times * (steps * cycles + _TILE_OVERHEAD + 3 * slots)
     return total * outer * blocks
 
