@@ -17,7 +17,7 @@ from burnish.backends.cpu.schedule import (
 )
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
 from burnish.backends.cpu.schedule.nests import TileConfig
-from burnish.backends.cpu.schedule.prepare import prepare
+from burnish.backends.cpu.schedule.prepare import narrow_indices, prepare
 from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = Non
             _LOG.debug("no tiles for an anchored function: %s", miss)
         else:
             return Scheduled(_with_symbol_of(func, built), "anchored")
+    func = narrow_indices(func)
     prepared = _Prepared(func, target)
     for rule in RULES:
         start = prepared.get() if rule.prepared else func

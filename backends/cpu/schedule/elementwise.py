@@ -4,13 +4,22 @@ The innermost loop stays a plain loop over contiguous output: LLVM vectorizes it
 included, better than an explicit vector loop whose last round needs a test.
 """
 
-from tvm import tirx
+import tvm_ffi
+from tvm import ir, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
-from burnish.backends.cpu.schedule.loops import fuse, parallel_prefix, pays_in_parallel
+from burnish.backends.cpu.schedule.loops import (
+    PARTITION_HINT,
+    fuse,
+    parallel_prefix,
+    pays_in_parallel,
+)
 from burnish.backends.cpu.schedule.nest import Nest, nests, strides
 from burnish.target import Target
+
+_MOST_CONDITIONS = 8
+"""Choices in one expression up to which a loop is divided by their outcome."""
 
 
 def applies(sch: Schedule) -> bool:
@@ -28,11 +37,25 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
     """Run the leading loops of a nest without reductions in parallel, the last one as vectors."""
-    if not nest.loops:  # a single element
-        return
+    parallel = pays_in_parallel(sch, [nest], target)
     loops = _fuse_contiguous(sch, nest)
-    if pays_in_parallel(sch, [nest], target):
+    if 0 < _conditions(sch, nest) <= _MOST_CONDITIONS:
+        # Ranges of the last loop with one outcome each vectorize; a test of every element stops it.
+        sch.annotate(loops[-1], PARTITION_HINT, 1)
+    if parallel:
         parallel_prefix(sch, loops[:-1] if len(loops) > 1 else loops, target)
+
+
+def _conditions(sch: Schedule, nest: Nest) -> int:
+    """Number of choices between values, such as those of padding and concatenation."""
+    count = 0
+
+    def visit(call: ir.Call) -> None:
+        nonlocal count
+        count += isinstance(call.op, ir.Op) and call.op.name.endswith("if_then_else")
+
+    tvm_ffi.structural_walk(sch.get(nest.block).body, (ir.Call, visit), order="pre")
+    return count
 
 
 def _fuse_contiguous(sch: Schedule, nest: Nest) -> list[LoopRV]:

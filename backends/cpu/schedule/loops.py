@@ -8,7 +8,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from burnish.backends.cpu.schedule.nest import Nest, body_cost
 from burnish.target import Target
 
-PARALLEL_STEPS = 1 << 15
+PARALLEL_STEPS = 1 << 14
 """Vector steps of work below which waking another thread costs more than it saves."""
 
 PARTITION_HINT = "pragma_loop_partition_hint"
@@ -26,7 +26,7 @@ def pays_in_parallel(sch: Schedule, nests: list[Nest], target: Target) -> bool:
     """Whether the work of `nests` together is worth more than one thread."""
     if target.threads < 2:
         return False
-    return sum(steps(sch, nest, target) for nest in nests) >= PARALLEL_STEPS // 16
+    return sum(steps(sch, nest, target) for nest in nests) >= PARALLEL_STEPS
 
 
 def parallel_prefix(sch: Schedule, loops: list[LoopRV], target: Target) -> None:

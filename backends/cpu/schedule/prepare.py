@@ -1,5 +1,9 @@
 """What every rule for normalized functions starts from."""
 
+import logging
+import math
+
+import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
@@ -8,8 +12,29 @@ from burnish.backends.cpu.schedule.lanes import split_rows
 from burnish.backends.cpu.schedule.nest import Nest, body_cost, nests
 from burnish.target import Target
 
+_LOG = logging.getLogger(__name__)
+_MOST_ELEMENTS = 1 << 31
 _CHEAP = 4
 """Arithmetic steps that cost less than a store and a load."""
+
+
+def narrow_indices(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """`func` with 32-bit loops and indices, which vectorize and divide into ranges better.
+
+    As it was if it handles 64-bit integers as data, or more elements than 32 bits count.
+    """
+    if any(math.prod(int(extent) for extent in p.shape) >= _MOST_ELEMENTS for p in func.params):
+        return func
+    if "int64" in {str(param.dtype) for param in func.params}:
+        return func
+    try:
+        module = tirx.transform.ForceNarrowIndexToInt32()(tvm.IRModule({"main": func}))
+    except RuntimeError as error:
+        # An intermediate value is a 64-bit integer: the pass has no other way to say so.
+        _LOG.debug("indices stay as they are: %s", str(error).strip().splitlines()[-1])
+        return func
+    narrowed: tirx.PrimFunc = module["main"]
+    return narrowed
 
 
 def prepare(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
