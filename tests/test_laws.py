@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx.parser
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.ir.printer import to_text
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
+from burnish.oracle import Oracle, random_inputs
 from burnish.passes import PASSES, get_pass
 from burnish.passes.presets import PRESETS, preset
 from burnish.pipeline import PassContext, run_pass
@@ -246,6 +248,21 @@ def interface(graph: Graph) -> list[tuple[str, object, object]]:
     return [(v.name, v.dtype, v.static_shape) for v in (*graph.inputs, *graph.outputs)]
 
 
+def compare(before: Graph, after: Graph, numerics: Numerics) -> None:
+    """Equal within the promise; examples that the oracle cannot run to begin with do not count.
+
+    ONNX Runtime frees a value that a branch reads too early if a Reshape of it is dead.
+    """
+    try:
+        assert_equivalent(before, after, numerics)
+    except UnsupportedModel:
+        try:
+            Oracle(before).run(random_inputs(before))
+        except UnsupportedModel:
+            reject()
+        raise
+
+
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_pass(name: str, context: str) -> None:
@@ -262,7 +279,7 @@ def test_every_pass(name: str, context: str) -> None:
         assert report.changed == (to_text(after, names=True) != text), "the flag is not honest"
         assert interface(after) == interface(before)
         if report.changed:
-            assert_equivalent(before, after, step.numerics)
+            compare(before, after, step.numerics)
         again = run_pass(after, step, where)
         assert not again.changed, f"changes more the second time: {again.fired or again.edits}"
 
@@ -280,7 +297,7 @@ def test_every_preset(name: str) -> None:
         for step in preset(name):
             run_pass(after, step, where)
             verify(after)
-        assert_equivalent(before, after, Numerics.REASSOCIATES)
+        compare(before, after, Numerics.REASSOCIATES)
         assert interface(after) == interface(before)
         for step in preset(name):
             again = run_pass(after, step, where)
