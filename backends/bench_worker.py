@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import signal
 import struct
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _CPU = 1
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 """DLPack's, by numpy's kind."""
 _BFLOAT = 4
+_PR_SET_PDEATHSIG = 1
 
 
 class _Tensor(ctypes.Structure):
@@ -125,8 +127,15 @@ def _send(target: BinaryIO, message: object) -> None:
     target.flush()
 
 
+def _die_with_parent() -> None:
+    """Let no kernel that hangs outlive the process that asked for it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve requests until the other end closes."""
+    _die_with_parent()
     source = sys.stdin.buffer
     # Kernels must not write among the answers.
     target = os.fdopen(os.dup(1), "wb")
