@@ -26,6 +26,7 @@ LAYERS = (
     ("burnish.passes",),
     ("burnish.selection",),
     ("burnish.backends",),
+    ("burnish.compilation",),
     ("burnish.api",),
     ("burnish.bench",),
     ("burnish.cli",),

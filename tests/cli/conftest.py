@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +92,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = folder / "small.burnish"
     assert main(["compile", str(folder / "small.onnx"), "-o", str(out), "-q", "--tune", "off"]) == 0
     return out
+
+
+@pytest.fixture
+def whole_or_nothing(tmp_path: Path) -> Iterator[None]:
+    """After the test: no output, and no scrap of one."""
+    yield
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert not [name for name in left if name.startswith("out") or "/." in name or name[0] == "."]

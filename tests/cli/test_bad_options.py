@@ -1,0 +1,93 @@
+"""Options that do not exist or do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from burnish.errors import UsageError
+from tests.cli.conftest import Burnish
+
+USAGE = UsageError.exit_code
+
+pytestmark = pytest.mark.usefixtures("whole_or_nothing")
+
+
+WRONG_OPTIONS = {
+    "unknown pass": (["--passes", "fold-constant"], "did you mean fold-constants"),
+    "unknown skipped pass": (["--skip", "fuse-batchnorm"], "did you mean fuse-batch-norm"),
+    "unknown preset": (["--preset", "defualt"], "did you mean default"),
+    "unknown field": (["--set", "fold-constants.max_byte=1"], "did you mean max_bytes"),
+    "field of an unknown pass": (["--set", "fold.max_bytes=1"], "unknown pass 'fold'"),
+    "field of a skipped pass": (
+        ["--set", "fold-constants.max_bytes=1", "--skip", "fold-constants"],
+        "not among the passes",
+    ),
+    "field without a value": (["--set", "fold-constants.max_bytes"], "PASS.FIELD=VALUE"),
+    "field of another type": (["--set", "fold-constants.max_bytes=big"], "a whole number"),
+    "unknown input": (["--input-shape", "X=2,6"], "'X'"),
+    "shape of another rank": (["--input-shape", "x=2,6,1"], "axes"),
+    "shape that contradicts": (["--input-shape", "x=2,7"], "axis 1"),
+    "shape that is none": (["--input-shape", "x=two,6"], "NAME=1,3,224,224"),
+    "shape without a name": (["--input-shape", "2,6"], "NAME=1,3,224,224"),
+    "shape given twice": (["--input-shape", "x=2,6", "--input-shape", "x=2,6"], "twice"),
+    "opset that does not exist": (["--opset", "99"], "opset"),
+    "opset below": (["--opset", "7"], "opset"),
+    "opset that is no number": (["--opset", "new"], "--opset"),
+    "unknown verification": (["--verify", "maybe"], "--verify"),
+    "unknown option": (["--frobnicate"], "--frobnicate"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_OPTIONS)
+@pytest.mark.parametrize("command", ["optimize", "compile"])
+def test_wrong_option(
+    burnish: Burnish, open_model: Path, tmp_path: Path, command: str, case: str
+) -> None:
+    options, expected = WRONG_OPTIONS[case]
+    if command == "compile" and "--input-shape" not in options:
+        options = [*options, "--input-shape", "x=2,6"]
+    done = burnish(command, open_model, "-o", tmp_path / "out.onnx", *options)
+    assert expected in done.message
+    assert done.code == USAGE
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--target", "x86-64-v5"], "x86-64-v4"),
+        (["--threads", "0"], "--threads"),
+        (["--tune", "long"], "--tune"),
+        (["--tune", "-1"], "--tune"),
+    ],
+)
+def test_wrong_option_of_compile(
+    burnish: Burnish, model: Path, tmp_path: Path, options: list[str], expected: str
+) -> None:
+    done = burnish("compile", model, "-o", tmp_path / "out", *options)
+    assert expected in done.message
+    assert done.code == USAGE
+
+
+def test_unknown_command(burnish: Burnish) -> None:
+    done = burnish("optimise", "model.onnx")
+    assert "optimise" in done.message
+    assert done.code == USAGE
+
+
+def test_missing_argument(burnish: Burnish, model: Path) -> None:
+    assert burnish("optimize", model).code == USAGE
+    assert burnish("run").code == USAGE
+
+
+@pytest.mark.parametrize("command", ["optimize", "compile"])
+def test_output_that_cannot_be_written(
+    burnish: Burnish, model: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "letter.txt").write_text("keep me")
+    done = burnish(command, model, "-o", tmp_path / "folder")
+    assert str(tmp_path / "folder") in done.message
+    assert done.code == USAGE
+    assert (tmp_path / "folder" / "letter.txt").read_text() == "keep me"

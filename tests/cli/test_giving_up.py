@@ -1,0 +1,154 @@
+"""The disk is full, the user has enough, or burnish itself is wrong."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from burnish import errors
+from burnish.backends.artifact import Artifact
+from burnish.cli import main
+from burnish.ir import Graph
+from tests.cli.conftest import Burnish, Outcome
+
+FAILED, INTERRUPTED = 1, 130
+
+pytestmark = pytest.mark.usefixtures("whole_or_nothing")
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse files beyond a few bytes while results are saved."""
+    for kind in (Graph, Artifact):
+        monkeypatch.setattr(kind, "save", limited(kind.save))
+    monkeypatch.setattr(np, "savez", limited(np.savez))
+
+
+def limited(function: Callable[..., None]) -> Callable[..., None]:
+    def call(*args: object, **options: object) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+        try:
+            function(*args, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return call
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("out", ["out", "out.burnish"])
+def test_full_disk_when_compiling(burnish: Burnish, model: Path, tmp_path: Path, out: str) -> None:
+    done = burnish("compile", model, "-o", tmp_path / out)
+    assert f"cannot write {tmp_path / out}" in done.message
+    assert done.code == FAILED
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_when_optimizing(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    done = burnish("optimize", model, "-o", tmp_path / "out.onnx")
+    assert f"cannot write {tmp_path / 'out.onnx'}" in done.message
+    assert done.code == FAILED
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_when_running(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:
+    done = burnish("run", artifact, "-o", tmp_path / "out.npz")
+    assert f"cannot write {tmp_path / 'out.npz'}" in done.message
+    assert done.code == FAILED
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_keeps_what_was_there(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    before = tmp_path / "kept.onnx"
+    before.write_text("the previous result")
+    assert burnish("optimize", model, "-o", before).code == FAILED
+    assert before.read_text() == "the previous result"
+
+
+@pytest.mark.parametrize("command", ["optimize", "compile"])
+@pytest.mark.parametrize("moment", ["burnish.pipeline.run_pass", "os.replace"])
+def test_interrupt(
+    burnish: Burnish,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    moment: str,
+) -> None:
+    monkeypatch.setattr(moment, lambda *args, **options: signal.raise_signal(signal.SIGINT))
+    done = burnish(command, model, "-o", tmp_path / "out.onnx")
+    assert "interrupted" in done.message
+    assert done.code == INTERRUPTED
+
+
+def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
+    """The same through a real process: passes are slowed down, then Ctrl-C comes."""
+    code = (
+        "import sys, time, burnish.pipeline as p\n"
+        "def slow(*args): print('ready', flush=True); time.sleep(60)\n"
+        "p.run_pass = slow\n"
+        "from burnish.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, "optimize", str(model), "-o", str(tmp_path / "out.onnx")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert Outcome(process.returncode, out, err).message == (
+        "burnish: interrupted; nothing was written"
+    )
+    assert process.returncode == INTERRUPTED
+
+
+def test_a_bug_is_called_one(
+    burnish: Burnish, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*args: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("burnish.report.describe_graph", crash)
+    done = burnish("inspect", model)
+    assert "this is a bug in burnish (ZeroDivisionError: by zero)" in done.message
+    assert done.code == FAILED
+
+
+def test_traceback_only_on_demand(burnish: Burnish, tmp_path: Path) -> None:
+    assert "Traceback" not in burnish("inspect", tmp_path / "missing.onnx").err
+    done = burnish("inspect", tmp_path / "missing.onnx", "-v")
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1].startswith("burnish: ")
+
+
+def test_a_pass_that_is_undone_is_named(
+    burnish: Burnish, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from burnish.passes.cleanup.remove_dead_code import RemoveDeadCode
+
+    def crash(*args: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(RemoveDeadCode, "run", crash)
+    path = tmp_path / "result.onnx"
+    done = burnish("optimize", model, "-o", path)
+    assert done.code == 0
+    assert "pass remove-dead-code was undone: it crashed" in done.err
+    assert "Traceback" not in done.err
+    assert "Traceback" in burnish("optimize", model, "-o", path, "-v").err
+
+
+def test_exit_codes() -> None:
+    kinds = (errors.UnsupportedModel, errors.UsageError, errors.GateFailed, errors.InvalidInput)
+    assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4]
+    assert main(["--version"]) == 0
