@@ -26,7 +26,9 @@ def constant(value: Index) -> int | None:
 
 
 def sequence(statements: Sequence[Stmt]) -> Stmt:
-    """One statement from several."""
+    """One statement from several, or from none."""
+    if not statements:
+        return tirx.Evaluate(index(0))
     return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
 
 

@@ -1,0 +1,119 @@
+"""Products against numpy: remainders, broadcasting, transposed operands, epilogues."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax, tirx, topi
+
+from burnish.backends.cpu.schedule import anchored
+from burnish.backends.cpu.schedule.fused import ScheduleMiss, role_of
+from burnish.backends.kernels import packing
+from burnish.backends.kernels.product import batch_product, product
+from burnish.target import Target
+from tests.backends.kernels.harness import AVX512, SERIAL, error, fuse, randoms, run
+
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
+@pytest.mark.parametrize("columns", [1, 5, 16, 40, 203])
+@pytest.mark.parametrize("lead", [(1,), (2, 19), (3, 1, 7), (2, 3, 5, 1)])
+def test_product_with_bias_and_residual(
+    lead: tuple[int, ...], columns: int, target: Target
+) -> None:
+    a, weights, bias, residual = randoms((*lead, 21), (21, columns), (columns,), (*lead, columns))
+
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        y = bb.emit_te(product, v[0], v[1], columns=columns)
+        return bb.emit_te(topi.add, bb.emit_te(topi.add, y, v[2]), v[3])
+
+    lanes = packing.lane_count(columns, target.lanes("float32"))
+    inputs = [a, packing.pack_product(weights, lanes), bias, residual]
+    (result,) = run(fuse(build, [i.shape for i in inputs]), inputs, [residual.shape], target)
+    assert error(result, a @ weights + bias + residual) < TOLERANCE
+
+
+def test_epilogue_reads_one_row_for_all() -> None:
+    a, weights, scale = randoms((2, 5, 12), (12, 20), (2, 1, 20))
+
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        return bb.emit_te(topi.multiply, bb.emit_te(product, v[0], v[1], columns=20), v[2])
+
+    inputs = [a, packing.pack_product(weights, 8), scale]
+    (result,) = run(fuse(build, [i.shape for i in inputs]), inputs, [(2, 5, 20)])
+    assert error(result, a @ weights * scale) < TOLERANCE
+
+
+def test_long_epilogue_runs_in_a_loop() -> None:
+    a, weights = randoms((30, 12), (12, 70))
+
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        y = bb.emit_te(product, *v, columns=70)
+        for step in range(12):
+            y = bb.emit_te(_steps[step % 2], y)
+        return y
+
+    inputs = [a, packing.pack_product(weights, 8)]
+    (result,) = run(fuse(build, [i.shape for i in inputs]), inputs, [(30, 70)])
+    expected = a @ weights
+    for step in range(12):
+        expected = expected * 0.5 + 1 if step % 2 else np.maximum(expected, -0.5)
+    assert error(result, expected) < TOLERANCE
+
+
+_steps = (
+    lambda y: topi.maximum(y, tirx.const(-0.5, "float32")),
+    lambda y: topi.add(topi.multiply(y, tirx.const(0.5, "float32")), tirx.const(1.0, "float32")),
+)
+
+
+BATCHES = {
+    "plain": ((3, 2, 17, 20), (3, 2, 20, 33), False, False),
+    "left transposed, right shared": ((3, 2, 20, 17), (2, 20, 33), True, False),
+    "right transposed and broadcast": ((3, 2, 17, 20), (3, 1, 33, 20), False, True),
+    "few columns": ((4, 6, 9), (4, 9, 3), False, False),
+    "one row": ((2, 1, 64), (2, 64, 48), False, False),
+    "no batch": ((17, 8), (8, 16), False, False),
+    "both transposed": ((2, 9, 5), (2, 7, 9), True, True),
+}
+
+
+@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
+@pytest.mark.parametrize("name", BATCHES)
+def test_batch_product(name: str, target: Target) -> None:
+    a_shape, b_shape, transpose_a, transpose_b = BATCHES[name]
+    a, b = randoms(a_shape, b_shape)
+    expected = np.matmul(
+        a.swapaxes(-1, -2) if transpose_a else a, b.swapaxes(-1, -2) if transpose_b else b
+    )
+
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        y = bb.emit_te(batch_product, *v, transpose_a=transpose_a, transpose_b=transpose_b)
+        return bb.emit_te(topi.nn.relu, y)
+
+    (result,) = run(fuse(build, [a_shape, b_shape]), [a, b], [expected.shape], target)
+    assert error(result, np.maximum(expected, 0)) < TOLERANCE
+
+
+def test_inner_extents_must_agree() -> None:
+    a, b = (tvm.te.placeholder(s) for s in ((2, 3), (4, 5)))
+    with pytest.raises(ValueError, match="inner extents differ: 3 and 4"):
+        batch_product(a, b)
+
+
+def test_a_function_without_anchor_is_missed() -> None:
+    func = fuse(lambda bb, x: bb.emit_te(topi.nn.relu, x), [(4, 4)])
+    assert role_of(func) is None
+    assert not anchored.applies(func)
+    with pytest.raises(ScheduleMiss):
+        anchored.schedule(func, SERIAL)
+
+
+def test_a_result_that_grows_behind_the_anchor_is_missed() -> None:
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        return bb.emit_te(topi.multiply, bb.emit_te(product, v[0], v[1], columns=16), v[2])
+
+    func = fuse(build, [(1, 12), (2, 12, 8), (7, 16)])
+    assert anchored.applies(func)
+    with pytest.raises(ScheduleMiss, match="other extents"):
+        anchored.schedule(func, SERIAL)
