@@ -225,23 +225,6 @@ def _upsample(rewriter: Rewriter, node: OperatorNode) -> None:
     _resize_10(rewriter, set_type(rewriter, node, "Resize"))
 
 
-def _group_parameters(rewriter: Rewriter, node: OperatorNode) -> None:
-    """GroupNormalization once had one scale and bias per group; now it has one per channel."""
-    groups = node.attributes["num_groups"]
-    for index in (1, 2):
-        constant = node.constant_input(index)
-        assert constant is not None
-        channels = node.inputs[0].shape[1]  # type: ignore[union-attr, index]
-        repeated = np.repeat(constant.numpy(), int(channels) // groups)  # type: ignore[arg-type]
-        rewriter.set_input(node, index, rewriter.constant(repeated))
-
-
-def _group_known(node: OperatorNode) -> bool:
-    source = node.inputs[0]
-    known = source is not None and source.shape is not None and isinstance(source.shape[1], int)
-    return known and all(node.constant_input(index) is not None for index in (1, 2))
-
-
 def _cast_name(rewriter: Rewriter, node: OperatorNode) -> None:
     target = node.attributes["to"]
     if isinstance(target, str):
@@ -336,11 +319,6 @@ UPGRADES: dict[str, tuple[Upgrade, ...]] = _combined(
         "Gemm": (Upgrade(7, _drop("broadcast")),),
         "GlobalLpPool": (Upgrade(2, _integral("p")),),
         "GridSample": (Upgrade(20, _grid_mode),),
-        "GroupNormalization": (
-            Upgrade(21, _group_parameters,
-                    _only("its scale and bias are no constants, or its channels are unknown",
-                          _group_known)),
-        ),
         "LpPool": (Upgrade(2, _integral("p")),),
         "PRelu": (
             Upgrade(7, _slope,
