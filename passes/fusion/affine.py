@@ -22,12 +22,17 @@ class Affine:
 
 def affine(source: Pattern) -> Pattern:
     """An operator named ``affine`` that scales and shifts the channels of ``source``."""
-    constant = Const("factor")
+    factor = Const("factor")
     return OneOf(
-        Op("Mul|Add|Sub|Div", source, constant, name="affine"),
-        Op("Sub", constant, source, name="affine"),
-        batch_norm(source),
+        Op("Add|Sub", source, factor, name="affine"),
+        Op("Sub", factor, source, name="affine"),
+        scaling(source),
     )
+
+
+def scaling(source: Pattern) -> Pattern:
+    """An operator named ``affine`` that does more to the channels of ``source`` than shift them."""
+    return OneOf(Op("Mul|Div", source, Const("factor"), name="affine"), batch_norm(source))
 
 
 def batch_norm(source: Pattern) -> Op:

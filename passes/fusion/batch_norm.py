@@ -10,7 +10,7 @@ import numpy as np
 
 from burnish.ir import OperatorNode
 from burnish.numerics import Numerics
-from burnish.passes.fusion.affine import Affine, affine, batch_norm, read_affine
+from burnish.passes.fusion.affine import Affine, affine, batch_norm, read_affine, scaling
 from burnish.passes.fusion.constants import along, per_channel, rounded
 from burnish.passes.fusion.linear import (
     OVERFLOW,
@@ -23,7 +23,7 @@ from burnish.passes.fusion.linear import (
     write,
 )
 from burnish.pipeline import PassContext, RulePass
-from burnish.rewrite import Any, Const, Match, Miss, Op, Rewriter, Rule
+from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Rewriter, Rule
 
 DATA = Any("data")
 
@@ -57,13 +57,8 @@ def _after(match: Match) -> Folded | Miss:
     weights = read_weights(match.node("linear"))
     if isinstance(weights, Miss):
         return weights
-    node = match.node("affine")
     found = _read(match, weights, weights.output_channels)
-    if isinstance(found, Miss):
-        return found
-    if weights.node.op_type == "MatMul" and found.scale is None:
-        return Miss("MatMul has no bias to add to", node)
-    return fold_output(weights, found)
+    return found if isinstance(found, Miss) else fold_output(weights, found)
 
 
 def _read(match: Match, weights: Weights, channels: int) -> Affine | Miss:
@@ -159,8 +154,11 @@ def _write_alone(rw: Rewriter, match: Match, facts: tuple[np.ndarray, np.ndarray
 
 MATMUL_BIAS = Op("Add", linear(DATA, "MatMul"), Const("offset"), name="add")
 
+# What is only added to a MatMul is its bias, and stays.
+AFTER = OneOf(affine(linear(DATA, "Conv|ConvTranspose|Gemm")), scaling(linear(DATA, "MatMul")))
+
 RULES = (
-    Rule("affine-after-linear", affine(linear(DATA)), _write_after, _after),
+    Rule("affine-after-linear", AFTER, _write_after, _after),
     Rule("affine-after-matmul-bias", affine(MATMUL_BIAS), _write_biased, _biased),
     Rule("affine-before-linear", linear(affine(DATA)), _write_before, _before),
 )
