@@ -163,7 +163,7 @@ def write_files(path: Path, contents: Contents) -> None:
         BurnishError: it cannot be written.
     """
     as_zip = path.suffix == SUFFIX
-    _check_replaceable(path, as_zip)
+    check_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _scratch(path) as scratch:
@@ -185,7 +185,13 @@ def _scratch(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, as_zip: bool) -> None:
+def check_replaceable(path: Path) -> None:
+    """Complain now rather than after minutes of work.
+
+    Raises:
+        UsageError: no artifact can be written at `path`, because something else is there.
+    """
+    as_zip = path.suffix == SUFFIX
     if path.is_symlink():
         raise UsageError(f"{path} is a symbolic link; name the place itself, or another")
     if path.is_dir():

@@ -51,10 +51,12 @@ def compile_model(
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
     from burnish import api
+    from burnish.backends.archive import check_replaceable
     from burnish.compilation import TUNE, Request, compile_model
     from burnish.selection import Selection
     from burnish.target import resolve
 
+    check_replaceable(out)
     selection = Selection(
         preset, options.names(passes), options.names(skip) or (), options.settings(set_),
         options.shapes(input_shape), opset, compiling=True,
