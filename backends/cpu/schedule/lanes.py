@@ -11,6 +11,7 @@ Done on the function itself because a schedule would leave a test on every eleme
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tvm_ffi
@@ -97,11 +98,24 @@ def _find_row(sch: Schedule, nest: Nest, target: Target) -> _Row | None:
     while row[0] > 0 and nest.kinds[row[0] - 1] == "R" and _walked_together(reads, nest, row[0]):
         row.insert(0, row[0] - 1)
     length = math.prod(nest.extents[p] for p in row)
-    lanes = target.lanes("float32")
+    width = target.lanes("float32")
     alone = len(row) == nest.kinds.count("R")
-    if length < _FEWEST_ROUNDS * lanes or (length % lanes and not alone):
+    if length < _FEWEST_ROUNDS * width or (length % width and not alone):
         return None
-    return _Row(block, tuple(row), lanes)
+    return _Row(block, tuple(row), _accumulators(length, width, alone) * width)
+
+
+def _accumulators(length: int, width: int, with_tail: bool) -> int:
+    """Vectors to accumulate in, so that the longest chain of dependent steps is short."""
+
+    def chain(vectors: int) -> int:
+        lanes = vectors * width
+        return length // lanes + length % lanes + 2 * lanes.bit_length()
+
+    known = [
+        n for n in (1, 2, 4) if length >= n * width and (with_tail or not length % (n * width))
+    ]
+    return min(known, key=chain)
 
 
 def _walked_together(reads: list[tuple[int | None, ...]], nest: Nest, inner: int) -> bool:
@@ -139,7 +153,8 @@ def _partial_stage(row: _Row, partial: tirx.Buffer) -> tirx.Stmt:
     rounds = axes.add("round", length // row.lanes, tirx.IterVar.CommReduce)
     element = axes.element(rounds * row.lanes + lane)
     indices = [*(axes.substitute(i) for i in block.body.indices), lane]
-    return axes.nest(partial, indices, f"{block.name_hint}_partial", element, {LANES: 1})
+    name, first = f"{block.name_hint}_partial", block.init.value
+    return axes.nest(partial, indices, name, first, element, {LANES: 1})
 
 
 def _total_stage(row: _Row, partial: tirx.Buffer) -> tirx.Stmt:
@@ -147,13 +162,22 @@ def _total_stage(row: _Row, partial: tirx.Buffer) -> tirx.Stmt:
     length = math.prod(int(block.iter_vars[p].dom.extent) for p in row.row)
     tail = length % row.lanes
     axes = _Axes(block, row.row)
-    part = axes.add("part", row.lanes + tail, tirx.IterVar.CommReduce)
     indices = [axes.substitute(i) for i in block.body.indices]
-    value = tirx.BufferLoad(partial, [*indices, part])
+    parts = [tirx.BufferLoad(partial, [*indices, axes.index(i)]) for i in range(row.lanes)]
+    first = _folded(parts, type(block.body.value))
+    element = None
     if tail:
-        rest = axes.element(length - tail - row.lanes + part)
-        value = tirx.if_then_else(part < row.lanes, value, rest)
-    return axes.nest(block.body.buffer, indices, block.name_hint, value, {})
+        part = axes.add("part", tail, tirx.IterVar.CommReduce)
+        element = axes.element(length - tail + part)
+    return axes.nest(block.body.buffer, indices, block.name_hint, first, element, {})
+
+
+def _folded(parts: list[ir.Expr], combine: Callable[[ir.Expr, ir.Expr], ir.Expr]) -> ir.Expr:
+    """The combination of all parts as a tree, whose steps depend on each other the least."""
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = [combine(parts[i], parts[i + half]) for i in range(half)]
+    return parts[0]
 
 
 class _Axes:
@@ -175,6 +199,10 @@ class _Axes:
             p for p, axis in enumerate(axes)
             if axis.iter_type != tirx.IterVar.DataPar and p not in self._row
         ]  # fmt: skip
+
+    def index(self, value: int) -> ir.Expr:
+        """A constant of the dtype of the iteration variables."""
+        return tirx.const(value, str(self._block.iter_vars[0].var.ty))
 
     def keep(self, position: int) -> None:
         """Take over an iteration variable of the original block."""
@@ -210,17 +238,21 @@ class _Axes:
         buffer: tirx.Buffer,
         indices: list[ir.Expr],
         name: str,
-        element: ir.Expr,
+        first: ir.Expr,
+        element: ir.Expr | None,
         annotations: dict[str, int],
     ) -> tirx.Stmt:
-        """A loop nest around a block that combines `element` into `buffer`."""
-        combine = type(self._block.body.value)
-        update = combine(tirx.BufferLoad(buffer, indices), element)
-        body = tirx.BufferStore(buffer, update, indices)
-        init = tirx.BufferStore(buffer, self._block.init.value, indices)
-        block = s_tir.SBlock(self._iters, [], [], name, body, init, annotations=annotations)
+        """A loop nest that stores `first`, then combines every `element` into it."""
+        init = tirx.BufferStore(buffer, first, indices)
+        body = init
+        if element is not None:
+            combine = type(self._block.body.value)
+            update = combine(tirx.BufferLoad(buffer, indices), element)
+            body = tirx.BufferStore(buffer, update, indices)
+        start = None if element is None else init
+        block = s_tir.SBlock(self._iters, [], [], name, body, start, annotations=annotations)
         reads, writes = _regions(block)
-        block = s_tir.SBlock(self._iters, reads, writes, name, body, init, annotations=annotations)
+        block = s_tir.SBlock(self._iters, reads, writes, name, body, start, annotations=annotations)
         loops = [tirx.Var(f"i{p}", str(axis.var.ty)) for p, axis in enumerate(self._iters)]
         statement: tirx.Stmt = s_tir.SBlockRealize(loops, True, block)
         for loop, axis in zip(reversed(loops), reversed(self._iters), strict=True):
