@@ -104,7 +104,9 @@ class Axis:
 
     def _scattered(self, first: int) -> Taps:
         reached = [
-            k for k in range(self.kernel) if (first + self.pad - k * self.dilation) % self.stride == 0
+            k
+            for k in range(self.kernel)
+            if (first + self.pad - k * self.dilation) % self.stride == 0
         ]
         step = self.stride // gcd(self.stride, self.dilation)
         # Counted from the last kernel position, so that input positions rise.
@@ -135,5 +137,5 @@ class Axis:
     @classmethod
     def decode(cls, values: Sequence[int]) -> "Axis":
         """The inverse of `encode`."""
-        *sizes, transposed = (int(value) for value in values)
-        return cls(*sizes, transposed=bool(transposed))
+        inputs, outputs, kernel, stride, dilation, pad, transposed = (int(v) for v in values)
+        return cls(inputs, outputs, kernel, stride, dilation, pad, bool(transposed))

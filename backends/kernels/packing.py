@@ -25,7 +25,7 @@ def pack_product(weights: Weights, lanes: int) -> Weights:
 
 
 def pack_convolution(weights: Weights, lanes: int, groups: int = 1) -> Weights:
-    """``[O, I / groups, *kernel]`` to ``[groups * ceil(O / groups / lanes), *kernel, I, lanes]``."""
+    """``[O, I / groups, *kernel]`` to ``[groups * blocks, *kernel, I / groups, lanes]``."""
     outputs, depth, *kernel = weights.shape
     columns = outputs // groups
     blocks = _ceil(columns, lanes)

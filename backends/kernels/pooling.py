@@ -62,9 +62,10 @@ def average_pool(
         count: Expr | int = 1
         for axis, output, low, high in zip(axes, outputs, before, after, strict=True):
             count = count * _reached(axis, output, low, high)
-        divisor = tirx.const(1.0 / count, x.dtype) if isinstance(count, int) else None
         sums = total(n, *outputs, channel)
-        return sums * divisor if divisor is not None else sums / count.astype(x.dtype)
+        if isinstance(count, int):
+            return sums * tirx.const(1.0 / count, x.dtype)
+        return sums / tirx.Cast(x.dtype, count)
 
     return te.compute(total.shape, mean, name="mean")
 

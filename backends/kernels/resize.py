@@ -33,6 +33,8 @@ class AxisTable:
         outputs = len(self.indices)
         inputs = int(self.indices.max()) + 1
         ratio = outputs // inputs
+        if ratio == 0:
+            return None
         expected = np.arange(outputs) // ratio
         return ratio if self.is_selection and (self.indices[:, 0] == expected).all() else None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import TypeAlias
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -10,7 +11,8 @@ from tvm.tirx.stmt import Bind, DeclBuffer
 
 INDEX = "int32"
 
-Index = Expr | int
+Index: TypeAlias = "Expr | int"
+"""A place, computed or known."""
 
 
 def index(value: Index) -> Expr:

@@ -113,18 +113,14 @@ class TileBuilder:
             statements += self._multiply(totals, bases, index(channel), rows)
         return statements
 
-    def _bases(
-        self, taps: tuple[Index, ...], statements: list[Stmt]
-    ) -> tuple[Index, list[Index]]:
+    def _bases(self, taps: tuple[Index, ...], statements: list[Stmt]) -> tuple[Index, list[Index]]:
         """Where the first row's elements and each vector's weights begin."""
         tile, weights = self.tile, self.work.weights
         outputs, kernel, group = tile.outputs(0), tile.kernel(taps), tile.columns.group
         element = self.work.source.base(tile.source(taps), group)
         starts = tile.columns.starts()
         first = bind(weights.base(outputs, group, starts[0], kernel), statements, "weight")
-        vectors = [
-            first + j * tile.space.width * weights.column_pitch for j in range(len(starts))
-        ]
+        vectors = [first + j * tile.space.width * weights.column_pitch for j in range(len(starts))]
         if tile.space.shifts and tile.space.tail:
             last = weights.base(outputs, group, starts[-1], kernel)
             vectors[-1] = bind(last, statements, "weight")

@@ -57,9 +57,7 @@ def describe(fused: Fused, views: Views) -> Contraction:
         place = ravel(positions, [axis.inputs for axis in axes])
         return place * channels + group * depth
 
-    def weight(
-        _: Sequence[Index], group: Expr, column: Index, positions: Sequence[Index]
-    ) -> Index:
+    def weight(_: Sequence[Index], group: Expr, column: Index, positions: Sequence[Index]) -> Index:
         tap = ravel(positions[len(positions) - len(kernel) :], kernel) if taps > 1 else 0
         # Vectors begin at whole blocks of packed columns.
         return (group * blocks * width + column) * (taps * depth) + tap * (depth * width)

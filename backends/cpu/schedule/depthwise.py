@@ -1,6 +1,6 @@
 """Windows of one channel each: depthwise convolutions and pooling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -77,9 +77,7 @@ class Window:
             return [loop(count, lambda tap: self._taps(tile, totals, (*outer, tap), 1), name="tap")]
         return [self._taps(tile, totals, (*outer, 0), count)]
 
-    def _taps(
-        self, tile: Tile, totals: Registers, taps: tuple[Index, ...], count: int
-    ) -> Stmt:
+    def _taps(self, tile: Tile, totals: Registers, taps: tuple[Index, ...], count: int) -> Stmt:
         """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
         channels, step = self.space.columns, tile.phases[-1].taps.step

@@ -151,4 +151,3 @@ def _size(value: Expr) -> int:
 
     tvm_ffi.structural_walk(value, (Expr, visit), order="pre")
     return count
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tvm_ffi
 from tvm import IRModule, tirx
@@ -39,7 +40,7 @@ class Fused:
     anchor: Stage
     """Its value is the update: operand products, or a running maximum."""
     reduced: tuple[tirx.Var, ...]
-    attrs: Mapping[str, object]
+    attrs: Mapping[str, Any]
     epilogue: tuple[Stage, ...]
 
     @property

@@ -13,7 +13,6 @@ from burnish.backends.cpu.schedule.build import Index, loop, sequence, unravel
 from burnish.backends.cpu.schedule.tiling import Columns, Rows, Space, Span, Tile, TileConfig
 from burnish.backends.kernels.geometry import Phase
 
-
 TileWriter = Callable[[Tile], Stmt]
 """The statements of one tile."""
 
@@ -87,9 +86,7 @@ class _Nest:
         """The row units of one task."""
         size = self.config.row_block
         if self._is_flat:
-            return _units(
-                task, size, self._row_units, lambda unit: self._inner((), unit, columns)
-            )
+            return _units(task, size, self._row_units, lambda unit: self._inner((), unit, columns))
         extents = [phase.count for phase in self.phases[:-1]]
         return _units(
             task, size, prod(extents), lambda unit: self._line(unravel(unit, extents), columns)

@@ -48,7 +48,9 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
     a, b = (load.source for load in fused.operands())
     transpose_a, transpose_b = (bool(flag) for flag in fused.attrs["burnish.transposed"])
     *lead, rows, columns = fused.anchor.extents
-    *_, depth = (int(extent) for extent in (a.shape[-2:] if not transpose_a else a.shape[-2:][::-1]))
+    *_, depth = (
+        int(extent) for extent in (a.shape[-2:] if not transpose_a else a.shape[-2:][::-1])
+    )
     batch, width = prod(lead), target.lanes(str(a.dtype))
     a_matrix, b_matrix = _matrix_number(a, lead), _matrix_number(b, lead)
 
@@ -59,9 +61,7 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
     def results(row: Index, outputs: Sequence[Index]) -> tuple[Expr, ...]:
         return (*unravel(outputs[0], lead), index(outputs[1]))
 
-    source = Source(
-        views.of(a), element, 1 if transpose_a else depth, rows if transpose_a else 1
-    )
+    source = Source(views.of(a), element, 1 if transpose_a else depth, rows if transpose_a else 1)
     axes = (Axis(batch, batch), Axis(rows, rows))
     if transpose_b:
         packed, packing = _pack(views.of(b), columns, depth, width, target.threads)

@@ -51,7 +51,9 @@ def run(
 ) -> list[Array]:
     """Schedule and run `func`; results have the given shapes and begin as NaN."""
     scheduled = anchored.schedule(func, target, config)
-    compiled = tvm.compile(tvm.IRModule({"main": scheduled}), tvm.target.Target(target.tvm_target()))
+    compiled = tvm.compile(
+        tvm.IRModule({"main": scheduled}), tvm.target.Target(target.tvm_target())
+    )
     outputs = [tvm.runtime.tensor(np.full(s, np.nan, np.float32)) for s in shapes]
     compiled["main"](*(tvm.runtime.tensor(np.ascontiguousarray(x)) for x in inputs), *outputs)
     return [output.numpy() for output in outputs]

@@ -14,7 +14,6 @@ from burnish.backends.kernels import packing
 from burnish.backends.kernels.convolution import convolution, transposed_convolution
 from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.target import Target
-
 from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
 
 TOLERANCE = 1e-5
@@ -64,9 +63,7 @@ CONVOLUTIONS = {
     "pointwise, padded": Case((1, 4, 3, 3), (5, 4, 1, 1), (1, 1), (1, 1, 1, 1), (1, 1)),
     "stem": Case((1, 3, 21, 21), (20, 3, 7, 7), (2, 2), (3, 3, 3, 3), (1, 1)),
     "one axis": Case((1, 8, 30), (5, 8, 4), (1,), (2, 3), (3,)),
-    "three axes": Case(
-        (1, 6, 5, 6, 7), (5, 6, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 0, 1), (1, 1, 1)
-    ),
+    "three axes": Case((1, 6, 5, 6, 7), (5, 6, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 0, 1), (1, 1, 1)),
     "one pixel": Case((1, 20, 1, 1), (6, 20, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1)),
     "padding beyond the kernel": Case((1, 2, 4, 4), (3, 2, 2, 2), (1, 1), (3, 3, 3, 3), (1, 1)),
 }

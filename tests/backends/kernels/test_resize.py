@@ -45,9 +45,7 @@ def test_mixed_positions(mode: str, coordinates: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [2.0, 0.5, 3.0])
-@pytest.mark.parametrize(
-    "nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
-)
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
 @pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric"])
 def test_nearest_position(coordinates: str, nearest: str, scale: float) -> None:
     (x,) = randoms((1, 1, 3, 12))
