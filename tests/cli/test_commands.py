@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,19 @@ def test_run_self_test_and_times(burnish: Burnish, artifact: Path) -> None:
     shown = burnish("run", artifact, "--self-test", "--repeat", "3").out
     assert "self-test: y agrees" in shown
     assert "median of 3 runs" in shown
+
+
+def test_running_loads_no_compiler_and_no_other_engine(artifact: Path) -> None:
+    code = (
+        "import sys\nfrom burnish.cli import main\n"
+        "assert main(['run', sys.argv[1], '--self-test', '-q']) == 0\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, str(artifact)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "'numpy'" in done.stdout
+    for engine in ("tvm", "onnx", "onnxruntime", "onnx_graphsurgeon", "ml_dtypes"):
+        assert f"'{engine}'" not in done.stdout
 
 
 def test_inspect_an_artifact(burnish: Burnish, artifact: Path) -> None:
