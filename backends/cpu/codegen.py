@@ -10,6 +10,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
+from burnish.backends.cpu import tir_pipeline
 from burnish.backends.kernels import fast_math
 from burnish.target import Target
 
@@ -61,8 +62,10 @@ def _compile(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> bytes:
             for name, func in funcs.items()
         }
     )
+    tir_pipeline.register()
     with tvm.transform.PassContext(opt_level=3, config=_PASS_OPTIONS):
-        built = tirx.build(module, tvm.target.Target(target.tvm_target()))
+        tvm_target = tvm.target.Target(target.tvm_target())
+        built = tirx.build(module, tvm_target, pipeline=tir_pipeline.NAME)
     with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
         path = Path(folder) / "kernels.o"
         built.write_to_file(str(path), "o")

@@ -30,7 +30,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = nests(work.space, config, target.threads, write)
-    return PrimFunc(fused.func.params, views.declare(body), attrs=fused.func.attrs)
+    return fused.with_body(views.declare(body))
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:

@@ -8,7 +8,9 @@ import tvm_ffi
 from tvm import IRModule, tirx
 from tvm.ir import Expr, TensorLoad
 from tvm.s_tir import SBlock
-from tvm.tirx import Buffer, BufferStore, PrimFunc
+from tvm.tirx import Buffer, BufferStore, PrimFunc, Stmt
+
+from burnish.backends.cpu.tir_pipeline import LOOPS_ONLY
 
 ROLE = "burnish.role"
 
@@ -54,6 +56,11 @@ class Fused:
         stages = (self.anchor, *self.epilogue)
         params = set(self.func.params)
         return frozenset(s.out for s in stages if s.out in params)
+
+    def with_body(self, body: Stmt) -> PrimFunc:
+        """The function with plain loops as its body."""
+        func = PrimFunc(self.func.params, body, attrs=self.func.attrs)
+        return func.with_attr(LOOPS_ONLY, True)
 
     def operands(self) -> list[TensorLoad]:
         """The loads of the anchor apart from its own accumulator, in order of appearance."""

@@ -40,7 +40,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = [*packing, *nests(work.space, config, target.threads, write)]
-    return PrimFunc(fused.func.params, views.declare(body), attrs=fused.func.attrs)
+    return fused.with_body(views.declare(body))
 
 
 def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, list[Stmt]]:

@@ -1,0 +1,50 @@
+"""Lowering of PrimFuncs to what LLVM takes: a short way for kernels that are loops already.
+
+Kernels built from tiles have no blocks, no parallel regions to find and no indices to simplify.
+TVM's standard passes would look for all of that, for longer than LLVM then takes.
+"""
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.tirx.compilation_pipeline import finalize_device_passes, finalize_host_passes
+
+NAME = "burnish"
+"""Name of the pipeline, for `tirx.build`."""
+
+LOOPS_ONLY = "burnish.loops_only"
+"""Attribute of functions without blocks."""
+
+_SHORT = (
+    tirx.transform.FlattenBuffer,
+    tirx.transform.VectorizeLoop,
+    tirx.transform.StorageRewrite,
+    tirx.transform.UnrollLoop,
+    tirx.transform.StmtSimplify,
+    tirx.transform.VerifyMemory,
+    tirx.transform.AnnotateEntryFunc,
+    tirx.transform.SplitHostDevice,
+    tirx.transform.MakePackedAPI,
+)
+
+
+def register() -> None:
+    """Make the pipeline known to TVM."""
+    tirx.register_tir_pipeline(NAME, _pipeline)
+
+
+def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
+    standard, *_ = s_tir.pipeline.default_s_tir_pipeline()
+    short = tvm.transform.Sequential([make() for make in _SHORT])
+
+    @tvm.transform.module_pass(opt_level=0)
+    def lower(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        loops, others = {}, {}
+        for name, func in module.functions.items():
+            (loops if LOOPS_ONLY in func.attrs else others)[name] = func
+        lowered = tvm.IRModule({}, attrs=module.attrs)
+        for functions, passes in ((loops, short), (others, standard)):
+            if functions:
+                lowered.update(passes(tvm.IRModule(functions, attrs=module.attrs)))
+        return lowered
+
+    return lower, finalize_host_passes, finalize_device_passes
