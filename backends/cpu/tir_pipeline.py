@@ -36,15 +36,14 @@ def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
     standard, *_ = s_tir.pipeline.default_s_tir_pipeline()
     short = tvm.transform.Sequential([make() for make in _SHORT])
 
-    @tvm.transform.module_pass(opt_level=0)
     def lower(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-        loops, others = {}, {}
-        for name, func in module.functions.items():
-            (loops if LOOPS_ONLY in func.attrs else others)[name] = func
+        functions = module.functions.items()
+        loops = {name: func for name, func in functions if LOOPS_ONLY in func.attrs}
+        others = {name: func for name, func in functions if LOOPS_ONLY not in func.attrs}
         lowered = tvm.IRModule({}, attrs=module.attrs)
-        for functions, passes in ((loops, short), (others, standard)):
-            if functions:
-                lowered.update(passes(tvm.IRModule(functions, attrs=module.attrs)))
+        for part, passes in ((loops, short), (others, standard)):
+            if part:
+                lowered.update(passes(tvm.IRModule(part, attrs=module.attrs)))
         return lowered
 
-    return lower, finalize_host_passes, finalize_device_passes
+    return tvm.transform.module_pass(lower, opt_level=0), finalize_host_passes, finalize_device_passes
