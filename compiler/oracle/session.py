@@ -105,6 +105,8 @@ class _OnnxRuntime(_Engine):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = SILENT
+        # Packed weights take other kernels: folding what makes a weight would change the rounding.
+        options.add_session_config_entry("session.disable_prepacking", "1")
         options.intra_op_num_threads = threads
         with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
             try:
