@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 errors = Console(stderr=True)
+Result = TypeVar("Result")
 
 Names = Annotated[
     str,
@@ -108,7 +110,7 @@ def latency(
     measured = measure(every, numbers, plan, Zoo(folder), artifacts)
     total = sum(len(model.cases) for model in every) * len(numbers)
     try:
-        rows = list(track(measured, "Measuring", total=total, console=errors))
+        rows = collect(measured, "Measuring", total, str)
     except ZooError as error:
         errors.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
@@ -118,7 +120,7 @@ def latency(
     if output is not None:
         rows_json = [row.as_json() for row in rows]
         write_json(output, {"environment": environment.as_json(), "rows": rows_json})
-    if any(row.failure for row in rows):
+    if len(rows) < total or any(row.failure for row in rows):
         raise typer.Exit(1)
 
 
@@ -184,14 +186,28 @@ def gather(
     if Part.CASES in parts:
         total = sum(len(model.cases) for model in models) * len(threads)
         found = gather_cases(models, threads, plan, zoo)
-        cases = list(track(found, "Compiling and timing", total=total, console=errors))
+        cases = collect(found, "Compiling and timing", total, lambda case: str(case.row))
     if Part.REPEATS in parts:
-        every = track(models, "Compiling again", console=errors)
-        repeats = [gather_repeats(model, zoo, plan.tune) for model in every]
+        again = (gather_repeats(model, zoo, plan.tune) for model in models)
+        repeats = collect(again, "Compiling again", len(models), lambda one: one.model)
     if Part.SHIPPED in parts:
         count = sum(1 for _ in find_shipped())
-        shipped = list(track(gather_shipped(), "Shipped models", total=count, console=errors))
+        shipped = collect(gather_shipped(), "Shipped models", count, lambda one: one.name)
     return Evidence(cases, repeats, shipped)
+
+
+def collect(
+    results: Iterable[Result], title: str, total: int, line: Callable[[Result], str]
+) -> list[Result]:
+    """Gather results one by one, with a bar and a line each; Ctrl-C keeps those that are there."""
+    found: list[Result] = []
+    try:
+        for result in track(results, title, total=total, console=errors):
+            found.append(result)
+            errors.print(line(result), markup=False, highlight=False)
+    except KeyboardInterrupt:
+        errors.print(f"interrupted after {len(found)} of {total}")
+    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -208,5 +224,4 @@ def report_failures(rows: list[Row]) -> None:
     """Say why rows have no figures."""
     for row in rows:
         if row.failure:
-            line = f"{row.model} {row.case}, {row.threads} threads: {row.failure}"
-            errors.print(line, markup=False, highlight=False)
+            errors.print(str(row), markup=False, highlight=False)

@@ -36,10 +36,30 @@ class Integers:
 
     low: int
     high: int
+    distinct_along: int | None = None
+    """An axis along which no value repeats, as indices of a scatter must not."""
 
     def __call__(self, generator: np.random.Generator, shape: Shape) -> Array:
         """Return int64 values in [low, high)."""
-        return generator.integers(self.low, self.high, size=shape)
+        if self.distinct_along is None:
+            return generator.integers(self.low, self.high, size=shape)
+        axis = self.distinct_along
+        every = list(shape)
+        every[axis] = self.high - self.low
+        order = generator.random(every).argsort(axis=axis)
+        return order.take(range(shape[axis]), axis=axis) + self.low
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes [count, 4] by their corners (left, top, right, bottom) within a square picture."""
+
+    side: float
+
+    def __call__(self, generator: np.random.Generator, shape: Shape) -> Array:
+        """Return float64 values in [0, side), the second corner never before the first."""
+        corners = generator.uniform(0.0, self.side, size=(shape[0], 2, 2))
+        return np.sort(corners, axis=1).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,13 @@ class Row:
         """Return plain values."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        """Return one line for people."""
+        what = f"{self.model} {self.case}, {self.threads} threads: "
+        if self.figures is None:
+            return what + str(self.failure)
+        return what + f"{self.figures.ratio.median:.2f} of ONNX Runtime's time"
+
 
 def measure(
     models: Iterable[Model],

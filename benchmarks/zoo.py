@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from benchmarks.inputs import (
+    Boxes,
     Case,
     FileBytes,
     Input,
@@ -59,6 +60,12 @@ OCR = "PP-OCRv4 mobile, PyPI rapidocr-onnxruntime 1.4.4"
 OURS = "random weights, exported here"
 EXPORTERS = ("dynamo", "torchscript")
 IDS = Input("ids", "int64", Integers(0, 500))
+TAIL_INPUTS = (
+    Input("x", "float32", Normal()),
+    Input("grid", "float32", Normal(0.5)),
+    Input("rows", "int64", Integers(0, 12, distinct_along=2)),
+)
+TAIL_CASE = Case("1x4x12x12", {"x": (1, 4, 12, 12), "grid": (1, 8, 8, 2), "rows": (1, 4, 3, 12)})
 TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -183,6 +190,19 @@ def _floats(*names: str) -> tuple[Input, ...]:
     return tuple(Input(name, "float32", Normal()) for name in names)
 
 
+def _segmenter(exporter: str) -> Model:
+    return Model(
+        name=f"segformer-{exporter}",
+        builder="vision:segmenter",
+        options={"exporter": exporter, "size": "96"},
+        inputs=(Input("pixel_values", "float32", Normal()),),
+        cases=cases("pixel_values", (1, 3, 96, 96)),
+        source=f"architecture of PyPI transformers, {OURS}",
+        licence=APACHE,
+        needs=TORCH,
+    )
+
+
 def _relic() -> Model:
     return Model(
         name="relic",
@@ -252,10 +272,19 @@ ODD = (
         (*_floats("x"), Input("steps", "int64", Integers(2, 6))),
         Case("2x16", {"x": (2, 16), "steps": ()}),
     ),
+    _pictures("residual", "unfused", 64),
+    _small("branching", "dynamo", _floats("x"), *cases("x", (3, 16))),
+    *(_small("tail", exporter, TAIL_INPUTS, TAIL_CASE) for exporter in EXPORTERS),
+    *(_segmenter(exporter) for exporter in EXPORTERS),
     _text(
         "branch",
         (*_floats("x"), Input("flag", "bool", Integers(0, 2))),
         Case("3x8", {"x": (3, 8), "flag": ()}),
+    ),
+    _text(
+        "channels-last",
+        _floats("serving_input"),
+        *cases("serving_input", (1, 33, 33, 3), (3, 33, 33, 3)),
     ),
     _text("detector", _floats("image"), *cases("image", (1, 3, 64, 64))),
     _text(
@@ -268,8 +297,14 @@ ODD = (
         Case("5x6", {"x": (5, 6), "index": (5,), "keep": (5, 6)}),
     ),
     _text("functions", _floats("x"), *cases("x", (3, 16))),
+    _text("integers", _floats("x"), *cases("x", (3, 32))),
     _text("loop", _floats("x"), *cases("x", (4, 8))),
     _text("quantized", _floats("x"), *cases("x", (2, 3, 16, 16))),
+    _text(
+        "regions-of-interest",
+        (*_floats("image"), Input("boxes", "float32", Boxes(48.0))),
+        Case("1x3x48x48", {"image": (1, 3, 48, 48), "boxes": (5, 4)}),
+    ),
     _text(
         "scan",
         _floats("steps", "start"),

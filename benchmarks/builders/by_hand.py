@@ -165,13 +165,86 @@ quantized (float[n,3,16,16] x, float[8,3,3,3] w_kernel, float[8] w_bias, float[8
 }
 """
 
+CHANNELS_LAST = """
+<ir_version: 7, opset_import: ["" : 13]>
+channels_last (float[n,33,33,3] serving_input, float[12,3,3,3] w_1, float[12,1,3,3] w_2,
+               float[24,12,1,1] w_3, float[24] w_bias, float[24,5] w_head)
+    => (float[n,5] probabilities)
+<float low = {0.0}, float high = {6.0}, int64[8] pads = {0,0,0,0,0,0,1,1}, int64[1] zero = {0},
+ int64[1] one = {1}, int64[1] width = {24}>
+{
+    to_first = Transpose<perm=[0,3,1,2]>(serving_input)
+    conv1 = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(to_first, w_1)
+    nhwc1 = Transpose<perm=[0,2,3,1]>(conv1)
+    relu1 = Clip(nhwc1, low, high)
+    nchw2 = Transpose<perm=[0,3,1,2]>(relu1)
+    padded = Pad<mode="constant">(nchw2, pads)
+    conv2 = Conv<auto_pad="VALID", group=12, strides=[2,2]>(padded, w_2)
+    nhwc2 = Transpose<perm=[0,2,3,1]>(conv2)
+    relu2 = Clip(nhwc2, low, high)
+    nchw3 = Transpose<perm=[0,3,1,2]>(relu2)
+    conv3 = Conv<auto_pad="SAME_LOWER">(nchw3, w_3)
+    nhwc3 = Transpose<perm=[0,2,3,1]>(conv3)
+    biased = Add(nhwc3, w_bias)
+    gate = Sigmoid(biased)
+    swish = Mul(biased, gate)
+    pooled = ReduceMean<axes=[1,2], keepdims=0>(swish)
+    size = Shape(pooled)
+    batch = Slice(size, zero, one, zero)
+    target = Concat<axis=0>(batch, width)
+    flat = Reshape(pooled, target)
+    logits = MatMul(flat, w_head)
+    probabilities = Softmax<axis=-1>(logits)
+}
+"""
+
+REGIONS_OF_INTEREST = """
+<ir_version: 8, opset_import: ["" : 17]>
+pooled (float[1,3,48,48] image, float[k,4] boxes, float[8,3,3,3] w_stem, float[128,6] w_head)
+    => (float[k,6] scores, int64[2,m] hits)
+<int64[1] zeros = {0}, float limit = {0.2}>
+{
+    stem = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w_stem)
+    features = Relu(stem)
+    size = Shape(boxes)
+    index = Gather<axis=0>(size, zeros)
+    batch = ConstantOfShape<value = int64[1] {0}>(index)
+    regions = RoiAlign<output_height=4, output_width=4, sampling_ratio=2, spatial_scale=0.5>
+        (features, boxes, batch)
+    flat = Flatten(regions)
+    logits = MatMul(flat, w_head)
+    scores = Softmax(logits)
+    high = Greater(scores, limit)
+    hits = NonZero(high)
+}
+"""
+
+INTEGERS = """
+<ir_version: 8, opset_import: ["" : 17]>
+integers (float[n,32] x, float[32,16] w_a, float[16,8] w_b) => (float[n,8] y)
+<float a_scale = {0.008}, int8 a_zero = {0}>
+{
+    xq, xs, xz = DynamicQuantizeLinear(x)
+    aq = QuantizeLinear(w_a, a_scale, a_zero)
+    ai = MatMulInteger(xq, aq, xz)
+    af = Cast<to=1>(ai)
+    scale = Mul(xs, a_scale)
+    a = Mul(af, scale)
+    r = Relu(a)
+    y = MatMul(r, w_b)
+}
+"""
+
 _TEXTS = {
     "branch": BRANCH,
+    "channels-last": CHANNELS_LAST,
     "detector": DETECTOR,
     "edges": EDGES,
     "functions": FUNCTIONS,
+    "integers": INTEGERS,
     "loop": LOOP,
     "quantized": QUANTIZED,
+    "regions-of-interest": REGIONS_OF_INTEREST,
     "scan": SCAN,
     "sequence": SEQUENCE,
 }

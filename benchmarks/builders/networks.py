@@ -168,3 +168,58 @@ class TopChoice(nn.Module):
         keys = functional.normalize(self.table.weight, dim=-1)
         found = torch.topk(query @ keys.T, 5, dim=-1)
         return found.values, found.indices
+
+
+class Tail(nn.Module):
+    """Operators of the long tail, each of which some real model needs."""
+
+    def forward(self, x: Tensor, grid: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        """Warp, resample, scatter and scan.
+
+        Args:
+            x: float32 [batch, 4, 12, 12].
+            grid: float32 [batch, 8, 8, 2], places in [-1, 1].
+            rows: int64 [batch, 4, 3, 12], row numbers below 12.
+        """
+        warped = functional.grid_sample(x, grid, align_corners=False)
+        larger = functional.interpolate(x, size=(19, 23), mode="bilinear", align_corners=True)
+        cubic = functional.interpolate(x, scale_factor=1.5, mode="bicubic")
+        product = torch.einsum("bchw,bdhw->bcd", x, x.flip(-1).roll(3, -2))
+        scattered = x.scatter(2, rows, x.gather(2, rows).cumsum(-1))
+        centred = (x - x.mean((1, 2), keepdim=True)) / (x.var(3, keepdim=True) + 1e-3).sqrt()
+        best = scattered.argmax(-1)
+        mixed = torch.where(centred > 0, scattered.logsumexp(1, keepdim=True), centred.tril())
+        return warped, larger, cubic, product, mixed, best
+
+
+class Branching(nn.Module):
+    """Control flow that torch.export keeps: a branch and a loop chosen by data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [batch, 16] for x [batch, 16]."""
+        return torch.cond(x.sum() > 0, lambda v: self.step(v).relu(), lambda v: v.sin() - 1.0, (x,))
+
+
+class ResidualNet(nn.Module):
+    """Two residual blocks whose normalizations the exporter is told to leave alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, 24, 7, stride=2, padding=3, bias=False)
+        self.first = nn.BatchNorm2d(24)
+        self.convolutions = nn.ModuleList(nn.Conv2d(24, 24, 3, padding=1) for _ in range(4))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(24) for _ in range(4))
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [batch, 10] for pictures [batch, 3, height, width]."""
+        x = functional.max_pool2d(self.first(self.enter(x)).relu(), 3, 2, 1)
+        for first in (0, 2):
+            y = self.norms[first](self.convolutions[first](x)).relu()
+            x = (x + self.norms[first + 1](self.convolutions[first + 1](y))).relu()
+        logits: Tensor = self.head(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits

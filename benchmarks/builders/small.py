@@ -24,7 +24,7 @@ class _Recipe:
 
 
 def network(path: Path, *, name: str, exporter: str) -> None:
-    """Export the network `name`, a key of `_RECIPES`, by "dynamo" or "torchscript"."""
+    """Export the network `name`, a key of `_RECIPES`, by an exporter of `torch_export`."""
     seeded()
     recipe = _RECIPES[name]()
     model, example = recipe.network, recipe.example
@@ -150,11 +150,37 @@ def _top_choice() -> _Recipe:
     )
 
 
+def _tail() -> _Recipe:
+    names = ("warped", "larger", "cubic", "product", "mixed", "best")
+    grid = torch.rand(1, 8, 8, 2) * 2 - 1
+    rows = torch.arange(36).reshape(1, 1, 3, 12).expand(1, 4, 3, 12) % 12
+    return _Recipe(
+        network=networks.Tail(),
+        example=(torch.randn(1, 4, 12, 12), grid, rows.contiguous()),
+        inputs=("x", "grid", "rows"),
+        outputs=names,
+        dynamic={},
+    )
+
+
+def _branching() -> _Recipe:
+    return _Recipe(
+        network=networks.Branching(),
+        example=(torch.randn(2, 16),),
+        inputs=("x",),
+        outputs=("y",),
+        dynamic={"x": {0: "batch"}, "y": {0: "batch"}},
+    )
+
+
 _RECIPES: dict[str, Callable[[], _Recipe]] = {
+    "branching": _branching,
     "gru": lambda: _recurrent("gru"),
     "half": lambda: _pictures(networks.HalfNet(), 64, "logits"),
     "lstm": lambda: _recurrent("lstm"),
+    "residual": lambda: _pictures(networks.ResidualNet(), 64, "logits"),
     "scripted": _scripted,
+    "tail": _tail,
     "top-choice": _top_choice,
     "unet": lambda: _pictures(networks.UNet(), 64, "logits"),
     "vocoder": _vocoder,

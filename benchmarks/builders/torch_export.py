@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 SEED = 20240229
-OPSET = {"dynamo": 18, "torchscript": 17}
-"""The opset that each exporter is asked for; the newest that torchscript writes well is 17."""
+OPSET = {"dynamo": 18, "torchscript": 17, "unfused": 17}
+"""The opset that each exporter is asked for; the newest that torchscript writes well is 17.
+
+"unfused" is torchscript told not to fold normalizations into convolutions.
+"""
 
 Dynamic = Mapping[str, Mapping[int, str]]
 """Names of dynamic dimensions: input or output -> axis -> name."""
@@ -78,7 +81,7 @@ def export(
         path: the ONNX file to write.
         inputs: names for the graph's inputs.
         outputs: names for the graph's outputs.
-        exporter: "dynamo" or "torchscript".
+        exporter: a key of `OPSET`.
         dynamic: dimensions that stay symbolic; the others are fixed to the example's.
     """
     model.eval()
@@ -99,8 +102,15 @@ def export(
         )
     else:
         axes = {name: dict(axes) for name, axes in (dynamic or {}).items()}
+        mode = torch.onnx.TrainingMode
         torch.onnx.export(
-            model, tuple(example), str(path), dynamo=False, dynamic_axes=axes, **common
+            model,
+            tuple(example),
+            str(path),
+            dynamo=False,
+            dynamic_axes=axes,
+            training=mode.PRESERVE if exporter == "unfused" else mode.EVAL,
+            **common,
         )
 
 

@@ -28,7 +28,7 @@ def classifier(path: Path, *, architecture: str, exporter: str, size: str = "224
     Args:
         path: the ONNX file to write.
         architecture: a key of `_NETWORKS`.
-        exporter: "dynamo" or "torchscript".
+        exporter: a key of `torch_export.OPSET`.
         size: height and width of the pictures.
     """
     seeded()
@@ -102,6 +102,47 @@ def _efficientnet() -> Any:
         width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, num_labels=100
     )
     return EfficientNetForImageClassification(config)
+
+
+class _Segmenter(nn.Module):
+    """SegFormer with a plain tensor for result, brought to the size of the picture."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Return class logits [batch, classes, height, width]."""
+        logits: Tensor = self.network(pixel_values=pixel_values).logits
+        return nn.functional.interpolate(
+            logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=False
+        )
+
+
+def segmenter(path: Path, *, exporter: str, size: str) -> None:
+    """Export a small SegFormer with a dynamic batch axis."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    seeded()
+    config = SegformerConfig(
+        hidden_sizes=[16, 32, 48, 64],
+        depths=[1, 1, 1, 1],
+        num_attention_heads=[1, 2, 3, 4],
+        decoder_hidden_size=64,
+        num_labels=12,
+    )
+    model = _Segmenter(SegformerForSemanticSegmentation(config))
+    side = int(size)
+    enliven(model, *(torch.randn(4, 3, side, side) for _ in range(3)))
+    export(
+        model,
+        (torch.randn(2, 3, side, side),),
+        path,
+        inputs=("pixel_values",),
+        outputs=("logits",),
+        exporter=exporter,
+        dynamic={"pixel_values": {0: "batch"}, "logits": {0: "batch"}},
+    )
 
 
 _NETWORKS = {

@@ -113,6 +113,13 @@ def test_a_failing_compiler_is_a_row(tmp_path: Path) -> None:
     assert "exit code" in row.failure
 
 
+def test_rows_read_as_lines() -> None:
+    estimate = Estimate(1.0, 1.0, 1.0)
+    good = Row("m", "1x3", 2, figures=Figures(estimate, estimate, estimate, 1.0))
+    assert str(good) == "m 1x3, 2 threads: 1.00 of ONNX Runtime's time"
+    assert str(Row("m", "1x3", 2, failure="no")) == "m 1x3, 2 threads: no"
+
+
 def test_tables_fit_100_columns() -> None:
     estimate = Estimate(0.1234567, 0.1, 0.2)
     figures = Figures(estimate, estimate, Estimate(12.34, 11.11, 13.33), 12.0)

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks.cache import default_folder, find_builder
-from benchmarks.inputs import Case, FileBytes, Input, PaddingMask, TextPicture, cases, draw_feeds
+from benchmarks.inputs import (
+    Boxes,
+    Case,
+    FileBytes,
+    Input,
+    Integers,
+    PaddingMask,
+    TextPicture,
+    cases,
+    draw_feeds,
+)
 from benchmarks.zoo import MAIN_JOB, MODELS, Group, Model, find
 
 
@@ -92,6 +102,21 @@ def test_scalar_inputs_are_drawn() -> None:
     assert feeds["mask"].shape == (1, 4)
     scripted = find("scripted-torchscript")
     assert draw_feeds(scripted.inputs, scripted.cases[0])["steps"].shape == ()
+
+
+def test_indices_of_a_scatter_do_not_repeat() -> None:
+    rows = Integers(2, 14, distinct_along=1)(np.random.default_rng(0), (4, 5, 6))
+    assert rows.shape == (4, 5, 6)
+    assert rows.min() >= 2
+    assert rows.max() < 14
+    assert (np.diff(np.sort(rows, axis=1), axis=1) > 0).all()
+
+
+def test_boxes_have_corners_in_order() -> None:
+    left, top, right, bottom = Boxes(48.0)(np.random.default_rng(0), (20, 4)).T
+    assert (left <= right).all()
+    assert (top <= bottom).all()
+    assert bottom.max() < 48
 
 
 def test_cases_give_all_inputs_the_shape() -> None:
