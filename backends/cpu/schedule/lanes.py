@@ -222,11 +222,14 @@ class _Axes:
     def element(self, position: ir.Expr) -> ir.Expr:
         """The combined expression of the original block at a position of the row."""
         values, rest = list(self._values), position
-        for axis in reversed([self._block.iter_vars[p] for p in self._row]):
-            extent = axis.dom.extent
-            outermost = axis.var.same_as(self._block.iter_vars[self._row[0]].var)
-            values.append((axis.var, rest if outermost else tirx.floormod(rest, extent)))
-            rest = tirx.floordiv(rest, extent)
+        axes = [self._block.iter_vars[p] for p in self._row]
+        pitch = math.prod(int(axis.dom.extent) for axis in axes)
+        # Slowest first: what is left each time is one expression, which TVM can put together again.
+        for axis in axes[:-1]:
+            pitch //= int(axis.dom.extent)
+            values.append((axis.var, tirx.floordiv(rest, self.index(pitch))))
+            rest = tirx.floormod(rest, self.index(pitch))
+        values.append((axes[-1].var, rest))
         return _with_fresh_lets(_substitute(self._block.body.value.b, values))
 
     def substitute(self, expr: ir.Expr) -> ir.Expr:

@@ -4,7 +4,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from burnish.backends.cpu.schedule.elementwise import schedule_spatial
-from burnish.backends.cpu.schedule.lanes import vector_loop
+from burnish.backends.cpu.schedule.lanes import LANES, vector_loop
 from burnish.backends.cpu.schedule.loops import (
     parallel_prefix,
     pays_in_parallel,
@@ -32,7 +32,7 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 
 def _schedule_reduction(sch: Schedule, nest: Nest, target: Target) -> None:
     parallel = pays_in_parallel(sch, [nest], target)
-    position = vector_loop(sch, nest)
+    position = _lane_position(sch, nest)
     if nest.kinds[position] == "R":
         # Rows too short for vectors, or a combiner of several values such as argmax.
         if parallel:
@@ -47,3 +47,12 @@ def _schedule_reduction(sch: Schedule, nest: Nest, target: Target) -> None:
     if parallel:
         parallel_prefix(sch, [*outer, chunk], target)
     vectorized_init(sch, nest.block, reduced[0])
+
+
+def _lane_position(sch: Schedule, nest: Nest) -> int:
+    """Position of the loop to vectorize: the lanes of partial results are the last spatial one."""
+    return (
+        nest.kinds.rindex("S")
+        if LANES in sch.get(nest.block).annotations
+        else (vector_loop(sch, nest))
+    )

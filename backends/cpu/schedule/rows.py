@@ -28,38 +28,57 @@ def applies(sch: Schedule) -> bool:
     outputs = [nest for nest in found if nest.is_output]
     if len(outputs) != 1 or not found[-1].is_output:
         return False
-    return any(_holds_lanes(sch, nest) for nest in found) and shared_prefix(found) > 0
-
-
-def shared_prefix(found: list[Nest]) -> int:
-    """Number of leading spatial loops with the same extents in every nest."""
-    shapes = [nest.spatial_extents for nest in found]
-    shared = 0
-    while all(len(s) > shared and s[shared] == shapes[0][shared] for s in shapes):
-        shared += 1
-    return shared
+    return any(holds_lanes(sch, nest) for nest in found) and bool(_row_extents(found))
 
 
 def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Compute every stage of a row before the next row."""
     found = nests(sch) or []
-    shared = shared_prefix(found)
-    output = found[-1]
-    count = math.prod(output.extents[:shared])
+    extents = _row_extents(found)
+    count = math.prod(extents)
     parallel = pays_in_parallel(sch, found, target) and count > 1
-    row = fuse(sch, list(output.loops[:shared]))
+    row = _row_loop(sch, found[-1], extents)
     for nest in reversed(found[:-1]):
         sch.compute_at(nest.block, row, preserve_unit_loops=True)
         _check_work(sch, nest, count)
     if parallel:
         sch.parallel(row)
     for nest in found:
-        if _holds_lanes(sch, nest):
-            _vectorize_lanes(sch, nest, row)
+        if holds_lanes(sch, nest):
+            _vectorize_lanes(sch, nest)
     return sch.mod["main"]
 
 
-def _holds_lanes(sch: Schedule, nest: Nest) -> bool:
+def _row_extents(found: list[Nest]) -> list[int]:
+    """Extents of the leading loops that every nest has.
+
+    The last of them may be a whole part of the output's: several channels share the statistics
+    of their group.
+    """
+    *stages, output = [nest.spatial_extents for nest in found]
+    shared: list[int] = []
+    for position, extent in enumerate(output):
+        known = {stage[position] if position < len(stage) else 0 for stage in stages}
+        if len(known) != 1 or 0 in known:
+            break
+        common = known.pop()
+        if extent % common:
+            break
+        shared.append(common)
+        if extent != common:
+            break
+    return shared
+
+
+def _row_loop(sch: Schedule, output: Nest, extents: list[int]) -> LoopRV:
+    loops = list(output.loops[: len(extents)])
+    if output.extents[len(extents) - 1] != extents[-1]:
+        loops[-1], _ = sch.split(loops[-1], [extents[-1], None])
+    return fuse(sch, loops)
+
+
+def holds_lanes(sch: Schedule, nest: Nest) -> bool:
+    """Whether a nest computes one partial result per vector lane."""
     return LANES in sch.get(nest.block).annotations
 
 
@@ -71,7 +90,7 @@ def _check_work(sch: Schedule, nest: Nest, count: int) -> None:
         raise ScheduleError(f"{nest.name} would be repeated for every row")
 
 
-def _vectorize_lanes(sch: Schedule, nest: Nest, row: LoopRV) -> None:
+def _vectorize_lanes(sch: Schedule, nest: Nest) -> None:
     """Make the lanes the innermost loop of a block of partial results."""
     _, *inner = sch.get_loops(nest.block)
     reduced = nest.kinds.count("R")
