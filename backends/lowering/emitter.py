@@ -31,8 +31,14 @@ class Kernel:
     name: str
     func: Any
     """The TIR function."""
-    provenance: tuple[str, ...]
+    nodes: tuple[OperatorNode, ...]
+    """The operators that it computes; none for a copy between layouts."""
     flops: float = 0.0
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """Names of the operators of the model that it computes."""
+        return tuple(dict.fromkeys(name for node in self.nodes for name in node.provenance))
 
 
 @dataclass
@@ -101,8 +107,8 @@ class Emitter:
 
         result = te.compute(physical(shape, layout), element, name="transpose")
         target = self.temporary(f"{value.name}.copy", physical(shape, layout), home.dtype)
-        names = value.producer.provenance if value.producer else ()
-        self.launch(builder, [result], [target], names, "transpose")
+        makers = (value.producer,) if value.producer else ()
+        self.launch(builder, [result], [target], makers, "transpose")
         return target
 
     def launch(
@@ -110,7 +116,7 @@ class Emitter:
         builder: KernelBuilder,
         results: list[te.Tensor],
         targets: list[Buffer],
-        provenance: tuple[str, ...],
+        nodes: tuple[OperatorNode, ...],
         label: str,
         flops: float = 0.0,
     ) -> None:
@@ -118,20 +124,20 @@ class Emitter:
         tensors = [tensor for tensor, _ in builder.arguments]
         func = te.create_prim_func([*tensors, *results])
         operands = [buffer for _, buffer in builder.arguments]
-        self.record(func, operands, targets, provenance, label, flops)
+        self.record(func, operands, targets, nodes, label, flops)
 
     def record(
         self,
         func: Any,
         operands: Sequence[Buffer],
         targets: Sequence[Buffer],
-        provenance: tuple[str, ...],
+        nodes: tuple[OperatorNode, ...],
         label: str,
         flops: float = 0.0,
     ) -> None:
         """Record a kernel and a call of it."""
         name = f"k{len(self.kernels)}_{label}"
-        self.kernels.append(Kernel(name, func, provenance, flops))
+        self.kernels.append(Kernel(name, func, nodes, flops))
         self.calls.append(Call(name, (*operands, *targets), outputs=len(targets)))
 
     def copy_out(self, value: VariableNode, name: str) -> Buffer:
@@ -159,8 +165,7 @@ class Emitter:
             shape = [int(extent) for extent in result.shape]
             self.home[value] = self.temporary(value.name, shape, str(result.dtype))
             targets.append(self.home[value])
-        provenance = tuple(dict.fromkeys(n for node in group.nodes for n in node.provenance))
-        self.launch(builder, results, targets, provenance, label, builder.flops)
+        self.launch(builder, results, targets, tuple(group.nodes), label, builder.flops)
 
 
 class KernelBuilder:

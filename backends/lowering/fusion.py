@@ -6,13 +6,13 @@ A group grows forward from its seed as long as everything between seed and end s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.elementwise import ELEMENTWISE
 from burnish.backends.lowering.layout import same_storage
 from burnish.backends.lowering.plan import Plan, shape_of
-from burnish.ir import Graph, OperatorNode, VariableNode
+from burnish.ir import OperatorNode, VariableNode
 
 MAX_NODES = 24
 """Elementwise nodes in a group: a bound on the size of one expression."""
@@ -39,19 +39,19 @@ class Group:
 
 
 def group_nodes(
-    graph: Graph,
+    order: Sequence[OperatorNode],
     plan: Plan,
     native: frozenset[OperatorNode],
     fuses: Callable[[OperatorNode], bool],
 ) -> list[Group]:
-    """Partition the native nodes that compute something; in an order in which they can run.
+    """Partition the native nodes of ``order`` that compute something, as they can run.
 
     ``fuses`` says whether an anchor's kernel can go on with elementwise nodes.
     """
-    position = {node: index for index, node in enumerate(graph)}
+    position = {node: index for index, node in enumerate(order)}
     taken: set[OperatorNode] = set()
     groups: list[Group] = []
-    for node in graph:
+    for node in order:
         if node not in native or node in taken or node in plan.views:
             continue
         anchor = None if node.op_type in ELEMENTWISE else node
@@ -78,7 +78,8 @@ def _extend(
     while len(run) < MAX_NODES:
         if any(value.is_graph_output for value in live):
             break
-        following = sorted(_readers(live, run), key=position.__getitem__)
+        # Nodes of subgraphs have no position; they come last and end the run.
+        following = sorted(_readers(live, run), key=lambda n: position.get(n, len(position)))
         if not following:
             break
         node = following[0]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
 from burnish.backends.lowering.fusion import Group, group_nodes
-from burnish.backends.lowering.host import emit_region, region_nodes
-from burnish.backends.lowering.layout import identity, physical, same_storage
-from burnish.backends.lowering.plan import VIEWS, Plan, plan_layouts, shape_of
+from burnish.backends.lowering.host import (
+    arrange,
+    copy_open,
+    emit_region,
+    entangled,
+    passes,
+    region_nodes,
+)
+from burnish.backends.lowering.layout import identity, physical
+from burnish.backends.lowering.plan import VIEWS, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
-from burnish.backends.program import Buffer, BufferKind, Call, item_bytes
+from burnish.backends.program import Buffer, BufferKind, Call
+from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
 from burnish.target import Target
 
@@ -29,24 +38,49 @@ class Lowered:
     """Nodes left to ONNX Runtime, with the reason."""
 
 
-def lower(graph: Graph, target: Target) -> Lowered:
+class KernelFailed(Exception):
+    """No kernel can be made of some nodes after all; they have to run on the host."""
+
+    def __init__(self, nodes: Sequence[OperatorNode], cause: Exception) -> None:
+        """Blame ``nodes`` for ``cause``."""
+        lines = str(cause).strip().splitlines()
+        names = "+".join(dict.fromkeys(node.op_type for node in nodes))
+        super().__init__(f"no kernel of {names}: {lines[-1] if lines else type(cause).__name__}")
+        self.nodes = tuple(nodes)
+
+
+def lower(
+    graph: Graph, target: Target, failed: Mapping[OperatorNode, str] | None = None
+) -> Lowered:
     """Lower ``graph``, whose shapes are static, for ``target``.
+
+    Args:
+        graph: after the passes of the ``compile`` preset.
+        target: what to make kernels for.
+        failed: nodes whose kernels could not be compiled in an earlier attempt, with the reason.
 
     Raises:
         UnsupportedModel: an input has no static shape or a type that buffers cannot hold.
     """
-    converted, refusals = _classify(graph)
-    hosted = region_nodes(graph, refusals)
-    native = frozenset(node for node in graph if node not in hosted)
-    plan = plan_layouts(graph, native)
+    refused = dict(failed or {})
+    while True:
+        try:
+            return _attempt(graph, target, refused)
+        except KernelFailed as failure:
+            refused |= dict.fromkeys(failure.nodes, str(failure))
+
+
+def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -> Lowered:
+    converted, refusals = _classify(graph, failed)
+    order, hosted = _partition(graph, refusals)
+    native = frozenset(node for node in order if node not in hosted)
+    plan = plan_layouts(order, native)
     emitter = Emitter(graph, plan, target, ANCHORS)
     for value in graph.inputs:
-        emitter.home[value] = Buffer(
-            value.name, shape_of(value), numpy_name(value.dtype), BufferKind.INPUT
-        )
+        emitter.home[value] = _input(value)
     inputs = [emitter.home[value] for value in graph.inputs]
-    groups = {group.nodes[-1]: group for group in group_nodes(graph, plan, native, _fuses)}
-    for node in graph:
+    groups = {group.nodes[-1]: group for group in group_nodes(order, plan, native, _fuses)}
+    for node in order:
         if node in plan.views:
             _emit_view(emitter, node)
         elif node in groups:
@@ -57,17 +91,44 @@ def lower(graph: Graph, target: Target) -> Lowered:
     return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals)
 
 
+def _partition(
+    graph: Graph, refusals: dict[OperatorNode, str]
+) -> tuple[list[OperatorNode], dict[OperatorNode, list[OperatorNode]]]:
+    """An order to run in, and the regions; more nodes are refused where regions need them."""
+    while True:
+        order = arrange(graph, refusals)
+        hosted = region_nodes(order, refusals)
+        between = entangled(order, hosted)
+        if not between:
+            return order, hosted
+        refusals |= {
+            node: f"{node.op_type} lies between operators on the host that exchange no tensors"
+            for node in between
+        }
+
+
+def _input(value: VariableNode) -> Buffer:
+    if not passes(value):
+        held = value.onnx_type.WhichOneof("value") if value.onnx_type else value.dtype
+        raise UnsupportedModel(
+            f"the input {value.name!r} holds {held}: compiled models take numeric tensors"
+        )
+    return Buffer(value.name, shape_of(value), numpy_name(value.dtype), BufferKind.INPUT)
+
+
 def _fuses(node: OperatorNode) -> bool:
     fusable = node.op_type in ANCHORS and node.op_type not in FUSES_NOTHING
     return fusable and supports(node) is None
 
 
-def _classify(graph: Graph) -> tuple[dict[OperatorNode, Converted], dict[OperatorNode, str]]:
+def _classify(
+    graph: Graph, failed: Mapping[OperatorNode, str]
+) -> tuple[dict[OperatorNode, Converted], dict[OperatorNode, str]]:
     """Try what needs TVM's converters; say why where nothing helps."""
     converted: dict[OperatorNode, Converted] = {}
     refusals: dict[OperatorNode, str] = {}
     for node in graph:
-        reason = _unsupported_types(node)
+        reason = failed.get(node) or _unsupported_types(node)
         if reason is None and not _is_ours(node):
             try:
                 converted[node] = convert(node, graph.opset)
@@ -81,7 +142,9 @@ def _classify(graph: Graph) -> tuple[dict[OperatorNode, Converted], dict[Operato
 def _is_ours(node: OperatorNode) -> bool:
     if node.domain not in ("", "ai.onnx", REGION_DOMAIN):
         return False
-    if node.op_type in VIEWS or node.op_type == "Transpose" or node.op_type in ELEMENTWISE:
+    if node.op_type in VIEWS or node.op_type == "Transpose":
+        return True
+    if node.op_type in ELEMENTWISE:
         return True
     return node.op_type in ANCHORS and supports(node) is None
 
@@ -94,20 +157,21 @@ def _unsupported_types(node: OperatorNode) -> str | None:
             return f"{node.op_type} handles values that are no numeric tensors"
         if value.static_shape is None:
             return f"{node.op_type} has a shape that is known only when it runs"
-        try:
-            item_bytes(numpy_name(value.dtype))
-        except ValueError:
+        if not passes(value):
             return f"{node.op_type} handles {value.dtype}"
     return None
 
 
-def _emit(
-    emitter: Emitter, group: Group, converted: dict[OperatorNode, Converted]
-) -> None:
-    if group.anchor is not None and group.anchor in converted:
-        emit_converted(emitter, group.anchor, converted[group.anchor])
-    else:
-        emitter.emit_group(group)
+def _emit(emitter: Emitter, group: Group, converted: dict[OperatorNode, Converted]) -> None:
+    try:
+        if group.anchor is not None and group.anchor in converted:
+            emit_converted(emitter, group.anchor, converted[group.anchor])
+        else:
+            emitter.emit_group(group)
+    except BurnishError:
+        raise
+    except Exception as error:  # whatever TVM or a kernel's author did not think of
+        raise KernelFailed(group.nodes, error) from error
 
 
 def _emit_view(emitter: Emitter, node: OperatorNode) -> None:
@@ -121,29 +185,29 @@ def _emit_view(emitter: Emitter, node: OperatorNode) -> None:
 
 def _emit_output(emitter: Emitter, value: VariableNode, index: int) -> Buffer:
     """The caller's buffer for an output: the value's own memory if that can be, else a copy."""
-    name = emitter.graph.outputs[index].name
-    if value not in emitter.home and value.constant is None:
-        raise KeyError(name)
-    if value.constant is None and emitter.home[value].kind is BufferKind.OUTPUT:
-        open_sized = not emitter.home[value].is_static
-        if open_sized:
-            return emitter.home[value]
+    name = emitter.graph.output_names[index]
+    if value.constant is None and value not in emitter.home:
+        raise UnsupportedModel(f"the output {name!r} is no tensor that anything computes")
+    if value.constant is None and not emitter.home[value].is_static:
+        if emitter.home[value].kind is BufferKind.OUTPUT:
+            return copy_open(emitter, value, name)
+        held = emitter.home[value]
+        held.kind, held.name = BufferKind.OUTPUT, name
+        return held
     shape = shape_of(value)
     held = emitter.located(value, identity(len(shape)))
     root, offset = held.root()
     if root.kind is BufferKind.TEMPORARY and offset == 0 and root.nbytes == held.nbytes:
         root.kind = BufferKind.OUTPUT
-        root.name, root.shape = name, root.shape
-        return _as_output(emitter, root, name, shape)
+        root.name = name
+        return _as_output(root, name, shape)
     return emitter.copy_out(value, name)
 
 
-def _as_output(emitter: Emitter, root: Buffer, name: str, shape: tuple[int, ...]) -> Buffer:
+def _as_output(root: Buffer, name: str, shape: tuple[int, ...]) -> Buffer:
     """Give the buffer that kernels write the shape that the caller sees."""
     if root.shape == shape:
         return root
     owner = Buffer(name, shape, root.dtype, BufferKind.OUTPUT)
     root.alias_of, root.offset, root.name = owner, 0, f"{name}.view"
     return owner
-
-

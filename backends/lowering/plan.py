@@ -6,6 +6,7 @@ reshapes and transposes pass the bytes on under another layout where that is pos
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +21,7 @@ from burnish.backends.lowering.layout import (
     transposed,
 )
 from burnish.errors import UnsupportedModel
-from burnish.ir import Graph, OperatorNode, VariableNode
+from burnish.ir import OperatorNode, VariableNode
 
 VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 """Operators that only give the same elements another shape."""
@@ -78,10 +79,10 @@ def shape_of(value: VariableNode) -> tuple[int, ...]:
     return shape
 
 
-def plan_layouts(graph: Graph, native: frozenset[OperatorNode]) -> Plan:
-    """Choose layouts for every value that ``native`` nodes of ``graph`` make."""
+def plan_layouts(order: Iterable[OperatorNode], native: frozenset[OperatorNode]) -> Plan:
+    """Choose layouts for every value that ``native`` nodes make, given in ``order``."""
     plan = Plan()
-    for node in graph:
+    for node in order:
         if node in native:
             _plan_node(node, plan)
     return plan

@@ -198,6 +198,6 @@ def emit_converted(emitter: Emitter, node: OperatorNode, converted: Converted) -
             targets.append(held[name])
         operands = [held[name] for name in step.reads]
         label = f"{node.op_type.lower()}{number}"
-        emitter.record(step.func, operands, targets, node.provenance, label)
+        emitter.record(step.func, operands, targets, (node,), label)
     for value, name in zip(node.outputs, converted.results, strict=False):
         emitter.home[value] = emitter.view(held[name], shape_of(value))

@@ -114,7 +114,7 @@ def _input_products(
     result = te.compute(total.shape, lambda s, b, c: total(s, b, c) + offset(c), name="bias")
     held = emitter.temporary(f"{node.name}.inputs", [int(e) for e in result.shape], "float32")
     flops = 2.0 * cell.steps * cell.batch * count * width * weights.shape[2]
-    emitter.launch(inner, [result], [held], node.provenance, "inputs", flops)
+    emitter.launch(inner, [result], [held], (node,), "inputs", flops)
     if count == 1:
         return emitter.view(held, (1, cell.steps, cell.batch, width))
     outer = KernelBuilder(emitter)
@@ -122,7 +122,7 @@ def _input_products(
     shape = (count, cell.steps, cell.batch, width)
     moved = te.compute(shape, lambda d, s, b, c: source(s, b, d * width + c), name="split")
     apart = emitter.temporary(f"{node.name}.directions", shape, "float32")
-    emitter.launch(outer, [moved], [apart], node.provenance, "split")
+    emitter.launch(outer, [moved], [apart], (node,), "split")
     return apart
 
 

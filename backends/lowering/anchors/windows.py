@@ -19,8 +19,14 @@ def _arguments(node: OperatorNode) -> dict[str, Any]:
     """What both poolings take."""
     x = node.inputs[0]
     assert x is not None
-    kernel = tuple(node.attribute("kernel_shape"))
-    moves = window_of(node, shape_of(x)[2:], kernel)
+    spatial = shape_of(x)[2:]
+    stated = tuple(node.attribute("kernel_shape"))
+    moves = window_of(node, spatial, stated)
+    # With ceil_mode the only window may be larger than the padded input: the rest never counts.
+    kernel = tuple(
+        min(stated[i], -(-(size + moves.pads[i] + moves.pads[i + len(stated)]) // step))
+        for i, (size, step) in enumerate(zip(spatial, moves.dilations, strict=True))
+    )
     return {
         "kernel": kernel, "strides": moves.strides, "pads": moves.pads,
         "dilations": moves.dilations, "ceil_mode": bool(node.attribute("ceil_mode", 0)),
