@@ -158,7 +158,9 @@ def _kernel_objects(target: Target, kernels: frozenset[str]) -> tuple[Path, ...]
 
 
 def _cpu_flags(target: Target) -> tuple[str, ...]:
-    return (f"-mcpu={target.mcpu.replace('-', '_')}",)
+    """Name the processor to zig; a generic RISC-V has no float registers, but our ABI does."""
+    extensions = "+m+a+f+d+c" if target.arch == "riscv64" else ""
+    return (f"-mcpu={target.mcpu.replace('-', '_')}{extensions}",)
 
 
 def _compiled(
