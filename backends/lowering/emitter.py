@@ -156,6 +156,7 @@ class Emitter:
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
+            builder.inplace = builder.like_result(results[0])
         else:
             results = self.anchors[group.anchor.op_type](builder, group.anchor)
             if group.epilogue:
@@ -176,6 +177,8 @@ class KernelBuilder:
         self.emitter = emitter
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
+        self.inplace: int | None = None
+        """An operand whose memory the result may take: each element is read before it is written."""
 
     @property
     def target(self) -> Target:
@@ -207,6 +210,17 @@ class KernelBuilder:
     def weights(self, array: Array, key: object = None) -> te.Tensor:
         """A constant operand made at compile time."""
         return self.argument(self.emitter.constant(array, key))
+
+    def like_result(self, result: te.Tensor) -> int | None:
+        """The first operand of the arena with the shape and type of ``result``."""
+        shape, dtype = tuple(int(extent) for extent in result.shape), str(result.dtype)
+        owners = [buffer.root()[0] for _, buffer in self.arguments]
+        for index, (_, buffer) in enumerate(self.arguments):
+            alone = owners.count(owners[index]) == 1
+            ours = owners[index].kind is BufferKind.TEMPORARY and alone
+            if ours and buffer.shape == shape and buffer.dtype == dtype:
+                return index
+        return None
 
     def elementwise(
         self, nodes: Sequence[OperatorNode], made: dict[VariableNode, te.Tensor]
