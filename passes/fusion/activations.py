@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from burnish.ir import OperatorNode
+from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.constants import is_number, number
 from burnish.passes.fusion.forms import clip
@@ -50,6 +50,12 @@ def _is_hard_swish_gate(node: OperatorNode) -> bool:
     return bool(np.isclose(alpha, 1 / 6, rtol=1e-3) and np.isclose(beta, 0.5))
 
 
+def _is_beyond_rounding(value: VariableNode) -> bool:
+    """Whether Softplus is its argument above ``value``, in single precision."""
+    threshold = number(value)
+    return threshold is not None and threshold >= 18 and value.dtype is not DType.DOUBLE
+
+
 def _writes(op_type: str, attributes: Mapping[str, float] | None = None) -> Callable[..., None]:
     def write(rw: Rewriter, match: Match, facts: AnyType) -> None:
         output = match.root.output
@@ -84,7 +90,11 @@ HARD_SWISH = OneOf(
     Op("Mul", _sixth(X), RELU6),
     Op("Mul", X, Op("HardSigmoid", X, accept=_is_hard_swish_gate)),
 )
-SOFTPLUS = OneOf(Op("Log", Op("Add", Op("Exp", X), Scalar(1.0))))
+# Above a threshold torch returns the argument itself, which it equals to the last digit.
+SOFTPLUS = OneOf(
+    Op("Log", Op("Add", Op("Exp", X), Scalar(1.0))),
+    Op("Where", Op("Greater", X, Const("", _is_beyond_rounding)), X, Op("Softplus", X)),
+)
 MISH = Op("Mul", X, Op("Tanh", Op("Softplus", X)))
 SWISH = OneOf(
     Op("Mul", X, Op("Sigmoid", X)),

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from burnish.ir import Dim, OperatorNode, VariableNode
+from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
+from burnish.passes.fusion.attention_detours import DETOURS
 from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
 from burnish.passes.fusion.constants import is_number, number
 from burnish.pipeline import PassContext, RulePass
@@ -214,36 +215,7 @@ def _with_heads(rw: Rewriter, value: VariableNode) -> VariableNode:
     return result
 
 
-def _read_detour(match: Match) -> tuple[Dim, ...] | Miss:
-    """Shape of the keys before [b, h, n, d] -> [b * h, n, d] -> [b * h, d, n] -> [b, h, d, n]."""
-    x, flat, result = match["x"].shape, match.node("flat").output.shape, match.root.output.shape
-    if x is None or flat is None or result is None or None in (*flat[1:], *result):
-        return Miss("the shape of the data is unknown", match.root)
-    if match.node("swap").attribute("perm") != (0, 2, 1) or len(result) < 3:
-        return Miss("it is not the last two of three axes that are swapped", match.root)
-    if result[-2:] != (flat[2], flat[1]):
-        return Miss("the swapped axes do not stay the last two", match.root)
-    before = (*result[:-2], result[-1], result[-2])
-    if before != x and match.root.output.static_shape is None:
-        return Miss("the shape of the data is unknown", match.root)
-    return before
-
-
-def _write_detour(rw: Rewriter, match: Match, before: tuple[Dim, ...]) -> None:
-    source, output, rank = match["x"], match.root.output, len(before)
-    if source.shape != before:
-        sizes = rw.constant(np.array(before, np.int64))
-        source = rw.op("Reshape", [source, sizes], like=output)
-        source.shape = before
-    perm = (*range(rank - 2), rank - 1, rank - 2)
-    rw.replace(output, rw.op("Transpose", [source], {"perm": perm}, like=output))
-
-
-DETOUR = Op(
-    "Reshape", Op("Transpose", Op("Reshape", Any("x"), Any(), name="flat"), name="swap"), Any()
-)  # fmt: skip
-
 RULES = (
-    Rule("transpose-detour", DETOUR, _write_detour, _read_detour),
+    *DETOURS,
     Rule("attention", _attention(), _write, _read, since=23),
 )

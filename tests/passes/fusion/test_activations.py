@@ -70,6 +70,27 @@ def test_softplus_and_mish(fires: Callable[..., Graph]) -> None:
     assert kinds(fires(NAME, model(body), "softplus", "mish", **NUMBERS)) == ["Mish"]
 
 
+def test_softplus_with_a_threshold(fires: Callable[..., Graph]) -> None:
+    body = "s = Softplus(x) g = Greater(x, limit) y = Where(g, x, s)"
+    text = model(body).replace("float three", "float limit, float three")
+    inputs = {"x": np.float32([[-100, -1, 0, 1, 19.9], [20, 20.1, 25, 50, 1e4]])}
+    numbers = {**NUMBERS, "limit": np.float32(20)}
+    assert kinds(fires(NAME, text, "softplus", inputs=inputs, **numbers)) == ["Softplus"]
+
+
+@pytest.mark.parametrize(("body", "limit"), [
+    ("s = Softplus(x) g = Greater(x, limit) y = Where(g, x, s)", 10),
+    ("s = Softplus(x) g = Less(x, limit) y = Where(g, x, s)", 20),
+    ("s = Softplus(x) g = Greater(x, limit) y = Where(g, s, x)", 20),
+    ("s = Softplus(x) g = Greater(s, limit) y = Where(g, x, s)", 20),
+])  # fmt: skip
+def test_declines_softplus_with_another_threshold(
+    misses: Callable[..., None], body: str, limit: float
+) -> None:
+    text = model(body).replace("float three", "float limit, float three")
+    misses(NAME, text, None, **{**NUMBERS, "limit": np.float32(limit)})
+
+
 @pytest.mark.parametrize(("body", "alpha"), [
     ("s = Sigmoid(x) y = Mul(s, x)", 1.0),
     ("a = Mul(slope, x) s = Sigmoid(a) y = Mul(x, s)", 1.702),

@@ -239,3 +239,64 @@ def test_declines_a_detour_that_moves_elements(misses: Callable[..., None]) -> N
         a = Reshape(k, flat) b = Transpose<perm = [0, 2, 1]>(a) y = Reshape(b, back)"""
     numbers = {**NUMBERS, "flat": np.array([-1, 4, 10]), "back": np.array([2, 4, 8, 5])}
     misses(NAME, model(body), "do not stay the last two", opset=23, **numbers)
+
+
+def clip_like(mask: str) -> str:
+    """Batch and heads are merged for the products and apart for the mask."""
+    return f"""
+    g (float[6, 4, 8] q, float[6, 5, 8] k, float[6, 5, 8] v, float[{mask}] m, int64 a, int64 b,
+       {DECLARED}) => (float y) {{
+        t = Transpose<perm = [0, 2, 1]>(k) p = MatMul(q, t) z = Reshape(p, a) n = Add(z, m)
+        c = Reshape(n, b) w = Softmax<axis = -1>(c) y = MatMul(w, v)
+    }}"""
+
+
+APART = {"a": np.array([2, 3, 4, 5]), "b": np.array([6, 4, 5])}
+
+
+@pytest.mark.parametrize(("mask", "wanted"), [
+    ("4, 5", (1, 1, 4, 5)), ("1, 1, 4, 5", (1, 1, 4, 5)), ("2, 1, 1, 5", (6, 1, 4, 5)),
+    ("1, 3, 4, 5", (6, 1, 4, 5)),
+])  # fmt: skip
+def test_mask_added_where_heads_are_apart(
+    fires: Callable[..., Graph], mask: str, wanted: tuple[int, ...]
+) -> None:
+    graph = fires(NAME, clip_like(mask), "mask-detour", "attention", opset=23, **NUMBERS, **APART)
+    (node,) = [n for n in graph if n.op_type == "Attention"]
+    found = node.input(3)
+    assert found is not None
+    assert found.shape == wanted
+
+
+def test_constant_mask_is_repeated_ahead_of_time(fires: Callable[..., Graph]) -> None:
+    text = clip_like("2, 1, 1, 5").replace("float[2, 1, 1, 5] m", "float m")
+    mask = np.float32([[0, 0, -50, 0, 0], [0, 0, 0, 0, -50]]).reshape(2, 1, 1, 5)
+    graph = fires(NAME, text, "mask-detour", "attention", opset=23, m=mask, **NUMBERS, **APART)
+    (node,) = [n for n in graph if n.op_type == "Attention"]
+    assert [n.op_type for n in graph if n.op_type == "Reshape"] == []
+    assert node.input(3) is not None
+
+
+def test_other_axes_may_be_apart(fires: Callable[..., Graph]) -> None:
+    numbers = {**NUMBERS, **APART, "a": np.array([3, 2, 4, 5])}
+    fires(NAME, clip_like("3, 1, 1, 5"), "mask-detour", "attention", opset=23, **numbers)
+
+
+@pytest.mark.parametrize(("apart", "mask"), [((2, 3, 5, 4), "5, 4"), ((3, 8, 5), "8, 5")])
+def test_declines_a_detour_that_mixes_axes(
+    misses: Callable[..., None], apart: tuple[int, ...], mask: str
+) -> None:
+    numbers = {**NUMBERS, **APART, "a": np.array(apart)}
+    misses(NAME, clip_like(mask), "axes are not only merged and split", opset=23, **numbers)
+
+
+def test_declines_a_detour_that_does_not_come_back(misses: Callable[..., None]) -> None:
+    text = clip_like("4, 5").replace("float[6, 5, 8] v", "float[6, 4, 8] v")
+    numbers = {**NUMBERS, **APART, "b": np.array([6, 5, 4])}
+    misses(NAME, text, "do not come back", opset=23, **numbers)
+
+
+def test_declines_a_detour_whose_mask_widens(misses: Callable[..., None]) -> None:
+    text = clip_like("2, 6, 4, 5").replace("float[6, 5, 8] v", "float[12, 5, 8] v")
+    numbers = {**NUMBERS, "a": np.array([1, 6, 4, 5]), "b": np.array([12, 4, 5])}
+    misses(NAME, text, "do not come back", opset=23, **numbers)
