@@ -14,11 +14,13 @@ from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored, schedule
 from burnish.backends.cpu.schedule.nests import TileConfig
 from burnish.backends.cpu.tuner import Task, tune
+from burnish.backends.link import silent
 from burnish.backends.lowering.emitter import Kernel
-from burnish.backends.lowering.lower import Lowered, lower
+from burnish.backends.lowering.lower import KernelFailed, Lowered, lower
 from burnish.backends.program import BufferKind, Call, Program
 from burnish.backends.schedule_cache import ScheduleCache
 from burnish.backends.self_test import Vector
+from burnish.errors import UnsupportedModel
 from burnish.ir import Graph, OperatorNode
 from burnish.target import Target
 
@@ -53,15 +55,28 @@ def compile_graph(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
-    lowered = lower(graph, target)
-    program = generate(lowered, target, options)
+    lowered, program = _compiled(graph, target, options)
     native = _native_share(graph, lowered)
     artifact = build_artifact(
-        [program], target, [vectors], Provenance(**{**provenance, "native": native})
+        [program], target, [vectors], Provenance(**{**provenance, "native": native}),
+        options.progress or silent,
     )
     if target.is_host:
         artifact.self_test()
     return artifact
+
+
+def _compiled(graph: Graph, target: Target, options: CompileOptions) -> tuple[Lowered, Program]:
+    """Lower and generate code; nodes whose kernels cannot be compiled go to the host."""
+    failed: dict[OperatorNode, str] = {}
+    while True:
+        lowered = lower(graph, target, failed)
+        try:
+            return lowered, generate(lowered, target, options)
+        except KernelFailed as failure:
+            if all(node in failed for node in failure.nodes):
+                raise UnsupportedModel(str(failure)) from failure
+            failed |= dict.fromkeys(failure.nodes, str(failure))
 
 
 def _native_share(graph: Graph, lowered: Lowered) -> dict[str, Any]:
@@ -87,7 +102,11 @@ def _is_refused(node: OperatorNode | None, lowered: Lowered) -> bool:
 
 
 def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Program:
-    """Choose a schedule for every distinct kernel and compile them all."""
+    """Choose a schedule for every distinct kernel and compile them all.
+
+    Raises:
+        KernelFailed: TVM cannot schedule or compile a kernel.
+    """
     cache = ScheduleCache(target)
     keys = {kernel.name: codegen.structural_key(kernel.func, target) for kernel in lowered.kernels}
     distinct: dict[str, Kernel] = {}
@@ -148,10 +167,31 @@ def _objects(
     for done, (key, kernel) in enumerate(distinct.items()):
         if options.progress:
             options.progress("schedule", done, len(distinct))
-        func = schedule(kernel.func, target, configs.get(key))
+        try:
+            func = schedule(kernel.func, target, configs.get(key))
+        except Exception as error:  # TVM's errors share no base
+            raise KernelFailed(kernel.nodes, error) from error
         scheduled[symbols[key]] = func.with_attr("global_symbol", symbols[key])
     if options.progress:
         options.progress("generate code", 0, 1)
-    objects = codegen.compile_objects(scheduled, target)
+    try:
+        objects = codegen.compile_objects(scheduled, target)
+    except Exception as error:
+        raise _culprit(distinct, symbols, scheduled, target) or error from error
     cache.put_objects(key_of_all, objects)
     return objects
+
+
+def _culprit(
+    distinct: dict[str, Kernel],
+    symbols: dict[str, str],
+    scheduled: dict[str, Any],
+    target: Target,
+) -> KernelFailed | None:
+    """The first kernel that does not compile on its own."""
+    for key, kernel in distinct.items():
+        try:
+            codegen.compile_objects({symbols[key]: scheduled[symbols[key]]}, target)
+        except Exception as error:
+            return KernelFailed(kernel.nodes, error)
+    return None
