@@ -46,4 +46,8 @@ def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
                 lowered.update(passes(tvm.IRModule(part, attrs=module.attrs)))
         return lowered
 
-    return tvm.transform.module_pass(lower, opt_level=0), finalize_host_passes, finalize_device_passes
+    return (
+        tvm.transform.module_pass(lower, opt_level=0),
+        finalize_host_passes,
+        finalize_device_passes,
+    )

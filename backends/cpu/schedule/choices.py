@@ -42,14 +42,20 @@ def for_contraction(work: Contraction, target: Target) -> list[TileConfig]:
     return sorted(found, key=lambda config: found[config])[:LIMIT]
 
 
+_WINDOW_TILES = ((8, 1), (4, 2), (4, 1), (12, 1), (2, 4), (6, 2))
+"""Rows and vectors of tiles for windows of single channels, best guess first."""
+_WINDOW_TILES_OF_ONE_ROW = ((1, 4), (1, 2), (1, 8), (1, 1))
+
+
 def for_window(space: Space, target: Target) -> list[TileConfig]:
     """Ways to tile windows of one channel each, best guess first."""
     vectors_all = -(-space.columns // space.width)
     lines = prod(axis.outputs for axis in space.axes[:-1])
     longest = space.axes[-1].outputs
     found = []
-    for rows, vectors in ((8, 1), (4, 2), (4, 1), (12, 1), (2, 4), (6, 2)):
-        rows, vectors = _even(min(rows, longest), longest), min(vectors, vectors_all)
+    for rows, vectors in _WINDOW_TILES if longest > 1 else _WINDOW_TILES_OF_ONE_ROW:
+        rows = _even(min(rows, longest), longest)
+        vectors = max(1, min(vectors, vectors_all // target.threads))
         blocks = -(-vectors_all // vectors)
         line_block = max(1, lines // (4 * target.threads))
         # Few lines: channels are shared out as well.
