@@ -28,7 +28,7 @@ VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dr
 
 SPATIAL = frozenset({
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
-    "GlobalMaxPool",
+    "GlobalMaxPool", "ConvInteger",
 })  # fmt: skip
 """Operators computed with channels last."""
 

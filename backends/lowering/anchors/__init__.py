@@ -7,6 +7,7 @@ from collections.abc import Callable
 from burnish.backends.lowering.anchors import (
     attention,
     contraction,
+    integer,
     movement,
     recurrent,
     rows,
@@ -23,6 +24,7 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "Concat": movement.concat,
     "ConstantOfShape": movement.constant_of_shape,
     "Conv": contraction.conv,
+    "ConvInteger": integer.conv_integer,
     "ConvTranspose": contraction.conv_transpose,
     "DepthToSpace": movement.depth_to_space,
     "Flatten": movement.reshape,
@@ -37,6 +39,7 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "LayerNormalization": rows.layer_norm,
     "LogSoftmax": rows.softmax,
     "MatMul": contraction.matmul,
+    "MatMulInteger": integer.matmul_integer,
     "MaxPool": windows.max_pool,
     "OneHot": movement.one_hot,
     "Pad": movement.pad,
