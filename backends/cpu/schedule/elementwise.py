@@ -18,6 +18,8 @@ from burnish.backends.cpu.schedule.loops import (
 from burnish.backends.cpu.schedule.nest import Nest, nests, strides
 from burnish.target import Target
 
+_SHORT = 9
+"""Vectors below which a loop counts as short."""
 _MOST_CONDITIONS = 8
 """Choices in one expression up to which a loop is divided by their outcome."""
 
@@ -37,15 +39,21 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
     """Run the leading loops of a nest without reductions in parallel, the last one as vectors."""
-    if not nest.loops:
-        return  # A single element.
     parallel = pays_in_parallel(sch, [nest], target)
     loops = _fuse_contiguous(sch, nest)
-    if 0 < _conditions(sch, nest) <= _MOST_CONDITIONS:
+    *outer, inner = loops
+    lanes = target.lanes("float32")
+    conditions = _conditions(sch, nest)
+    rounds = inner
+    if outer and int(sch.get(inner).extent) in range(lanes, _SHORT * lanes, lanes):
+        # LLVM unrolls so short a loop before it looks for vectors.
+        rounds, vector = sch.split(inner, [None, lanes])
+        sch.vectorize(vector)
+    if 0 < conditions <= _MOST_CONDITIONS:
         # Ranges of the last loop with one outcome each vectorize; a test of every element stops it.
-        sch.annotate(loops[-1], PARTITION_HINT, 1)
+        sch.annotate(rounds, PARTITION_HINT, 1)
     if parallel:
-        parallel_prefix(sch, loops[:-1] if len(loops) > 1 else loops, target)
+        parallel_prefix(sch, outer or loops, target)
 
 
 def _conditions(sch: Schedule, nest: Nest) -> int:
