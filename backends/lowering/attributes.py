@@ -16,6 +16,15 @@ class Window:
     pads: tuple[int, ...]
     dilations: tuple[int, ...]
 
+    def ordered(self, axes: Sequence[int]) -> Window:
+        """The window with its spatial axes in another order."""
+        count = len(self.strides)
+        return Window(
+            tuple(self.strides[i] for i in axes),
+            tuple(self.pads[side * count + i] for side in (0, 1) for i in axes),
+            tuple(self.dilations[i] for i in axes),
+        )
+
 
 def window_of(node: OperatorNode, spatial: Sequence[int], kernel: Sequence[int]) -> Window:
     """The window of Conv or a pooling over ``spatial`` input sizes; resolves ``auto_pad``."""

@@ -24,6 +24,21 @@ def channels_last(rank: int) -> Layout:
     return (0, *range(2, rank), 1)
 
 
+def spatial_last(before: Sequence[int], after: Sequence[int]) -> Layout:
+    """Channels last, for an operator from N, C, spatial sizes ``before`` to sizes ``after``.
+
+    Kernels tile the last spatial axis, so those that have one position only come first.
+    """
+    axes = range(2, len(before))
+    single = [axis for axis in axes if before[axis] == after[axis] == 1]
+    return (0, *single, *(axis for axis in axes if axis not in single), 1)
+
+
+def spatial_order(layout: Layout) -> tuple[int, ...]:
+    """The order of the spatial axes in a layout that `spatial_last` made, counted from 0."""
+    return tuple(axis - 2 for axis in layout[1:-1])
+
+
 def physical(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
     """Sizes in memory order."""
     return tuple(shape[axis] for axis in layout)

@@ -18,6 +18,7 @@ from burnish.backends.lowering.layout import (
     extend,
     identity,
     reshaped,
+    spatial_last,
     transposed,
 )
 from burnish.errors import UnsupportedModel
@@ -102,7 +103,7 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
         plan.views.add(node)
         plan.layouts[output] = transposed(plan.layout(first), order)
     elif node.op_type in SPATIAL and first is not None:
-        plan.layouts[output] = channels_last(len(shape_of(first)))
+        plan.layouts[output] = spatial_last(shape_of(first), shape_of(output))
     elif node.op_type == "Attention":
         plan.layouts[output] = ATTENTION_RESULT
     elif node.op_type in FOLLOWERS and first is not None:

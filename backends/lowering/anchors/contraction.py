@@ -13,7 +13,7 @@ from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.backends.kernels.product import batch_product, product
 from burnish.backends.lowering.attributes import Window, window_of
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import channels_last, identity
+from burnish.backends.lowering.layout import identity, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import Array, OperatorNode, VariableNode
 
@@ -22,21 +22,24 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Conv over any number of spatial axes, channels last, with constant weights."""
     x, weights = node.inputs[:2]
     assert x is not None and weights is not None and weights.constant is not None
+    layout = builder.layout(node.output)
+    order = spatial_order(layout)
     array = weights.constant.numpy()
+    window = window_of(node, shape_of(x)[2:], array.shape[2:]).ordered(order)
+    array = array.transpose(0, 1, *(axis + 2 for axis in order))
     outputs, depth, *kernel = array.shape
-    window = window_of(node, shape_of(x)[2:], kernel)
     groups = int(node.attribute("group", 1))
-    source = builder.read(x, channels_last(len(shape_of(x))))
+    source = builder.read(x, layout)
     builder.flops += 2.0 * np.prod(shape_of(node.output), dtype=float) * depth * np.prod(kernel)
     if depth == 1 and groups == outputs and groups == shape_of(x)[1] and groups > 1:
-        packed = builder.weights(packing.pack_depthwise(array), (id(weights.constant), "depthwise"))
+        packed = builder.weights(packing.pack_depthwise(array), (id(weights.constant), order))
         result = depthwise_convolution(
             source, packed, strides=window.strides, pads=window.pads, dilations=window.dilations
         )
     else:
         lanes = _lanes(builder, outputs // groups)
         packed = builder.weights(
-            packing.pack_convolution(array, lanes, groups), (id(weights.constant), "conv", lanes)
+            packing.pack_convolution(array, lanes, groups), (id(weights.constant), order, lanes)
         )
         result = convolution(
             source, packed, columns=outputs, strides=window.strides, pads=window.pads,
@@ -49,21 +52,24 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     """ConvTranspose, channels last, with constant weights."""
     x, weights = node.inputs[:2]
     assert x is not None and weights is not None and weights.constant is not None
+    layout = builder.layout(node.output)
+    order = spatial_order(layout)
     array = weights.constant.numpy()
     groups = int(node.attribute("group", 1))
-    inputs, per_group, *kernel = array.shape
-    spatial = shape_of(x)[2:]
-    window, padding = _transpose_window(node, spatial, kernel)
+    window, padding = _transpose_window(node, shape_of(x)[2:], array.shape[2:])
+    window = window.ordered(order)
+    array = array.transpose(0, 1, *(axis + 2 for axis in order))
+    _, per_group, *kernel = array.shape
     lanes = _lanes(builder, per_group)
     packed = builder.weights(
         packing.pack_transposed_convolution(array, lanes, groups),
-        (id(weights.constant), "transposed", lanes),
+        (id(weights.constant), "transposed", order, lanes),
     )
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
     result = transposed_convolution(
-        builder.read(x, channels_last(len(shape_of(x)))), packed, columns=per_group * groups,
+        builder.read(x, layout), packed, columns=per_group * groups,
         strides=window.strides, pads=window.pads, dilations=window.dilations,
-        output_padding=padding, groups=groups,
+        output_padding=[padding[i] for i in order], groups=groups,
     )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
 

@@ -9,7 +9,7 @@ from tvm import te
 from burnish.backends.kernels import normalization, reduction
 from burnish.backends.kernels import softmax as softmax_kernels
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import Layout, channels_last, identity
+from burnish.backends.lowering.layout import Layout, identity
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
 
@@ -56,7 +56,7 @@ def reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     pools = node.op_type.startswith("Global")
     axes = tuple(range(2, rank)) if pools else _axes(node, rank)
     keep = pools or bool(node.attribute("keepdims", 1))
-    layout = channels_last(rank) if pools else _input_layout(builder, x, node.output, keep, axes)
+    layout = _input_layout(builder, x, node.output, keep, axes)
     places = sorted(layout.index(axis) for axis in axes)
     kind = REDUCTIONS[node.op_type]
     return [reduction.reduce(builder.read(x, layout), kind, places, keep)]

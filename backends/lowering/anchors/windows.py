@@ -10,7 +10,7 @@ from tvm import te
 from burnish.backends.kernels import pooling, resize
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import channels_last
+from burnish.backends.lowering.layout import Layout, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
 
@@ -35,19 +35,16 @@ def _arguments(node: OperatorNode) -> dict[str, Any]:
 
 def max_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """MaxPool without indices."""
-    x = node.inputs[0]
-    assert x is not None
-    source = builder.read(x, channels_last(len(shape_of(x))))
-    return [pooling.max_pool(source, **_arguments(node))]
+    layout = builder.layout(node.output)
+    return [pooling.max_pool(builder.read(node.inputs[0], layout), **_arguments(node, layout))]
 
 
 def average_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """AveragePool."""
-    x = node.inputs[0]
-    assert x is not None
-    source = builder.read(x, channels_last(len(shape_of(x))))
+    layout = builder.layout(node.output)
+    source = builder.read(node.inputs[0], layout)
     include = bool(node.attribute("count_include_pad", 0))
-    return [pooling.average_pool(source, **_arguments(node), count_include_pad=include)]
+    return [pooling.average_pool(source, **_arguments(node, layout), count_include_pad=include)]
 
 
 def declines_indices(node: OperatorNode) -> str | None:
