@@ -50,18 +50,17 @@ def compiling() -> list[str]:
         "upgrade-opset",
         "infer-shapes",
         "fold-constants",
-        "inline-control-flow",
+        *_unroll(),
         # Before chains are simplified and shapes are inferred again, for what it writes.
         "standardise-contrib-ops",
         # Before recognition, which then need not know half precision casts.
         "widen-half",
+        # Before recognition as well: attention may be written by Einsum.
+        "lower-exotic",
         *_tidy(),
         *_recognise(),
         *_fuse(),
         *_tidy(),
-        # Last: what no kernel exists for in any of its forms.
-        "lower-exotic",
-        "remove-dead-code",
     ]
 
 
@@ -73,7 +72,20 @@ def _static() -> list[str]:
         "infer-shapes",
         # Before control flow is inlined, which needs known conditions and trip counts.
         "fold-constants",
+        *_unroll(),
+    ]
+
+
+def _unroll() -> list[str]:
+    """Replace control flow and sequences by what they come to."""
+    return [
         "inline-control-flow",
+        # After loops: what they append to a sequence is then known.
+        "resolve-sequences",
+        # Conditions inside a loop may depend on its round, which is a number now.
+        "fold-constants",
+        "inline-control-flow",
+        "resolve-sequences",
     ]
 
 
