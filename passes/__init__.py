@@ -26,6 +26,7 @@ PASSES: dict[str, str] = {
     "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
+    "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",

@@ -77,7 +77,8 @@ class Inference:
             # A body walked again, with other types carried, must not remember.
             self.values.pop(value, None)
         scene = self.scene(node)
-        for value, kind in zip(node.outputs, self._types(scene), strict=False):
+        found = [*self._types(scene), *[ValueType()] * len(node.outputs)]
+        for value, kind in zip(node.outputs, found, strict=False):
             self.types[value] = kind.refined(ValueType.of(value))
         if node.domain == "" and not node.subgraphs:
             self._follow_values(scene)

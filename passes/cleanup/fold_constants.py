@@ -152,6 +152,9 @@ class _Folding:
         given = [value for value in node.inputs if value is not None]
         if not all(value.is_constant or value in self.sizes for value in given):
             return False
+        if any(self.inference.type_of(value).message for value in node.outputs):
+            # Sequences and optionals cannot be stored.
+            return False
         sizes = [self._bytes(value) for value in node.outputs]
         if not all(self._worthwhile(node, size) for size in sizes):
             self.notes.append(
