@@ -16,7 +16,7 @@ _TILE_SHAPES = 4
 _MOST_ROWS = 14
 _LATENCY = 4
 """Cycles from one multiply-add to the next that needs it."""
-_BYTES_PER_CYCLE = {"l1": 64, "l2": 32, "far": 8}
+_BYTES_PER_CYCLE = {"l1": 64, "l2": 32, "far": 16}
 """What a core reads from each level; `far` stands for shared caches and memory."""
 _SPARE = 5
 """Registers beside accumulators below which code slows down, by the factor `_CROWDED`."""
@@ -157,9 +157,9 @@ def _orders(work: Contraction, target: Target, rows: int, vectors: int) -> Itera
             row_block = -(-sizes.units // parts)
             yield TileConfig(rows, vectors, unroll, row_block, 1, True)
     for parts in (1, 2, 4, 8):
-        row_block = max(1, sizes.units // (parts * target.threads))
-        if row_block * sizes.unit_bytes <= target.l2 // 2 or parts == 8:
-            yield TileConfig(rows, vectors, unroll, row_block, blocks, False)
+        row_block = -(-sizes.units // (parts * target.threads))
+        yield TileConfig(rows, vectors, unroll, row_block, blocks, False)
+        if row_block * sizes.unit_bytes <= target.l2 // 2:
             return
 
 
@@ -169,23 +169,23 @@ def _cost(work: Contraction, target: Target, config: TileConfig) -> float:
     row_tasks = -(-sizes.units // config.row_block)
     column_tasks = -(-sizes.blocks // config.column_block)
     tasks = row_tasks * column_tasks
-    imbalance = -(-tasks // target.threads) * target.threads / tasks
+    most = -(-tasks // target.threads) * config.row_block * config.column_block
+    imbalance = max(1.0, most * target.threads / (sizes.units * sizes.blocks))
     cycles = _arithmetic(work, target, config.rows, config.vectors) * imbalance
     inputs = sizes.units * sizes.unit_bytes
     block = sizes.weight_bytes / sizes.blocks
     held = min(inputs, config.row_block * sizes.unit_bytes)
     # Each task reads its rows once per block of columns and its weights once per tile of rows.
     reads_rows = inputs * sizes.blocks / _bandwidth(held, target)
-    reads_weights = (
-        sizes.weight_bytes
-        * row_tasks
-        / _bandwidth(
-            sizes.weight_bytes if row_tasks > 1 and not config.columns_slow else target.l2 + 1,
-            target,
-        )
-    )
-    tiles = sizes.units * sizes.weight_bytes / _bandwidth(block, target)
-    return (cycles + 0.5 * (reads_rows + reads_weights) + 0.25 * tiles) / target.threads
+    stays = row_tasks == 1 or config.columns_slow
+    held_weights = sizes.weight_bytes if not stays else target.l2 + 1
+    reads_weights = sizes.weight_bytes * row_tasks / _bandwidth(held_weights, target)
+    last = work.space.axes[-1]
+    heights = [_heights(phase, last.inputs, config.rows) for phase in last.phases()]
+    lines = prod(axis.outputs for axis in work.space.axes[:-1])
+    tiles = lines * sum(sum(h.values()) for h in heights) / len(heights)
+    reads_tiles = tiles * sizes.weight_bytes / _bandwidth(block, target)
+    return (cycles + 0.5 * (reads_rows + reads_weights) + 0.25 * reads_tiles) / target.threads
 
 
 def _bandwidth(footprint: float, target: Target) -> float:
