@@ -192,7 +192,7 @@ def gather(
         repeats = collect(again, "Compiling again", len(models), lambda one: one.model)
     if Part.SHIPPED in parts:
         count = sum(1 for _ in find_shipped())
-        shipped = collect(gather_shipped(), "Shipped models", count, lambda one: one.name)
+        shipped = collect(gather_shipped(), "Shipped models", count, str)
     return Evidence(cases, repeats, shipped)
 
 

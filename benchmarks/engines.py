@@ -36,6 +36,18 @@ def load_oracle(path: Path, threads: int) -> Run:
     return _ort_session(path, threads, "ORT_DISABLE_ALL")
 
 
+def load_reference(path: Path, threads: int) -> Run:
+    """Load an ONNX file into ONNX's reference evaluator, which is slow and knows old opsets."""
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(str(path))
+
+    def run(feeds: Feeds) -> dict[str, Array]:
+        return dict(zip(evaluator.output_names, evaluator.run(None, dict(feeds)), strict=True))
+
+    return run
+
+
 def _ort_session(path: Path, threads: int, level: str) -> Run:
     import onnxruntime
 
@@ -60,4 +72,5 @@ ENGINES: Mapping[str, Callable[[Path, int], Run]] = {
     "burnish": load_burnish,
     "ort": load_ort,
     "oracle": load_oracle,
+    "reference": load_reference,
 }

@@ -126,6 +126,13 @@ def test_differing_files_ignores_measured_figures(tmp_path: Path) -> None:
     assert differing_files(tmp_path / "a", tmp_path / "b") == ("same", "regions/0.onnx")
 
 
+def test_shipped_evidence_reads_as_a_line() -> None:
+    assert str(SHIPPED) == "test_Conv2d: optimized; native"
+    assert str(replace(SHIPPED, regions=2)) == "test_Conv2d: optimized; 2 regions"
+    failed = replace(SHIPPED, optimizing="no such operator", compiling="exit code 1")
+    assert str(failed) == "test_Conv2d: no such operator; exit code 1"
+
+
 def test_the_onnx_package_ships_both_families() -> None:
     found = list(find_shipped())
     assert {one.family for one in found} == {"light", "pytorch-converted"}
