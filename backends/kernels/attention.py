@@ -21,46 +21,13 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
 from burnish.backends.kernels import fast_math
+from burnish.backends.kernels.attention_operands import Layout, Sizes, Tile, View
 from burnish.backends.kernels.vectors import fold, transposed, vector_load, vector_store
 from burnish.target import Target
 
 Expr: TypeAlias = ir.Expr | int
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where element (batch, head, position, channel) of a logical 4-D operand is stored.
-
-    `order` names the axes of the stored tensor, one letter each: `b` batch, `h` head,
-    `s` position, `d` channel, `r` batch and position merged, `c` head and channel merged,
-    `n` a fixed index. "bsc" with an offset is a slice of a fused projection.
-    """
-
-    order: str = "bhsd"
-    offset: int = 0
-    """First merged channel of the operand, for `c`."""
-    head_stride: int | None = None
-    """Merged channels from one head to the next, for `c`; the head size if None."""
-    slot: int = 0
-    """The fixed index, for `n`."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Logical sizes of an attention: queries [B, H, Sq, D], keys and values [B, Hk, Sk, D]."""
-
-    batch: int
-    heads: int
-    key_heads: int
-    queries: int
-    keys: int
-    channels: int
-    value_channels: int
-
-    @property
-    def group(self) -> int:
-        """Query heads that share a key head."""
-        return self.heads // self.key_heads
+__all__ = ["Layout", "Sizes", "Tile", "attention"]
 
 
 def attention(
@@ -102,7 +69,7 @@ def attention(
     def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
         stored = dict(zip(operands, ins, strict=True))
         views = [
-            _View(stored[tensor], layout, width, sizes.batch)
+            View(stored[tensor], layout, width, sizes.batch)
             for tensor, layout, width in zip(
                 (q, k, v),
                 layouts,
@@ -111,9 +78,17 @@ def attention(
             )
         ]
         kernel = _Kernel(
-            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None, *views,
-            None if mask is None else stored[mask], outs[0], out_order,
-        )  # fmt: skip
+            sizes=sizes,
+            tile=Tile.choose(sizes, target),
+            scale=scale,
+            causal_offset=causal_offset if causal else None,
+            q=views[0],
+            k=views[1],
+            v=views[2],
+            mask=None if mask is None else stored[mask],
+            out=outs[0],
+            out_order=out_order,
+        )
         return kernel.emit()
 
     return te.extern(
@@ -123,67 +98,6 @@ def attention(
         name="attention",
         dtype="float32",
     )
-
-
-@dataclass(frozen=True)
-class Tile:
-    """How the work is cut: register tile, vector width, row shares per head."""
-
-    rows: int
-    vectors: int
-    lanes: int
-    shares: int
-    """Parallel tasks per batch and key head, over the query rows."""
-
-    @classmethod
-    def choose(cls, sizes: Sizes, target: Target) -> "Tile":
-        """Fill the registers with accumulators while wasting few rows; balance the threads."""
-        lanes = target.lanes("float32")
-        vectors = 2
-        most = min(sizes.queries, (target.registers - 4) // vectors)
-        least = max(1, most * 2 // 3)
-        rows = min(
-            range(most, least - 1, -1), key=lambda r: math.ceil(sizes.queries / r) * (r + 1.0)
-        )
-        blocks = math.ceil(sizes.queries / rows)
-        return cls(rows, vectors, lanes, _shares(sizes, blocks, target.threads))
-
-
-def _shares(sizes: Sizes, blocks: int, threads: int) -> int:
-    """Fewest row shares per head that keep the threads busy nine tenths of the time."""
-    heads = sizes.batch * sizes.key_heads
-    for shares in range(1, min(blocks, 2 * threads) + 1):
-        rounds = math.ceil(heads * shares / threads)
-        if heads * shares >= 0.9 * rounds * threads:
-            return shares
-    return 1
-
-
-@dataclass(frozen=True)
-class _View:
-    """Loads from a stored operand by logical position."""
-
-    buffer: tirx.Buffer
-    layout: Layout
-    width: int
-    """Channels of a head."""
-    batch: int
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether neighbouring channels are neighbours in memory."""
-        return self.layout.order[-1] in "dc"
-
-    def load(self, b: Expr, h: Expr, s: Expr, d: Expr) -> ir.TensorLoad:
-        """Element (batch, head, position, channel)."""
-        layout = self.layout
-        stride = self.width if layout.head_stride is None else layout.head_stride
-        index: dict[str, Expr] = {"b": b, "h": h, "s": s, "d": d, "n": layout.slot}
-        index["c"] = h * stride + d + layout.offset
-        if "r" in layout.order:
-            rows = int(self.buffer.shape[layout.order.index("r")])
-            index["r"] = b * (rows // self.batch) + s
-        return tirx.BufferLoad(self.buffer, [index[axis] for axis in layout.order])
 
 
 def _zero() -> Expr:
@@ -227,9 +141,9 @@ class _Kernel:
     tile: Tile
     scale: float
     causal_offset: int | None
-    q: _View
-    k: _View
-    v: _View
+    q: View
+    k: View
+    v: View
     mask: tirx.Buffer | None
     out: tirx.Buffer
     out_order: str

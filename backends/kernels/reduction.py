@@ -140,6 +140,8 @@ def _mean(total: Expr, count: int) -> Expr:
     return total / tirx.const(count, str(total.ty))
 
 
+_product = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(1, dtype), name="product")
+
 _Step = tuple[
     Callable[[Expr], Expr] | None, Callable[..., Expr], Callable[[Expr, int], Expr] | None
 ]
@@ -148,11 +150,9 @@ _STEPS: dict[str, _Step] = {
     "mean": (None, te.sum, _mean),
     "max": (None, te.max, None),
     "min": (None, te.min, None),
-    "prod": (None, lambda value, axis: _product(value, axis), None),
+    "prod": (None, _product, None),
     "l1": (tirx.abs, te.sum, None),
     "l2": (lambda v: v * v, te.sum, lambda total, _: tirx.sqrt(total)),
     "sum_square": (lambda v: v * v, te.sum, None),
     "log_sum": (None, te.sum, lambda total, _: tirx.log(total)),
 }
-
-_product = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(1, dtype), name="product")

@@ -119,9 +119,10 @@ def _accumulators(length: int, width: int, with_tail: bool) -> int:
 
 
 def _walked_together(reads: list[tuple[int | None, ...]], nest: Nest, inner: int) -> bool:
+    extent = nest.extents[inner]
     return all(
-        steps[inner] is not None and steps[inner - 1] == steps[inner] * nest.extents[inner]
-        for steps in reads
+        step is not None and steps[inner - 1] == step * extent
+        for steps, step in ((steps, steps[inner]) for steps in reads)
     )
 
 

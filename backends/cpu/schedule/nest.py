@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import tvm_ffi
 from tvm import ir, sym, tirx
@@ -74,7 +75,7 @@ def body_cost(sch: Schedule, block: SBlockRV) -> int:
     """Arithmetic steps of one instance of `block`, index arithmetic not counted."""
     cost = 0
 
-    def count(node: object) -> None:
+    def count(node: Any) -> None:
         nonlocal cost
         cost += _step_cost(node)
 
@@ -86,7 +87,7 @@ _ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min, tirx.
 _FREE_CALLS = frozenset({"if_then_else", "likely", "reinterpret", "sqrt"})
 
 
-def _step_cost(node: object) -> int:
+def _step_cost(node: Any) -> int:
     if isinstance(node, ir.Call):
         name = node.op.name.rpartition(".")[2] if isinstance(node.op, ir.Op) else ""
         return 1 if name in _FREE_CALLS else _CALL_COST
@@ -117,20 +118,19 @@ def strides(nest: Nest, sch: Schedule) -> list[tuple[tirx.Buffer, tuple[int | No
 def _linear(
     buffer: tirx.Buffer, indices: list[ir.Expr], variables: list[tirx.Var]
 ) -> tuple[int | None, ...]:
-    totals: list[int | None] = [0] * len(variables)
+    totals = [0] * len(variables)
+    unknown: set[int] = set()
     pitch = 1
     for index, extent in zip(reversed(indices), reversed(list(buffer.shape)), strict=True):
         coefficients = sym.detect_linear_equation(index, variables)
         for position, variable in enumerate(variables):
-            if len(coefficients) == 0:
-                if _uses(index, variable):
-                    totals[position] = None
-            elif totals[position] is not None:
-                factor = coefficients[position]
-                known = isinstance(factor, tirx.IntImm)
-                totals[position] = totals[position] + int(factor) * pitch if known else None
+            factor = coefficients[position] if len(coefficients) else None
+            if isinstance(factor, tirx.IntImm):
+                totals[position] += int(factor) * pitch
+            elif factor is not None or _uses(index, variable):
+                unknown.add(position)
         pitch *= int(extent)
-    return tuple(totals)
+    return tuple(None if p in unknown else total for p, total in enumerate(totals))
 
 
 def _uses(expr: ir.Expr, variable: tirx.Var) -> bool:

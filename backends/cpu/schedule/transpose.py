@@ -70,14 +70,20 @@ def _describe(sch: Schedule) -> _Copy | None:
     if not isinstance(store, tirx.BufferStore) or not isinstance(store.value, ir.TensorLoad):
         return None
     accesses = strides(nest, sch)
-    if len(accesses) != 2 or any(step is None for _, steps in accesses for step in steps):
+    if len(accesses) != 2:
         return None
     variables = [axis.var for axis in sch.get(nest.block).iter_vars]
     if _bits(store.buffer) != 32 or not _starts_at_zero(list(store.value.indices), variables):
         return None
     (result, to), (source, reads) = accesses
-    axes = _merge([_Axis(*axis) for axis in zip(nest.extents, to, reads, strict=True)])
-    copy = _Copy(result, source, axes)
+    axes = [
+        _Axis(extent, there, here)
+        for extent, there, here in zip(nest.extents, to, reads, strict=True)
+        if there is not None and here is not None
+    ]
+    if len(axes) != len(nest.extents):
+        return None
+    copy = _Copy(result, source, _merge(axes))
     return copy if len(_units(copy)) == 2 else None
 
 
@@ -87,8 +93,12 @@ def _bits(buffer: tirx.Buffer) -> int:
 
 def _starts_at_zero(indices: list[ir.Expr], variables: list[tirx.Var]) -> bool:
     """Whether an access starts at the first element, unlike that of a slice."""
-    bases = [sym.detect_linear_equation(index, variables)[-1] for index in indices]
-    return all(isinstance(base, tirx.IntImm) and int(base) == 0 for base in bases)
+    for index in indices:
+        coefficients = sym.detect_linear_equation(index, variables)
+        base = coefficients[-1] if len(coefficients) else None
+        if not isinstance(base, tirx.IntImm) or int(base) != 0:
+            return False
+    return True
 
 
 def _merge(axes: list[_Axis]) -> tuple[_Axis, ...]:

@@ -170,3 +170,37 @@ def test_structural_key_ignores_names(target: Target):
         for t, name in ((x, "a"), (y, "b"), (z, "a"))
     ]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "rule"),
+    [
+        ((1, 64, 20, 18), (0, 2, 3, 1), "transpose"),
+        ((2, 20, 18, 64), (0, 3, 1, 2), "transpose"),
+        ((197, 192), (1, 0), "transpose"),
+        ((3, 17, 33), (2, 0, 1), "transpose"),
+        ((1, 3, 40, 40), (0, 2, 3, 1), "elementwise"),
+        ((128, 12, 32), (1, 0, 2), "elementwise"),
+    ],
+)
+def test_transposes(shape, axes, rule, target: Target, run):
+    x = float_(*shape)
+    scheduled = schedule_with_rule(te.create_prim_func([x, topi.transpose(x, axes)]), target)
+    if target.lanes("float32") == 16:
+        assert scheduled.rule == rule
+    array = data(x)
+    numpy.testing.assert_array_equal(run(scheduled.func, [array]), array.transpose(axes))
+
+
+def test_transpose_of_a_slice(target: Target, run):
+    x = float_(60, 70)
+    part = topi.transpose(topi.strided_slice(x, [5, 7], [55, 67]), (1, 0))
+    scheduled = schedule_with_rule(te.create_prim_func([x, part]), target)
+    array = data(x)
+    numpy.testing.assert_array_equal(run(scheduled.func, [array]), array[5:55, 7:67].T)
+
+
+@pytest.mark.parametrize("channels", [16, 32, 40, 100])
+def test_concat_of_channels(channels, target: Target, run):
+    x, y = float_(1, 9, 30, channels), float_(1, 9, 30, 24)
+    agree([x, y], topi.concatenate([x, y], 3), target, run)
