@@ -7,7 +7,7 @@ PY ?= $(VENV)/bin/python
 READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-dev)
 ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 
-# Which set of acceptance lines; the numbers are those of the issues that ask for them.
+# Which set of acceptance lines, by name or number.
 ISSUE ?= main-job
 SET_2 := main-job
 
@@ -29,8 +29,7 @@ zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache
 	$(PY) -m benchmarks zoo
 
 acceptance: $(ZOO_READY) ## measure what is asked of burnish: make acceptance ISSUE=main-job
-	@test -n "$(ISSUE)" || { echo "say which: make acceptance ISSUE=main-job" >&2; exit 2; }
-	$(PY) -m benchmarks acceptance $(ISSUE)
+	$(PY) -m benchmarks acceptance $(or $(SET_$(ISSUE)),$(ISSUE))
 
 docs: $(READY) ## write the generated tables of README.md anew
 	$(PY) -m benchmarks.readme
