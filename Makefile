@@ -28,7 +28,7 @@ check: $(READY) ## format, lint, types, packaging, benchmark smoke, tests
 zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache
 	$(PY) -m benchmarks zoo
 
-acceptance: $(ZOO_READY) ## measure what is asked of burnish: make acceptance ISSUE=main-job
+acceptance: zoo ## measure what is asked of burnish: make acceptance ISSUE=main-job
 	$(PY) -m benchmarks acceptance $(or $(SET_$(ISSUE)),$(ISSUE))
 
 docs: $(READY) ## write the generated tables of README.md anew
