@@ -60,6 +60,8 @@ def compiling() -> list[str]:
         *_tidy(),
         *_recognise(),
         *_fuse(),
+        # After fusion, for what is left: kernels go on with elementwise operators.
+        "sink-views",
         *_tidy(),
     ]
 
