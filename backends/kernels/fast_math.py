@@ -27,7 +27,7 @@ _MANTISSA_BITS = 23
 def rewrite(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """Replace float32 library calls in `func` by polynomial expressions.
 
-    `exp`, `erf`, `tanh`, `sigmoid`, `log`, `log2`, `log10` are replaced, and `pow`
+    `exp`, `erf`, `tanh`, `sinh`, `cosh`, `sigmoid`, `log`, `log2`, `log10` are replaced, and `pow`
     where its exponent is a small constant; other calls and other dtypes stay as they are.
     """
     mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, _replace), order="post")
@@ -41,6 +41,9 @@ def _replace(call: ir.Call) -> Expr:
     name = call.op.name.rpartition(".")[2]
     if name == "pow":
         return _power(call)
+    if name == "fmod":
+        # TVM has no lowering for it.
+        return tirx.call_pure_extern("float32", "fmodf", *call.args)
     expand = _EXPANSIONS.get(name)
     return call if expand is None else expand(call.args[0])
 
@@ -231,6 +234,36 @@ def sigmoid(x: Expr) -> Expr:
     return _constant(1.0) / (_constant(1.0) + exp(-x))
 
 
+def _half_powers(x: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:
+    """`combine` of exp(|x|) / 2 and exp(-|x|) / 2; neither overflows before the sum does."""
+    half = _constant(0.5)
+    return _let(
+        exp(tirx.abs(x) * half),
+        lambda root: _let(root * half * root, lambda p: combine(p, _constant(0.25) / p)),
+    )
+
+
+def cosh(x: Expr) -> Expr:
+    """Hyperbolic cosine, error at most 6e-7."""
+    return _half_powers(x, lambda growing, falling: growing + falling)
+
+
+_SINH_ODD = (2.7557319e-6, 1.9841270e-4, 8.3333333e-3, 0.16666667)
+
+
+def sinh(x: Expr) -> Expr:
+    """Hyperbolic sine, error at most 6e-7: a series below one, powers above."""
+
+    def choose(x: Expr) -> Expr:
+        square = x * x
+        series = x * square * _horner(square, _SINH_ODD) + x
+        powers = _half_powers(x, lambda growing, falling: growing - falling)
+        signed = _let(powers, lambda p: tirx.Select(x < _constant(0.0), -p, p))
+        return tirx.Select(tirx.abs(x) < _constant(1.0), series, signed)
+
+    return _let(x, choose)
+
+
 def _scaled_log(scale: float) -> Callable[[Expr], Expr]:
     return lambda x: log(x) * _constant(scale)
 
@@ -270,5 +303,7 @@ _EXPANSIONS: dict[str, Callable[[Expr], Expr]] = {
     "sigmoid": sigmoid,
     "log": log,
     "log2": _scaled_log(_LOG2_E),
+    "cosh": cosh,
+    "sinh": sinh,
     "log10": _scaled_log(0.434294481903251828),
 }

@@ -42,6 +42,8 @@ def sigmoid(values: numpy.ndarray) -> numpy.ndarray:
 
 FUNCTIONS = [
     (tirx.exp, numpy.exp, -110, 110, 2.0e-7),
+    (tirx.sinh, numpy.sinh, -92, 92, 6.0e-7),
+    (tirx.cosh, numpy.cosh, -92, 92, 6.0e-7),
     (tirx.tanh, numpy.tanh, -10, 10, 5.0e-7),
     (tirx.sigmoid, sigmoid, -90, 90, 4.0e-7),
     (tirx.erf, erf, -5, 5, 6.0e-7),
@@ -107,3 +109,10 @@ def test_no_library_call_is_left(function, target: Target):
     code = tvm.compile(func, target=tvm.target.Target(target.tvm_target())).mod.inspect_source("ll")
     assert f"@{function.__name__}f" not in code
     assert "fmul <" in code
+
+
+def test_remainder(run):
+    x = inputs(-100, 100)
+    x = x[numpy.isfinite(x)]
+    actual = run(elementwise(lambda v: tirx.fmod(v, tirx.const(0.75, "float32")), len(x)), [x])
+    numpy.testing.assert_array_equal(actual, numpy.fmod(x, numpy.float32(0.75)))
