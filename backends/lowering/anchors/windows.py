@@ -15,8 +15,8 @@ from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
 
 
-def _arguments(node: OperatorNode) -> dict[str, Any]:
-    """What both poolings take."""
+def _arguments(node: OperatorNode, layout: Layout) -> dict[str, Any]:
+    """What both poolings take, the spatial axes in the order of ``layout``."""
     x = node.inputs[0]
     assert x is not None
     spatial = shape_of(x)[2:]
@@ -27,6 +27,8 @@ def _arguments(node: OperatorNode) -> dict[str, Any]:
         min(stated[i], -(-(size + moves.pads[i] + moves.pads[i + len(stated)]) // step))
         for i, (size, step) in enumerate(zip(spatial, moves.dilations, strict=True))
     )
+    order = spatial_order(layout)
+    kernel, moves = tuple(kernel[i] for i in order), moves.ordered(order)
     return {
         "kernel": kernel, "strides": moves.strides, "pads": moves.pads,
         "dilations": moves.dilations, "ceil_mode": bool(node.attribute("ceil_mode", 0)),
