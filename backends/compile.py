@@ -55,7 +55,7 @@ def compile_graph(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
-    lowered, program = _compiled(graph, target, options)
+    lowered, program = compile_program(graph, target, options)
     native = _native_share(graph, lowered)
     artifact = build_artifact(
         [program], target, [vectors], Provenance(**{**provenance, "native": native}),
@@ -66,7 +66,9 @@ def compile_graph(
     return artifact
 
 
-def _compiled(graph: Graph, target: Target, options: CompileOptions) -> tuple[Lowered, Program]:
+def compile_program(
+    graph: Graph, target: Target, options: CompileOptions = CompileOptions()
+) -> tuple[Lowered, Program]:
     """Lower and generate code; nodes whose kernels cannot be compiled go to the host."""
     failed: dict[OperatorNode, str] = {}
     while True:
@@ -122,7 +124,7 @@ def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Progr
     }
     objects = _objects(distinct, symbols, configs, target, cache, options)
     calls = [
-        call if call.region is not None
+        call if call.region is not None or call.kernel not in keys
         else Call(symbols[keys[call.kernel]], call.args, call.outputs, call.inplace)
         for call in lowered.calls
     ]  # fmt: skip

@@ -82,7 +82,10 @@ class RegionEngine:
     ) -> None:
         feeds = {port.name: _fetch(port, run, values) for port in segment.inputs}
         names = [port.name for port in segment.outputs]
-        results = self._sessions[name].run(names, feeds)
+        try:
+            results = self._sessions[name].run(names, feeds)
+        except Exception as error:  # onnxruntime's errors share no public base
+            raise BurnishError(f"ONNX Runtime failed in {name}: {error}") from error
         for port, result in zip(segment.outputs, results, strict=True):
             _store(port, result, run, values)
 

@@ -25,6 +25,11 @@ def numpy_name(dtype: DType) -> str:
     return str(dtype.numpy)
 
 
+def stored_name(dtype: str) -> str:
+    """The type that kernels see elements of a buffer's type as; bfloat16 as its bits."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
 def dtype_of(x: Expr) -> str:
     """TVM's name of an expression's type."""
     return str(x.ty)
@@ -123,6 +128,23 @@ def _cast(x: Expr, to: str) -> Expr:
     if source == "bool":
         return tx.Select(x, tx.const(1, to), tx.const(0, to))
     return x.astype(to)
+
+
+def _cast_node(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
+    """Cast and CastLike. LLVM cannot be relied on for bfloat16, whose bits are moved here."""
+    value, source = x[0], node.inputs[0]
+    assert value is not None and source is not None
+    if source.dtype is node.output.dtype:
+        return value
+    if source.dtype is DType.BFLOAT16:
+        value = tx.reinterpret("float32", value.astype("uint32") << tx.const(16, "uint32"))
+    if node.output.dtype is not DType.BFLOAT16:
+        return _cast(value, numpy_name(node.output.dtype))
+    single = _cast(value, "float32")
+    bits = tx.reinterpret("uint32", single)
+    odd = (bits >> tx.const(16, "uint32")) & tx.const(1, "uint32")
+    rounded = (bits + tx.const(0x7FFF, "uint32") + odd) >> tx.const(16, "uint32")
+    return tx.Select(tx.isnan(single), tx.const(0x7FC0, "uint32"), rounded).astype("uint16")
 
 
 def _erf_gelu(x: Expr) -> Expr:
@@ -241,8 +263,8 @@ ELEMENTWISE: dict[str, Scalars] = {
     "BitwiseNot": _unary(tx.bitwise_not),
     "BitwiseOr": _binary(tx.bitwise_or),
     "BitwiseXor": _binary(tx.bitwise_xor),
-    "Cast": lambda node, x: _cast(x[0], numpy_name(node.output.dtype)),
-    "CastLike": lambda node, x: _cast(x[0], numpy_name(node.output.dtype)),
+    "Cast": _cast_node,
+    "CastLike": _cast_node,
     "Ceil": _unary(tx.ceil),
     "Celu": lambda node, x: _celu(x[0], _alpha("alpha", 1.0)(node)),
     "Clip": _clip,

@@ -10,12 +10,12 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
-from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name
+from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name, stored_name
 from burnish.backends.lowering.fusion import Group
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.backends.program import Buffer, BufferKind, Call
-from burnish.ir import Array, Graph, OperatorNode, VariableNode
+from burnish.ir import Array, DType, Graph, OperatorNode, VariableNode
 from burnish.target import Target
 
 Reader: TypeAlias = Callable[[Sequence[Expr]], Expr]
@@ -164,7 +164,7 @@ class Emitter:
         targets = []
         for value, result in zip(group.outputs, results, strict=True):
             shape = [int(extent) for extent in result.shape]
-            self.home[value] = self.temporary(value.name, shape, str(result.dtype))
+            self.home[value] = self.temporary(value.name, shape, numpy_name(value.dtype))
             targets.append(self.home[value])
         self.launch(builder, results, targets, tuple(group.nodes), label, builder.flops)
 
@@ -197,7 +197,7 @@ class KernelBuilder:
                 and known.dtype == buffer.dtype
             ):  # fmt: skip
                 return tensor
-        tensor = te.placeholder(buffer.shape, buffer.dtype, name=f"p{len(self.arguments)}")
+        tensor = te.placeholder(buffer.shape, stored_name(buffer.dtype), name=f"p{len(self.arguments)}")
         self.arguments.append((tensor, buffer))
         return tensor
 
@@ -276,6 +276,8 @@ def uniform_scalar(value: VariableNode) -> Expr | None:
     """The one number that every element of a constant has, as an immediate, else None."""
     constant = value.constant
     if constant is None or constant.size == 0 or constant.size > 1 << 20:
+        return None
+    if constant.dtype is DType.BFLOAT16:
         return None
     array = constant.numpy()
     first = array.reshape(-1)[0]

@@ -18,6 +18,8 @@ from burnish.backends.lowering.host import (
     region_nodes,
 )
 from burnish.backends.lowering.layout import identity, physical
+from burnish.backends.lowering.packed import PACKED
+from burnish.backends.lowering.packed import declines as declines_packed
 from burnish.backends.lowering.plan import VIEWS, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
 from burnish.backends.program import Buffer, BufferKind, Call
@@ -139,6 +141,13 @@ def _classify(
     return converted, refusals
 
 
+MOVERS = frozenset({
+    "Cast", "CastLike", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND",
+    "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Operators that need no arithmetic of their own, and so take any type."""
+
+
 def _is_ours(node: OperatorNode) -> bool:
     if node.domain not in ("", "ai.onnx", REGION_DOMAIN):
         return False
@@ -146,6 +155,8 @@ def _is_ours(node: OperatorNode) -> bool:
         return True
     if node.op_type in ELEMENTWISE:
         return True
+    if node.op_type in PACKED:
+        return declines_packed(node) is None
     return node.op_type in ANCHORS and supports(node) is None
 
 
@@ -159,6 +170,8 @@ def _unsupported_types(node: OperatorNode) -> str | None:
             return f"{node.op_type} has a shape that is known only when it runs"
         if not passes(value):
             return f"{node.op_type} handles {value.dtype}"
+        if value.dtype is DType.BFLOAT16 and node.op_type not in MOVERS:
+            return f"{node.op_type} handles {value.dtype}"
     return None
 
 
@@ -166,6 +179,8 @@ def _emit(emitter: Emitter, group: Group, converted: dict[OperatorNode, Converte
     try:
         if group.anchor is not None and group.anchor in converted:
             emit_converted(emitter, group.anchor, converted[group.anchor])
+        elif group.anchor is not None and group.anchor.op_type in PACKED:
+            PACKED[group.anchor.op_type](emitter, group.anchor)
         else:
             emitter.emit_group(group)
     except BurnishError:

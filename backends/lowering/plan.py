@@ -37,7 +37,7 @@ FOLLOWERS = frozenset({
     "Softmax", "LogSoftmax", "Concat", "Slice", "Pad", "LayerNormalization", "RMSNormalization",
     "Resize", "Split", "InstanceNormalization", "GroupNormalization", "ArgMax", "ArgMin",
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
-    "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "BatchNormalization", "CumSum",
+    "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "BatchNormalization", "CumProd", "CumSum",
 })  # fmt: skip
 """Operators that work along named axes in whatever layout their first input has."""
 
@@ -104,6 +104,10 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
         plan.layouts[output] = transposed(plan.layout(first), order)
     elif node.op_type in SPATIAL and first is not None:
         plan.layouts[output] = spatial_last(shape_of(first), shape_of(output))
+    elif node.op_type == "TopK" and first is not None:
+        axis = int(node.attribute("axis", -1)) % len(shape_of(first))
+        order = (*(a for a in range(len(shape_of(first))) if a != axis), axis)
+        plan.layouts.update(dict.fromkeys(node.outputs, order))
     elif node.op_type == "Attention":
         plan.layouts[output] = ATTENTION_RESULT
     elif node.op_type in FOLLOWERS and first is not None:

@@ -61,6 +61,8 @@ def convert(node: OperatorNode, opset: int) -> Converted:
     foreign = node.domain not in ("", "ai.onnx") or node.op_type in CONTRIBUTED
     if foreign or converter is None or node.subgraphs:
         raise NotConverted(f"TVM has no converter for {node.op_type}")
+    if node.op_type == "BatchNormalization" and node.attribute("training_mode", 0):
+        raise NotConverted("BatchNormalization that trains is not compiled")
     try:
         module = _legalized(node, converter.get_converter(opset))
     except NotConverted:

@@ -60,8 +60,6 @@ ANCHORS: dict[str, AnchorEmitter] = {
 """How each of them describes its results."""
 
 CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
-    "Conv": (1,),
-    "ConvTranspose": (1,),
     "Pad": (1, 2, 3),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),

@@ -19,7 +19,7 @@ from burnish.ir import Array, OperatorNode, VariableNode
 
 
 def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """Conv over any number of spatial axes, channels last, with constant weights."""
+    """Conv over any number of spatial axes, channels last; computed weights are packed first."""
     x, weights = node.inputs[:2]
     assert x is not None and weights is not None and weights.constant is not None
     layout = builder.layout(node.output)
@@ -60,11 +60,7 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     window = window.ordered(order)
     array = array.transpose(0, 1, *(axis + 2 for axis in order))
     _, per_group, *kernel = array.shape
-    lanes = _lanes(builder, per_group)
-    packed = builder.weights(
-        packing.pack_transposed_convolution(array, lanes, groups),
-        (id(weights.constant), "transposed", order, lanes),
-    )
+    packed = _convolution_weights(builder, node, weights, groups)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
     result = transposed_convolution(
         builder.read(x, layout), packed, columns=per_group * groups,
@@ -72,6 +68,46 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
         output_padding=[padding[i] for i in order], groups=groups,
     )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
+
+
+def _depthwise_weights(builder: KernelBuilder, weights: VariableNode) -> te.Tensor:
+    """``[*kernel, C]``."""
+    if weights.constant is not None:
+        key = (id(weights.constant), "depthwise")
+        return builder.weights(packing.pack_depthwise(weights.constant.numpy()), key)
+    shape = shape_of(weights)
+    held = builder.emitter.located(weights, (*range(2, len(shape)), 0, 1))
+    return builder.argument(builder.emitter.view(held, (*shape[2:], shape[0])))
+
+
+def _convolution_weights(
+    builder: KernelBuilder, node: OperatorNode, weights: VariableNode, groups: int
+) -> te.Tensor:
+    """``[groups * blocks, *kernel, I / groups, lanes]``, packed here or by a kernel of its own."""
+    transposed = node.op_type == "ConvTranspose"
+    first, second, *kernel = shape_of(weights)
+    columns, depth = (second, first // groups) if transposed else (first // groups, second)
+    lanes = _lanes(builder, columns)
+    if weights.constant is not None:
+        pack = packing.pack_transposed_convolution if transposed else packing.pack_convolution
+        key = (id(weights.constant), "conv", transposed, lanes, groups)
+        return builder.weights(pack(weights.constant.numpy(), lanes, groups), key)
+    blocks = -(-columns // lanes)
+    inner = KernelBuilder(builder.emitter)
+    source = inner.read(weights)
+
+    def element(block: te.Var, *rest: te.Var) -> te.Expr:
+        *taps, entry, lane = rest
+        group = te.indexdiv(block, blocks)
+        column = te.indexmod(block, blocks) * lanes + lane
+        at = (group * depth + entry, column) if transposed else (group * columns + column, entry)
+        return te.if_then_else(column < columns, source(*at, *taps), te.const(0, source.dtype))
+
+    shape = (groups * blocks, *kernel, depth, lanes)
+    result = te.compute(shape, element, name="pack")
+    held = builder.emitter.temporary(f"{node.name}.weights", shape, str(source.dtype))
+    builder.emitter.launch(inner, [result], [held], (node,), "pack")
+    return builder.argument(held)
 
 
 def _transpose_window(

@@ -1,0 +1,112 @@
+"""Operators whose kernels are written in C: they sort, accumulate or scatter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from burnish.backends.lowering.elementwise import numpy_name
+from burnish.backends.lowering.emitter import Emitter
+from burnish.backends.lowering.layout import identity, physical
+from burnish.backends.lowering.plan import shape_of
+from burnish.backends.program import Buffer, Call
+from burnish.ir import OperatorNode
+
+PackedEmitter: TypeAlias = Callable[[Emitter, OperatorNode], None]
+"""Emits the call of a C kernel."""
+
+NUMBERS = frozenset({
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+})  # fmt: skip
+"""Types that the kernels compute with."""
+
+REDUCTIONS = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+
+
+def declines(node: OperatorNode) -> str | None:
+    """Why the kernel does not fit ``node``, None if it does."""
+    first = node.inputs[0]
+    assert first is not None
+    dtype = numpy_name(first.dtype)
+    moves_only = node.op_type.startswith("Scatter") and _reduction(node) == 0
+    if dtype not in NUMBERS and not moves_only:
+        return f"{node.op_type} of {dtype} is not compiled"
+    if not moves_only and not node.op_type.startswith("Scatter") and not _constant(node, 1):
+        return f"input 1 of {node.op_type} is computed"
+    return None
+
+
+def _constant(node: OperatorNode, index: int) -> bool:
+    value = node.input(index)
+    return value is not None and value.is_constant
+
+
+def _reduction(node: OperatorNode) -> int:
+    mode = node.attribute("reduction", "none")
+    return REDUCTIONS[mode.decode() if isinstance(mode, bytes) else mode]
+
+
+def _options(emitter: Emitter, *values: int) -> Buffer:
+    return emitter.constant(np.array(values, np.int64), ("options", values))
+
+
+def _result(emitter: Emitter, node: OperatorNode, index: int) -> Buffer:
+    """A new home for an output; a result that nobody reads still needs memory."""
+    value = node.outputs[index]
+    shape = physical(shape_of(value), emitter.plan.layout(value))
+    emitter.home[value] = emitter.temporary(value.name, shape, numpy_name(value.dtype))
+    return emitter.home[value]
+
+
+def top_k(emitter: Emitter, node: OperatorNode) -> None:
+    """TopK with a constant k along any axis, which the plan has put last."""
+    x = node.inputs[0]
+    assert x is not None
+    source = emitter.located(x, emitter.plan.layout(node.outputs[0]))
+    options = _options(emitter, int(node.attribute("largest", 1)))
+    results = (_result(emitter, node, 0), _result(emitter, node, 1))
+    emitter.calls.append(Call("burnish_topk", (source, options, *results), outputs=2))
+
+
+def cumulate(emitter: Emitter, node: OperatorNode) -> None:
+    """CumSum and CumProd along a constant axis."""
+    x, axis = node.inputs[0], node.constant_input(1)
+    assert x is not None and axis is not None
+    layout = emitter.plan.layout(node.output)
+    place = layout.index(int(axis.numpy().reshape(())) % len(layout))
+    shape = physical(shape_of(x), layout)
+    options = _options(
+        emitter, math.prod(shape[:place]), shape[place], math.prod(shape[place + 1 :]),
+        int(node.attribute("exclusive", 0)), int(node.attribute("reverse", 0)),
+        int(node.op_type == "CumProd"),
+    )  # fmt: skip
+    source = emitter.located(x, layout)
+    emitter.calls.append(Call("burnish_cumulate", (source, options, _result(emitter, node, 0))))
+
+
+def scatter(emitter: Emitter, node: OperatorNode) -> None:
+    """ScatterElements and ScatterND with any reduction, updates in order."""
+    x = node.inputs[0]
+    assert x is not None
+    by_element = node.op_type == "ScatterElements"
+    rank = len(shape_of(x))
+    axis = int(node.attribute("axis", 0)) % rank if by_element else -1
+    held = [
+        emitter.located(value, identity(len(shape_of(value))))
+        for value in node.inputs if value is not None
+    ]  # fmt: skip
+    options = _options(emitter, _reduction(node), axis)
+    emitter.calls.append(Call("burnish_scatter", (*held, options, _result(emitter, node, 0))))
+
+
+PACKED: dict[str, PackedEmitter] = {
+    "CumProd": cumulate,
+    "CumSum": cumulate,
+    "ScatterElements": scatter,
+    "ScatterND": scatter,
+    "TopK": top_k,
+}
+"""How each of them calls its kernel."""
