@@ -238,6 +238,7 @@ class _Kernel:
             with build.serial(0, count) as step:
                 self._score_tile(memory, place, start + step * size, size)
         with build.serial(0, tile.rows) as r:
+            self._mask_row(memory.scores, place, r)
             self._softmax_row(memory, r)
         for start, count, size in _cover(self.padded_channels, width, tile.lanes):
             with build.serial(0, count) as step:
@@ -258,32 +259,23 @@ class _Kernel:
             with build.vectorized(0, size) as lane:
                 score = sums[r][lane] * tirx.const(self.scale, "float32")
                 _store(scores, score, r, column + lane)
-        if self._is_masked:
-            for r in range(rows):
-                self._mask_tile(scores, place, r, column, size)
 
-    @property
-    def _is_masked(self) -> bool:
-        padded = self.padded_keys > self.sizes.keys
-        return self.mask is not None or self.causal_offset is not None or padded
-
-    def _mask_tile(
-        self, scores: tirx.Buffer, place: _Place, r: int, column: Expr, size: int
-    ) -> None:
-        """Add the mask to one row of a tile; -inf where causality or padding hides the key."""
-        position = place.row + r
+    def _mask_row(self, scores: tirx.Buffer, place: _Place, r: Expr) -> None:
+        """Add the mask to a row; -inf where causality or padding hides the key."""
         hidden = tirx.const(float("-inf"), "float32")
-        with build.serial(0, size) as lane:
-            key = column + lane
-            score = scores[r, key]
-            if self.mask is not None:
-                score = score + self._mask_at(place.batch, place.head, position, key)
-            if self.causal_offset is not None:
-                visible = key <= position + self.causal_offset
-                score = tirx.Select(visible, score, hidden)
-            if self.padded_keys > self.sizes.keys:
-                score = tirx.if_then_else(key < self.sizes.keys, score, hidden)
-            _store(scores, score, r, key)
+        keys, position = self.sizes.keys, place.row + r
+        if self.mask is not None or self.causal_offset is not None:
+            with build.serial(0, keys) as key:
+                score = scores[r, key]
+                if self.mask is not None:
+                    score = score + self._mask_at(place.batch, place.head, position, key)
+                if self.causal_offset is not None:
+                    visible = key <= position + self.causal_offset
+                    score = tirx.Select(visible, score, hidden)
+                _store(scores, score, r, key)
+        if self.padded_keys > keys:
+            with build.serial(0, self.padded_keys - keys) as key:
+                _store(scores, hidden, r, key + keys)
 
     def _mask_at(self, batch: Expr, head: Expr, position: Expr, key: Expr) -> Expr:
         assert self.mask is not None
@@ -331,12 +323,23 @@ class _Kernel:
                     column = channel + lane
                     value = self._value(memory, place, j, column)
                     _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
+        if limit == size:
+            for r in range(self.tile.rows):
+                with build.vectorized(0, size) as lane:
+                    result = sums[r][lane] * memory.inverse[r]
+                    self._store_result(place, r, channel + lane, result)
+            return
+        # By way of memory: picking single elements out of registers makes a lot of code.
+        whole = build.alloc_buffer((self.tile.rows, size), "float32")
         for r in range(self.tile.rows):
-            loop = build.vectorized(0, size) if limit == size else build.serial(0, limit)
-            with loop as lane:
-                result = sums[r][lane] * memory.inverse[r]
-                at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
-                _store(self.out, result, *(at[axis] for axis in self.out_order))
+            with build.vectorized(0, size) as lane:
+                _store(whole, sums[r][lane] * memory.inverse[r], r, lane)
+        with build.serial(0, self.tile.rows) as row, build.serial(0, limit) as lane:
+            self._store_result(place, row, channel + lane, whole[row, lane])
+
+    def _store_result(self, place: _Place, r: Expr, channel: Expr, value: Expr) -> None:
+        at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel}
+        _store(self.out, value, *(at[axis] for axis in self.out_order))
 
     def _value(self, memory: _Memory, place: _Place, j: Expr, column: Expr) -> Expr:
         if memory.values is not None:
