@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,23 @@ SMALL = 1024
 
 CONTRIBUTED = frozenset({"Attention", "RotaryEmbedding"})
 """Names under which TVM converts ONNX Runtime's operators, not the standard's."""
+
+
+def _trains(node: OperatorNode) -> str | None:
+    return f"{node.op_type} that trains is not compiled" if node.attribute("training_mode") else None
+
+
+def _single(node: OperatorNode) -> str | None:
+    used = any(value.uses for value in node.outputs[1:])
+    return f"{node.op_type} with further outputs is not compiled" if used else None
+
+
+DISTRUSTED: dict[str, Callable[[OperatorNode], str | None]] = {
+    "BatchNormalization": _trains,
+    "Dropout": _single,
+    "LayerNormalization": _single,
+}
+"""Where TVM's converters are known to be wrong, with the reason to give."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +78,10 @@ def convert(node: OperatorNode, opset: int) -> Converted:
     foreign = node.domain not in ("", "ai.onnx") or node.op_type in CONTRIBUTED
     if foreign or converter is None or node.subgraphs:
         raise NotConverted(f"TVM has no converter for {node.op_type}")
-    if node.op_type == "BatchNormalization" and node.attribute("training_mode", 0):
-        raise NotConverted("BatchNormalization that trains is not compiled")
+    distrusted = DISTRUSTED.get(node.op_type)
+    reason = distrusted(node) if distrusted else None
+    if reason is not None:
+        raise NotConverted(reason)
     try:
         module = _legalized(node, converter.get_converter(opset))
     except NotConverted:
@@ -71,7 +90,23 @@ def convert(node: OperatorNode, opset: int) -> Converted:
         first = str(error).strip().splitlines()
         reason = first[-1] if first else type(error).__name__
         raise NotConverted(f"TVM's converter of {node.op_type} declined: {reason}") from error
-    return _read_back(node, module)
+    converted = _read_back(node, module)
+    _check_results(node, converted)
+    return converted
+
+
+def _check_results(node: OperatorNode, converted: Converted) -> None:
+    """Make sure that what the converter makes has the types that the graph states."""
+    types = {name: (shape, dtype) for step in converted.steps for name, shape, dtype in step.writes}
+    types |= {n: (shape_of(v), numpy_name(v.dtype)) for n, v in converted.inputs}
+    types |= {n: (tuple(array.shape), str(array.dtype)) for n, array in converted.constants}
+    for index, value in enumerate(node.outputs):
+        if not value.uses:
+            continue
+        stated = (shape_of(value), numpy_name(value.dtype))
+        made = types[converted.results[index]] if index < len(converted.results) else None
+        if made != stated:
+            raise NotConverted(f"TVM's converter of {node.op_type} makes {made}, not {stated}")
 
 
 def _legalized(node: OperatorNode, function: Any) -> tvm.IRModule:
@@ -202,4 +237,5 @@ def emit_converted(emitter: Emitter, node: OperatorNode, converted: Converted) -
         label = f"{node.op_type.lower()}{number}"
         emitter.record(step.func, operands, targets, (node,), label)
     for value, name in zip(node.outputs, converted.results, strict=False):
-        emitter.home[value] = emitter.view(held[name], shape_of(value))
+        if value.uses:
+            emitter.home[value] = emitter.view(held[name], shape_of(value))
