@@ -114,8 +114,6 @@ class _Memory:
 
     keys: tirx.Buffer
     """[D, padded keys], the keys of the head with positions contiguous."""
-    values: tirx.Buffer | None
-    """[keys, padded channels] if the values had to be padded."""
     scores: tirx.Buffer
     """[rows, padded keys]."""
     inverse: tirx.Buffer
@@ -153,11 +151,6 @@ class _Kernel:
         """Keys rounded up to whole vectors."""
         return math.ceil(self.sizes.keys / self.tile.lanes) * self.tile.lanes
 
-    @property
-    def padded_channels(self) -> int:
-        """Value channels rounded up to whole vectors."""
-        return math.ceil(self.sizes.value_channels / self.tile.lanes) * self.tile.lanes
-
     def emit(self) -> tirx.Stmt:
         """The whole kernel."""
         sizes, tile = self.sizes, self.tile
@@ -170,10 +163,9 @@ class _Kernel:
                 first = task % tile.shares * share
                 keys = build.alloc_buffer((sizes.channels, self.padded_keys), "float32")
                 self._transpose_keys(keys, batch, key_head)
-                values = self._pack_values(batch, key_head)
                 scores = build.alloc_buffer((tile.rows, self.padded_keys), "float32")
                 inverse = build.alloc_buffer((tile.rows,), "float32")
-                memory = _Memory(keys, values, scores, inverse)
+                memory = _Memory(keys, scores, inverse)
                 with build.serial(0, sizes.group) as member, build.serial(0, share) as block:
                     # The last block moves up instead of shrinking: some rows are computed twice.
                     row = tirx.min((first + block) * tile.rows, sizes.queries - tile.rows)
@@ -184,67 +176,39 @@ class _Kernel:
     def _transpose_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
         """Copy the keys of a head with positions contiguous, zero beyond the last."""
         sizes, lanes = self.sizes, self.tile.lanes
-        squares_j, squares_d = sizes.keys // lanes, sizes.channels // lanes
-        if not self.k.channels_last:
-            squares_j = squares_d = 0
-        if squares_j and squares_d:
-            with build.serial(0, squares_j) as jo, build.serial(0, squares_d) as do:
-                j, d = jo * lanes, do * lanes
-                square = [
-                    vector_load(self.k.load(batch, head, j + r, d), lanes) for r in range(lanes)
-                ]
-                for r, column in enumerate(transposed(square)):
-                    vector_store(keys, column, [d + r, j], lanes)
-        done_j, done_d = squares_j * lanes, squares_d * lanes
-        self._copy_keys(keys, batch, head, (0, done_j), (done_d, sizes.channels))
-        self._copy_keys(keys, batch, head, (done_j, sizes.keys), (0, sizes.channels))
+        if self.k.channels_last and min(sizes.keys, sizes.channels) >= lanes:
+            self._transpose_squares(keys, batch, head)
+        else:
+            with build.serial(0, sizes.channels) as d, build.serial(0, sizes.keys) as j:
+                _store(keys, self.k.load(batch, head, j, d), d, j)
         if self.padded_keys > sizes.keys:
             pad = self.padded_keys - sizes.keys
             with build.serial(0, sizes.channels) as d, build.serial(0, pad) as j:
                 _store(keys, _zero(), d, j + sizes.keys)
 
-    def _copy_keys(
-        self,
-        keys: tirx.Buffer,
-        batch: Expr,
-        head: Expr,
-        positions: tuple[int, int],
-        channels: tuple[int, int],
-    ) -> None:
-        if positions[0] == positions[1] or channels[0] == channels[1]:
-            return
-        counts = positions[1] - positions[0], channels[1] - channels[0]
-        with build.serial(0, counts[1]) as d, build.serial(0, counts[0]) as j:
-            at = (j + positions[0], d + channels[0])
-            _store(keys, self.k.load(batch, head, *at), at[1], at[0])
-
-    def _pack_values(self, batch: Expr, head: Expr) -> tirx.Buffer | None:
-        """A copy of the values padded to whole vectors, if they are not whole as stored."""
-        sizes, padded = self.sizes, self.padded_channels
-        if padded == sizes.value_channels:
-            return None
-        values = build.alloc_buffer((sizes.keys, padded), "float32")
-        with build.serial(0, sizes.keys) as j:
-            with build.serial(0, sizes.value_channels) as d:
-                _store(values, self.v.load(batch, head, j, d), j, d)
-            with build.serial(0, padded - sizes.value_channels) as d:
-                _store(values, _zero(), j, d + sizes.value_channels)
-        return values
+    def _transpose_squares(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
+        """Transpose in registers; the last square of a row or column overlaps the one before."""
+        sizes, lanes = self.sizes, self.tile.lanes
+        counts = [math.ceil(extent / lanes) for extent in (sizes.keys, sizes.channels)]
+        with build.serial(0, counts[0]) as across, build.serial(0, counts[1]) as down:
+            j = tirx.min(across * lanes, sizes.keys - lanes)
+            d = tirx.min(down * lanes, sizes.channels - lanes)
+            square = [vector_load(self.k.load(batch, head, j + r, d), lanes) for r in range(lanes)]
+            for r, column in enumerate(transposed(square)):
+                vector_store(keys, column, [d + r, j], lanes)
 
     def _row_block(self, memory: _Memory, place: _Place) -> None:
         tile, sizes = self.tile, self.sizes
         width = tile.vectors * tile.lanes
-        for start, count, size in _cover(self.padded_keys, width, tile.lanes):
+        for start, count, size in _cover(self.padded_keys, width):
             with build.serial(0, count) as step:
                 self._score_tile(memory, place, start + step * size, size)
         with build.serial(0, tile.rows) as r:
             self._mask_row(memory.scores, place, r)
             self._softmax_row(memory, r)
-        for start, count, size in _cover(self.padded_channels, width, tile.lanes):
+        for start, count, size in _cover(sizes.value_channels, width):
             with build.serial(0, count) as step:
-                channel = start + step * size
-                limit = min(size, sizes.value_channels - start) if count == 1 else size
-                self._value_tile(memory, place, channel, size, limit)
+                self._value_tile(memory, place, start + step * size, size)
 
     def _score_tile(self, memory: _Memory, place: _Place, column: Expr, size: int) -> None:
         keys, scores = memory.keys, memory.scores
@@ -311,40 +275,20 @@ class _Kernel:
         total = fold(vector_load(first, lanes), lanes, lambda a, b: a + b)
         _store(inverse, tirx.const(1.0, "float32") / total, r)
 
-    def _value_tile(
-        self, memory: _Memory, place: _Place, channel: Expr, size: int, limit: int
-    ) -> None:
-        """Scores times values for a tile of channels, of which `limit` exist."""
+    def _value_tile(self, memory: _Memory, place: _Place, channel: Expr, size: int) -> None:
+        """Scores times values, over their sum, for a tile of channels."""
         scores = memory.scores
         sums = self._accumulators(size)
         with build.serial(0, self.sizes.keys) as j:
             for r in range(self.tile.rows):
                 with build.vectorized(0, size) as lane:
-                    column = channel + lane
-                    value = self._value(memory, place, j, column)
+                    value = self.v.load(place.batch, place.key_head, j, channel + lane)
                     _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
-        if limit == size:
-            for r in range(self.tile.rows):
-                with build.vectorized(0, size) as lane:
-                    result = sums[r][lane] * memory.inverse[r]
-                    self._store_result(place, r, channel + lane, result)
-            return
-        # By way of memory: picking single elements out of registers makes a lot of code.
-        whole = build.alloc_buffer((self.tile.rows, size), "float32")
         for r in range(self.tile.rows):
             with build.vectorized(0, size) as lane:
-                _store(whole, sums[r][lane] * memory.inverse[r], r, lane)
-        with build.serial(0, self.tile.rows) as row, build.serial(0, limit) as lane:
-            self._store_result(place, row, channel + lane, whole[row, lane])
-
-    def _store_result(self, place: _Place, r: Expr, channel: Expr, value: Expr) -> None:
-        at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel}
-        _store(self.out, value, *(at[axis] for axis in self.out_order))
-
-    def _value(self, memory: _Memory, place: _Place, j: Expr, column: Expr) -> Expr:
-        if memory.values is not None:
-            return memory.values[j, column]
-        return self.v.load(place.batch, place.key_head, j, column)
+                at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
+                result = sums[r][lane] * memory.inverse[r]
+                _store(self.out, result, *(at[axis] for axis in self.out_order))
 
     def _accumulators(self, size: int) -> list[tirx.Buffer]:
         """One buffer per row: a larger one would go to memory instead of registers."""
@@ -355,8 +299,8 @@ class _Kernel:
         return sums
 
 
-def _cover(extent: int, width: int, lanes: int) -> list[tuple[int, int, int]]:
-    """Tiles over `extent`, a multiple of `lanes`: (start, count, size), the last one narrower."""
+def _cover(extent: int, width: int) -> list[tuple[int, int, int]]:
+    """Tiles over `extent`: (start, count, size), the last one narrower."""
     whole, rest = divmod(extent, width)
     tiles = [(0, whole, width)] if whole else []
     return [*tiles, (whole * width, 1, rest)] if rest else tiles
