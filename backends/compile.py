@@ -12,7 +12,7 @@ from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored, schedule
-from burnish.backends.cpu.schedule.nests import TileConfig
+from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.cpu.tuner import Task, tune
 from burnish.backends.link import silent
 from burnish.backends.lowering.emitter import Kernel
@@ -58,7 +58,10 @@ def compile_graph(
     lowered, program = compile_program(graph, target, options)
     native = _native_share(graph, lowered)
     artifact = build_artifact(
-        [program], target, [vectors], Provenance(**{**provenance, "native": native}),
+        [program],
+        target,
+        [vectors],
+        Provenance(**{**provenance, "native": native}),
         options.progress or silent,
     )
     if target.is_host:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.backends.cache import cache_folder
-from burnish.backends.cpu.schedule.nests import TileConfig
+from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.errors import BurnishError
 from burnish.target import Target
 

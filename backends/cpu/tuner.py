@@ -18,7 +18,7 @@ from burnish.backends.bench_kernels import KernelBench, KernelFailure
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
-from burnish.backends.cpu.schedule.nests import TileConfig
+from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.schedule_cache import ScheduleCache
 from burnish.target import Target
 
@@ -106,9 +106,7 @@ def _batches(tasks: Sequence[Task], target: Target) -> Iterator[list[Trial]]:
             continue
         if len(configs) < 2:
             continue
-        batch += [
-            Trial(task, config, f"t{len(batch) + i}") for i, config in enumerate(configs)
-        ]
+        batch += [Trial(task, config, f"t{len(batch) + i}") for i, config in enumerate(configs)]
         if len(batch) >= BATCH:
             yield batch
             batch = []
@@ -148,9 +146,7 @@ def _best(bench: KernelBench, trials: list[Trial]) -> TileConfig:
     return best.config if best.score < (1 - WORTH) * first.score else first.config
 
 
-def _agreeing(
-    bench: KernelBench, trials: list[Trial], arrays: Sequence[np.ndarray]
-) -> list[Trial]:
+def _agreeing(bench: KernelBench, trials: list[Trial], arrays: Sequence[np.ndarray]) -> list[Trial]:
     """The candidates that answer what the first choice answers."""
     count = trials[0].task.outputs
     reference: list[np.ndarray] | None = None

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from tvm import ir, te, tirx
 from tvm.script.ir_builder import IRBuilder
-from tvm.script.ir_builder import tirx as T
+from tvm.script.ir_builder import tirx as build
 
-Expr = ir.Expr | int
-Activation = Callable[[ir.Expr], ir.Expr]
+Expr: TypeAlias = ir.Expr | int
+Activation: TypeAlias = Callable[[ir.Expr], ir.Expr]
 
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": lambda x: tirx.const(1.0, "float32") / (tirx.const(1.0, "float32") + tirx.exp(-x)),
@@ -89,7 +91,7 @@ def recurrent(
 
     def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
         with IRBuilder() as builder:
-            with T.parallel(0, directions * cell.batch) as task:
+            with build.parallel(0, directions * cell.batch) as task:
                 _Sequence(cell, list(ins), list(outs), task % cell.batch).emit(task // cell.batch)
             return builder.get()
 
@@ -100,8 +102,16 @@ def recurrent(
     return list(made)
 
 
+def _fetch(state: tirx.Buffer, source: tirx.Buffer, at: Sequence[Expr], j: Expr) -> None:
+    _store(state, source[(*at, j)], j)
+
+
+def _keep(state: tirx.Buffer, target: tirx.Buffer, at: Sequence[Expr], j: Expr) -> None:
+    _store(target, state[j], *at, j)
+
+
 def _store(buffer: tirx.Buffer, value: Expr, *indices: Expr) -> None:
-    T.buffer_store(buffer, value, list(indices))
+    build.buffer_store(buffer, value, list(indices))
 
 
 class _Sequence:
@@ -124,23 +134,23 @@ class _Sequence:
             self._direction(task, reverse[0], names[0])
             return
         for number in range(len(reverse)):
-            with T.If(tirx.EQ(task, number)), T.Then():
+            with build.If(tirx.EQ(task, number)), build.Then():
                 self._direction(tirx.const(number, "int32"), reverse[number], names[number])
 
     def _direction(self, direction: Expr, reverse: bool, names: Sequence[str]) -> None:
         cell = self.cell
-        held = [T.alloc_buffer((cell.hidden,), "float32") for _ in self.states]
-        gates = T.alloc_buffer((self.columns,), "float32")
-        scaled = T.alloc_buffer((cell.hidden,), "float32") if cell.kind == "GRU" else held[0]
+        held = [build.alloc_buffer((cell.hidden,), "float32") for _ in self.states]
+        gates = build.alloc_buffer((self.columns,), "float32")
+        scaled = build.alloc_buffer((cell.hidden,), "float32") if cell.kind == "GRU" else held[0]
         functions = [ACTIVATIONS[name] for name in names]
         for state, first in zip(held, self.states, strict=True):
-            self._each(lambda j, s=state, f=first: _store(s, f[direction, self.batch, j], j))
-        with T.serial(0, cell.steps) as count:
+            self._each(partial(_fetch, state, first, (direction, self.batch)))
+        with build.serial(0, cell.steps) as count:
             step = cell.steps - 1 - count if reverse else count
             self._cell(direction, step, held, gates, scaled, functions)
             self._each(lambda j: _store(self.outputs, held[0][j], step, direction, self.batch, j))
         for state, target in zip(held, self.last, strict=True):
-            self._each(lambda j, s=state, t=target: _store(t, s[j], direction, self.batch, j))
+            self._each(partial(_keep, state, target, (direction, self.batch)))
 
     def _cell(
         self,
@@ -182,7 +192,7 @@ class _Sequence:
                 self._each(lambda j: _store(scaled, sigma(total(1, j)) * held[0][j], j))
                 # Update gates are settled before the product overwrites its columns.
                 self._each(lambda j: _store(gates, sigma(total(0, j)), j))
-                candidate = T.alloc_buffer((self.columns,), "float32")
+                candidate = build.alloc_buffer((self.columns,), "float32")
                 self._product(direction, scaled, candidate, 0, self.columns)
 
             def gru(j: Expr) -> None:
@@ -203,7 +213,7 @@ class _Sequence:
         lanes, blocks = self.lanes, (end - first) // self.lanes
         whole, rest = divmod(blocks, BLOCKS)
         if whole:
-            with T.serial(0, whole) as group:
+            with build.serial(0, whole) as group:
                 self._tile(direction, state, gates, first // lanes + group * BLOCKS, BLOCKS)
         if rest:
             self._tile(direction, state, gates, first // lanes + whole * BLOCKS, rest)
@@ -212,25 +222,25 @@ class _Sequence:
         self, direction: Expr, state: tirx.Buffer, gates: tirx.Buffer, block: Expr, count: int
     ) -> None:
         lanes = self.lanes
-        sums = T.alloc_buffer((count, lanes), "float32", scope="local")
+        sums = build.alloc_buffer((count, lanes), "float32", scope="local")
         for v in range(count):
-            with T.vectorized(0, lanes) as lane:
+            with build.vectorized(0, lanes) as lane:
                 _store(sums, tirx.const(0.0, "float32"), v, lane)
-        with T.serial(0, self.cell.hidden) as k:
+        with build.serial(0, self.cell.hidden) as k:
             for v in range(count):
-                with T.vectorized(0, lanes) as lane:
+                with build.vectorized(0, lanes) as lane:
                     weight = self.weights[direction, block + v, k, lane]
                     _store(sums, sums[v, lane] + state[k] * weight, v, lane)
         for v in range(count):
-            with T.vectorized(0, lanes) as lane:
+            with build.vectorized(0, lanes) as lane:
                 _store(gates, sums[v, lane], (block + v) * lanes + lane)
 
     def _each(self, write: Callable[[Expr], None]) -> None:
         """Run ``write`` for every hidden unit, by vectors, then the rest one by one."""
         whole, rest = divmod(self.cell.hidden, self.lanes)
         if whole:
-            with T.serial(0, whole) as block, T.vectorized(0, self.lanes) as lane:
+            with build.serial(0, whole) as block, build.vectorized(0, self.lanes) as lane:
                 write(block * self.lanes + lane)
         if rest:
-            with T.serial(0, rest) as index:
+            with build.serial(0, rest) as index:
                 write(whole * self.lanes + index)

@@ -11,13 +11,14 @@ from burnish.backends.cpu.schedule import (
     anchored,
     elementwise,
     fallback,
+    opaque,
     reduction,
     rows,
     transpose,
 )
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
-from burnish.backends.cpu.schedule.nests import TileConfig
 from burnish.backends.cpu.schedule.prepare import narrow_indices, prepare
+from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ RULES = (
     Rule("reduction", reduction.applies, reduction.apply),
     Rule("transpose", transpose.applies, transpose.apply),
     Rule("elementwise", elementwise.applies, elementwise.apply),
+    Rule("opaque", opaque.applies, opaque.apply, prepared=False),
     Rule("fallback", fallback.applies, fallback.apply, prepared=False),
 )
 """Rules in the order in which they are tried."""

@@ -14,6 +14,7 @@ from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
 
+
 def declines(node: OperatorNode) -> str | None:
     """Why the kernel does not fit ``node``, None if it does."""
     q = node.input(0)
@@ -38,7 +39,9 @@ def attention(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     scale = node.attribute("scale")
     builder.flops += 2.0 * batch * heads * queries * keys * (channels + width)
     result = attention_kernel(
-        *(builder.read(value, builder.layout(value)) for value in (q, k, v)),
+        builder.read(q, builder.layout(q)),
+        builder.read(k, builder.layout(k)),
+        builder.read(v, builder.layout(v)),
         _mask(builder, node.input(3)),
         sizes=sizes,
         scale=1.0 / math.sqrt(channels) if scale is None else float(scale),
