@@ -55,7 +55,8 @@ def _tvm_target(target: Target) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in target.tvm_target().items()]
 
 
-def _compile(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> bytes:
+def build(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:
+    """Compile scheduled functions for `target`, to be written out or, on the host, run here."""
     module = tvm.IRModule(
         {
             name: fast_math.rewrite(func).with_attr("global_symbol", name)
@@ -65,7 +66,11 @@ def _compile(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> bytes:
     tir_pipeline.register()
     with tvm.transform.PassContext(opt_level=3, config=_PASS_OPTIONS):
         tvm_target = tvm.target.Target(target.tvm_target())
-        built = tirx.build(module, tvm_target, pipeline=tir_pipeline.NAME)
+        return tirx.build(module, tvm_target, pipeline=tir_pipeline.NAME)
+
+
+def _compile(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> bytes:
+    built = build(funcs, target)
     with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
         path = Path(folder) / "kernels.o"
         built.write_to_file(str(path), "o")

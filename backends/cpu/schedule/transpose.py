@@ -18,6 +18,7 @@ from tvm.script.ir_builder import tirx as build
 from burnish.backends.cpu.schedule.build import Views
 from burnish.backends.cpu.schedule.loops import pays_in_parallel
 from burnish.backends.cpu.schedule.nest import nests, strides
+from burnish.backends.cpu.tir_pipeline import LOOPS_ONLY
 from burnish.backends.kernels.vectors import transposed, vector_load, vector_store
 from burnish.target import Target
 
@@ -58,7 +59,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
     parallel = pays_in_parallel(sch, nests(sch) or [], target)
     views = Views()
     body = _squares(copy, row, column, lanes, parallel, views)
-    return tirx.PrimFunc(func.params, views.declare([body]), attrs=func.attrs)
+    loops = tirx.PrimFunc(func.params, views.declare([body]), attrs=func.attrs)
+    return loops.with_attr(LOOPS_ONLY, True)
 
 
 def _describe(sch: Schedule) -> _Copy | None:

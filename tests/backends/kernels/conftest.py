@@ -7,7 +7,7 @@ import pytest
 import tvm
 from tvm import tirx
 
-from burnish.backends.kernels import fast_math
+from burnish.backends.cpu import codegen
 from burnish.target import Target, resolve
 
 Run = Callable[[tirx.PrimFunc, Sequence[numpy.ndarray]], numpy.ndarray]
@@ -26,13 +26,11 @@ def run(target: Target) -> Run:
     def call(func: tirx.PrimFunc, arrays: Sequence[numpy.ndarray]) -> numpy.ndarray:
         *inputs, output = func.params
         assert len(inputs) == len(arrays)
-        library = tvm.compile(
-            fast_math.rewrite(func), target=tvm.target.Target(target.tvm_target())
-        )
+        library = codegen.build({"kernel": func}, target)
         result = tvm.runtime.tensor(
             numpy.zeros([int(extent) for extent in output.shape], str(output.dtype))
         )
-        library(*(tvm.runtime.tensor(array) for array in arrays), result)
+        library["kernel"](*(tvm.runtime.tensor(array) for array in arrays), result)
         return result.numpy()
 
     return call

@@ -6,6 +6,7 @@ import numpy
 import pytest
 from tvm import te
 
+from burnish.backends.cpu.schedule import schedule_with_rule
 from burnish.backends.kernels.attention import Layout, Sizes, Tile, attention
 from burnish.target import Target
 
@@ -94,7 +95,10 @@ def test_matches_float64(case: Case, target: Target, run):
         causal_offset=case.causal_offset, layouts=layouts, out_order=case.out_order,
     )  # fmt: skip
     params = [*dict.fromkeys(operands), *([] if bias is None else [bias])]
-    result = run(te.create_prim_func([*params, out]), [*arrays, *([] if mask is None else [mask])])
+    func = te.create_prim_func([*params, out])
+    scheduled = schedule_with_rule(func, target)
+    assert scheduled.rule == "opaque"
+    result = run(scheduled.func, [*arrays, *([] if mask is None else [mask])])
     numpy.testing.assert_allclose(result, reference(q, k, v, mask, case), rtol=1e-5, atol=1e-5)
 
 

@@ -117,7 +117,7 @@ def test_reductions_over_every_axes(axes, combine, target: Target, run):
 @pytest.mark.parametrize(
     ("name", "rule"),
     [("softmax", "rows"), ("softmax columns", "reduction"), ("gelu", "elementwise"),
-     ("cumsum", "fallback"), ("global average", "reduction")],
+     ("cumsum", "opaque"), ("global average", "reduction")],
 )  # fmt: skip
 def test_rule_that_fires(name, rule, target: Target):
     inputs, build = OPERATORS[name]
