@@ -2,7 +2,7 @@
 
 import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 
 from burnish.backends.cpu.tir_pipeline import LOOPS_ONLY
 from burnish.target import Target
@@ -17,6 +17,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
     """The loops without the block around them, which are lowered faster."""
     func = sch.mod["main"]
     block = _block(func)
+    if block is None:
+        raise ScheduleError("the function is not written as loops")
     return tirx.PrimFunc(func.params, block.body, attrs=func.attrs).with_attr(LOOPS_ONLY, True)
 
 
