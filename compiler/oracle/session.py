@@ -41,17 +41,14 @@ class Oracle:
         Args:
             model: what to run.
             reference: use ONNX's reference evaluator, which has float64 kernels for everything
-                but is slow.
+                but is slow. It also stands in where ONNX Runtime has no kernels for a model of
+                an opset that it no longer knows.
             threads: of ONNX Runtime; 0 lets it choose.
 
         Raises:
             UnsupportedModel: the evaluator refuses the model.
         """
-        self._engine: _Engine
-        if reference:
-            self._engine = _Reference(model)
-        else:
-            self._engine = _OnnxRuntime(model, threads)
+        self._engine = _Reference(model) if reference else _engine(model, threads)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -170,6 +167,19 @@ class _Reference(_Engine):
                 return list(self._evaluator.run(None, inputs))
         except Exception as error:  # as above
             raise self._refuse("run the model on these inputs", error) from error
+
+
+def _engine(model: Graph | ModelProto | str | Path, threads: int) -> _Engine:
+    """ONNX Runtime, or the reference evaluator for a model that is older than its kernels."""
+    try:
+        return _OnnxRuntime(model, threads)
+    except UnsupportedModel as error:
+        if "NOT_IMPLEMENTED" not in str(error):
+            raise
+        try:
+            return _Reference(model)
+        except UnsupportedModel:
+            raise error from None
 
 
 def _for_session(model: Graph | ModelProto | str | Path, folder: Path) -> bytes | str:
