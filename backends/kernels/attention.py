@@ -100,6 +100,11 @@ def attention(
     )
 
 
+def _hidden() -> Expr:
+    """The score of a key that a mask hides."""
+    return tirx.const(float("-inf"), "float32")
+
+
 def _zero() -> Expr:
     return tirx.const(0.0, "float32")
 
@@ -259,21 +264,24 @@ class _Kernel:
         largest = build.alloc_buffer((1,), "float32")
         first = partial[0]
         with build.vectorized(0, lanes) as lane:
-            _store(partial, tirx.min_value("float32"), lane)
+            _store(partial, _hidden(), lane)
         with build.serial(0, rounds) as step, build.vectorized(0, lanes) as lane:
             score = scores[r, step * lanes + lane]
             _store(partial, tirx.max(partial[lane], score), lane)
         _store(largest, fold(vector_load(first, lanes), lanes, tirx.max), 0)
+        # A row that sees no key at all: its scores become 0, not NaN.
+        is_blind = largest[0] <= _hidden()
+        offset = tirx.Select(is_blind, _zero(), largest[0])
         with build.vectorized(0, lanes) as lane:
             _store(partial, _zero(), lane)
         with build.serial(0, rounds) as step:
             with build.vectorized(0, lanes) as lane:
-                shifted = scores[r, step * lanes + lane] - largest[0]
+                shifted = scores[r, step * lanes + lane] - offset
                 _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
             with build.vectorized(0, lanes) as lane:
                 _store(partial, partial[lane] + scores[r, step * lanes + lane], lane)
         total = fold(vector_load(first, lanes), lanes, lambda a, b: a + b)
-        _store(inverse, tirx.const(1.0, "float32") / total, r)
+        _store(inverse, tirx.Select(is_blind, _zero(), tirx.const(1.0, "float32") / total), r)
 
     def _value_tile(self, memory: _Memory, place: _Place, channel: Expr, size: int) -> None:
         """Scores times values, over their sum, for a tile of channels."""

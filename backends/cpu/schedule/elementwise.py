@@ -39,6 +39,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
     """Run the leading loops of a nest without reductions in parallel, the last one as vectors."""
+    if not nest.loops:
+        return  # A single element.
     parallel = pays_in_parallel(sch, [nest], target)
     loops = _fuse_contiguous(sch, nest)
     *outer, inner = loops

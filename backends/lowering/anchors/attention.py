@@ -15,6 +15,13 @@ from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
 
 
+KNOWN = frozenset({
+    "is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap",
+    "softmax_precision",
+})  # fmt: skip
+"""Attributes that the kernel obeys, or that do not concern it."""
+
+
 def declines(node: OperatorNode) -> str | None:
     """Why the kernel does not fit ``node``, None if it does."""
     q = node.input(0)
@@ -22,6 +29,9 @@ def declines(node: OperatorNode) -> str | None:
         return "Attention is compiled for queries of four axes"
     if len(node.outputs) > 1 or any(node.input(index) is not None for index in range(4, 7)):
         return "Attention with past keys or further outputs is not compiled"
+    others = sorted(key for key, value in node.attributes.items() if key not in KNOWN and value)
+    if others:
+        return f"Attention with {', '.join(others)} is not compiled"
     if node.attribute("softcap", 0.0):
         return "Attention with a soft cap is not compiled"
     if any(value is not None and value.dtype is not DType.FLOAT for value in node.inputs[:3]):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tvm.tirx as tx
 from tvm import te
 
 from burnish.backends.kernels import normalization, reduction
 from burnish.backends.kernels import softmax as softmax_kernels
+from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.layout import Layout, identity
 from burnish.backends.lowering.plan import shape_of
@@ -59,7 +61,31 @@ def reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     layout = _input_layout(builder, x, node.output, keep, axes)
     places = sorted(layout.index(axis) for axis in axes)
     kind = REDUCTIONS[node.op_type]
-    return [reduction.reduce(builder.read(x, layout), kind, places, keep)]
+    source = builder.read(x, layout)
+    result = reduction.reduce(source, kind, places, keep)
+    if kind in ("max", "min") and str(source.dtype).startswith("float"):
+        result = _infinite(source, result, places, keep)
+    return [result]
+
+
+def _infinite(
+    source: te.Tensor, result: te.Tensor, places: Sequence[int], keep: bool
+) -> te.Tensor:
+    """Make up for the reducer's start, the largest finite number: infinities lie beyond it."""
+    bound = tx.max_value(str(source.dtype))
+
+    def value(*index: Expr) -> Expr:
+        kept = iter(index)
+        first = [
+            tx.const(0, "int32") if axis in places else next(kept)
+            for axis in range(len(source.shape))
+        ] if not keep else [
+            tx.const(0, "int32") if axis in places else i for axis, i in enumerate(index)
+        ]  # fmt: skip
+        found = result(*index)
+        return tx.Select(tx.abs(found) >= bound, source(*first), found)
+
+    return te.compute(result.shape, value, name="extreme")
 
 
 def _input_layout(
