@@ -13,8 +13,9 @@ from burnish.passes import get_pass
 from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
-UNLIMITED = 1 << 62
-"""Bytes that no constant reaches."""
+FOLDED = {"max": 1 << 62, "compile": 1 << 30}
+"""Bytes that folded constants may have, where that is not the pass's own default: as large as they
+get; as weights may well be that are made when the model runs, but no kernel packs them then."""
 
 
 def minimal() -> list[str]:
@@ -164,6 +165,6 @@ def preset(
         options["freeze-input-shapes"] = {"shapes": {k: tuple(v) for k, v in shapes.items()}}
     if opset is not None:
         options["upgrade-opset"] = {"version": opset}
-    if name == "max":
-        options["fold-constants"] = {"max_bytes": UNLIMITED}
+    if name in FOLDED:
+        options["fold-constants"] = {"max_bytes": FOLDED[name]}
     return [get_pass(step, **options.get(step, {})) for step in names]
