@@ -107,6 +107,6 @@ def _sink_binary(rewriter: Rewriter, match: Match, shape: tuple[int, ...]) -> No
 _VIEW = Op(VIEWS, Any("x"), name="view", open_ended=True)
 RULES = (
     Rule("sink-view-unary", Op(UNARY, _VIEW), _sink_unary, _after_heavy),
-    Rule("sink-view-binary", Op(BINARY, _VIEW, Const("c")), _sink_binary, _with_constant),
-    Rule("sink-view-binary", Op(BINARY, Const("c"), _VIEW), _sink_binary, _with_constant),
+    Rule("sink-view-before-constant", Op(BINARY, _VIEW, Const("c")), _sink_binary, _with_constant),
+    Rule("sink-view-behind-constant", Op(BINARY, Const("c"), _VIEW), _sink_binary, _with_constant),
 )
