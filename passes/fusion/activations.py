@@ -12,7 +12,7 @@ import numpy as np
 from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.constants import is_number, number
-from burnish.passes.fusion.forms import clip
+from burnish.passes.fusion.forms import clip, widened
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Const, Match, OneOf, Op, Pattern, Rewriter, Rule, Scalar
 
@@ -102,10 +102,10 @@ SWISH = OneOf(
 )
 
 RULES = (
-    Rule("hard-sigmoid", HARD_SIGMOID, _writes("HardSigmoid", GATE), since=6),
-    Rule("hard-swish", HARD_SWISH, _writes("HardSwish"), since=14),
-    Rule("hard-swish-gate", HARD_SWISH.choices[0], _write_gated, since=6),
-    Rule("softplus", SOFTPLUS, _writes("Softplus")),
-    Rule("mish", MISH, _writes("Mish"), since=18),
+    Rule("hard-sigmoid", HARD_SIGMOID, _writes("HardSigmoid", GATE), widened, 6),
+    Rule("hard-swish", HARD_SWISH, _writes("HardSwish"), widened, 14),
+    Rule("hard-swish-gate", HARD_SWISH.choices[0], _write_gated, widened, 6),
+    Rule("softplus", SOFTPLUS, _writes("Softplus"), widened),
+    Rule("mish", MISH, _writes("Mish"), widened, 18),
 )
-SWISH_REGION = Rule("swish", SWISH, _outline_swish)
+SWISH_REGION = Rule("swish", SWISH, _outline_swish, widened)

@@ -166,6 +166,8 @@ def _shape_problem(match: Match, facts: Attention) -> Miss | None:
     keys, values, queries = facts.keys.shape, facts.values.shape, match["q"].shape
     if keys is None or values is None or queries is None:
         return Miss("the shape of queries, keys or values is unknown", match.root)
+    if match.root.output.rank not in (None, facts.rank):
+        return Miss("a constant gives the result more axes than the queries have", match.root)
     keys = keys if facts.perm is None else tuple(keys[axis] for axis in facts.perm)
     outer = facts.rank - 2
     if None in keys[:outer] or keys[:outer] != values[:outer] or keys[0] != queries[0]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from burnish.ir import OperatorNode, VariableNode
 from burnish.passes.fusion.constants import integers, normalized
-from burnish.rewrite import Any, OneOf, Op, Pattern, Scalar
+from burnish.rewrite import Any, Match, Miss, OneOf, Op, Pattern, Scalar
+
+SHAPERS = "Reshape|Unsqueeze|Expand"
 
 
 def product(*factors: Pattern) -> Pattern:
@@ -47,9 +49,8 @@ def inverse_square_root(value: Pattern) -> Pattern:
 
 def reshaped(value: Pattern) -> Pattern:
     """``value``, maybe given back the axes that a reduction took, and spread along them."""
-    shaper = "Reshape|Unsqueeze|Expand"
-    once = Op(shaper, value, open_ended=True)
-    return OneOf(value, once, Op(shaper, once, open_ended=True))
+    once = Op(SHAPERS, value, open_ended=True)
+    return OneOf(value, once, Op(SHAPERS, once, open_ended=True))
 
 
 def mean(value: Pattern, name: str) -> Pattern:
@@ -107,3 +108,33 @@ def count_along(value: VariableNode, axes: tuple[int, ...]) -> int | None:
             return None
         count *= size
     return count
+
+
+def spread_problem(match: Match, node: OperatorNode, axes: tuple[int, ...]) -> Miss | None:
+    """Why what ``node`` reduces along ``axes`` of ``x`` does not line up with ``x`` again."""
+    shape = match["x"].shape or ()
+    shaping = [n for n in match.nodes if n.op_type in SHAPERS.split("|")]
+    if not shaping:
+        if node.attribute("keepdims", 1) or axes == (0,):
+            return None
+        return Miss("the result of a reduction has lost the axes that it was taken over", node)
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    if None in kept or any(n.output.shape not in (kept, shape) for n in shaping):
+        return Miss("a reduction is not spread along the axes that it was taken over", node)
+    return None
+
+
+def widened(match: Match) -> Miss | None:
+    """A Miss if the result is known to be larger than the data ``x``, or to have more axes.
+
+    A constant with one element may have any number of axes, which it gives to the result.
+    """
+    data, result = match["x"].shape, match.root.output.shape
+    if data is None or result is None:
+        return None
+    if len(data) == len(result) and all(
+        a == b or not isinstance(a, int) or not isinstance(b, int)
+        for a, b in zip(data, result, strict=True)
+    ):
+        return None
+    return Miss("a constant gives the result another shape than the data has", match.root)

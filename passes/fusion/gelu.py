@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.numerics import Numerics
-from burnish.passes.fusion.forms import product
+from burnish.passes.fusion.forms import product, widened
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, OneOf, Op, Pattern, Rewriter, Rule, Scalar
 
@@ -70,6 +70,6 @@ def _write(approximate: str, rw: Rewriter, match: Match) -> None:
 
 
 RULES = (
-    Rule("gelu-erf", _exact(), lambda rw, match, _: _write("none", rw, match), since=20),
-    Rule("gelu-tanh", _tanh(), lambda rw, match, _: _write("tanh", rw, match), since=20),
+    Rule("gelu-erf", _exact(), lambda rw, match, _: _write("none", rw, match), widened, 20),
+    Rule("gelu-tanh", _tanh(), lambda rw, match, _: _write("tanh", rw, match), widened, 20),
 )

@@ -17,8 +17,10 @@ from burnish.passes.fusion.forms import (
     mean,
     reduced_axes,
     reshaped,
+    spread_problem,
     square,
     square_root,
+    widened,
 )
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import (
@@ -128,6 +130,9 @@ def _read(match: Match) -> Normalization | Miss:
         problem = _not_a_mean(match, name, axes) if name in match else None
         if problem is not None:
             return problem
+    wider = widened(match)
+    if wider is not None:
+        return wider
     last = axes == tuple(range(x.rank - len(axes), x.rank))
     if not last and len(axes) != 1:
         return Miss("the normalized axes are not the last ones", variance)
@@ -156,15 +161,7 @@ def _not_a_mean(match: Match, name: str, axes: tuple[int, ...]) -> Miss | None:
             return Miss("a sum is divided by a number that is unknown", node)
         if not np.isclose(found, 1 / count if inverse else count, rtol=1e-5):
             return Miss(f"a sum of {count} elements is not divided by {count}", node)
-    if node.attribute("keepdims", 1):
-        return None
-    shaping = [n for n in match.nodes if n.op_type in ("Reshape", "Unsqueeze", "Expand")]
-    kept = tuple(1 if i in axes else size for i, size in enumerate(x.shape or ()))
-    if None in kept or any(n.output.shape not in (kept, x.shape) for n in shaping):
-        return Miss("the mean is not spread along the axes that it was taken over", node)
-    if axes != (0,) and not shaping:
-        return Miss("the mean has lost the axes that it was taken over", node)
-    return None
+    return spread_problem(match, node, axes)
 
 
 def _parameter(match: Match, name: str, axes: tuple[int, ...]) -> Array | Miss:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from burnish.ir import OperatorNode
 from burnish.numerics import Numerics
-from burnish.passes.fusion.forms import reduced_axes, reshaped
+from burnish.passes.fusion.forms import reduced_axes, reshaped, spread_problem, widened
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, Miss, OneOf, Op, Rewriter, Rule, Scalar
 
@@ -45,23 +44,16 @@ def _read(match: Match) -> int | Miss:
     if "max" in match and reduced_axes(match.node("max")) != axes:
         return Miss("maximum and sum are taken along different axes", match.node("max"))
     for name in ("max", "sum"):
-        if name in match and not _is_spread(match, match.node(name), axes):
-            return Miss("a reduction is not spread along the axis it was taken over", total)
+        problem = spread_problem(match, match.node(name), axes) if name in match else None
+        if problem is not None:
+            return problem
+    wider = widened(match)
+    if wider is not None:
+        return wider
     assert match.root.graph is not None
     if match.root.graph.opset < PER_AXIS and axes[0] != x.rank - 1:
         return Miss(f"needs opset {PER_AXIS} for an axis that is not the last", match.root)
     return axes[0] if axes[0] != x.rank - 1 else -1
-
-
-def _is_spread(match: Match, node: OperatorNode, axes: tuple[int, ...]) -> bool:
-    if node.attribute("keepdims", 1) or axes == (0,):
-        return True
-    shape = match["x"].shape
-    assert shape is not None
-    kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    shaping = [n for n in match.nodes if n.op_type in ("Reshape", "Unsqueeze", "Expand")]
-    fits = all(n.output.shape in (kept, shape) for n in shaping)
-    return None not in kept and fits and bool(shaping)
 
 
 def _write(rw: Rewriter, match: Match, axis: int) -> None:

@@ -164,3 +164,9 @@ def test_declines_softplus(misses: Callable[..., None], body: str) -> None:
 def test_declines_mish_before_opset_18(misses: Callable[..., None]) -> None:
     body = "s = Softplus(x) t = Tanh(s) y = Mul(x, t)"
     misses(NAME, model(body), "needs opset 18", opset=17, **NUMBERS)
+
+
+def test_a_constant_with_more_axes_than_the_data_stays(misses: Callable[..., None]) -> None:
+    numbers = NUMBERS | {"three": np.full((1, 1, 1), 3, np.float32)}
+    body = f"a = Add(three, x) {CLIPS['clip']} y = Div(c, six)"
+    misses(NAME, model(body), "another shape", **numbers)

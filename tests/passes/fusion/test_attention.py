@@ -300,3 +300,9 @@ def test_declines_a_detour_whose_mask_widens(misses: Callable[..., None]) -> Non
     text = clip_like("2, 6, 4, 5").replace("float[6, 5, 8] v", "float[12, 5, 8] v")
     numbers = {**NUMBERS, "a": np.array([1, 6, 4, 5]), "b": np.array([12, 4, 5])}
     misses(NAME, text, "do not come back", opset=23, **numbers)
+
+
+def test_a_scale_with_more_axes_than_the_queries_stays(misses: Callable[..., None]) -> None:
+    numbers = NUMBERS | {"s": np.full((1,) * 5, 0.35, np.float32)}
+    text = model(f"{T} p = MatMul(q, t) c = Mul(p, s) {TAIL}")
+    misses(NAME, text, "more axes than the queries", opset=23, **numbers)

@@ -104,3 +104,8 @@ def test_declines_when_the_middle_is_returned(misses: Callable[..., None], inner
 def test_declines_a_half_per_channel(misses: Callable[..., None]) -> None:
     numbers = {**NUMBERS, "half": np.full(5, 0.5, np.float32)}
     misses(NAME, model(PLAIN), "a constant tensor, the pattern needs", **numbers)
+
+
+def test_a_constant_with_more_axes_than_the_data_stays(misses: Callable[..., None]) -> None:
+    numbers = NUMBERS | {"one": np.ones((1, 1, 1, 1), np.float32)}
+    misses(NAME, model(f"{ERF} {GATED['(x g) / 2']}"), "another shape", **numbers)

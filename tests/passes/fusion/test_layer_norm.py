@@ -199,3 +199,17 @@ def test_declines_a_mean_put_along_another_axis(misses: Callable[..., None]) -> 
     }  # fmt: skip
     text = jax().replace("float[2, 3, 8] x", "float[2, 8, 8] x")
     misses(NAME, text, "not spread along the axes", **numbers)
+
+
+def test_a_mean_that_is_turned_after_keeping_its_axis_stays(misses: Callable[..., None]) -> None:
+    body = f"""m0 = ReduceMean<axes = [-1]>(x) m = Reshape(m0, turned) c = Sub(x, m)
+        {VARIANCES["mul"]} e = Add(v, eps) {QUOTIENTS["sqrt"]} y = Identity(n)"""
+    text = model(body, shape="2, 2, 2").replace("float two", "int64 turned, float two")
+    numbers = NUMBERS | {"turned": np.array([2, 1, 2])}
+    misses(NAME, text, "not spread along the axes", opset=17, **numbers)
+
+
+def test_an_epsilon_with_more_axes_than_the_data_stays(misses: Callable[..., None]) -> None:
+    body = f"""{HEAD} {VARIANCES["mul"]} e = Add(v, eps) {QUOTIENTS["sqrt"]} y = Identity(n)"""
+    numbers = NUMBERS | {"eps": np.full((1, 1, 1, 1), EPS)}
+    misses(NAME, model(body), "another shape", opset=17, **numbers)
