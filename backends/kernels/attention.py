@@ -68,36 +68,19 @@ def attention(
 
     def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
         stored = dict(zip(operands, ins, strict=True))
+        widths = (sizes.channels, sizes.channels, sizes.value_channels)
         views = [
             View(stored[tensor], layout, width, sizes.batch)
-            for tensor, layout, width in zip(
-                (q, k, v),
-                layouts,
-                (sizes.channels, sizes.channels, sizes.value_channels),
-                strict=True,
-            )
+            for tensor, layout, width in zip((q, k, v), layouts, widths, strict=True)
         ]
         kernel = _Kernel(
-            sizes=sizes,
-            tile=Tile.choose(sizes, target),
-            scale=scale,
-            causal_offset=causal_offset if causal else None,
-            q=views[0],
-            k=views[1],
-            v=views[2],
-            mask=None if mask is None else stored[mask],
-            out=outs[0],
-            out_order=out_order,
-        )
+            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None, *views,
+            None if mask is None else stored[mask], outs[0], out_order,
+        )  # fmt: skip
         return kernel.emit()
 
-    return te.extern(
-        [tuple(extents[axis] for axis in out_order)],
-        operands,
-        body,
-        name="attention",
-        dtype="float32",
-    )
+    shape = tuple(extents[axis] for axis in out_order)
+    return te.extern([shape], operands, body, name="attention", dtype="float32")
 
 
 def _hidden() -> Expr:
