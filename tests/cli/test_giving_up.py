@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,15 @@ def test_full_disk_keeps_what_was_there(burnish: Burnish, model: Path, tmp_path:
     assert before.read_text() == "the previous result"
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Hear Ctrl-C, also where the tests run in the background and were started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("command", ["optimize", "compile"])
 @pytest.mark.parametrize("moment", ["burnish.pipeline.run_pass", "os.replace"])
 def test_interrupt(
@@ -92,7 +101,8 @@ def test_interrupt(
 def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
     """The same through a real process: passes are slowed down, then Ctrl-C comes."""
     code = (
-        "import sys, time, burnish.pipeline as p\n"
+        "import signal, sys, time, burnish.pipeline as p\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*args): print('ready', flush=True); time.sleep(60)\n"
         "p.run_pass = slow\n"
         "from burnish.cli import main\n"
