@@ -1,0 +1,141 @@
+"""The schedule cache: found again by other processes, and never the reason that a compile fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.backends import schedule_cache
+from burnish.backends.cpu.schedule.nests import TileConfig
+from burnish.backends.schedule_cache import ScheduleCache
+from burnish.target import Target, resolve
+
+CONFIG = TileConfig(rows=6, vectors=2, unroll=4, row_block=3, column_block=2, columns_slow=False)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "burnish" / "schedules"
+
+
+@pytest.fixture
+def target() -> Target:
+    return resolve("x86-64-v4")
+
+
+def only_table(folder: Path) -> Path:
+    (path,) = folder.glob("*.json")
+    return path
+
+
+def test_what_was_put_is_found_again(target: Target) -> None:
+    ScheduleCache(target).put({"k": CONFIG})
+    ScheduleCache(target).put_objects("p", [b"one", b"", b"three"])
+    again = ScheduleCache(target)
+    assert again.get("k") == CONFIG
+    assert again.get("other") is None
+    assert again.objects("p") == [b"one", b"", b"three"]
+    assert again.objects("q") is None
+
+
+def test_every_process_looks_in_the_same_place(target: Target) -> None:
+    """Sets of features have another order in each."""
+    program = (
+        "from burnish.backends.schedule_cache import ScheduleCache; "
+        "from burnish.target import resolve; "
+        "print(ScheduleCache(resolve('x86-64-v4'))._scope)"
+    )
+    scopes = {
+        subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert scopes == {ScheduleCache(target)._scope}
+
+
+def test_another_target_finds_nothing(target: Target) -> None:
+    ScheduleCache(target).put({"k": CONFIG})
+    assert ScheduleCache(resolve("x86-64-v4", threads=2)).get("k") is None
+
+
+def test_what_another_process_wrote_meanwhile_stays(target: Target) -> None:
+    mine, other = ScheduleCache(target), ScheduleCache(target)
+    other.put({"theirs": CONFIG})
+    mine.put({"mine": CONFIG})
+    again = ScheduleCache(target)
+    assert again.get("theirs") == again.get("mine") == CONFIG
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        7,
+        {"rows": 1},
+        {"rows": 0, "vectors": 1},
+        {"rows": "6", "vectors": 1},
+        {"rows": 6, "vectors": 1, "columns_slow": 1},
+        {"rows": 6, "vectors": 1, "later": 1},
+    ],
+)
+def test_a_strange_entry_is_ignored(
+    target: Target, folder: Path, entry: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ScheduleCache(target).put({"k": CONFIG})
+    only_table(folder).write_text(json.dumps({"k": entry, "other": {"rows": 1, "vectors": 1}}))
+    cache = ScheduleCache(target)
+    assert cache.get("k") is None
+    assert cache.get("other") == TileConfig(1, 1)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\udcff", "[" * 100_000])
+def test_a_damaged_table_counts_as_empty(target: Target, folder: Path, text: str) -> None:
+    ScheduleCache(target).put({"k": CONFIG})
+    only_table(folder).write_bytes(text.encode(errors="surrogateescape"))
+    cache = ScheduleCache(target)
+    assert cache.get("k") is None
+    cache.put({"new": CONFIG})
+    assert ScheduleCache(target).get("new") == CONFIG
+
+
+def test_damaged_objects_are_not_used(target: Target, folder: Path) -> None:
+    ScheduleCache(target).put_objects("p", [b"code"])
+    (path,) = folder.glob("*.objects")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert ScheduleCache(target).objects("p") is None
+
+
+def test_nothing_stays_of_a_write_that_fails(
+    target: Target, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    cache = ScheduleCache(target)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    cache.put({"k": CONFIG})
+    cache.put_objects("p", [b"code"])
+    assert list(folder.iterdir()) == []
+    assert len(caplog.records) == 1
+    assert cache.get("k") == CONFIG
+
+
+def test_the_oldest_objects_go(
+    target: Target, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_cache, "KEPT_OBJECTS", 2)
+    cache = ScheduleCache(target)
+    for number, key in enumerate("abc"):
+        cache.put_objects(key, [key.encode()])
+        for path in folder.glob(f"*-{key}.objects"):
+            os.utime(path, (number, number))
+    assert sorted(path.name[-9:] for path in folder.glob("*.objects")) == ["b.objects", "c.objects"]
