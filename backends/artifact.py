@@ -206,7 +206,6 @@ def load_artifact(path: str | Path, threads: int | None = None, verify: bool = T
         path: Where it lies; it must stay there while the artifact is in use.
         threads: How many threads to run it with; None for the number it was compiled for.
         verify: Whether to check the hash of every file.
-        keep: Anything that must live as long as the artifact.
 
     Raises:
         InvalidInput: there is no artifact, or it is damaged.

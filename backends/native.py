@@ -155,7 +155,7 @@ class NativeModel:
         context = self._c.begin(self._model, entry, *addresses)
         if not context:
             raise BurnishError(self._error())
-        return Run(self._c, context, addresses)
+        return Run(self, context, addresses)
 
     def profile(self, on: bool) -> None:
         """Start timing every call, from nothing, or stop. No run may be in progress."""
@@ -189,8 +189,10 @@ class NativeModel:
 class Run:
     """A run in parts: ranges of calls, with other engines between them."""
 
-    def __init__(self, functions: _Functions, context: int, addresses: object) -> None:
-        self._c = functions
+    def __init__(self, model: NativeModel, context: int, addresses: object) -> None:
+        self._model = model
+        """Kept: it would be closed once it is forgotten, and the context with it."""
+        self._c = model._c
         self._context = context
         self._addresses = addresses
         """Kept: the library writes the outputs back at the end."""

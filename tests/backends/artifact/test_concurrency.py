@@ -150,3 +150,15 @@ def test_kernels_see_aligned_memory_wherever_the_caller_has_it(
 def test_a_kernel_of_the_runtime_is_linked_in(kernels: bytes, target: Target) -> None:
     made = single("burnish_copy", kernels, target)
     np.testing.assert_array_equal(made.run({"x": toy.sample()})["y"], toy.sample())
+
+
+def test_a_run_in_parts_keeps_its_model(artifact: Artifact, tmp_path: Path) -> None:
+    artifact.save(tmp_path / "m")
+    loaded = load_artifact(tmp_path / "m")
+    x, y = toy.sample(), np.empty(toy.SHAPE, np.float32)
+    run = loaded.native.begin(0, [x], [y])
+    del loaded
+    gc.collect()
+    with run:
+        run.calls(0, 3)
+    np.testing.assert_array_equal(y, toy.answer(x))
