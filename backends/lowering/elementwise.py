@@ -232,8 +232,20 @@ def _mean(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
 
 
 def _shift(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
-    left = node.attribute("direction") in ("LEFT", b"LEFT")
-    return tx.shift_left(x[0], x[1]) if left else tx.shift_right(x[0], x[1])
+    """BitShift; by more bits than there are, or by a negative number, nothing of it is left."""
+    value, by = x[0], x[1]
+    assert value is not None and by is not None
+    width = node.output.dtype.numpy.itemsize * 8
+    is_within = tx.all(by >= like(by, 0), by < like(by, width))
+    bits = tx.Select(is_within, by, like(by, 0))
+    if node.attribute("direction") in ("LEFT", b"LEFT"):
+        return tx.Select(is_within, tx.shift_left(value, bits), like(value, 0))
+    sign = (
+        tx.Select(value < like(value, 0), like(value, -1), like(value, 0))
+        if dtype_of(value).startswith("int")
+        else like(value, 0)
+    )
+    return tx.Select(is_within, tx.shift_right(value, bits), sign)
 
 
 def _swish(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:

@@ -65,7 +65,7 @@ class Emitter:
         """A buffer in the weights file; equal ``key`` means equal contents."""
         if key is not None and key in self.constants:
             return self.constants[key]
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         buffer = Buffer(
             f"w{len(self.constants)}", array.shape, str(array.dtype), BufferKind.CONSTANT, array
         )
@@ -156,7 +156,6 @@ class Emitter:
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
-            builder.inplace = builder.like_result(results[0])
         else:
             results = self.anchors[group.anchor.op_type](builder, group.anchor)
             if group.epilogue:
@@ -177,8 +176,6 @@ class KernelBuilder:
         self.emitter = emitter
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
-        self.inplace: int | None = None
-        """An operand whose memory the result may take: each element is read before it is written."""
 
     @property
     def target(self) -> Target:
@@ -197,7 +194,9 @@ class KernelBuilder:
                 and known.dtype == buffer.dtype
             ):  # fmt: skip
                 return tensor
-        tensor = te.placeholder(buffer.shape, stored_name(buffer.dtype), name=f"p{len(self.arguments)}")
+        tensor = te.placeholder(
+            buffer.shape, stored_name(buffer.dtype), name=f"p{len(self.arguments)}"
+        )
         self.arguments.append((tensor, buffer))
         return tensor
 
@@ -210,17 +209,6 @@ class KernelBuilder:
     def weights(self, array: Array, key: object = None) -> te.Tensor:
         """A constant operand made at compile time."""
         return self.argument(self.emitter.constant(array, key))
-
-    def like_result(self, result: te.Tensor) -> int | None:
-        """The first operand of the arena with the shape and type of ``result``."""
-        shape, dtype = tuple(int(extent) for extent in result.shape), str(result.dtype)
-        owners = [buffer.root()[0] for _, buffer in self.arguments]
-        for index, (_, buffer) in enumerate(self.arguments):
-            alone = owners.count(owners[index]) == 1
-            ours = owners[index].kind is BufferKind.TEMPORARY and alone
-            if ours and buffer.shape == shape and buffer.dtype == dtype:
-                return index
-        return None
 
     def elementwise(
         self, nodes: Sequence[OperatorNode], made: dict[VariableNode, te.Tensor]
@@ -284,4 +272,3 @@ def uniform_scalar(value: VariableNode) -> Expr | None:
     if constant.size > 1 and not bool((array == first).all()):
         return None
     return tx.const(first.item(), numpy_name(constant.dtype))
-

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.elementwise import ELEMENTWISE
-from burnish.backends.lowering.layout import same_storage
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.ir import OperatorNode, VariableNode
 
@@ -109,7 +108,7 @@ def _fits(node: OperatorNode, seed: OperatorNode, plan: Plan) -> bool:
     """Whether ``node`` is elementwise over the very elements that ``seed`` makes."""
     if node.op_type not in ELEMENTWISE or node.domain not in ("", "burnish.region"):
         return False
-    shape = shape_of(seed.output)
-    if shape_of(node.output) != shape:
+    if shape_of(node.output) != shape_of(seed.output):
         return False
-    return same_storage(shape, plan.layout(node.output), plan.layout(seed.output))
+    # Equal, not merely the same storage: one index addresses both.
+    return plan.layout(node.output) == plan.layout(seed.output)

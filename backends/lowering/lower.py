@@ -76,7 +76,8 @@ def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -
     converted, refusals = _classify(graph, failed)
     order, hosted = _partition(graph, refusals)
     native = frozenset(node for node in order if node not in hosted)
-    plan = plan_layouts(order, native)
+    # What TVM converts is row-major throughout.
+    plan = plan_layouts(order, native - frozenset(converted))
     emitter = Emitter(graph, plan, target, ANCHORS)
     for value in graph.inputs:
         emitter.home[value] = _input(value)

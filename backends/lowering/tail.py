@@ -28,7 +28,9 @@ CONTRIBUTED = frozenset({"Attention", "RotaryEmbedding"})
 
 
 def _trains(node: OperatorNode) -> str | None:
-    return f"{node.op_type} that trains is not compiled" if node.attribute("training_mode") else None
+    return (
+        f"{node.op_type} that trains is not compiled" if node.attribute("training_mode") else None
+    )
 
 
 def _single(node: OperatorNode) -> str | None:
@@ -40,6 +42,7 @@ DISTRUSTED: dict[str, Callable[[OperatorNode], str | None]] = {
     "BatchNormalization": _trains,
     "Dropout": _single,
     "LayerNormalization": _single,
+    "LpPool": lambda node: "TVM counts wrongly under ceil_mode" if node.attribute("ceil_mode") else None,
 }
 """Where TVM's converters are known to be wrong, with the reason to give."""
 

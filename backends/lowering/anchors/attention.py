@@ -14,7 +14,6 @@ from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
 
-
 KNOWN = frozenset({
     "is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap",
     "softmax_precision",

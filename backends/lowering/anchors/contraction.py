@@ -21,86 +21,83 @@ from burnish.ir import Array, OperatorNode, VariableNode
 def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Conv over any number of spatial axes, channels last; computed weights are packed first."""
     x, weights = node.inputs[:2]
-    assert x is not None and weights is not None and weights.constant is not None
+    assert x is not None and weights is not None
     layout = builder.layout(node.output)
     order = spatial_order(layout)
-    array = weights.constant.numpy()
-    window = window_of(node, shape_of(x)[2:], array.shape[2:]).ordered(order)
-    array = array.transpose(0, 1, *(axis + 2 for axis in order))
-    outputs, depth, *kernel = array.shape
+    outputs, depth, *kernel = shape_of(weights)
+    window = window_of(node, shape_of(x)[2:], kernel).ordered(order)
     groups = int(node.attribute("group", 1))
     source = builder.read(x, layout)
     builder.flops += 2.0 * np.prod(shape_of(node.output), dtype=float) * depth * np.prod(kernel)
     if depth == 1 and groups == outputs and groups == shape_of(x)[1] and groups > 1:
-        packed = builder.weights(packing.pack_depthwise(array), (id(weights.constant), order))
         result = depthwise_convolution(
-            source, packed, strides=window.strides, pads=window.pads, dilations=window.dilations
-        )
+            source, _depthwise_weights(builder, weights, order),
+            strides=window.strides, pads=window.pads, dilations=window.dilations,
+        )  # fmt: skip
     else:
-        lanes = _lanes(builder, outputs // groups)
-        packed = builder.weights(
-            packing.pack_convolution(array, lanes, groups), (id(weights.constant), order, lanes)
-        )
         result = convolution(
-            source, packed, columns=outputs, strides=window.strides, pads=window.pads,
-            dilations=window.dilations, groups=groups,
+            source, _convolution_weights(builder, node, weights, order), columns=outputs,
+            strides=window.strides, pads=window.pads, dilations=window.dilations, groups=groups,
         )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
 
 
 def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """ConvTranspose, channels last, with constant weights."""
+    """ConvTranspose, channels last; computed weights are packed first."""
     x, weights = node.inputs[:2]
-    assert x is not None and weights is not None and weights.constant is not None
+    assert x is not None and weights is not None
     layout = builder.layout(node.output)
     order = spatial_order(layout)
-    array = weights.constant.numpy()
     groups = int(node.attribute("group", 1))
-    window, padding = _transpose_window(node, shape_of(x)[2:], array.shape[2:])
+    _, per_group, *kernel = shape_of(weights)
+    window, padding = _transpose_window(node, shape_of(x)[2:], kernel)
     window = window.ordered(order)
-    array = array.transpose(0, 1, *(axis + 2 for axis in order))
-    _, per_group, *kernel = array.shape
-    packed = _convolution_weights(builder, node, weights, groups)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
     result = transposed_convolution(
-        builder.read(x, layout), packed, columns=per_group * groups,
-        strides=window.strides, pads=window.pads, dilations=window.dilations,
-        output_padding=[padding[i] for i in order], groups=groups,
+        builder.read(x, layout), _convolution_weights(builder, node, weights, order),
+        columns=per_group * groups, strides=window.strides, pads=window.pads,
+        dilations=window.dilations, output_padding=[padding[i] for i in order], groups=groups,
     )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
 
 
-def _depthwise_weights(builder: KernelBuilder, weights: VariableNode) -> te.Tensor:
-    """``[*kernel, C]``."""
+def _depthwise_weights(
+    builder: KernelBuilder, weights: VariableNode, order: Sequence[int]
+) -> te.Tensor:
+    """``[*kernel, C]``, the kernel's axes in ``order``."""
+    moved = (0, 1, *(axis + 2 for axis in order))
     if weights.constant is not None:
-        key = (id(weights.constant), "depthwise")
-        return builder.weights(packing.pack_depthwise(weights.constant.numpy()), key)
-    shape = shape_of(weights)
-    held = builder.emitter.located(weights, (*range(2, len(shape)), 0, 1))
-    return builder.argument(builder.emitter.view(held, (*shape[2:], shape[0])))
+        array = weights.constant.numpy().transpose(moved)
+        return builder.weights(packing.pack_depthwise(array), (id(weights.constant), order))
+    held = builder.emitter.located(weights, (*moved[2:], 0, 1))
+    return builder.argument(builder.emitter.view(held, held.shape[:-1]))
 
 
 def _convolution_weights(
-    builder: KernelBuilder, node: OperatorNode, weights: VariableNode, groups: int
+    builder: KernelBuilder, node: OperatorNode, weights: VariableNode, order: Sequence[int]
 ) -> te.Tensor:
     """``[groups * blocks, *kernel, I / groups, lanes]``, packed here or by a kernel of its own."""
-    transposed = node.op_type == "ConvTranspose"
-    first, second, *kernel = shape_of(weights)
-    columns, depth = (second, first // groups) if transposed else (first // groups, second)
+    is_transposed = node.op_type == "ConvTranspose"
+    groups = int(node.attribute("group", 1))
+    moved = (0, 1, *(axis + 2 for axis in order))
+    first, second, *kernel = (shape_of(weights)[axis] for axis in moved)
+    columns, depth = (second, first // groups) if is_transposed else (first // groups, second)
     lanes = _lanes(builder, columns)
     if weights.constant is not None:
-        pack = packing.pack_transposed_convolution if transposed else packing.pack_convolution
-        key = (id(weights.constant), "conv", transposed, lanes, groups)
-        return builder.weights(pack(weights.constant.numpy(), lanes, groups), key)
+        pack = packing.pack_transposed_convolution if is_transposed else packing.pack_convolution
+        array = weights.constant.numpy().transpose(moved)
+        key = (id(weights.constant), node.op_type, order, lanes, groups)
+        return builder.weights(pack(array, lanes, groups), key)
     blocks = -(-columns // lanes)
     inner = KernelBuilder(builder.emitter)
-    source = inner.read(weights)
+    source = inner.read(weights, moved)
 
     def element(block: te.Var, *rest: te.Var) -> te.Expr:
         *taps, entry, lane = rest
         group = te.indexdiv(block, blocks)
         column = te.indexmod(block, blocks) * lanes + lane
-        at = (group * depth + entry, column) if transposed else (group * columns + column, entry)
+        inward, outward = group * depth + entry, group * columns + column
+        at = (inward, column) if is_transposed else (outward, entry)
         return te.if_then_else(column < columns, source(*at, *taps), te.const(0, source.dtype))
 
     shape = (groups * blocks, *kernel, depth, lanes)

@@ -11,7 +11,7 @@ from tvm import te
 
 from burnish.backends.lowering.elementwise import Expr, numpy_name
 from burnish.backends.lowering.emitter import KernelBuilder, uniform_scalar
-from burnish.backends.lowering.layout import Layout, identity, physical
+from burnish.backends.lowering.layout import Layout, physical
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode, VariableNode
 

@@ -64,26 +64,27 @@ def reduce(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     source = builder.read(x, layout)
     result = reduction.reduce(source, kind, places, keep)
     if kind in ("max", "min") and str(source.dtype).startswith("float"):
-        result = _infinite(source, result, places, keep)
+        result = _infinite(source, result, places, keep, kind == "max")
     return [result]
 
 
 def _infinite(
-    source: te.Tensor, result: te.Tensor, places: Sequence[int], keep: bool
+    source: te.Tensor, result: te.Tensor, places: Sequence[int], keep: bool, is_max: bool
 ) -> te.Tensor:
-    """Make up for the reducer's start, the largest finite number: infinities lie beyond it."""
-    bound = tx.max_value(str(source.dtype))
+    """Make up for the reducer's start, a finite number: what is all infinite lies beyond it.
+
+    Where the start is what was found, any element of those reduced over is the answer.
+    """
+    dtype = str(source.dtype)
 
     def value(*index: Expr) -> Expr:
-        kept = iter(index)
-        first = [
-            tx.const(0, "int32") if axis in places else next(kept)
-            for axis in range(len(source.shape))
-        ] if not keep else [
-            tx.const(0, "int32") if axis in places else i for axis, i in enumerate(index)
-        ]  # fmt: skip
-        found = result(*index)
-        return tx.Select(tx.abs(found) >= bound, source(*first), found)
+        found, kept = result(*index), iter(index)
+        first = []
+        for axis in range(len(source.shape)):
+            own = next(kept) if keep or axis not in places else None
+            first.append(tx.const(0, "int32") if axis in places else own)
+        is_start = found <= tx.min_value(dtype) if is_max else found >= tx.max_value(dtype)
+        return tx.Select(is_start, source(*first), found)
 
     return te.compute(result.shape, value, name="extreme")
 

@@ -222,7 +222,14 @@ def node_cases() -> list[Case]:
     for case in collected:
         inputs, outputs = case.data_sets[0]
         cases.append(
-            Case(case.name, case.model, [*map(_array, inputs)], [*map(_array, outputs)], case.rtol, case.atol)
+            Case(
+                case.name,
+                case.model,
+                [*map(_array, inputs)],
+                [*map(_array, outputs)],
+                case.rtol,
+                case.atol,
+            )
         )
     return sorted(cases, key=lambda case: case.name)
 
@@ -244,7 +251,7 @@ def bound(case: Case) -> Case | None:
         settles = isinstance(array, np.ndarray) and array.ndim <= 1 and index > 0
         op_type = case.model.graph.node[0].op_type
         weighs = index > 0 and op_type in ("LSTM", "GRU", "RNN")
-        if weighs or settles and (array.dtype == np.int64 or op_type in SIZED):
+        if weighs or (settles and (array.dtype == np.int64 or op_type in SIZED)):
             model.graph.initializer.append(numpy_helper.from_array(array, value.name))
         else:
             keep.append(value)

@@ -1,0 +1,71 @@
+"""Parts that run on the host: as few and as large as they can be, and right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from burnish.backends.lowering import lower as lowering
+from burnish.errors import UnsupportedModel
+from tests.backends.lowering.models import check, lowered, model, normal
+
+
+def test_sizes_that_depend_on_data_pass_between_regions_and_out() -> None:
+    text = """g (float[4, 6] x) => (int64[2, n] places, float[n] found, float[n] again) {
+        a = Exp(x)
+        z = Relu(x)
+        places = NonZero(z)
+        t = Transpose(places)
+        found = GatherND(a, t)
+        again = Identity(found)
+    }"""
+    assert check(model(text), x=normal(4, 6))
+
+
+def test_what_comes_before_and_after_is_native() -> None:
+    text = """g (float[4, 6] x) => (float[4, 6] y) {
+        a = Exp(x)
+        u, c = Unique <sorted = 1> (a)
+        n = Size(u)
+        f = Cast <to = 1> (n)
+        y = Mul(a, f)
+    }"""
+    low = lowered(text.replace("u, c", "u"))
+    assert "Exp" not in {node.op_type for node in low.refusals}
+    assert "Mul" not in {node.op_type for node in low.refusals}
+    assert check(model(text.replace("u, c", "u")), x=normal(4, 6))
+
+
+def test_independent_regions_are_one() -> None:
+    text = """g (float[4, 6] x) => (int64[2, n] p, int64[2, m] q) {
+        a = Exp(x) p = NonZero(a) b = Tanh(x) q = NonZero(b)
+    }"""
+    low = lowered(text)
+    assert sum(call.region is not None for call in low.calls) == 1
+
+
+def test_a_loop_that_captures() -> None:
+    text = """g (float[4] x, int64 n) => (float[4] y) {
+        w = Exp(x)
+        cond = Constant <value = bool {1}> ()
+        z = Loop (n, cond, x) <body = b (int64 i, bool c, float[4] s) => (bool k, float[4] t) {
+            k = Identity(c) t = Add(s, w)
+        }>
+        y = Tanh(z)
+    }"""
+    reasons = check(model(text), x=normal(4), n=np.array(3))
+    assert any("Loop" in reason for reason in reasons)
+
+
+def test_inputs_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"the input 's' holds string"):
+        lowered("g (string[3] s) => (string[3] t) { t = Identity(s) }")
+
+
+def test_a_kernel_that_cannot_be_made_runs_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("not today")
+
+    monkeypatch.setitem(lowering.ANCHORS, "Softmax", broken)
+    text = "g (float[3, 5] x) => (float[3, 5] y) { a = Exp(x) y = Softmax(a) }"
+    assert check(model(text), x=normal(3, 5)) == ["no kernel of Softmax: not today"]
