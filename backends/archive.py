@@ -207,11 +207,12 @@ def _replace(fresh: Path, path: Path, scratch: Path) -> None:
         os.replace(fresh, path)
         return
     old = scratch / "old"
-    os.rename(path, old)
     try:
+        os.rename(path, old)
         os.rename(fresh, path)
-    except OSError:
-        os.rename(old, path)
+    except BaseException:  # Ctrl-C as well: the old artifact must not go with the scratch folder
+        if not path.exists():
+            os.rename(old, path)
         raise
 
 

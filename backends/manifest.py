@@ -182,8 +182,8 @@ class _Reader:
 
     def number(self, key: str) -> float:
         value = self.data.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-            raise InvalidInput(f"{self.where}: {key} must be a number of at least 0")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+            raise InvalidInput(f"{self.where}: {key} must be a number from 0 to 1")
         return float(value)
 
     def strings(self, key: str) -> tuple[str, ...]:

@@ -256,6 +256,8 @@ class _Run:
         """Position of the first pass after which the outputs disagree, found by bisection."""
         assert self.reference is not None
         self.reference.check_deterministic()
+        # Without any pass the outputs have to agree: otherwise no pass is to blame.
+        self.reference.check(self._prefix(0, _silent), Numerics.REASSOCIATES)
         good, bad = 0, len(self.passes)
         while bad - good > 1:
             middle = (good + bad) // 2

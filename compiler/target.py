@@ -61,11 +61,24 @@ class Target:
         return dtype not in (DType.FLOAT16, DType.BFLOAT16)
 
 
-X86_LEVELS = {
-    "x86-64-v2": (128, 16, ("sse4.2",)),
-    "x86-64-v3": (256, 16, ("avx2", "fma")),
-    "x86-64-v4": (512, 32, ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
-}
+_V2 = ("popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
+_V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", *_V2)
+_V4 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", *_V3)
+X86_LEVELS = {"x86-64-v2": (128, 16, _V2), "x86-64-v3": (256, 16, _V3), "x86-64-v4": (512, 32, _V4)}
+"""Vector bits, vector registers and LLVM's names of the instruction sets (x86-64 psABI)."""
+
+_ARM_V8_2 = ("dotprod", "fullfp16", "lse")
+ARM64_FEATURES = {
+    **dict.fromkeys(
+        ("cortex-a55", "cortex-a75", "cortex-a76", "cortex-a77", "cortex-a78", "cortex-x1",
+         "neoverse-n1"), _ARM_V8_2,
+    ),
+    **dict.fromkeys(("neoverse-n2", "neoverse-v1", "neoverse-v2"), (*_ARM_V8_2, "bf16", "i8mm", "sve")),
+}  # fmt: skip
+"""What code for a processor may use beyond ARMv8.0, by LLVM's name of it."""
+
+_CPUINFO_NAMES = {"bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}
+"""Linux's names of instruction sets where they differ from LLVM's."""
 
 
 def resolve(name: str = "cpu", threads: int | None = None) -> Target:
@@ -98,8 +111,8 @@ def _named(name: str) -> Target:
         return _x86(name)
     if family == "arm64":
         return Target(
-            name, "aarch64", "aarch64-linux-gnu", cpu or "cortex-a76", frozenset({"neon"}),
-            vector_bits=128, registers=32,
+            name, "aarch64", "aarch64-linux-gnu", cpu or "cortex-a76",
+            frozenset({"neon", *ARM64_FEATURES.get(cpu or "cortex-a76", ())}), vector_bits=128, registers=32,
         )  # fmt: skip
     if family == "armv7":
         return Target(
@@ -129,7 +142,7 @@ def _host() -> Target:
         flags = _cpu_flags()
         level = next(
             (lv for lv in ("x86-64-v4", "x86-64-v3") if {
-                f.replace(".", "_") for f in X86_LEVELS[lv][2]} <= flags),
+                _CPUINFO_NAMES.get(f, f.replace(".", "_")) for f in X86_LEVELS[lv][2]} <= flags),
             "x86-64-v2",
         )  # fmt: skip
         base = _x86(level, "cpu")

@@ -60,9 +60,9 @@ def compiling() -> list[str]:
         "lower-exotic",
         *_tidy(),
         *_recognise(),
-        *_fuse(),
-        # After fusion, for what is left: kernels go on with elementwise operators.
+        # Before fusion: a bias that meets its product can be folded into it.
         "sink-views",
+        *_fuse(),
         *_tidy(),
     ]
 

@@ -45,7 +45,7 @@ def physical(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
 
 
 def same_storage(shape: Sequence[int], a: Layout, b: Layout) -> bool:
-    """Whether both orders put a tensor of ``shape`` into memory alike (axes of size 1 move free)."""
+    """Whether both orders store a tensor of ``shape`` alike; axes of size 1 move freely."""
     if a == b:
         return True
     return [x for x in a if shape[x] != 1] == [x for x in b if shape[x] != 1]

@@ -90,37 +90,50 @@ def plan_layouts(order: Iterable[OperatorNode], native: frozenset[OperatorNode])
 
 
 def _plan_node(node: OperatorNode, plan: Plan) -> None:
-    output = node.output
-    first = node.input(0)
-    if node.op_type in VIEWS and first is not None:
-        layout = reshaped(shape_of(first), shape_of(output), plan.layout(first))
-        if layout is not None:
-            plan.views.add(node)
-            plan.layouts[output] = layout
-    elif node.op_type == "Transpose" and first is not None:
-        rank = len(shape_of(first))
-        order = node.attribute("perm") or tuple(reversed(range(rank)))
-        plan.views.add(node)
-        plan.layouts[output] = transposed(plan.layout(first), order)
-    elif node.op_type in SPATIAL and first is not None:
+    output, first = node.output, node.input(0)
+    if node.op_type in ELEMENTWISE and node.op_type not in VIEWS:
+        plan.layouts[output] = _majority(node, plan)
+    elif node.op_type == "Attention":
+        plan.layouts[output] = ATTENTION_RESULT
+    elif first is None:
+        return
+    elif node.op_type in VIEWS or node.op_type == "Transpose":
+        _plan_view(node, first, plan)
+    elif node.op_type in SPATIAL:
         plan.layouts[output] = spatial_last(shape_of(first), shape_of(output))
-    elif node.op_type == "TopK" and first is not None:
+    elif node.op_type == "TopK":
         axis = int(node.attribute("axis", -1)) % len(shape_of(first))
         order = (*(a for a in range(len(shape_of(first))) if a != axis), axis)
         plan.layouts.update(dict.fromkeys(node.outputs, order))
-    elif node.op_type == "Attention":
-        plan.layouts[output] = ATTENTION_RESULT
-    elif node.op_type in FOLLOWERS and first is not None:
-        layout = _majority(node, plan)
-        if node.op_type in TRAILING and layout[-1] != len(layout) - 1:
-            layout = identity(len(layout))
-        if node.op_type in CHANNEL_NORMS and layout != channels_last(len(layout)):
-            layout = identity(len(layout))
+    elif node.op_type in FOLLOWERS:
+        layout = _followed(node, plan)
         for value in node.outputs:
             if value.rank == first.rank:
                 plan.layouts[value] = layout
-    elif node.op_type in ELEMENTWISE:
-        plan.layouts[output] = _majority(node, plan)
+
+
+def _plan_view(node: OperatorNode, first: VariableNode, plan: Plan) -> None:
+    """A Transpose always only renames axes, a reshape if no byte has to move."""
+    output, held = node.output, plan.layout(first)
+    layout: Layout | None
+    if node.op_type == "Transpose":
+        order = node.attribute("perm") or tuple(reversed(range(len(held))))
+        layout = transposed(held, order)
+    else:
+        layout = reshaped(shape_of(first), shape_of(output), held)
+    if layout is not None:
+        plan.views.add(node)
+        plan.layouts[output] = layout
+
+
+def _followed(node: OperatorNode, plan: Plan) -> Layout:
+    """The layout of the operands, if the kernel can work along its axes in it."""
+    layout = _majority(node, plan)
+    if node.op_type in TRAILING and layout[-1] != len(layout) - 1:
+        return identity(len(layout))
+    if node.op_type in CHANNEL_NORMS and layout != channels_last(len(layout)):
+        return identity(len(layout))
+    return layout
 
 
 def _majority(node: OperatorNode, plan: Plan) -> Layout:

@@ -79,7 +79,8 @@ typedef struct {
 
 #if defined(__aarch64__)
 static const feature FEATURES[] = {
-    {"neon", AT_HWCAP, 1},     {"fullfp16", AT_HWCAP, 10}, {"dotprod", AT_HWCAP, 20},
+    {"neon", AT_HWCAP, 1},     {"lse", AT_HWCAP, 8},
+    {"fullfp16", AT_HWCAP, 10}, {"dotprod", AT_HWCAP, 20},
     {"sve", AT_HWCAP, 22},     {"sve2", AT_HWCAP2, 1},     {"i8mm", AT_HWCAP2, 13},
     {"bf16", AT_HWCAP2, 14},
 };

@@ -112,7 +112,9 @@ def _dequantize(rw: Rewriter, match: Match, shape: tuple[int, ...]) -> None:
     value = _cast(rw, x, DType.INT32)
     zero = node.input(2)
     if zero is not None and not _is_zero(zero):
-        value = _arithmetic(rw, "Sub", value, _spread(rw, node, _cast(rw, zero, DType.INT32), shape))
+        value = _arithmetic(
+            rw, "Sub", value, _spread(rw, node, _cast(rw, zero, DType.INT32), shape)
+        )
     factor = _spread(rw, node, _cast(rw, scale, old.dtype), shape)
     value = _cast(rw, value, old.dtype)
     if value.constant is not None and factor.constant is not None:

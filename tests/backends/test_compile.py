@@ -1,0 +1,77 @@
+"""Whole graphs through code generation: places where layouts, sharing and tuning meet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import burnish
+from burnish.backends.cpu import tuner
+from burnish.backends.cpu.tuner import _close
+from burnish.ir import Constant, Graph, OperatorNode, VariableNode
+from burnish.testing import graph
+
+
+def _weights(*shape: int) -> VariableNode:
+    values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    return VariableNode.of(Constant.of(values))
+
+
+def _compiled(model: Graph) -> None:
+    """Compile with the self-test that is part of it; everything must run in kernels."""
+    artifact = burnish.compile(model, threads=1, tune="off")
+    assert not artifact.manifest.native["refusals"]
+
+
+@pytest.mark.parametrize("tail", ["y = Where(m, a, c)", "y = Max(a, b, c)"])
+def test_an_epilogue_in_another_layout_than_its_anchor(tail: str) -> None:
+    model = graph(
+        "g (float[1, 3, 6, 5] x, float[1, 1, 6, 5] a, float[1, 1, 6, 5] b, bool[1, 1, 6, 5] m)"
+        f" => (float[1, 1, 6, 5] y) {{ c = Conv(x, w) {tail} }}".replace(
+            "c = Conv(x, w)",
+            "k = Constant<value_ints=[1, 3, 1, 1]>() v = Constant<value_floats=[1.0, -2.0, 0.5]>()"
+            " w = Reshape(v, k) c = Conv(x, w)",
+        )
+    )
+    _compiled(model)
+
+
+def test_a_converted_operator_behind_a_free_transpose() -> None:
+    _compiled(
+        graph(
+            "g (double[2, 3, 4] x) => (double[4, 3, 2] y)"
+            " { t = Transpose<perm = [2, 1, 0]>(x) y = Softmax<axis = 1>(t) }"
+        )
+    )
+
+
+def test_weights_shared_by_convolutions_of_different_groups() -> None:
+    weights = _weights(24, 3, 1, 1)
+    model = Graph(opsets={"": 21})
+    outputs = []
+    for groups in (1, 2, 4):
+        x = graph(f"g (float[1, {3 * groups}, 4, 4] x) => (float y) {{ y = Relu(x) }}").inputs[0]
+        x.uses.clear()
+        x.name = f"x{groups}"
+        model.inputs.append(x)
+        result = VariableNode(f"y{groups}", x.dtype, (1, 24, 4, 4))
+        model.append(OperatorNode("Conv", [x, weights], [result], {"group": groups}))
+        outputs.append(result)
+    model.outputs = outputs
+    _compiled(model)
+
+
+def test_candidates_with_results_that_are_no_floats_are_compared() -> None:
+    yes, no = np.array([True, False]), np.array([True, True])
+    assert _close(yes, yes.copy())
+    assert not _close(yes, no)
+
+
+def test_tuning_a_kernel_that_ends_in_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "ROUNDS", 1)
+    model = graph(
+        "g (float[8, 16] x, float[8, 32] z) => (bool[8, 32] y)"
+        " { s = Constant<value_ints=[16, 32]>() e = Expand(h, s) p = MatMul(x, e)"
+        " y = Greater(p, z) }".replace("e = Expand", "h = Constant<value_float=0.5>() e = Expand")
+    )
+    burnish.compile(model, threads=1, tune=1.0)
