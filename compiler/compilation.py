@@ -55,6 +55,7 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
     Raises:
         UsageError: an option does not exist or does not fit, or an input has no fixed shape.
         UnsupportedModel: something in it cannot be compiled for the target.
+        GateFailed: on this machine, the result does not answer what the original does.
     """
     from burnish.backends.compile import CompileOptions, compile_graph
     from burnish.backends.self_test import Vector
@@ -81,6 +82,8 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
         provenance,
         CompileOptions(tune=seconds, progress=progress),
     )
+    if request.target.is_host and request.verify != "off":
+        reference.check_compiled(artifact.run)
     return Compilation(artifact, report, static, time.perf_counter() - started)
 
 

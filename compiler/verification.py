@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from burnish.errors import BurnishError, GateFailed, UnsupportedModel
@@ -105,6 +105,17 @@ class Reference:
                 raise Disagreement(str(comparison))
             worst = max(worst, comparison.error)
         return worst
+
+    def check_compiled(self, run: Callable[[Feeds], Mapping[str, Any]]) -> None:
+        """Compare what compiled code answers to the inputs with what the original does.
+
+        Raises:
+            Disagreement: the two differ by more than another rounding.
+        """
+        for feeds, expected in zip(self.feeds, self.expected, strict=True):
+            comparison = compare(expected, run(feeds), Numerics.REASSOCIATES)
+            if not comparison:
+                raise Disagreement(f"the compiled model is wrong: {comparison}")
 
     def check_deterministic(self) -> None:
         """Make sure that the original agrees with itself.
