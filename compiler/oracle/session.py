@@ -26,6 +26,9 @@ RAW_TYPES = {
 }  # fmt: skip
 """Types that ONNX Runtime computes with but does not exchange with numpy."""
 
+FIRST_OPSET = 7
+"""The first opset for which ONNX Runtime has kernels throughout."""
+
 SILENT = 4
 """Only fatal messages: what goes wrong reaches the caller as an exception."""
 
@@ -174,12 +177,21 @@ def _engine(model: Graph | ModelProto | str | Path, threads: int) -> _Engine:
     try:
         return _OnnxRuntime(model, threads)
     except UnsupportedModel as error:
-        if "NOT_IMPLEMENTED" not in str(error):
+        if "NOT_IMPLEMENTED" not in str(error) or _opset(model) >= FIRST_OPSET:
             raise
         try:
             return _Reference(model)
         except UnsupportedModel:
             raise error from None
+
+
+def _opset(model: Graph | ModelProto | str | Path) -> int:
+    """Version of the standard operators, where that is known without reading a file."""
+    if isinstance(model, Graph):
+        return model.opset
+    if isinstance(model, ModelProto):
+        return max((o.version for o in model.opset_import if o.domain == ""), default=1)
+    return FIRST_OPSET
 
 
 def _for_session(model: Graph | ModelProto | str | Path, folder: Path) -> bytes | str:
