@@ -68,13 +68,19 @@ X86_LEVELS = {"x86-64-v2": (128, 16, _V2), "x86-64-v3": (256, 16, _V3), "x86-64-
 """Vector bits, vector registers and LLVM's names of the instruction sets (x86-64 psABI)."""
 
 _ARM_V8_2 = ("dotprod", "fullfp16", "lse")
+_ARM_V9 = (*_ARM_V8_2, "bf16", "i8mm", "sve")
 ARM64_FEATURES = {
-    **dict.fromkeys(
-        ("cortex-a55", "cortex-a75", "cortex-a76", "cortex-a77", "cortex-a78", "cortex-x1",
-         "neoverse-n1"), _ARM_V8_2,
-    ),
-    **dict.fromkeys(("neoverse-n2", "neoverse-v1", "neoverse-v2"), (*_ARM_V8_2, "bf16", "i8mm", "sve")),
-}  # fmt: skip
+    "cortex-a55": _ARM_V8_2,
+    "cortex-a75": _ARM_V8_2,
+    "cortex-a76": _ARM_V8_2,
+    "cortex-a77": _ARM_V8_2,
+    "cortex-a78": _ARM_V8_2,
+    "cortex-x1": _ARM_V8_2,
+    "neoverse-n1": _ARM_V8_2,
+    "neoverse-n2": _ARM_V9,
+    "neoverse-v1": _ARM_V9,
+    "neoverse-v2": _ARM_V9,
+}
 """What code for a processor may use beyond ARMv8.0, by LLVM's name of it."""
 
 _CPUINFO_NAMES = {"bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}

@@ -69,13 +69,13 @@ def attention(
     def body(ins: Sequence[tirx.Buffer], outs: Sequence[tirx.Buffer]) -> tirx.Stmt:
         stored = dict(zip(operands, ins, strict=True))
         widths = (sizes.channels, sizes.channels, sizes.value_channels)
-        views = [
+        q_view, k_view, v_view = (
             View(stored[tensor], layout, width, sizes.batch)
             for tensor, layout, width in zip((q, k, v), layouts, widths, strict=True)
-        ]
+        )
         kernel = _Kernel(
-            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None, *views,
-            None if mask is None else stored[mask], outs[0], out_order,
+            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None,
+            q_view, k_view, v_view, None if mask is None else stored[mask], outs[0], out_order,
         )  # fmt: skip
         return kernel.emit()
 
