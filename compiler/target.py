@@ -118,7 +118,8 @@ def _named(name: str) -> Target:
     if family == "arm64":
         return Target(
             name, "aarch64", "aarch64-linux-gnu", cpu or "cortex-a76",
-            frozenset({"neon", *ARM64_FEATURES.get(cpu or "cortex-a76", ())}), vector_bits=128, registers=32,
+            frozenset({"neon", *ARM64_FEATURES.get(cpu or "cortex-a76", ())}),
+            vector_bits=128, registers=32,
         )  # fmt: skip
     if family == "armv7":
         return Target(
