@@ -99,7 +99,12 @@ def _mod(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
     a, b = x[0], x[1]
     assert a is not None and b is not None
     if is_float(a):
-        return tx.fmod(a, b)
+        rest = tx.fmod(a, b)
+        if node.attribute("fmod", 0):
+            return rest
+        # The sign of the divisor, as with integers.
+        is_other = tx.NE((rest < like(a, 0)).astype("int8"), (b < like(a, 0)).astype("int8"))
+        return tx.Select(tx.all(tx.NE(rest, like(a, 0)), is_other), rest + b, rest)
     return tx.truncmod(a, b) if node.attribute("fmod", 0) else tx.floormod(a, b)
 
 

@@ -152,13 +152,20 @@ MOVERS = frozenset({
 def _is_ours(node: OperatorNode) -> bool:
     if node.domain not in ("", "ai.onnx", REGION_DOMAIN):
         return False
-    if node.op_type in VIEWS or node.op_type == "Transpose":
-        return True
-    if node.op_type in ELEMENTWISE:
+    if node.op_type == "Dropout":
+        return not _drops(node)
+    if node.op_type in VIEWS or node.op_type == "Transpose" or node.op_type in ELEMENTWISE:
         return True
     if node.op_type in PACKED:
         return declines_packed(node) is None
     return node.op_type in ANCHORS and supports(node) is None
+
+
+def _drops(node: OperatorNode) -> bool:
+    """Whether a Dropout may do something: it trains, or tells what it would have kept."""
+    mode, constant = node.input(2), node.constant_input(2)
+    trains = mode is not None and (constant is None or bool(constant.numpy().any()))
+    return trains or any(value.uses for value in node.outputs[1:])
 
 
 def _unsupported_types(node: OperatorNode) -> str | None:

@@ -40,9 +40,11 @@ def _single(node: OperatorNode) -> str | None:
 
 DISTRUSTED: dict[str, Callable[[OperatorNode], str | None]] = {
     "BatchNormalization": _trains,
-    "Dropout": _single,
+    "Dropout": lambda node: "Dropout that trains is not compiled",
     "LayerNormalization": _single,
-    "LpPool": lambda node: "TVM counts wrongly under ceil_mode" if node.attribute("ceil_mode") else None,
+    "LpPool": lambda node: (
+        "TVM counts wrongly under ceil_mode" if node.attribute("ceil_mode") else None
+    ),
 }
 """Where TVM's converters are known to be wrong, with the reason to give."""
 

@@ -60,6 +60,7 @@ ANCHORS: dict[str, AnchorEmitter] = {
 """How each of them describes its results."""
 
 CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(rows.REDUCTIONS, (1,)),
     "Pad": (1, 2, 3),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
@@ -68,7 +69,7 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
 """Inputs that must be known at compile time for the kernel to be written."""
 
 
-FUSES_NOTHING = frozenset({"Attention", "GRU", "LSTM", "RNN", "Split"})
+FUSES_NOTHING = frozenset({"Attention", "GRU", "LSTM", "RNN", "Split", "Tile"})
 """Anchors whose kernels end with their own results."""
 
 DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {

@@ -49,7 +49,7 @@ def _broadcast(batch: Sequence[Expr], tensor: te.Tensor) -> list[Expr]:
 def _matrix_zero(
     builder: KernelBuilder, value: VariableNode | None, axis: int
 ) -> Callable[[Sequence[Expr]], Expr]:
-    """The zero point at an index of its matrix: one for all, a vector along ``axis``, or as wide."""
+    """The zero point at an index of its matrix: one, a vector along ``axis``, or as wide."""
     if value is None:
         return lambda index: tx.const(0, WIDE)
     tensor, shape = builder.read(value), shape_of(value)

@@ -223,14 +223,21 @@ def gather_nd(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
 
 
 def tile(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """Tile: the input over and over along every axis."""
+    """Tile: the input over and over along every axis.
+
+    Each axis of the result is written as two, repeat and position, over the same bytes: remainders
+    of an index keep loops from becoming vectors, and LLVM 22 miscompiles some of them.
+    """
     x = builder.read(node.input(0))
     sizes = [int(extent) for extent in x.shape]
+    shape: list[int] = []
+    for whole, size in zip(shape_of(node.output), sizes, strict=True):
+        shape += [whole // size if size else 0, size]
 
     def element(*index: Expr) -> Expr:
-        return x(*(tx.indexmod(i, size) for i, size in zip(index, sizes, strict=True)))
+        return x(*index[1::2])
 
-    return [te.compute(shape_of(node.output), element, name="tile")]
+    return [te.compute(shape, element, name="tile")]
 
 
 def one_hot(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
@@ -303,5 +310,3 @@ def constant_of_shape(builder: KernelBuilder, node: OperatorNode) -> list[te.Ten
     number = 0 if fill is None else np.asarray(fill.numpy()).reshape(-1)[0].item()
     value = tx.const(number, dtype)
     return [te.compute(shape_of(node.output), lambda *i: value, name="constant")]
-
-
