@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from onnx import ModelProto
 
+from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.output import check_target
 from burnish.passes import get_pass
@@ -92,8 +94,10 @@ def optimize(
         InvalidInput: the model is no valid ONNX.
         UnsupportedModel: the oracle cannot run it, so that nothing could be verified.
     """
+    _check(verify, samples)
     graph = _graph(model)
-    selection = Selection(preset, passes, skip, set, input_shapes, opset)
+    input_shapes = _whole(input_shapes)
+    selection = Selection(preset, _names(passes), _names(skip) or (), set, input_shapes, opset)
     reference = None if verify == "off" else Reference(graph, samples, input_shapes)
     return run_pipeline(
         graph, choose(selection), PassContext(), verify=verify, reference=reference,
@@ -141,8 +145,12 @@ def compile(
     """
     from burnish.compilation import TUNE, Request, compile_model
 
+    _check(verify, samples)
     goal = target if isinstance(target, Target) else resolve(target, threads)
-    selection = Selection(preset, passes, skip, set, input_shapes, opset, compiling=True)
+    selection = Selection(
+        preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
+        compiling=True,
+    )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(goal, selection, verify, samples, seconds, describe_source(model))
     return compile_model(_graph(model), request, progress).artifact
@@ -166,7 +174,10 @@ def explain(
         UsageError: an option does not exist or does not fit the model.
     """
     goal = None if target is None else resolve(target)
-    selection = Selection(preset, passes, skip, set, input_shapes, opset, goal is not None)
+    selection = Selection(
+        preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
+        goal is not None,
+    )  # fmt: skip
     context = PassContext(goal, explain=True)
     _, report = run_pipeline(
         _graph(model), choose(selection), context, verify="off", progress=progress
@@ -208,3 +219,30 @@ def describe_source(model: Model) -> dict[str, Any]:
 
 def _graph(model: Model) -> Graph:
     return model if isinstance(model, Graph) else load(model)
+
+
+def _check(verify: str, samples: Sequence[Feeds] | None) -> None:
+    """Refuse what would pass for a verification and is none."""
+    if verify not in get_args(Verify):
+        raise UsageError(f"verify is one of {', '.join(get_args(Verify))}, not {verify!r}")
+    if samples is not None and not samples:
+        raise UsageError("samples is empty; leave it out to compare on random inputs")
+
+
+def _names(names: Sequence[str] | None) -> Sequence[str] | None:
+    """``names``, where a single text would count as a list of letters."""
+    if isinstance(names, str):
+        raise UsageError(f"passes and skip take a list of names, not {names!r}")
+    return names
+
+
+def _whole(shapes: InputShapes | None) -> dict[str, tuple[int, ...]] | None:
+    """``shapes`` in Python's own integers, whatever kind of integers they came in."""
+    if shapes is None:
+        return None
+    try:
+        return {name: tuple(map(index, shape)) for name, shape in shapes.items()}
+    except (AttributeError, TypeError):
+        raise UsageError(
+            f"input_shapes takes one shape per input, {{'x': (1, 3, 224, 224)}}, not {shapes!r}"
+        ) from None

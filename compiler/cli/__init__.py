@@ -51,7 +51,9 @@ def _explain(error: BaseException, session: Session) -> int:
         session.complain(f"{error}{notes}")
         return error.exit_code
     if isinstance(error, TyperException):
-        session.complain(error.format_message())
+        # Without arguments the help has been printed, and there is nothing to add.
+        if message := error.format_message():
+            session.complain(message)
         return 2
     if isinstance(error, MemoryError):
         session.complain("out of memory; try a smaller input shape or a machine with more")

@@ -43,7 +43,7 @@ def explain(
         report = api.explain(
             api.load(model),
             target,
-            preset=preset or "default",
+            preset=preset,
             input_shapes=options.shapes(input_shape),
             passes=options.names(passes),
             skip=options.names(skip) or (),

@@ -61,7 +61,11 @@ def run(
     from burnish.output import check_target
 
     if out is not None:
+        if out.suffix == ".npy":
+            raise UsageError(f"-o takes OUT.npz, which holds every output by name, not {out}")
         check_target(out)
+    if artifact.suffix == ".onnx" and artifact.is_file():
+        raise UsageError(f"{artifact} is a model; compile it first, and run what that writes")
     model = load_artifact(artifact, threads)
     result: dict[str, Any] = {"artifact": str(artifact)}
     if self_test:
@@ -116,7 +120,11 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise InvalidInput(f"{path} does not exist") from None
     except (OSError, ValueError, EOFError) as error:
-        raise InvalidInput(f"{path} holds no numpy array: {error}") from error
+        # What numpy says of a file it does not know is advice to unpickle it.
+        why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise InvalidInput(
+            f"{path} holds no numpy array of numbers{why}; write it with numpy.save"
+        ) from error
 
 
 def _repeat(model: Artifact, feeds: Arrays, count: int) -> tuple[Arrays, list[float]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import burnish as api
 from burnish.errors import UsageError
 from tests.cli.conftest import Burnish
 
@@ -76,9 +78,36 @@ def test_unknown_command(burnish: Burnish) -> None:
     assert done.code == USAGE
 
 
+def test_no_command(burnish: Burnish) -> None:
+    done = burnish()
+    assert "Usage" in done.out
+    assert done.err == ""
+    assert done.code == USAGE
+
+
 def test_missing_argument(burnish: Burnish, model: Path) -> None:
     assert burnish("optimize", model).code == USAGE
     assert burnish("run").code == USAGE
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"verify": False}, "each, end, off"),
+        ({"samples": []}, "samples is empty"),
+        ({"skip": "fuse-pad"}, "list of names"),
+        ({"passes": "fuse-pad"}, "list of names"),
+        ({"input_shapes": (2, 6)}, "one shape per input"),
+        ({"input_shapes": {"x": (2, 6.0)}}, "one shape per input"),
+        ({"input_shapes": {"x": "2,6"}}, "one shape per input"),
+    ],
+)
+@pytest.mark.parametrize("function", [api.optimize, api.compile])
+def test_wrong_argument(
+    model: Path, function: Callable[..., object], options: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(UsageError, match=expected):
+        function(model, **options)
 
 
 @pytest.mark.parametrize("command", ["optimize", "compile"])

@@ -57,7 +57,20 @@ def test_input_files(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("1 2 3")
     done = burnish("run", artifact, "-i", f"x={tmp_path / 'text.npy'}")
     assert "no numpy array" in done.message
+    assert "pickle" not in done.message
     assert done.code == INVALID
+
+
+def test_output_of_another_format(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:
+    done = burnish("run", artifact, "-o", tmp_path / "out.npy")
+    assert "OUT.npz" in done.message
+    assert done.code == USAGE
+
+
+def test_model_instead_of_artifact(burnish: Burnish, model: Path) -> None:
+    done = burnish("run", model)
+    assert "compile it first" in done.message
+    assert done.code == USAGE
 
 
 def test_pickled_input_is_not_executed(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:

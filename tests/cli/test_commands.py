@@ -81,6 +81,18 @@ def test_explain(burnish: Burnish, model: Path) -> None:
     assert fired["no-op-identity"] == ["same"]
 
 
+def test_explain_runs_the_passes_of_compile(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    done = burnish("explain", model, "--target", "cpu", "--json")
+    explained = [entry["pass"] for entry in json.loads(done.out)["passes"]]
+    done = burnish("compile", model, "-o", tmp_path / "out", "--tune", "off", "--json")
+    assert explained == [entry["name"] for entry in json.loads(done.out)["passes"]]
+
+
+def test_shapes_of_any_integers(open_model: Path) -> None:
+    graph, _ = api.optimize(open_model, input_shapes={"x": np.array([2, 6])})
+    assert list(map(type, graph.inputs[0].shape)) == [int, int]
+
+
 def test_explain_names_near_misses(burnish: Burnish, tmp_path: Path) -> None:
     path = tmp_path / "near.onnx"
     text = """
