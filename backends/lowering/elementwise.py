@@ -171,6 +171,13 @@ def _softplus(x: Expr) -> Expr:
     return positive + tx.log(like(x, 1.0) + tx.exp(-tx.abs(x)))
 
 
+def _mish(x: Expr) -> Expr:
+    """``x * tanh(softplus(x))``, by one exponential: with n = e^x (e^x + 2) it is x n / (n + 2)."""
+    power = tx.exp(tx.min(x, like(x, 20.0)))  # beyond, the quotient is 1
+    n = power * (power + like(x, 2.0))
+    return x * (n / (n + like(x, 2.0)))
+
+
 def _hard_sigmoid(x: Expr, alpha: float, beta: float) -> Expr:
     return clamp(x * like(x, alpha) + like(x, beta), like(x, 0.0), like(x, 1.0))
 
@@ -311,7 +318,7 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Max": _fold(maximum),
     "Mean": _mean,
     "Min": _fold(minimum),
-    "Mish": lambda node, x: x[0] * tx.tanh(_softplus(x[0])),
+    "Mish": _unary(_mish),
     "Mod": _mod,
     "Mul": _binary(lambda a, b: a * b),
     "Neg": _unary(lambda a: -a),
@@ -347,3 +354,14 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Xor": _binary(lambda a, b: tx.NE(a.astype("int8"), b.astype("int8"))),
 }  # fmt: skip
 """Operator type to its scalar function, for the newest version of each."""
+
+REPEATS: dict[str, int] = {
+    **dict.fromkeys(("Clip", "Max", "Min", "Relu", "Sign", "Softsign", "Where"), 2),
+    **dict.fromkeys((
+        "Celu", "Cosh", "Elu", "Erf", "Exp", "Gelu", "Log", "Mish", "Pow", "QuickGelu", "Selu",
+        "Sigmoid", "Sinh", "Swish", "Tanh",
+    ), 12),
+    "Softplus": 100,
+}  # fmt: skip
+"""About how often an operator's expression has its operand in it, once polynomials stand for
+functions; 1 for all others."""

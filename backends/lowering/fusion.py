@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.elementwise import ELEMENTWISE, REPEATS
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.ir import OperatorNode, VariableNode
 
@@ -17,6 +17,9 @@ MAX_NODES = 24
 """Elementwise nodes in a group: a bound on the size of one expression."""
 MAX_OPERANDS = 16
 """Distinct values that a group reads."""
+MAX_LEAVES = 400
+"""Operands in the expression of a group, those counted again that it repeats: compilers walk it as
+a tree, and squaring ten times over would have a thousand leaves."""
 
 
 @dataclass(eq=False)
@@ -74,6 +77,7 @@ def _extend(
     run: list[OperatorNode] = []
     accepted: list[OperatorNode] = []
     operands = set(seed.inputs)
+    leaves = {seed.output: REPEATS.get(seed.op_type, 1)}
     while len(run) < MAX_NODES:
         if any(value.is_graph_output for value in live):
             break
@@ -85,7 +89,8 @@ def _extend(
         if node in taken or node not in native or not _fits(node, seed, plan):
             break
         operands |= set(node.inputs)
-        if len(operands) > MAX_OPERANDS:
+        leaves[node.output] = _leaves(node, leaves)
+        if len(operands) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
             break
         run.append(node)
         inside = {seed, *run}
@@ -94,6 +99,12 @@ def _extend(
         if live <= {node.output}:
             accepted = list(run)
     return accepted
+
+
+def _leaves(node: OperatorNode, leaves: dict[VariableNode, int]) -> int:
+    """Operands in the expression of ``node``."""
+    total = sum(leaves.get(value, 1) for value in node.inputs if value is not None)
+    return total * REPEATS.get(node.op_type, 1)
 
 
 def _readers(live: set[VariableNode], run: list[OperatorNode]) -> Iterator[OperatorNode]:

@@ -48,3 +48,11 @@ def test_views_and_transposes_cost_nothing() -> None:
         a = Exp(x) b = Reshape(a, s) y = Tanh(b)
     }"""
     assert "reshape" not in "".join(kernels(text))
+
+
+def test_expressions_stay_small() -> None:
+    squares = " ".join(f"a{i + 1} = Mul(a{i}, a{i})" for i in range(20))
+    text = f"g (float[3, 5] x) => (float[3, 5] y) {{ a0 = Neg(x) {squares} y = Neg(a20) }}"
+    assert len(kernels(text)) == 3
+    functions = "a = Exp(x) b = Tanh(a) c = Exp(b) y = Tanh(c)"
+    assert len(kernels(f"g (float[3, 5] x) => (float[3, 5] y) {{ {functions} }}")) == 2
