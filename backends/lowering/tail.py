@@ -38,10 +38,16 @@ def _single(node: OperatorNode) -> str | None:
     return f"{node.op_type} with further outputs is not compiled" if used else None
 
 
+def _largest(node: OperatorNode) -> str | None:
+    mode = _plain(node.attribute("mode", "avg"))
+    return f"{node.op_type} of the largest element is not compiled" if mode == "max" else None
+
+
 DISTRUSTED: dict[str, Callable[[OperatorNode], str | None]] = {
     "BatchNormalization": _trains,
     "Dropout": lambda node: "Dropout that trains is not compiled",
     "LayerNormalization": _single,
+    "RoiAlign": _largest,
     "LpPool": lambda node: (
         "TVM counts wrongly under ceil_mode" if node.attribute("ceil_mode") else None
     ),

@@ -84,7 +84,9 @@ def _space_to_depth(rewriter: Rewriter, match: Match, shape: Facts) -> None:
     n, c, h, w = shape
     block = int(match.root.attributes["blocksize"])
     split = (n, c, h // block, block, w // block, block)
-    _rearranged(rewriter, match, split, (0, 3, 5, 1, 2, 4))
+    column_first = match.root.attribute("mode", "DCR") == "CRD"
+    perm = (0, 1, 3, 5, 2, 4) if column_first else (0, 3, 5, 1, 2, 4)
+    _rearranged(rewriter, match, split, perm)
 
 
 def _power(rewriter: Rewriter, value: VariableNode, p: float) -> VariableNode:

@@ -289,13 +289,17 @@ def depth_to_space(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
 
 
 def space_to_depth(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """SpaceToDepth."""
+    """SpaceToDepth in both modes."""
     x = builder.read(node.input(0))
     block = int(node.attribute("blocksize"))
     channels = int(x.shape[1])
+    column_first = node.attribute("mode", "DCR") in ("CRD", b"CRD")
 
     def element(n: Expr, c: Expr, y: Expr, z: Expr) -> Expr:
-        inner, channel = tx.indexdiv(c, channels), tx.indexmod(c, channels)
+        if column_first:
+            channel, inner = tx.indexdiv(c, block * block), tx.indexmod(c, block * block)
+        else:
+            inner, channel = tx.indexdiv(c, channels), tx.indexmod(c, channels)
         return x(
             n, channel, y * block + tx.indexdiv(inner, block), z * block + tx.indexmod(inner, block)
         )
