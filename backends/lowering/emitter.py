@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -163,6 +164,8 @@ class Emitter:
         targets = []
         for value, result in zip(group.outputs, results, strict=True):
             shape = [int(extent) for extent in result.shape]
+            if math.prod(shape) != math.prod(shape_of(value)):
+                raise ValueError(f"the kernel makes {shape} of what is {shape_of(value)}")
             self.home[value] = self.temporary(value.name, shape, numpy_name(value.dtype))
             targets.append(self.home[value])
         self.launch(builder, results, targets, tuple(group.nodes), label, builder.flops)

@@ -121,13 +121,15 @@ def _transpose_window(
     ):  # fmt: skip
         pads = tuple(node.attribute("pads") or (0,) * (2 * rank))
         return Window(strides, pads, dilations), padding
-    begin, end = [], []
+    begin, end, missing = [], [], []
     for i in range(rank):
         full = (spatial[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 + padding[i]
         total = max(0, full - wanted[i])
+        missing.append(max(0, wanted[i] - full))
         upper = _text(node.attribute("auto_pad")) == "SAME_UPPER"
         begin.append(total // 2 if upper else total - total // 2)
         end.append(total - begin[-1])
+    padding = tuple(given + more for given, more in zip(padding, missing, strict=True))
     return Window(strides, (*begin, *end), dilations), padding
 
 
