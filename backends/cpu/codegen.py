@@ -63,6 +63,8 @@ def build(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Mod
             for name, func in funcs.items()
         }
     )
+    # An expression that is read twice brings the names that it binds twice.
+    module = tirx.transform.ConvertSSA()(module)
     tir_pipeline.register()
     with tvm.transform.PassContext(opt_level=3, config=_PASS_OPTIONS):
         tvm_target = tvm.target.Target(target.tvm_target())

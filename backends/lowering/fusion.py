@@ -22,6 +22,15 @@ MAX_LEAVES = 400
 a tree, and squaring ten times over would have a thousand leaves."""
 
 
+FUNCTIONS = {
+    "Celu": 1, "Elu": 1, "Erf": 1, "Exp": 1, "Gelu": 1, "Log": 1, "Mish": 3, "Pow": 2,
+    "QuickGelu": 1, "Selu": 1, "Sigmoid": 1, "Softplus": 2, "Swish": 1, "Tanh": 1,
+}  # fmt: skip
+"""How many polynomials stand for an operator."""
+MAX_FUNCTIONS = 3
+"""Of these in a group: TVM's time for an expression that nests them grows exponentially."""
+
+
 @dataclass(eq=False)
 class Group:
     """Nodes of one kernel, in order; ``anchor`` is the first of them or None."""
@@ -77,6 +86,7 @@ def _extend(
     run: list[OperatorNode] = []
     accepted: list[OperatorNode] = []
     operands = set(seed.inputs)
+    functions = FUNCTIONS.get(seed.op_type, 0)
     leaves = {seed.output: REPEATS.get(seed.op_type, 1)}
     while len(run) < MAX_NODES:
         if any(value.is_graph_output for value in live):
@@ -90,7 +100,10 @@ def _extend(
             break
         operands |= set(node.inputs)
         leaves[node.output] = _leaves(node, leaves)
+        functions += FUNCTIONS.get(node.op_type, 0)
         if len(operands) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
+            break
+        if functions > MAX_FUNCTIONS:
             break
         run.append(node)
         inside = {seed, *run}

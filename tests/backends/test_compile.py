@@ -61,6 +61,36 @@ def test_weights_shared_by_convolutions_of_different_groups() -> None:
     _compiled(model)
 
 
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "e = Exp(m) f = Mul(e, e) h = Tanh(f) y = Add(h, e)",
+        "e = Sigmoid(m) f = Mish(e) y = Mul(f, e)",
+        "e = Exp(m) f = Exp(e) a = Tanh(f) b = Add(a, e) y = Mul(b, f)",
+    ],
+)
+@pytest.mark.parametrize("start", ["m = MatMul(x, w)", "m = Mul(x, w)"])
+def test_functions_read_twice_neither_clash_nor_grow_without_end(start: str, chain: str) -> None:
+    _compiled(
+        graph(
+            "g (float[16, 16] x) => (float[16, 16] y) { s = Constant<value_ints = [16, 16]>()"
+            f" h0 = Constant<value_float = 0.02>() w = Expand(h0, s) {start} {chain} }}"
+        )
+    )
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_recurrent_layers_need_nothing_but_kernels(kind: str, gates: int) -> None:
+    x = graph("g (float[5, 2, 6] x) => (float y) { y = Relu(x) }").inputs[0]
+    x.uses.clear()
+    results = [VariableNode("y", x.dtype, (5, 1, 2, 9)), VariableNode("h", x.dtype, (1, 2, 9))]
+    inputs = [x, _weights(1, gates * 9, 6), _weights(1, gates * 9, 9)]
+    model = Graph(opsets={"": 21}, inputs=[x])
+    model.append(OperatorNode(kind, inputs, results, {"hidden_size": 9}))
+    model.outputs = results
+    _compiled(model)
+
+
 def test_candidates_with_results_that_are_no_floats_are_compared() -> None:
     yes, no = np.array([True, False]), np.array([True, True])
     assert _close(yes, yes.copy())
