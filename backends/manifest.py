@@ -17,6 +17,8 @@ FORMAT = 1
 NAME = "manifest.json"
 MAX_RANK = 64
 MAX_BYTES = 1 << 62
+MAX_THREADS = 1024
+"""As in `burnish.target`, which takes too much along for those who only run an artifact."""
 
 DTYPES = frozenset(
     ["bool", "bfloat16", "float16", "float32", "float64"]
@@ -130,7 +132,7 @@ class Manifest:
             )
         return cls(
             target=_target(root.child("target")),
-            threads=root.integer("threads", 1, 1024),
+            threads=root.integer("threads", 1, MAX_THREADS),
             entries=tuple(map(_entry, root.children("entries", at_least=1))),
             model=root.get("model", dict),
             passes=tuple(root.get("passes", list)),

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from burnish.errors import UsageError
 from burnish.ir import DType
+from burnish.suggest import unknown
+
+MAX_THREADS = 1024
+"""Most threads that an artifact may ask for."""
 
 SIZES = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -83,6 +87,19 @@ ARM64_FEATURES = {
 }
 """What code for a processor may use beyond ARMv8.0, by LLVM's name of it."""
 
+ARM64_CPUS = (
+    *ARM64_FEATURES,
+    *("cortex-a34", "cortex-a35", "cortex-a53", "cortex-a57", "cortex-a65", "cortex-a72"),
+    *("cortex-a73", "cortex-a510", "cortex-a520", "cortex-a710", "cortex-a715", "cortex-a720"),
+    *("cortex-x2", "cortex-x3", "cortex-x4", "neoverse-e1"),
+    *("apple-m1", "apple-m2", "apple-m3", "apple-m4", "generic"),
+)
+ARMV7_CPUS = (
+    *("cortex-a5", "cortex-a7", "cortex-a8", "cortex-a9", "cortex-a15", "cortex-a17"),
+    "generic",
+)
+"""Processors that LLVM and zig both know; LLVM takes any other name for a plain one."""
+
 _CPUINFO_NAMES = {"bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}
 """Linux's names of instruction sets where they differ from LLVM's."""
 
@@ -91,10 +108,10 @@ def resolve(name: str = "cpu", threads: int | None = None) -> Target:
     """The target called ``name``; ``threads`` defaults to the cores at hand for the host, else 1.
 
     Raises:
-        UsageError: there is no such target, or ``threads`` is below 1.
+        UsageError: there is no such target, or ``threads`` is none of 1 to ``MAX_THREADS``.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"--threads must be from 1 to {MAX_THREADS}, not {threads}")
     target = _named(name)
     default = len(os.sched_getaffinity(0)) if target.is_host else 1
     return replace(target, threads=threads or default)
@@ -116,20 +133,28 @@ def _named(name: str) -> Target:
     if name in X86_LEVELS:
         return _x86(name)
     if family == "arm64":
+        mcpu = _checked(cpu or "cortex-a76", family, ARM64_CPUS)
         return Target(
-            name, "aarch64", "aarch64-linux-gnu", cpu or "cortex-a76",
-            frozenset({"neon", *ARM64_FEATURES.get(cpu or "cortex-a76", ())}),
+            name, "aarch64", "aarch64-linux-gnu", mcpu,
+            frozenset({"neon", *ARM64_FEATURES.get(mcpu, ())}),
             vector_bits=128, registers=32,
         )  # fmt: skip
     if family == "armv7":
+        mcpu = _checked(cpu or "cortex-a7", family, ARMV7_CPUS)
         return Target(
-            name, "arm", "armv7-linux-gnueabihf", cpu or "cortex-a7", frozenset({"neon"}),
+            name, "arm", "armv7-linux-gnueabihf", mcpu, frozenset({"neon"}),
             vector_bits=128, registers=16,
         )  # fmt: skip
     if name == "riscv64":
         return Target(name, "riscv64", "riscv64-linux-gnu", "generic-rv64", registers=32)
     known = ", ".join(("cpu", *X86_LEVELS, "arm64:<cpu>", "armv7:<cpu>", "riscv64"))
     raise UsageError(f"unknown target {name!r}; known targets: {known}")
+
+
+def _checked(cpu: str, family: str, known: tuple[str, ...]) -> str:
+    if cpu not in known:
+        raise UsageError(unknown(f"processor of {family}", cpu, known))
+    return cpu
 
 
 def _x86(level: str, name: str | None = None, mcpu: str | None = None) -> Target:

@@ -58,7 +58,7 @@ def shapes(items: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     """Shapes by input name from ``NAME=1,3,224,224`` (also ``1x3x224x224``).
 
     Raises:
-        UsageError: an item has another form, or a name comes twice.
+        UsageError: an item has another form or a size below 1, or a name comes twice.
     """
     found: dict[str, tuple[int, ...]] = {}
     for item in items or ():
@@ -66,9 +66,11 @@ def shapes(items: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         try:
             shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size)
         except ValueError:
-            shape = (-1,)
-        if not equals or not name or any(size < 0 for size in shape):
+            name = ""
+        if not equals or not name:
             raise UsageError(f"--input-shape takes NAME=1,3,224,224, not {item!r}")
+        if any(size < 1 for size in shape):
+            raise UsageError(f"--input-shape takes sizes of at least 1, not {item!r}")
         if name in found:
             raise UsageError(f"--input-shape gives {name!r} twice; one shape per input")
         found[name] = shape

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from burnish import target
 from burnish.backends.manifest import (
+    MAX_THREADS,
     EntrySpec,
     FileSpec,
     Manifest,
@@ -132,3 +134,7 @@ def test_a_tensor_between_engines_lies_in_one_place(place: dict[str, int]) -> No
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"manifest\.json"):
         Manifest.from_json(text)
+
+
+def test_what_the_compiler_accepts_can_be_read() -> None:
+    assert MAX_THREADS == target.MAX_THREADS
