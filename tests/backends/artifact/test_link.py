@@ -98,15 +98,6 @@ def test_without_zig_the_message_says_what_to_install(
         link.link_kernels([], target)
 
 
-def test_a_cache_that_cannot_be_written_is_one_clear_error(
-    monkeypatch: pytest.MonkeyPatch, target: Target, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(BurnishError, match="set XDG_CACHE_HOME to a folder that can be written"):
-        link.link_kernels([], target)
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
