@@ -172,9 +172,9 @@ def _compiled(
         key.update(path.name.encode() + path.read_bytes())
     folder = cache_folder("runtime") / key.hexdigest()[:32]
     objects = tuple(folder / f"{path.stem}.o" for path in sources)
-    if all(path.exists() for path in objects):
-        return objects
     try:
+        if all(_is_whole(path) for path in objects):
+            return objects
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as made:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 jobs = [pool.submit(_compile, str(p), flags, target, Path(made)) for p in sources]
@@ -183,10 +183,28 @@ def _compiled(
                     job.result()
             folder.mkdir(exist_ok=True)
             for path in objects:
-                os.replace(Path(made, path.name), path)
+                draft = Path(made, path.name)
+                _checksum(draft).write_bytes(_digest(draft))
+                os.replace(draft, path)
+                os.replace(_checksum(draft), _checksum(path))
     except OSError as error:
         raise _disk_error(error) from error
     return objects
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a cached object is there and is what was once compiled."""
+    recorded = _checksum(path)
+    return path.is_file() and recorded.is_file() and recorded.read_bytes() == _digest(path)
+
+
+def _checksum(path: Path) -> Path:
+    """The file next to an object that has its checksum."""
+    return path.with_suffix(".sha256")
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
 
 
 def _compile(source: str, flags: Sequence[str], target: Target, folder: Path) -> None:

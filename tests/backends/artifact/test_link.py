@@ -69,6 +69,26 @@ def test_the_first_model_for_a_target_tells_its_progress(
     assert stages == [("compile the runtime", done, count) for done in range(count)]
 
 
+@pytest.mark.parametrize("damage", [b"", b"not an object", None])
+def test_a_damaged_runtime_is_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, target: Target, tmp_path: Path, damage: bytes | None
+) -> None:
+    monkeypatch.setattr(link, "cache_folder", lambda *parts: keep_zig(tmp_path, *parts))
+    source = tmp_path / "one.c"
+    source.write_text("int one(void); int one(void) { return 1; }")
+    (made,) = link._compiled(target, (source,), ())
+    size = made.stat().st_size
+    if damage is None:
+        made.unlink()
+    else:
+        made.write_bytes(damage)
+    assert link._compiled(target, (source,), ()) == (made,)
+    assert made.read_bytes().startswith(b"\x7fELF")
+    assert made.stat().st_size == size
+    monkeypatch.setattr(link, "_compile", lambda *_: pytest.fail("it is in the cache"))
+    assert link._compiled(target, (source,), ()) == (made,)
+
+
 def keep_zig(folder: Path, *parts: str) -> Path:
     """A fresh cache but for zig's own, which takes long to fill."""
     if parts == ("zig",):
