@@ -32,6 +32,9 @@ class RegionEngine:
             raise BurnishError(
                 "parts of this model run in ONNX Runtime, which is missing: pip install onnxruntime"
             ) from error
+        # Some builds report to Microsoft which models they run.
+        if hasattr(onnxruntime, "disable_telemetry_events"):
+            onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -102,6 +102,9 @@ class _OnnxRuntime(_Engine):
     def __init__(self, model: Graph | ModelProto | str | Path, threads: int) -> None:
         import onnxruntime
 
+        # Some builds report to Microsoft which models they run.
+        if hasattr(onnxruntime, "disable_telemetry_events"):
+            onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = SILENT

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from burnish.backends.regions import RegionEngine
 from burnish.errors import UnsupportedModel, UsageError
 from burnish.ir import DType
 from burnish.oracle import Oracle, session
@@ -30,6 +32,18 @@ def test_runs_graphs_messages_and_files(tmp_path: Path) -> None:
 def test_models_too_large_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "EXTERNAL_ABOVE", 1)
     np.testing.assert_array_equal(Oracle(graph(ADD)).run({"x": X})["y"], X + W)
+
+
+def test_onnx_runtime_reports_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    name = "disable_telemetry_events"
+    monkeypatch.setattr(onnxruntime, name, lambda: calls.append(name), raising=False)
+    Oracle(graph(ADD))
+    RegionEngine({}, 1)
+    assert calls == [name, name]
+    monkeypatch.delattr(onnxruntime, name)
+    Oracle(graph(ADD))
+    RegionEngine({}, 1)
 
 
 def test_names() -> None:
