@@ -33,6 +33,8 @@ class CompileOptions:
     """Seconds to spend on timing candidates; 0 takes the first choice of each."""
     progress: Callable[[str, int, int], None] | None = None
     """Called with a stage's name, how many steps of it are done, and of how many."""
+    tuned: Callable[[int, int], None] | None = None
+    """Called after tuning with how many kernels are tuned, and how many can be."""
 
 
 def compile_graph(
@@ -120,7 +122,7 @@ def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Progr
     configs: dict[str, TileConfig] = {}
     if options.tune and target.is_host:
         tasks = _tasks(lowered, distinct, keys)
-        configs = tune(tasks, target, options.tune, cache, options.progress)
+        configs = tune(tasks, target, options.tune, cache, options.progress, options.tuned)
     symbols = {
         key: f"k{number}_{kernel.name.split('_', 1)[1]}"
         for number, (key, kernel) in enumerate(distinct.items())

@@ -37,6 +37,21 @@ class Request:
     """What the manifest says about where the model came from."""
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How far tuning came in its time."""
+
+    seconds: float
+    """The time that it was given."""
+    tuned: int
+    """Kernels that are tuned, now or before."""
+    kernels: int
+    """Kernels that can be tuned."""
+
+    def __str__(self) -> str:
+        return f"tuned {self.tuned} of {self.kernels} kernels in {self.seconds:g} s"
+
+
 @dataclass
 class Compilation:
     """An artifact and how it came to be."""
@@ -47,6 +62,8 @@ class Compilation:
     """What code was generated from."""
     seconds: float
     """Wall clock of all of it."""
+    tuning: Tuning | None = None
+    """How far tuning came, if there was any."""
 
 
 def compile_model(graph: Graph, request: Request, progress: Progress | None = None) -> Compilation:
@@ -75,16 +92,22 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
         "model": dict(request.source),
         "passes": [describe_pass(step) for step in kept],
     }
+    tuning: list[Tuning] = []
     artifact = compile_graph(
         static,
         request.target,
         Vector(reference.feeds[0], reference.expected[0]),
         provenance,
-        CompileOptions(tune=seconds, progress=progress),
+        CompileOptions(
+            tune=seconds,
+            progress=progress,
+            tuned=lambda tuned, kernels: tuning.append(Tuning(seconds, tuned, kernels)),
+        ),
     )
     if request.target.is_host and request.verify != "off":
         reference.check_compiled(artifact.run)
-    return Compilation(artifact, report, static, time.perf_counter() - started)
+    last = tuning[-1] if tuning else None
+    return Compilation(artifact, report, static, time.perf_counter() - started, last)
 
 
 def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:

@@ -71,11 +71,13 @@ def tune(
     seconds: float,
     cache: ScheduleCache,
     progress: Callable[[str, int, int], None] | None = None,
+    tuned: Callable[[int, int], None] | None = None,
 ) -> dict[str, TileConfig]:
     """Choose configurations, from the cache where it knows them.
 
     Kernels are taken in order of their share of the model's time until ``seconds`` are spent;
-    what is left keeps its first choice. Nothing chosen so far is lost on Ctrl-C.
+    what is left keeps its first choice. Nothing chosen so far is lost on Ctrl-C. At the end
+    ``tuned`` is called with how many kernels are tuned, now or before, and how many can be.
     """
     chosen = {task.key: known for task in tasks if (known := cache.get(task.key)) is not None}
     if not seconds:
@@ -83,18 +85,22 @@ def tune(
     open_tasks = [task for task in tasks if task.key not in chosen]
     open_tasks.sort(key=lambda task: -task.weight)
     deadline = time.monotonic() + seconds
-    done = 0
+    done, untried, before = 0, 0, len(chosen)
     for batch in _batches(open_tasks, target):
+        kernels = len({trial.task.key for trial in batch})
         if time.monotonic() > deadline:
-            break
+            untried += kernels
+            continue
         if progress:
             progress("tune", done, len(open_tasks))
         best = _time_batch(batch, target)
         chosen |= best
         cache.put(best)
-        done += len({trial.task.key for trial in batch})
+        done += kernels
     if progress and open_tasks:
         progress("tune", len(open_tasks), len(open_tasks))
+    if tuned:
+        tuned(before + done, before + done + untried)
     return chosen
 
 

@@ -73,6 +73,8 @@ def compile_model(
         session.data(_describe(model, out, made))
     elif session.shows_tables:
         _show(session, out, made)
+    if made.tuning and made.tuning.tuned < made.tuning.kernels:
+        session.note(f"{made.tuning}; run again or raise --tune for the rest")
 
 
 def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from time import sleep
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import burnish
 from burnish.backends.cpu import tuner
-from burnish.backends.cpu.tuner import _close
+from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.cpu.tuner import Task, Trial, _close
 from burnish.ir import Constant, Graph, OperatorNode, VariableNode
+from burnish.target import Target, resolve
 from burnish.testing import graph
+
+CHOICE = TileConfig(rows=6, vectors=2)
 
 
 def _weights(*shape: int) -> VariableNode:
@@ -105,3 +112,22 @@ def test_tuning_a_kernel_that_ends_in_a_comparison(monkeypatch: pytest.MonkeyPat
         " y = Greater(p, z) }".replace("e = Expand", "h = Constant<value_float=0.5>() e = Expand")
     )
     burnish.compile(model, threads=1, tune=1.0)
+
+
+def test_kernels_that_tuning_did_not_come_to_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(tasks: list[Task], target: Target) -> list[list[Trial]]:
+        return [[Trial(task, CHOICE, "t0")] * 2 for task in tasks]
+
+    def time_batch(batch: list[Trial], target: Target) -> dict[str, TileConfig]:
+        sleep(0.02)
+        return {batch[0].task.key: CHOICE}
+
+    monkeypatch.setattr(tuner, "_batches", batches)
+    monkeypatch.setattr(tuner, "_time_batch", time_batch)
+    known: dict[str, TileConfig] = {"known": CHOICE}
+    cache = SimpleNamespace(get=known.get, put=known.update)
+    tasks = [Task(key, None, 1.0) for key in ("known", "a", "b", "c")]
+    counts: list[tuple[int, int]] = []
+    for seconds in (0.01, 10.0):
+        tuner.tune(tasks, resolve(), seconds, cache, tuned=lambda *count: counts.append(count))
+    assert counts == [(2, 4), (4, 4)]

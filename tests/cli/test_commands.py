@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,29 @@ import onnx
 import pytest
 
 import burnish as api
+from burnish import compilation
+from burnish.compilation import Compilation, Request, Tuning
+from burnish.ir import Graph
 from burnish.passes import PASSES
+from burnish.pipeline import Progress
 from tests.cli.conftest import Burnish, expected
 
 CALLS = ["optimize", "compile", "run", "inspect", "explain", "passes", "targets"]
+
+
+def test_compile_says_how_far_tuning_came(
+    burnish: Burnish, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def partly(graph: Graph, request: Request, progress: Progress | None) -> Compilation:
+        return replace(real(graph, request, progress), tuning=Tuning(20.0, 13, 25))
+
+    real = compilation.compile_model
+    monkeypatch.setattr(compilation, "compile_model", partly)
+    options = ("compile", model, "--tune", "off", "-o", tmp_path / "out")
+    done = burnish(*options)
+    line = "tuned 13 of 25 kernels in 20 s; run again or raise --tune for the rest\n"
+    assert done.err.endswith(line)
+    assert burnish(*options, "-q").err == ""
 
 
 def test_optimize(burnish: Burnish, model: Path, tmp_path: Path) -> None:
