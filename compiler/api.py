@@ -241,8 +241,11 @@ def _whole(shapes: InputShapes | None) -> dict[str, tuple[int, ...]] | None:
     if shapes is None:
         return None
     try:
-        return {name: tuple(map(index, shape)) for name, shape in shapes.items()}
+        whole = {name: tuple(map(index, shape)) for name, shape in shapes.items()}
     except (AttributeError, TypeError):
         raise UsageError(
             f"input_shapes takes one shape per input, {{'x': (1, 3, 224, 224)}}, not {shapes!r}"
         ) from None
+    if any(size < 1 for shape in whole.values() for size in shape):
+        raise UsageError(f"input_shapes takes sizes of at least 1, not {shapes!r}")
+    return whole

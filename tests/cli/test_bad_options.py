@@ -106,6 +106,7 @@ def test_missing_argument(burnish: Burnish, model: Path) -> None:
         ({"input_shapes": (2, 6)}, "one shape per input"),
         ({"input_shapes": {"x": (2, 6.0)}}, "one shape per input"),
         ({"input_shapes": {"x": "2,6"}}, "one shape per input"),
+        ({"input_shapes": {"x": (0, 6)}}, "at least 1"),
     ],
 )
 @pytest.mark.parametrize("function", [api.optimize, api.compile])
