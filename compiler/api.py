@@ -198,13 +198,6 @@ def infer(model: Model, input_shapes: InputShapes | None = None) -> Graph:
     return graph
 
 
-def load_artifact(path: str | os.PathLike[str], threads: int | None = None) -> Artifact:
-    """Load what ``compile`` made and ``save`` wrote; see ``burnish.backends.artifact``."""
-    from burnish.backends import artifact
-
-    return artifact.load_artifact(Path(path), threads)
-
-
 def describe_source(model: Model) -> dict[str, Any]:
     """What a manifest says about where a model came from: name and SHA-256 of its file."""
     if isinstance(model, str | os.PathLike):

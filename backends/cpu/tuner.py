@@ -18,6 +18,7 @@ from tvm.s_tir import ScheduleError
 
 from burnish.backends.bench_kernels import KernelBench, KernelFailure
 from burnish.backends.cpu import codegen
+from burnish.backends.cpu.candidates import candidates
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.fused import ScheduleMiss
 from burnish.backends.cpu.schedule.tiling import TileConfig
@@ -108,10 +109,7 @@ def _batches(tasks: Sequence[Task], target: Target) -> Iterator[list[Trial]]:
     """Candidates of several kernels at a time, each kernel's together, first choice first."""
     batch: list[Trial] = []
     for task in tasks:
-        try:
-            configs = anchored.candidates(task.func, target)
-        except ScheduleMiss:
-            continue
+        configs = candidates(task.func, target)
         if len(configs) < 2:
             continue
         batch += [Trial(task, config, f"t{len(batch) + i}") for i, config in enumerate(configs)]
