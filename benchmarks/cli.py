@@ -124,6 +124,35 @@ def latency(
         raise typer.Exit(1)
 
 
+@app.command("pass-effects")
+def pass_effects(
+    models: Names = Group.MAIN_JOB.value,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the artifacts.")] = 2,
+    tune: Annotated[str, typer.Option(help="Passed to burnish compile: off, or seconds.")] = "off",
+    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = 0.15,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures to this file.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Leave out each pass of a compilation in turn; fail if any makes a model slower."""
+    from benchmarks.pass_effects import as_table as effect_table
+    from benchmarks.pass_effects import measure_effects
+
+    environment = record_environment()
+    plan = Plan(blocks=blocks, seconds=seconds, tune=tune)
+    measured = measure_effects(chosen(models), threads, plan, Zoo(folder))
+    effects = collect(measured, "Leaving out", None, str)
+    show(effect_table(effects))
+    typer.echo(environment)
+    if output is not None:
+        rows = [effect.as_json() for effect in effects]
+        write_json(output, {"environment": environment.as_json(), "effects": rows})
+    if any(effect.verdict == "slower" for effect in effects):
+        raise typer.Exit(1)
+
+
 @app.command()
 def acceptance(
     name: Annotated[str, typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")],
@@ -196,8 +225,46 @@ def gather(
     return Evidence(cases, repeats, shipped)
 
 
+@app.command("node-tests")
+def node_tests(
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 2,
+    only: Annotated[str, typer.Option(help="Only cases whose names contain this.")] = "",
+    fresh: Annotated[bool, typer.Option(help="Start over instead of going on.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures to this file.")
+    ] = None,
+) -> None:
+    """Put ONNX's own cases through burnish; print what is right, native and refused, and why.
+
+    Takes a quarter of an hour. A run that was stopped goes on where it was if nothing has changed.
+    """
+    from benchmarks.node_tests import report
+    from benchmarks.node_tests.cases import bound, node_cases
+    from benchmarks.node_tests.pool import run_cases
+    from benchmarks.node_tests.worker import STAGES
+
+    environment = record_environment()
+    state = report.state_file(environment)
+    if fresh:
+        state.unlink(missing_ok=True)
+    cases = [case for case in node_cases() if only in case.name]
+    cases += [case for case in map(bound, cases) if case is not None]
+    names, total = {case.name for case in cases}, len(cases) * len(STAGES)
+    everything = track(run_cases(cases, state, jobs), "Cases", total=total, console=errors)
+    results = [result for result in everything if result.case in names]
+    found = report.counts(results)
+    show(report.count_table(found))
+    for line in report.refusal_lines(report.refusals(results)):
+        typer.echo(line)
+    typer.echo(environment)
+    if output is not None:
+        write_json(output, report.as_json(results, environment))
+    if not only and not report.holds(found):
+        raise typer.Exit(1)
+
+
 def collect(
-    results: Iterable[Result], title: str, total: int, line: Callable[[Result], str]
+    results: Iterable[Result], title: str, total: int | None, line: Callable[[Result], str]
 ) -> list[Result]:
     """Gather results one by one, with a bar and a line each; Ctrl-C keeps those that are there."""
     found: list[Result] = []
@@ -206,7 +273,7 @@ def collect(
             found.append(result)
             errors.print(line(result), markup=False, highlight=False)
     except KeyboardInterrupt:
-        errors.print(f"interrupted after {len(found)} of {total}")
+        errors.print(f"interrupted after {len(found)}" + (f" of {total}" if total else ""))
     return found
 
 
