@@ -55,6 +55,7 @@ class Graph:
     output_names: tuple[str, ...] = ()
     """Names under which the outputs are returned; they outlive the values that had them first."""
     _outputs: tuple[VariableNode, ...] = ()
+    _uses: list[Use] = field(default_factory=list)
     _first: OperatorNode | None = None
     _last: OperatorNode | None = None
     _count: int = 0
@@ -84,19 +85,19 @@ class Graph:
 
     @outputs.setter
     def outputs(self, values: Iterable[VariableNode]) -> None:
-        for value in dict.fromkeys(self._outputs):
-            value.uses[:] = [use for use in value.uses if use.user is not self]
-        self._outputs = tuple(values)
-        for index, value in enumerate(self._outputs):
-            value.uses.append(Use(self, index))
+        given = tuple(values)
+        for value, use in zip(self._outputs, self._uses, strict=True):
+            value.drop_use(use)
+        self._outputs = given
+        self._uses = [value.add_use(self, index) for index, value in enumerate(given)]
         if len(self.output_names) != len(self._outputs):
             self.output_names = tuple(value.name for value in self._outputs)
 
     def replace_output(self, index: int, value: VariableNode) -> None:
         """Return ``value`` at ``index`` from now on."""
-        outputs = list(self._outputs)
-        outputs[index] = value
-        self.outputs = tuple(outputs)
+        self._outputs[index].drop_use(self._uses[index])
+        self._outputs = (*self._outputs[:index], value, *self._outputs[index + 1 :])
+        self._uses[index] = value.add_use(self, index)
 
     def __iter__(self) -> Iterator[OperatorNode]:
         """Nodes in order. The one at hand, and any other, may be removed meanwhile."""

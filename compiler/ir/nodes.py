@@ -26,9 +26,12 @@ REGION_DOMAIN = "burnish.region"
 """Domain of operator nodes that stand for the operators of their ``body`` subgraph."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Use:
-    """One place that reads a value: input ``index`` of a node, or output ``index`` of a graph."""
+    """One place that reads a value: input ``index`` of a node, or output ``index`` of a graph.
+
+    Made anew for every reading and never changed; not frozen, since making it would take longer.
+    """
 
     user: OperatorNode | Graph
     index: int
@@ -37,8 +40,8 @@ class Use:
 class VariableNode:
     """A value: graph input, constant, or result of an operator node."""
 
-    __slots__ = ("constant", "dtype", "name", "onnx_type", "producer", "quantization", "shape",
-                 "uses")  # fmt: skip
+    __slots__ = ("_returned", "constant", "dtype", "name", "onnx_type", "producer", "quantization",
+                 "shape", "uses")  # fmt: skip
 
     def __init__(
         self,
@@ -53,10 +56,25 @@ class VariableNode:
         self.shape = shape
         self.constant = constant
         self.producer: OperatorNode | None = None
-        self.uses: list[Use] = []
+        self.uses: dict[Use, None] = {}
+        """Places that read this value, in order; a dictionary, as one may have very many."""
         self.onnx_type: Any = None
         """The ONNX type message of a value that is no tensor (sequence, optional), else None."""
         self.quantization: Any = None
+        self._returned = 0
+
+    def add_use(self, user: OperatorNode | Graph, index: int) -> Use:
+        """Note that ``user`` reads this value at ``index``."""
+        use = Use(user, index)
+        self.uses[use] = None
+        if not isinstance(user, OperatorNode):
+            self._returned += 1
+        return use
+
+    def drop_use(self, use: Use) -> None:
+        """Forget what ``add_use`` returned."""
+        if self.uses.pop(use, use) is None and not isinstance(use.user, OperatorNode):
+            self._returned -= 1
 
     @classmethod
     def of(cls, constant: Constant, name: str = "") -> VariableNode:
@@ -89,7 +107,7 @@ class VariableNode:
     @property
     def is_graph_output(self) -> bool:
         """Whether some graph returns this value."""
-        return any(not isinstance(use.user, OperatorNode) for use in self.uses)
+        return self._returned > 0
 
     def __repr__(self) -> str:
         return f"VariableNode({self.name!r}, {self.dtype}, {self.shape})"
@@ -102,8 +120,9 @@ class OperatorNode:
     user's model that this one stands for.
     """
 
-    __slots__ = ("_inputs", "_next", "_outputs", "_previous", "attributes", "domain", "graph",
-                 "name", "op_type", "overload", "provenance", "subgraphs")  # fmt: skip
+    __slots__ = ("_inputs", "_inputs_read", "_next", "_outputs", "_previous", "_uses",
+                 "attributes", "domain", "graph", "name", "op_type", "overload", "provenance",
+                 "subgraphs")  # fmt: skip
 
     def __init__(
         self,
@@ -128,7 +147,11 @@ class OperatorNode:
         self.graph: Graph | None = None
         self._previous: OperatorNode | None = None
         self._next: OperatorNode | None = None
-        self._inputs: tuple[VariableNode | None, ...] = ()
+        self._inputs: list[VariableNode | None] = []
+        self._inputs_read: tuple[VariableNode | None, ...] | None = ()
+        """``_inputs`` as last handed out; None once they have changed."""
+        self._uses: list[Use | None] = []
+        """How each input is noted in the value that it is."""
         self._outputs: tuple[VariableNode, ...] = ()
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -138,16 +161,21 @@ class OperatorNode:
     @property
     def inputs(self) -> tuple[VariableNode | None, ...]:
         """Values read, in order; None where an optional input is left out."""
-        return self._inputs
+        if self._inputs_read is None:
+            self._inputs_read = tuple(self._inputs)
+        return self._inputs_read
 
     @inputs.setter
     def inputs(self, values: Iterable[VariableNode | None]) -> None:
-        for old in dict.fromkeys(v for v in self._inputs if v is not None):
-            old.uses[:] = [use for use in old.uses if use.user is not self]
-        self._inputs = tuple(values)
-        for index, value in enumerate(self._inputs):
-            if value is not None:
-                value.uses.append(Use(self, index))
+        given = list(values)
+        for old, use in zip(self._inputs, self._uses, strict=True):
+            if old is not None and use is not None:
+                old.drop_use(use)
+        self._inputs, self._inputs_read = given, None
+        self._uses = [
+            None if value is None else value.add_use(self, index)
+            for index, value in enumerate(given)
+        ]
 
     @property
     def outputs(self) -> tuple[VariableNode, ...]:
@@ -180,9 +208,12 @@ class OperatorNode:
 
     def replace_input(self, index: int, value: VariableNode | None) -> None:
         """Read ``value`` at ``index`` from now on."""
-        inputs = list(self._inputs)
-        inputs[index] = value
-        self.inputs = tuple(inputs)
+        old, use = self._inputs[index], self._uses[index]
+        if old is not None and use is not None:
+            old.drop_use(use)
+        # Nothing here may depend on the number of inputs: all of them may be replaced in turn.
+        self._inputs[index], self._inputs_read = value, None
+        self._uses[index] = None if value is None else value.add_use(self, index)
 
     def attribute(self, name: str, default: Attribute = None) -> Attribute:
         """The value of attribute ``name``, or ``default``."""

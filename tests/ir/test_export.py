@@ -50,7 +50,7 @@ def test_names_of_outputs_survive(replacement: str) -> None:
         relu.output.name = "z"  # what another output is called
         absolute.output.name = "something else"
         expected = np.maximum(X, 0)
-    if relu.output.uses == []:
+    if not relu.output.uses:
         loaded.remove(relu)
     verify(loaded)
     saved = loaded.to_onnx()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from burnish.ir import Constant, DType, Graph, OperatorNode, Use, VariableNode
+from burnish.ir import Constant, DType, Graph, OperatorNode, VariableNode
 from burnish.ir.verify import InvalidGraph, verify
 from burnish.testing import graph
 
@@ -34,18 +34,19 @@ def refused(source: Graph, message: str) -> None:
 
 
 def test_use_that_is_not_recorded(good: Graph) -> None:
-    node(good, "Relu").output.uses.pop()
+    node(good, "Relu").output.uses.popitem()
     refused(good, "uses do not say so")
 
 
 def test_use_that_is_recorded_twice(good: Graph) -> None:
     value = node(good, "Relu").output
-    value.uses.append(Use(value.uses[0].user, value.uses[0].index))
+    use = next(iter(value.uses))
+    value.add_use(use.user, use.index)
     refused(good, "exactly once")
 
 
 def test_use_that_is_not_real(good: Graph) -> None:
-    good.inputs[1].uses.append(Use(node(good, "Abs"), 0))
+    good.inputs[1].add_use(node(good, "Abs"), 0)
     refused(good, "does not read it")
 
 
