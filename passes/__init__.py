@@ -22,6 +22,7 @@ PASSES: dict[str, str] = {
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
     "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",
     "recognise-gelu": "burnish.passes.fusion.gelu:RecogniseGelu",
+    "recognise-group-norm": "burnish.passes.fusion.group_norm:RecogniseGroupNorm",
     "recognise-layer-norm": "burnish.passes.fusion.layer_norm:RecogniseLayerNorm",
     "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",

@@ -108,6 +108,8 @@ def _tidy() -> list[str]:
 def _recognise() -> list[str]:
     """Name what exporters spell out."""
     return [
+        # Before LayerNormalization, which would take what is normalized over positions for rows.
+        "recognise-group-norm",
         "recognise-layer-norm",
         "recognise-gelu",
         "recognise-activations",

@@ -141,6 +141,19 @@ def layer_norm(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Div({centered}, {deviation})")
 
 
+def groups(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    if draw(2):
+        axes = draft.constant([2, 3], np.int64)
+        centered = draft.add(f"Sub({x}, {draft.add(f'ReduceMean({x}, {axes})')})")
+        variance = draft.add(f"ReduceMean({draft.add(f'Mul({centered}, {centered})')}, {axes})")
+        deviation = draft.add(f"Sqrt({draft.add(f'Add({variance}, {draft.constant(0.1)})')})")
+        return draft.add(f"Div({centered}, {deviation})")
+    parameters = ", ".join(draft.constant(weights(draw, 2)) for _ in range(2))
+    x = draft.add(f"Reshape({x}, {draft.constant([0, 2, -1], np.int64)})")
+    x = draft.add(f"InstanceNormalization({x}, {parameters})")
+    return draft.add(f"Reshape({x}, {draft.constant([1, 4, 5, 5], np.int64)})")
+
+
 def softmax(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     if draw(2):
         return draft.add(f"Softmax({x})")
@@ -199,7 +212,9 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, gelu, gated, layer_norm,
         softmax, attention, branch,
     ),
-    "image": (unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes),
+    "image": (
+        unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
+    ),
 }  # fmt: skip
 
 

@@ -47,6 +47,11 @@ def inverse_square_root(value: Pattern) -> Pattern:
     )
 
 
+def wide(value: Pattern) -> Pattern:
+    """``value``, maybe in another precision."""
+    return OneOf(value, Op("Cast", value))
+
+
 def reshaped(value: Pattern) -> Pattern:
     """``value``, maybe given back the axes that a reduction took, and spread along them."""
     once = Op(SHAPERS, value, open_ended=True)

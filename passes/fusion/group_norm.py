@@ -1,0 +1,170 @@
+"""Recognises InstanceNormalization and GroupNormalization in the spellings of exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from burnish.ir import Array, DType
+from burnish.numerics import Numerics
+from burnish.passes.fusion.constants import per_channel
+from burnish.passes.fusion.norm_forms import (
+    centered_form,
+    epsilon,
+    following,
+    normalized_axes,
+    shifted_form,
+)
+from burnish.passes.fusion.norm_parameters import CHANNEL_RULES
+from burnish.pipeline import PassContext, RulePass
+from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Rewriter, Rule
+
+X = Any("x")
+PER_CHANNEL = 21
+"""The opset since which GroupNormalization has one scale per channel; before, one per group."""
+
+
+@dataclass(frozen=True)
+class RecogniseGroupNorm(RulePass):
+    """Replace the arithmetic of InstanceNorm and GroupNorm by the operators.
+
+    Before:
+        n = InstanceNormalization(Reshape(x, [0, groups, -1]), ones, zeros)
+        y = Reshape(n, Shape(x)) * scale + bias
+
+    After:
+        y = GroupNormalization(x, scale, bias)
+
+    Data that are normalized over all axes after the channels make InstanceNormalization, data that
+    are normalized over the channels too make GroupNormalization with one group.
+    """
+
+    name: ClassVar[str] = "recognise-group-norm"
+    numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
+
+    def rules(self, context: PassContext) -> Sequence[Rule]:
+        """Bare normalizations first; what scales and shifts them is absorbed afterwards."""
+        return (*RULES, *CHANNEL_RULES)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Parameters [channels], and the number of groups; None for InstanceNormalization."""
+
+    scale: Array
+    bias: Array
+    epsilon: float
+    groups: int | None = None
+
+
+def _instances(match: Match) -> Normalization | Miss:
+    """Normalization of every channel over its positions."""
+    axes, x = normalized_axes(match), match["x"]
+    if isinstance(axes, Miss):
+        return axes
+    assert x.rank is not None
+    # Over the last axis alone it is LayerNormalization that is meant.
+    if x.rank < 4 or axes != tuple(range(2, x.rank)):
+        return Miss("the normalized axes are not all axes after the channels", match.root)
+    return _channelwise(match, axes, None)
+
+
+def _single_group(match: Match) -> Normalization | Miss:
+    """Normalization of every sample over channels and positions together."""
+    axes, x = normalized_axes(match), match["x"]
+    if isinstance(axes, Miss):
+        return axes
+    assert x.rank is not None
+    if x.rank < 3 or axes != tuple(range(1, x.rank)):
+        return Miss("the normalized axes are not all axes after the first", match.root)
+    return _channelwise(match, axes, 1)
+
+
+def _channelwise(match: Match, axes: tuple[int, ...], groups: int | None) -> Normalization | Miss:
+    x, value = match["x"], match.root.output
+    assert x.shape is not None
+    channels = x.shape[1]
+    if not isinstance(channels, int):
+        return Miss("the number of channels is unknown; give --input-shape", match.root)
+    if value.dtype not in (DType.FLOAT, DType.FLOAT16):
+        return Miss(f"engines lack this normalization for {value.dtype}", match.root)
+    given = match.constant("scale").shape if "scale" in match else following(value)
+    if given is None and groups is not None:
+        return Miss("no scale or bias per channel follows: it is LayerNormalization", match.root)
+    inner = (1,) * (len(x.shape) - len(given or ())) + (given or ())
+    if any(size != 1 for axis, size in enumerate(inner) if axis in axes and axis != 1):
+        return Miss("its parameters differ from position to position", match.root)
+    parameters = []
+    for name, default in (("scale", np.ones), ("bias", np.zeros)):
+        found = default(channels)
+        if name in match:
+            vector = per_channel(match[name], 1, len(x.shape), channels)
+            if vector is None:
+                return Miss(f"the {name} is not one number per channel", match.root)
+            found = vector
+        parameters.append(found.astype(value.dtype.numpy))
+    return Normalization(parameters[0], parameters[1], epsilon(match), groups)
+
+
+def _groups(match: Match) -> Normalization | Miss:
+    """InstanceNormalization of data whose channels are reshaped into groups."""
+    x, norm = match["x"], match.node("norm")
+    folded, output = norm.inputs[0], match.root.output
+    assert folded is not None
+    if x.shape is None or folded.shape is None or output.shape is None:
+        return Miss("the shape of the data is unknown", norm)
+    if len(x.shape) < 2 or not isinstance(x.shape[1], int):
+        return Miss("the number of channels is unknown; give --input-shape", norm)
+    if len(folded.shape) < 3 or not isinstance(folded.shape[1], int):
+        return Miss("the number of groups is unknown", norm)
+    channels, groups = x.shape[1], folded.shape[1]
+    if folded.shape[0] != x.shape[0] or folded.shape[0] is None or channels % groups:
+        return Miss("what is normalized together are not groups of channels", norm)
+    if len(output.shape) != len(x.shape) or _differing(output.shape, x.shape) > 1:
+        return Miss("the result does not get back the shape of the data", match.root)
+    scale, bias = (match.constant(name).numpy() for name in ("norm_scale", "norm_bias"))
+    members = channels // groups
+    return Normalization(
+        np.repeat(scale, members), np.repeat(bias, members), norm.attribute("epsilon", 1e-5), groups
+    )
+
+
+def _differing(one: Sequence[object], other: Sequence[object]) -> int:
+    """Along how many axes two shapes are not known to be the same."""
+    return sum(a != b or a is None for a, b in zip(one, other, strict=True))
+
+
+def _write(rw: Rewriter, match: Match, facts: Normalization) -> None:
+    output, source = match.root.output, match["x"]
+    if source.dtype is not output.dtype:
+        source = rw.op("Cast", [source], {"to": output.dtype.value}, like=source)
+        source.dtype = output.dtype
+    inputs = [source, rw.constant(facts.scale), rw.constant(facts.bias)]
+    attributes: dict[str, object] = {"epsilon": facts.epsilon}
+    if facts.groups is not None:
+        attributes["num_groups"] = facts.groups
+    kind = "InstanceNormalization" if facts.groups is None else "GroupNormalization"
+    rw.replace(output, rw.op(kind, inputs, attributes, like=output))
+
+
+def _group_form() -> Op:
+    norm = Op(
+        "InstanceNormalization", Op("Reshape", X, Any()), Const("norm_scale"), Const("norm_bias"),
+        name="norm",
+    )  # fmt: skip
+    return Op("Reshape", norm, OneOf(Op("Shape", X, shared=True), Any()))
+
+
+BARE, SCALED, SHIFTED = centered_form(scaled=False), centered_form(scaled=True), shifted_form()
+
+RULES = (
+    Rule("instance-norm", BARE, _write, _instances, since=6),
+    Rule("instance-norm-scaled", SCALED, _write, _instances, since=6),
+    Rule("instance-norm-tensorflow", SHIFTED, _write, _instances, since=6),
+    Rule("group-norm", _group_form(), _write, _groups, since=PER_CHANNEL),
+    Rule("group-norm-single", BARE, _write, _single_group, since=PER_CHANNEL),
+    Rule("group-norm-single-scaled", SCALED, _write, _single_group, since=PER_CHANNEL),
+)
