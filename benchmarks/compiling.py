@@ -63,6 +63,7 @@ def compile_artifact(
     threads: int,
     tune: str | None = None,
     cache: Path | None = None,
+    skip: Sequence[str] = (),
 ) -> Compiled:
     """Compile a model for this machine with `burnish compile`.
 
@@ -73,6 +74,7 @@ def compile_artifact(
         threads: how many the artifact shall use.
         tune: "off" or seconds; the command's default if None.
         cache: folder for what burnish keeps between runs; the user's own if None.
+        skip: names of passes to leave out.
 
     Raises:
         CommandFailed: if the command fails or takes longer than `LIMIT`.
@@ -81,6 +83,8 @@ def compile_artifact(
     arguments += ["--threads", str(threads), *shape_options(shapes)]
     if tune is not None:
         arguments += ["--tune", tune]
+    if skip:
+        arguments += ["--skip", ",".join(skip)]
     return Compiled(artifact, run_burnish(arguments, cache=cache))
 
 
