@@ -23,7 +23,6 @@ from benchmarks.stats import Estimate
 from benchmarks.zoo import Model
 from burnish.backends.artifact import WEIGHTS
 from burnish.ir import Graph
-from burnish.ir.clone import clone
 from burnish.ir.printer import to_text
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.selection import Selection, choose
@@ -114,7 +113,7 @@ class _Leaving:
 
     def rewritten(self, graph: Graph, skip: tuple[str, ...]) -> Graph:
         context = PassContext(target=resolve("cpu", threads=self.threads))
-        return run_pipeline(clone(graph), choose(self.selection(skip)), context, verify="off")[0]
+        return run_pipeline(graph, choose(self.selection(skip)), context, verify="off")[0]
 
     def compiled(self, skip: tuple[str, ...]) -> Path:
         path = self.folder / ("-".join(skip) or "everything")
