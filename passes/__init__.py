@@ -18,6 +18,7 @@ PASSES: dict[str, str] = {
     "fuse-pad": "burnish.passes.fusion.pad:FusePad",
     "infer-shapes": "burnish.passes.cleanup.infer_shapes:InferShapes",
     "inline-control-flow": "burnish.passes.cleanup.inline_control_flow:InlineControlFlow",
+    "lower-attention": "burnish.passes.cleanup.lower_attention:LowerAttention",
     "lower-exotic": "burnish.passes.cleanup.lower_exotic:LowerExotic",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
     "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",

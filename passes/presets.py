@@ -56,6 +56,8 @@ def compiling() -> list[str]:
         "standardise-contrib-ops",
         # Before recognition, which then need not know half precision casts.
         "widen-half",
+        # Before chains are simplified, for what it writes.
+        "lower-attention",
         # Before recognition as well: attention may be written by Einsum.
         "lower-exotic",
         *_tidy(),

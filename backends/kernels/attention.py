@@ -19,6 +19,7 @@ from typing import TypeAlias
 from tvm import ir, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
+from tvm.tirx.script.builder.frame import ForFrame
 
 from burnish.backends.kernels import fast_math
 from burnish.backends.kernels.attention_operands import Layout, Sizes, Tile, View
@@ -39,6 +40,7 @@ def attention(
     sizes: Sizes,
     scale: float,
     target: Target,
+    softcap: float = 0.0,
     causal: bool = False,
     causal_offset: int = 0,
     layouts: Sequence[Layout] = (Layout(), Layout(), Layout()),
@@ -55,6 +57,7 @@ def attention(
         sizes: Logical sizes.
         scale: Factor of the scores.
         target: Decides the register tile.
+        softcap: What the magnitude of scaled scores tends to, before the mask; 0 for no bound.
         causal: Whether position i attends to keys up to i + `causal_offset` only.
         causal_offset: See `causal`.
         layouts: Storage of q, k and v.
@@ -74,7 +77,7 @@ def attention(
             for tensor, layout, width in zip((q, k, v), layouts, widths, strict=True)
         )
         kernel = _Kernel(
-            sizes, Tile.choose(sizes, target), scale, causal_offset if causal else None,
+            sizes, Tile.choose(sizes, target), scale, softcap, causal_offset if causal else None,
             q_view, k_view, v_view, None if mask is None else stored[mask], outs[0], out_order,
         )  # fmt: skip
         return kernel.emit()
@@ -90,6 +93,11 @@ def _hidden() -> Expr:
 
 def _zero() -> Expr:
     return tirx.const(0.0, "float32")
+
+
+def _each(size: int) -> ForFrame:
+    """A loop over the elements of a vector, of which there may be only one."""
+    return build.vectorized(0, size) if size > 1 else build.serial(0, size)
 
 
 def _store(buffer: tirx.Buffer, value: Expr, *indices: Expr) -> None:
@@ -126,6 +134,7 @@ class _Kernel:
     sizes: Sizes
     tile: Tile
     scale: float
+    softcap: float
     causal_offset: int | None
     q: View
     k: View
@@ -205,12 +214,17 @@ class _Kernel:
         with build.serial(0, self.sizes.channels) as d:
             for r in range(rows):
                 query = self.q.load(place.batch, place.head, place.row + r, d)
-                with build.vectorized(0, size) as lane:
+                with _each(size) as lane:
                     _store(sums[r], sums[r][lane] + query * keys[d, column + lane], lane)
         for r in range(rows):
-            with build.vectorized(0, size) as lane:
-                score = sums[r][lane] * tirx.const(self.scale, "float32")
-                _store(scores, score, r, column + lane)
+            with _each(size) as lane:
+                _store(scores, self._scaled(sums[r][lane]), r, column + lane)
+
+    def _scaled(self, product: Expr) -> Expr:
+        if not self.softcap:
+            return product * tirx.const(self.scale, "float32")
+        bound = tirx.const(self.softcap, "float32")
+        return fast_math.tanh(product * tirx.const(self.scale / self.softcap, "float32")) * bound
 
     def _mask_row(self, scores: tirx.Buffer, place: _Place, r: Expr) -> None:
         """Add the mask to a row; -inf where causality or padding hides the key."""
@@ -272,11 +286,11 @@ class _Kernel:
         sums = self._accumulators(size)
         with build.serial(0, self.sizes.keys) as j:
             for r in range(self.tile.rows):
-                with build.vectorized(0, size) as lane:
+                with _each(size) as lane:
                     value = self.v.load(place.batch, place.key_head, j, channel + lane)
                     _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
         for r in range(self.tile.rows):
-            with build.vectorized(0, size) as lane:
+            with _each(size) as lane:
                 at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
                 result = sums[r][lane] * memory.inverse[r]
                 _store(self.out, result, *(at[axis] for axis in self.out_order))
@@ -285,7 +299,7 @@ class _Kernel:
         """One buffer per row: a larger one would go to memory instead of registers."""
         sums = [build.alloc_buffer((size,), "float32") for _ in range(self.tile.rows)]
         for row in sums:
-            with build.vectorized(0, size) as lane:
+            with _each(size) as lane:
                 _store(row, _zero(), lane)
         return sums
 

@@ -119,6 +119,9 @@ def _expand(rewriter: Rewriter, match: Match, function: FunctionProto) -> None:
             rewriter.replace(value, result)
 
 
-FUNCTION_RULES = tuple(
-    Rule(f"expand-{op_type.lower()}", Op(op_type), _expand, _guard) for op_type in EXPANDED
-)
+def expansion(op_type: str) -> Rule:
+    """The rule that writes the definition of ``op_type``."""
+    return Rule(f"expand-{op_type.lower()}", Op(op_type), _expand, _guard)
+
+
+FUNCTION_RULES = tuple(expansion(op_type) for op_type in EXPANDED)

@@ -31,8 +31,6 @@ def declines(node: OperatorNode) -> str | None:
     others = sorted(key for key, value in node.attributes.items() if key not in KNOWN and value)
     if others:
         return f"Attention with {', '.join(others)} is not compiled"
-    if node.attribute("softcap", 0.0):
-        return "Attention with a soft cap is not compiled"
     if any(value is not None and value.dtype is not DType.FLOAT for value in node.inputs[:3]):
         return "Attention is compiled for float32"
     return None
@@ -55,6 +53,7 @@ def attention(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         sizes=sizes,
         scale=1.0 / math.sqrt(channels) if scale is None else float(scale),
         target=builder.target,
+        softcap=float(node.attribute("softcap", 0.0)),
         causal=bool(node.attribute("is_causal", 0)),
         layouts=[_storage(builder, value) for value in (q, k, v)],
         out_order="bshd",

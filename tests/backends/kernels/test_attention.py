@@ -18,6 +18,7 @@ class Case:
     mask: tuple[int, ...] | None = None
     causal: bool = False
     causal_offset: int = 0
+    softcap: float = 0.0
     out_order: str = "bshd"
     hidden: tuple[int, ...] = field(default=())
 
@@ -35,6 +36,8 @@ CASES = {
     "transposed keys": Case(Sizes(1, 2, 2, 33, 33, 8, 8), "bhds"),
     "causal": Case(Sizes(1, 2, 2, 40, 40, 16, 16), causal=True),
     "causal with a past": Case(Sizes(1, 2, 2, 4, 20, 16, 16), causal=True, causal_offset=16),
+    "bounded scores": Case(Sizes(1, 2, 2, 9, 20, 16, 16), mask=(1, 1, 9, 20), softcap=0.5),
+    "one channel": Case(Sizes(1, 2, 2, 6, 6, 1, 1)),
     "other value width": Case(Sizes(1, 2, 2, 20, 18, 16, 24)),
     "heads first out": Case(Sizes(1, 2, 2, 20, 18, 16, 16), out_order="bhsd"),
 }
@@ -44,6 +47,8 @@ def reference(q, k, v, mask, case: Case) -> numpy.ndarray:
     group = case.sizes.group
     k, v = numpy.repeat(k, group, 1), numpy.repeat(v, group, 1)
     scores = q.astype("float64") @ k.transpose(0, 1, 3, 2) * 0.3
+    if case.softcap:
+        scores = case.softcap * numpy.tanh(scores / case.softcap)
     if mask is not None:
         scores = scores + mask
     if case.causal:
@@ -91,8 +96,9 @@ def test_matches_float64(case: Case, target: Target, run):
         operands, arrays = [operands[0]] * 3, arrays[:1]
     bias = None if mask is None else te.placeholder(mask.shape, name="mask")
     out = attention(
-        *operands, bias, sizes=s, scale=0.3, target=target, causal=case.causal,
-        causal_offset=case.causal_offset, layouts=layouts, out_order=case.out_order,
+        *operands, bias, sizes=s, scale=0.3, target=target, softcap=case.softcap,
+        causal=case.causal, causal_offset=case.causal_offset, layouts=layouts,
+        out_order=case.out_order,
     )  # fmt: skip
     params = [*dict.fromkeys(operands), *([] if bias is None else [bias])]
     func = te.create_prim_func([*params, out])
