@@ -1,31 +1,38 @@
-"""Folds BatchNormalization and per-channel arithmetic into the weights of linear operators."""
+"""Folds BatchNormalization and per-channel arithmetic into constants of other operators."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
-import numpy as np
-
-from burnish.ir import OperatorNode
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.fusion.affine import Affine, affine, batch_norm, read_affine, scaling
-from burnish.passes.fusion.constants import along, per_channel, rounded
-from burnish.passes.fusion.linear import (
-    OVERFLOW,
-    Folded,
-    Weights,
-    fold_input,
-    fold_output,
-    linear,
-    read_weights,
-    write,
-)
+from burnish.passes.fusion.absorb import Plan, Search, carry_out, settled
+from burnish.passes.fusion.affine import ARITHMETIC, Affine, read_affine
+from burnish.passes.fusion.constants import rounded
+from burnish.passes.fusion.ends import Edit
+from burnish.passes.fusion.linear import OVERFLOW
 from burnish.pipeline import PassContext, RulePass
-from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Rewriter, Rule
+from burnish.rewrite import (
+    Any,
+    Const,
+    Match,
+    Miss,
+    OneOf,
+    Op,
+    Pattern,
+    Rewriter,
+    RewriteResult,
+    Rule,
+    apply_rules,
+)
 
-DATA = Any("data")
+Facts: TypeAlias = tuple[int, tuple[Edit, ...]]
+"""The input that takes the place of the mapped value, and what has to be edited for that."""
+
+GAIN = {"BatchNormalization": 2}
+"""Additions that are worth avoiding an operator; 1 for others. A BatchNormalization also scales."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +40,32 @@ class FuseBatchNorm(RulePass):
     """Fold BatchNormalization and per-channel Mul, Add, Sub, Div into neighbouring weights.
 
     Before:
-        y = BatchNormalization(Conv(x, w, b), gamma, beta, mean, variance)
+        y = BatchNormalization(Transpose(MatMul(x, w) + b), gamma, beta, mean, variance)
 
     After:
-        y = Conv(x, w * s, (b - mean) * s + beta)        s = gamma / sqrt(variance + epsilon)
+        y = Transpose(MatMul(x, w * s) + ((b - mean) * s + beta))
+                                                         s = gamma / sqrt(variance + epsilon)
 
-    Works on Conv, ConvTranspose, Gemm and MatMul, and also on arithmetic that comes right before
-    one of them; what is added before a convolution only goes in if that one does not pad. When
-    compiling, a BatchNormalization with no such neighbour becomes a Mul and an Add.
+    The weights may be those of Conv, ConvTranspose, Gemm, MatMul, a normalization or of other
+    arithmetic, before or after, with shapes, pooling, concatenation and the like in between. If
+    there are several readers, all of them have to take it. What is added before a convolution only
+    goes in if that one does not pad. When compiling, a BatchNormalization that nothing takes in
+    becomes a Mul and an Add.
     """
 
     name: ClassVar[str] = "fuse-batch-norm"
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
+
+    def run(self, graph: Graph, context: PassContext) -> RewriteResult:
+        """Apply the rules until none fires: what one folds may clear the way for one far away."""
+        total = RewriteResult()
+        while True:
+            result = apply_rules(graph, self.rules(context), explain=context.explain)
+            total.edits += result.edits
+            total.fired += result.fired
+            total.missed = result.missed
+            if not result.changed:
+                return total
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
         """Folding backwards first: it has no condition on padding."""
@@ -52,114 +73,69 @@ class FuseBatchNorm(RulePass):
         return (*RULES, *alone)
 
 
-def _after(match: Match) -> Folded | Miss:
-    """An affine map that follows a linear operator."""
-    weights = read_weights(match.node("linear"))
-    if isinstance(weights, Miss):
-        return weights
-    found = _read(match, weights, weights.output_channels)
-    return found if isinstance(found, Miss) else fold_output(weights, found)
+Find: TypeAlias = Callable[[OperatorNode, VariableNode, Affine], Plan | Miss]
 
 
-def _read(match: Match, weights: Weights, channels: int) -> Affine | Miss:
-    rank = weights.weight.ndim
-    axis = weights.channel_axis
-    if weights.node.op_type == "MatMul":
-        value = weights.node.output if match.root is match.node("affine") else match["data"]
-        if value.rank is None:
-            return Miss("the rank of the data is unknown", weights.node)
-        rank = value.rank
-    return read_affine(match, axis % rank, rank, channels)
+def _into_writers(root: OperatorNode, source: VariableNode, affine: Affine) -> Plan | Miss:
+    return Search().writers(source, affine, root)
 
 
-def _write_after(rw: Rewriter, match: Match, folded: Folded) -> None:
-    node = match.node("linear")
-    rw.replace(match.root.output, write(rw, node, match["data"], folded, match.root.output))
+def _into_readers(root: OperatorNode, source: VariableNode, affine: Affine) -> Plan | Miss:
+    return Search().readers(root.output, affine, root)
 
 
-def _biased(match: Match) -> tuple[Folded, ...] | Miss:
-    """An affine map that follows MatMul and the addition of its bias."""
-    weights = read_weights(match.node("linear"))
-    if isinstance(weights, Miss):
-        return weights
-    bias = per_channel(match["offset"], -1, 1, weights.output_channels)
-    if bias is None:
-        return Miss("what is added to MatMul is not one number per column", match.node("add"))
-    found = _read(match, weights, weights.output_channels)
-    if isinstance(found, Miss):
-        return found
-    folded = fold_output(Weights(weights.node, weights.weight, bias, 1, 1, 0), found)
-    return folded if isinstance(folded, Miss) else (folded,)
+def _guard(find: Find) -> Callable[[Match], Facts | Miss]:
+    def guard(match: Match) -> Facts | Miss:
+        root = match.root
+        reading = read_affine(root)
+        if isinstance(reading, Miss):
+            return reading
+        source, affine = reading
+        plan = find(root, source, affine)
+        if isinstance(plan, Miss):
+            return plan
+        edits = settled(plan, GAIN.get(root.op_type, 1), root)
+        return edits if isinstance(edits, Miss) else (root.inputs.index(source), edits)
+
+    return guard
 
 
-def _write_biased(rw: Rewriter, match: Match, facts: tuple[Folded, ...]) -> None:
-    _write_after(rw, match, facts[0])
+def _write(rw: Rewriter, match: Match, facts: Facts) -> None:
+    slot, edits = facts
+    carry_out(rw, edits, match.root)
+    source = match.root.inputs[slot]
+    assert source is not None
+    rw.replace(match.root.output, source)
 
 
-def _before(match: Match) -> Folded | Miss:
-    """An affine map that a linear operator reads."""
-    node = match.node("linear")
-    weights = read_weights(node)
-    if isinstance(weights, Miss):
-        return weights
-    if node.attribute("transA", 0):
-        return Miss("Gemm reads the data transposed", node)
-    found = _read(match, weights, weights.input_channels)
-    if isinstance(found, Miss):
-        return found
-    data = match["data"]
-    if data.shape is None or data.rank != match.node("affine").output.rank:
-        return Miss("the shape of the data is unknown", match.node("affine"))
-    if data.shape[weights.channel_axis] != weights.input_channels:
-        return Miss("the constant widens the data or its channels are unknown", node)
-    if found.shift is not None and found.shift.any():
-        if node.op_type == "ConvTranspose":
-            return Miss("a shift before ConvTranspose differs at the border", node)
-        if node.op_type == "Conv" and _pads(node):
-            return Miss("what is added before a Conv that pads differs at the border", node)
-    return fold_input(weights, found)
-
-
-def _pads(node: OperatorNode) -> bool:
-    if node.attribute("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
-        return True
-    return any(node.attribute("pads", ()))
-
-
-def _write_before(rw: Rewriter, match: Match, folded: Folded) -> None:
-    output = match.root.output
-    rw.replace(output, write(rw, match.root, match["data"], folded, output))
-
-
-def _alone(match: Match) -> tuple[np.ndarray, np.ndarray] | Miss:
-    value = match["data"]
-    if value.rank is None:
-        return Miss("the rank of the data is unknown", match.root)
-    found = read_affine(match, 1, value.rank, match.constant("gamma").size)
-    if isinstance(found, Miss):
-        return found
-    assert found.scale is not None
-    assert found.shift is not None
-    parts = [rounded(along(v, 1, value.rank), value.dtype) for v in (found.scale, found.shift)]
-    if parts[0] is None or parts[1] is None:
-        return Miss(OVERFLOW.format(value.dtype), match.root)
+def _alone(match: Match) -> tuple[Array | None, Array | None] | Miss:
+    reading = read_affine(match.root)
+    if isinstance(reading, Miss):
+        return reading
+    source, affine = reading
+    parts = []
+    for array in (affine.scale, affine.shift):
+        part = None if array is None else rounded(array, source.dtype)
+        if array is not None and part is None:
+            return Miss(OVERFLOW.format(source.dtype), match.root)
+        parts.append(part)
     return parts[0], parts[1]
 
 
-def _write_alone(rw: Rewriter, match: Match, facts: tuple[np.ndarray, np.ndarray]) -> None:
-    output = match.root.output
-    scaled = rw.op("Mul", [match["data"], rw.constant(facts[0])], like=output)
-    rw.replace(output, rw.op("Add", [scaled, rw.constant(facts[1])], like=output))
+def _write_alone(rw: Rewriter, match: Match, facts: tuple[Array | None, Array | None]) -> None:
+    output, result = match.root.output, match["data"]
+    for op_type, array in zip(("Mul", "Add"), facts, strict=True):
+        if array is not None:
+            result = rw.op(op_type, [result, rw.constant(array)], like=output)
+    rw.replace(output, result)
 
 
-MATMUL_BIAS = Op("Add", linear(DATA, "MatMul"), Const("offset"), name="add")
-
-# What is only added to a MatMul is its bias, and stays.
-AFTER = OneOf(affine(linear(DATA, "Conv|ConvTranspose|Gemm")), scaling(linear(DATA, "MatMul")))
+DATA, FACTOR = Any("data"), Const("factor")
+BATCH_NORM = Op("BatchNormalization", DATA, *map(Const, ("gamma", "beta", "mean", "variance")))
+MAP: Pattern = OneOf(Op(ARITHMETIC, DATA, FACTOR), Op("Sub", FACTOR, DATA), BATCH_NORM)
 
 RULES = (
-    Rule("affine-after-linear", AFTER, _write_after, _after),
-    Rule("affine-after-matmul-bias", affine(MATMUL_BIAS), _write_biased, _biased),
-    Rule("affine-before-linear", linear(affine(DATA)), _write_before, _before),
+    Rule("affine-after-linear", MAP, _write, _guard(_into_writers)),
+    Rule("affine-before-linear", MAP, _write, _guard(_into_readers)),
 )
-STANDALONE = Rule("batch-norm-alone", batch_norm(DATA), _write_alone, _alone)
+STANDALONE = Rule("batch-norm-alone", BATCH_NORM, _write_alone, _alone)

@@ -52,7 +52,7 @@ def _read_padding(match: Match) -> Padding | Miss:
     if pad.attribute("mode", "constant") != "constant":
         return Miss(f"the padding is {pad.attribute('mode')}, not constant", pad)
     rank = match["data"].rank
-    sizes = _sizes(pad, rank)
+    sizes = padding_sizes(pad, rank)
     if rank is None or sizes is None:
         return Miss("the sizes of the padding are unknown", pad)
     if min(sizes) < 0:
@@ -70,7 +70,7 @@ def _read_padding(match: Match) -> Padding | Miss:
     return Padding(tuple(a + b for a, b in zip(own, spatial, strict=True)), value)
 
 
-def _sizes(pad: OperatorNode, rank: int | None) -> tuple[int, ...] | None:
+def padding_sizes(pad: OperatorNode, rank: int | None) -> tuple[int, ...] | None:
     """Elements added before every axis of the data, then after every one."""
     sizes = pad.attribute("pads") or integers(pad.input(1))
     if sizes is None or rank is None:

@@ -122,7 +122,7 @@ def test_scale_after_matmul_and_bias(fires: Callable[..., Graph]) -> None:
         d = Add(b, c)
         y = Mul(d, s)
     }"""
-    graph = fires(NAME, text, "affine-after-matmul-bias", w=normal(4, 6), b=normal(6), s=normal(6))
+    graph = fires(NAME, text, "affine-after-linear", w=normal(4, 6), b=normal(6), s=normal(6))
     assert kinds(graph) == ["MatMul", "Add"]
 
 
@@ -214,7 +214,7 @@ def test_declines_what_differs_within_a_channel(
 
 def test_declines_a_scale_that_adds_axes(misses: Callable[..., None]) -> None:
     text = CONV.format(inputs=", float k", outputs="", body="c = Conv(x, w) y = Mul(c, k)")
-    misses(NAME, text, "not one number per channel", w=normal(4, 4, 1, 1), k=normal(3, 1, 1, 1, 1))
+    misses(NAME, text, "widens the data", w=normal(4, 4, 1, 1), k=normal(3, 1, 1, 1, 1))
 
 
 def test_declines_a_bias_that_is_computed(misses: Callable[..., None]) -> None:
@@ -223,7 +223,7 @@ def test_declines_a_bias_that_is_computed(misses: Callable[..., None]) -> None:
         c = Conv(x, w, k)
         y = Mul(c, s)
     }"""
-    misses(NAME, text, "input 2 of Conv is a graph input", w=normal(4, 4, 1, 1), s=normal(1))
+    misses(NAME, text, "the bias of Conv is computed", w=normal(4, 4, 1, 1), s=normal(1))
 
 
 def test_declines_a_shift_before_a_conv_that_pads(misses: Callable[..., None]) -> None:
@@ -261,7 +261,7 @@ def test_declines_data_of_unknown_shape(misses: Callable[..., None]) -> None:
         m = Mul(r, k)
         y = Conv(m, w)
     }"""
-    misses(NAME, text, "channels are unknown", w=normal(4, 4, 1, 1), k=normal(4, 1, 1))
+    misses(NAME, text, "sizes of the data are unknown", w=normal(4, 4, 1, 1), k=normal(4, 1, 1))
 
 
 def test_declines_division_by_zero(misses: Callable[..., None]) -> None:
@@ -282,7 +282,7 @@ def test_declines_batch_norm_over_another_axis_than_the_product(
     misses: Callable[..., None],
 ) -> None:
     text = after("MatMul(x, w)", "2, 6, 4")
-    misses(NAME, text, "axis 1", w=normal(4, 6), **statistics(6))
+    misses(NAME, text, "not one number per channel of MatMul", w=normal(4, 6), **statistics(6))
 
 
 def test_declines_weights_that_would_overflow(misses: Callable[..., None]) -> None:
@@ -304,13 +304,23 @@ def test_declines_the_bias_of_a_matmul(misses: Callable[..., None]) -> None:
     misses(NAME, text, None, w=normal(4, 6), b=normal(6))
 
 
-def test_declines_batched_weights(misses: Callable[..., None]) -> None:
+def test_scale_after_batched_weights(fires: Callable[..., Graph]) -> None:
     text = """
     g (float[2, 3, 4] x, float w, float b) => (float y) {
         c = MatMul(x, w)
         y = Mul(b, c)
     }"""
-    misses(NAME, text, "not a matrix", w=normal(2, 4, 6), b=normal(6))
+    fires(NAME, text, "affine-after-linear", w=normal(2, 4, 6), b=normal(6))
+
+
+def test_declines_a_shift_before_batched_weights(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[2, 3, 4] x, float w, float b, float c) => (float y) {
+        m = Add(x, b)
+        p = MatMul(m, w)
+        y = Add(p, c)
+    }"""
+    misses(NAME, text, "not a matrix", w=normal(2, 4, 6), b=normal(4), c=normal(6))
 
 
 def test_declines_a_gemm_bias_that_differs_between_rows(misses: Callable[..., None]) -> None:
@@ -322,13 +332,22 @@ def test_declines_a_gemm_bias_that_differs_between_rows(misses: Callable[..., No
     misses(NAME, text, "one number per column", w=normal(4, 6), b=normal(3, 6), k=normal(6))
 
 
-def test_declines_data_that_gemm_transposes(misses: Callable[..., None]) -> None:
+def test_scale_before_gemm_that_transposes(fires: Callable[..., Graph]) -> None:
     text = """
     g (float[4, 3] x, float w, float k) => (float y) {
         m = Mul(x, k)
         y = Gemm<transA = 1>(m, w)
     }"""
-    misses(NAME, text, "transposed", w=normal(4, 6), k=normal(1))
+    fires(NAME, text, "affine-before-linear", w=normal(4, 6), k=normal(4, 1))
+
+
+def test_declines_rows_of_data_that_gemm_transposes(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[4, 3] x, float w, float k) => (float y) {
+        m = Mul(x, k)
+        y = Gemm<transA = 1>(m, w)
+    }"""
+    misses(NAME, text, "not one number per channel", w=normal(4, 6), k=normal(3))
 
 
 def test_leaves_batch_norm_alone_in_models(misses: Callable[..., None]) -> None:
