@@ -30,6 +30,7 @@ PASSES: dict[str, str] = {
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
+    "simplify-shapes": "burnish.passes.cleanup.simplify_shapes:SimplifyShapes",
     "sink-views": "burnish.passes.cleanup.sink_views:SinkViews",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",

@@ -97,6 +97,7 @@ def _unroll() -> list[str]:
 def _tidy() -> list[str]:
     """Remove what has no effect."""
     return [
+        "simplify-shapes",
         "remove-no-ops",
         "simplify-chains",
         # After chains: different ways to the same layout are then written the same.

@@ -33,6 +33,8 @@ class Inference:
     """What is known about the values of a graph and its subgraphs."""
 
     graph: Graph
+    names: UnknownNames | None = None
+    """Names for sizes that nothing is known about; None leaves them unknown."""
     types: dict[VariableNode, ValueType] = field(default_factory=dict)
     values: dict[VariableNode, Array] = field(default_factory=dict)
     """Known or partly known values of computed tensors, small ones only."""
@@ -79,7 +81,8 @@ class Inference:
         scene = self.scene(node)
         found = [*self._types(scene), *[ValueType()] * len(node.outputs)]
         for value, kind in zip(node.outputs, found, strict=False):
-            self.types[value] = kind.refined(ValueType.of(value))
+            kind = kind.refined(ValueType.of(value))
+            self.types[value] = kind if self.names is None else self.names.complete(value, kind)
         if node.domain == "" and not node.subgraphs:
             self._follow_values(scene)
 
@@ -134,12 +137,47 @@ class Inference:
             self.types[value] = ValueType(kind.dtype, tuple(settled.shape))
 
 
-def infer(graph: Graph) -> Inference:
+@dataclass(eq=False)
+class UnknownNames:
+    """Names for unknown sizes: whatever a size is, it is equal to itself."""
+
+    prefix: str
+    given: dict[tuple[VariableNode, int], str] = field(default_factory=dict)
+
+    @classmethod
+    def avoiding(cls, graph: Graph) -> UnknownNames:
+        """Names that no size of ``graph`` has."""
+        taken = [
+            dim for value in graph.variables() for dim in value.shape or () if isinstance(dim, str)
+        ]
+        prefix = "size_"
+        while any(prefix in name for name in taken):
+            prefix = f"_{prefix}"
+        return cls(prefix)
+
+    def complete(self, value: VariableNode, kind: ValueType) -> ValueType:
+        """``kind`` with a name for each size of ``value`` that is not known, always the same."""
+        if kind.shape is None or None not in kind.shape:
+            return kind
+        dims = tuple(
+            self.given.setdefault((value, axis), f"{self.prefix}{len(self.given)}")
+            if dim is None else dim
+            for axis, dim in enumerate(kind.shape)
+        )  # fmt: skip
+        return ValueType(kind.dtype, dims)
+
+
+def infer(graph: Graph, *, name_unknown: bool = False) -> Inference:
     """Infer types, shapes and shape-like values of the main ``graph`` and its subgraphs.
 
     The graph is not changed. Declared types of inputs are taken as given; those of computed values
-    only where nothing can be inferred.
+    only where nothing can be inferred. With ``name_unknown``, results of operators have names for
+    sizes that are not known, so that equal ones can be told.
     """
     inference = Inference(graph)
+    if name_unknown:
+        inference.names = names = UnknownNames.avoiding(graph)
+        inference.types = {value: names.complete(value, ValueType.of(value))
+                           for value in graph.inputs}  # fmt: skip
     inference.walk(graph)
     return inference

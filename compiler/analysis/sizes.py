@@ -17,6 +17,9 @@ from burnish.ir import Dim
 Monomial: TypeAlias = tuple[str, ...]
 """Sorted names whose product this is; empty for the constant term."""
 
+UNKNOWN = frozenset({"", "*", "-1", "?", "None", "unk", "unknown"})
+"""What exporters write for sizes that they know nothing about, of several axes at once."""
+
 MAX_TERMS = 8
 """Longer polynomials say nothing useful to a reader; they become unknown."""
 
@@ -163,7 +166,7 @@ def equal(a: Amount, b: Amount) -> bool | None:
 def from_dim(dim: Dim) -> Amount:
     """A dimension of a shape as a size; what exporters write for "unknown" is unknown."""
     if isinstance(dim, str):
-        return None if dim in ("", "?") else Size.parse(dim)
+        return None if dim in UNKNOWN else Size.parse(dim)
     return None if dim is None or dim < 0 else dim
 
 
