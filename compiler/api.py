@@ -101,7 +101,7 @@ def optimize(
     reference = None if verify == "off" else Reference(graph, samples, input_shapes)
     return run_pipeline(
         graph, choose(selection), PassContext(), verify=verify, reference=reference,
-        progress=progress,
+        progress=progress, settle=passes is None,
     )  # fmt: skip
 
 
@@ -180,8 +180,9 @@ def explain(
     )  # fmt: skip
     context = PassContext(goal, explain=True)
     _, report = run_pipeline(
-        _graph(model), choose(selection), context, verify="off", progress=progress
-    )
+        _graph(model), choose(selection), context, verify="off", progress=progress,
+        settle=passes is None and goal is None,
+    )  # fmt: skip
     return report
 
 

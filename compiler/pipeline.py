@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from burnish.agenda import Agenda
 from burnish.errors import BurnishError
 from burnish.ir import Graph
 from burnish.ir.clone import clone
@@ -24,6 +25,9 @@ from burnish.verification import Disagreement, Feeds, Reference
 
 Verify: TypeAlias = Literal["each", "end", "off"]
 """When outputs are compared with the original's: after each pass, after the last, never."""
+MAX_ROUNDS = 8
+"""How often the passes of a pipeline that is to settle are run over a graph at most."""
+
 Progress = Callable[[str, int, int], None]
 """Called with a pass name, how many passes are done and how many there are."""
 
@@ -126,13 +130,22 @@ class RulePass(Pass):
         """The rules, in order of preference."""
 
 
-def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
+def run_pass(
+    graph: Graph, step: Pass, context: PassContext, *, operators: int | None = None
+) -> PassReport:
     """Run one pass and time it (seconds of wall clock).
+
+    Args:
+        graph: changed in place.
+        step: the pass.
+        context: what it may consult.
+        operators: how many ``graph`` has, if that is known already.
 
     Raises:
         BurnishError: the pass refuses the graph; a note names the pass.
     """
-    report = PassReport(step.name, step.numerics, nodes_before=count_operators(graph))
+    before = count_operators(graph) if operators is None else operators
+    report = PassReport(step.name, step.numerics, nodes_before=before, nodes_after=before)
     started = time.perf_counter()
     try:
         result = step.run(graph, context)
@@ -142,7 +155,8 @@ def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
     report.seconds = time.perf_counter() - started
     report.edits, report.fired, report.missed = result.edits, result.fired, result.missed
     report.notes = result.notes
-    report.nodes_after = count_operators(graph)
+    if report.edits:
+        report.nodes_after = count_operators(graph)
     return report
 
 
@@ -155,11 +169,14 @@ def run_pipeline(
     samples: Sequence[Feeds] | None = None,
     reference: Reference | None = None,
     progress: Progress | None = None,
+    settle: bool = False,
 ) -> tuple[Graph, PipelineReport]:
     """Run ``passes`` over a copy of ``graph``, checking what they did.
 
     Outputs are compared on those of ``reference``, else on ``samples`` (arrays by input name), else
-    on random inputs. A guilty pass is undone and named in the report.
+    on random inputs. A guilty pass is undone and named in the report. With ``settle`` the passes
+    are run again and again until none changes anything. A pass is not run where the graph is as the
+    same pass left it.
 
     Raises:
         BurnishError: a pass refuses the graph, or the oracle cannot run it.
@@ -169,7 +186,8 @@ def run_pipeline(
         reference = None
     elif reference is None:
         reference = Reference(graph, samples)
-    run = _Run(graph, passes, context, reference, progress or _silent)
+    rounds = MAX_ROUNDS if settle else 1
+    run = _Run(graph, passes, context, reference, progress or _silent, rounds)
     result = run.checked_each() if verify == "each" else run.checked_once()
     report = PipelineReport(run.reports, verify, run.error)
     report.feeds = 0 if reference is None else len(reference.feeds)
@@ -186,26 +204,26 @@ class _Run:
     context: PassContext
     reference: Reference | None
     progress: Progress
+    rounds: int = 1
     reports: list[PassReport] = field(default_factory=list)
     error: float | None = None
+    order: list[int] = field(default_factory=list)
+    """Positions of the passes that were run, as often as they were."""
     blamed: dict[int, PassReport] = field(default_factory=dict)
     """Reports of passes that were undone, by position."""
 
     def checked_each(self) -> Graph:
         """Compare after every pass, and undo a pass at once if the comparison fails."""
         assert self.reference is not None
-        graph = copy_of(self.original)
-        for index, step in enumerate(self.passes):
-            self.progress(step.name, index, len(self.passes))
-            graph, report = self._attempt(graph, step, keep_copy=True)
-            self.reports.append(report)
-        self.error = next((r.error for r in reversed(self.reports) if r.error is not None), None)
+        graph = self._course(copy_of(self.original), None, self.progress, keep_copy=True)
+        assert graph is not None
+        self.error = self._last_error()
         return graph
 
     def checked_once(self) -> Graph:
         """Compare after the last pass; while that fails, find the guilty pass and undo it."""
         while True:
-            graph = self._prefix(len(self.passes), self.progress)
+            graph = self._prefix(None, self.progress)
             try:
                 if self.reference is not None:
                     self.progress("verifying", len(self.passes), len(self.passes))
@@ -215,50 +233,82 @@ class _Run:
             else:
                 return graph
 
-    def _prefix(self, count: int, progress: Progress) -> Graph:
-        """The original after the first ``count`` passes, without those that were blamed."""
-        graph = copy_of(self.original)
-        self.reports = []
-        for index, step in enumerate(self.passes[:count]):
-            report = self.blamed.get(index)
-            if report is None:
-                progress(step.name, index, len(self.passes))
-                graph, report = self._attempt(graph, step, keep_copy=False)
-                if report.rolled_back:
-                    self.blamed[index] = report
-                    # What the pass left behind is undefined: start again without it.
-                    return self._prefix(count, progress)
-            self.reports.append(report)
+    def _prefix(self, count: int | None, progress: Progress) -> Graph:
+        """The original after the first ``count`` runs of passes (None: all that there are).
+
+        Those that were blamed are left out.
+        """
+        while True:
+            graph = self._course(copy_of(self.original), count, progress, keep_copy=False)
+            if graph is not None:
+                return graph
+            # What the pass left behind is undefined: start again without it.
+
+    def _course(
+        self, graph: Graph, count: int | None, progress: Progress, *, keep_copy: bool
+    ) -> Graph | None:
+        """Run passes over ``graph``; None if one was undone and no copy was kept to go on with."""
+        self.reports, self.order = [], []
+        operators = count_operators(graph)
+        agenda = Agenda(self.passes, self.rounds)
+        for turn in agenda:
+            if len(self.order) == count:
+                return graph
+            step, again = self.passes[turn.index], turn.round > 0
+            if turn.idle or turn.index in self.blamed:
+                if not again:
+                    idle = replace(_idle(step, operators), error=self._last_error())
+                    self.reports.append(self.blamed.get(turn.index) or idle)
+                continue
+            progress(step.name, len(self.passes) if again else turn.index, len(self.passes))
+            graph, report = self._attempt(graph, step, operators, keep_copy=keep_copy)
+            operators = report.nodes_after
+            agenda.done(turn, changed=report.changed)
+            self.order.append(turn.index)
+            if report.rolled_back:
+                self.blamed[turn.index] = report
+                if not keep_copy:
+                    return None
+            if report.changed or report.rolled_back or not again:
+                self.reports.append(report)
+        if self.rounds > 1 and not agenda.settled:
+            self.reports[-1].notes.append(f"the passes still change it after {self.rounds} rounds")
         return graph
 
-    def _attempt(self, graph: Graph, step: Pass, *, keep_copy: bool) -> tuple[Graph, PassReport]:
+    def _last_error(self) -> float | None:
+        """What was measured last."""
+        return next((r.error for r in reversed(self.reports) if r.error is not None), None)
+
+    def _attempt(
+        self, graph: Graph, step: Pass, operators: int, *, keep_copy: bool
+    ) -> tuple[Graph, PassReport]:
         """Run ``step`` on ``graph``; with ``keep_copy`` also check it, and undo it if need be."""
         snapshot = copy_of(graph) if keep_copy else graph
         try:
-            report = run_pass(graph, step, self.context)
+            report = run_pass(graph, step, self.context, operators=operators)
             if keep_copy:
                 assert self.reference is not None
                 report.error = self.reference.check(graph, self._promise([*self.reports, report]))
         except Disagreement as failure:
             assert self.reference is not None
             self.reference.check_deterministic()
-            report = _undone(step, str(failure), snapshot)
+            report = _undone(step, str(failure), operators)
         except RuleLoop as loop:
-            report = _undone(step, str(loop), snapshot)
+            report = _undone(step, str(loop), operators)
         except BurnishError:
             raise
         except Exception as crash:
             reason = f"it crashed ({type(crash).__name__}: {crash})"
-            report = replace(_undone(step, reason, snapshot), traceback=traceback.format_exc())
+            report = replace(_undone(step, reason, operators), traceback=traceback.format_exc())
         return (snapshot if report.rolled_back else graph), report
 
     def _guilty(self) -> int:
-        """Position of the first pass after which the outputs disagree, found by bisection."""
+        """The first run of a pass after which the outputs disagree, found by bisection."""
         assert self.reference is not None
         self.reference.check_deterministic()
+        good, bad = 0, len(self.order)
         # Without any pass the outputs have to agree: otherwise no pass is to blame.
         self.reference.check(self._prefix(0, _silent), Numerics.REASSOCIATES)
-        good, bad = 0, len(self.passes)
         while bad - good > 1:
             middle = (good + bad) // 2
             graph = self._prefix(middle, _silent)
@@ -270,15 +320,16 @@ class _Run:
                 good = middle
         return bad - 1
 
-    def _blame(self, index: int, failure: Disagreement) -> None:
-        """Undo pass ``index`` from now on, for the reason that shows right after it."""
+    def _blame(self, run: int, failure: Disagreement) -> None:
+        """Leave out the pass of ``run`` from now on, for the reason that shows right after it."""
         assert self.reference is not None
-        graph = self._prefix(index + 1, _silent)
+        graph = self._prefix(run + 1, _silent)
         try:
             self.reference.check(graph, self._promise(self.reports))
         except Disagreement as at_once:
             failure = at_once
-        self.blamed[index] = _undone(self.passes[index], str(failure), graph)
+        index = self.order[run]
+        self.blamed[index] = _undone(self.passes[index], str(failure), count_operators(graph))
 
     @staticmethod
     def _promise(reports: Sequence[PassReport]) -> Numerics:
@@ -286,11 +337,13 @@ class _Run:
         return loosest(report.numerics for report in reports if report.changed)
 
 
-def _undone(step: Pass, reason: str, graph: Graph) -> PassReport:
-    count = count_operators(graph)
-    return PassReport(
-        step.name, step.numerics, nodes_before=count, nodes_after=count, rolled_back=reason
-    )
+def _undone(step: Pass, reason: str, operators: int) -> PassReport:
+    return replace(_idle(step, operators), rolled_back=reason)
+
+
+def _idle(step: Pass, operators: int) -> PassReport:
+    """The report of a pass that did nothing."""
+    return PassReport(step.name, step.numerics, nodes_before=operators, nodes_after=operators)
 
 
 def _silent(name: str, done: int, total: int) -> None:

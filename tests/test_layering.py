@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"compiler": "burnish", "passes": "burnish.passes", "backends": "burnish.backends"}
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = (
-    ("burnish.errors", "burnish.numerics", "burnish.suggest", "burnish.output"),
+    ("burnish.agenda", "burnish.errors", "burnish.numerics", "burnish.suggest", "burnish.output"),
     ("burnish.ir",),
     ("burnish.rewrite",),
     ("burnish.analysis",),

@@ -6,7 +6,7 @@ all input sizes known, everything that a model computes from sizes becomes known
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +39,11 @@ class Inference:
     values: dict[VariableNode, Array] = field(default_factory=dict)
     """Known or partly known values of computed tensors, small ones only."""
     problems: list[Problem] = field(default_factory=list)
+    opsets: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look up the versions of operators once."""
+        self.opsets = self.graph.root.opsets
 
     def type_of(self, value: VariableNode) -> ValueType:
         """What is known about the type of ``value``."""
@@ -63,7 +68,7 @@ class Inference:
         """``node`` with what is known about its inputs."""
         return Scene(
             node,
-            self.graph.opset,
+            self.opsets.get("", 1),
             [None if value is None else self.type_of(value) for value in node.inputs],
             [None if value is None else self.value_of(value) for value in node.inputs],
         )
@@ -110,7 +115,7 @@ class Inference:
 
     def _by_schema(self, scene: Scene) -> list[ValueType] | None:
         data = [None if value is None or is_partial(value) else value for value in scene.values]
-        return infer_outputs(scene.node, scene.types, data, self.graph.root.opsets)
+        return infer_outputs(scene.node, scene.types, data, self.opsets)
 
     def _follow_values(self, scene: Scene) -> None:
         node = scene.node

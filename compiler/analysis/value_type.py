@@ -24,9 +24,10 @@ class ValueType:
         """What ``value`` says about itself, with marks for "unknown" taken as that."""
         if value.onnx_type is not None:
             return cls(message=value.onnx_type.SerializeToString(deterministic=True))
-        if value.shape is None:
-            return cls(value.dtype)
-        return cls(value.dtype, tuple(to_dim(from_dim(dim)) for dim in value.shape))
+        shape = value.shape
+        if shape is None or all(type(dim) is int and dim >= 0 for dim in shape):
+            return cls(value.dtype, shape)
+        return cls(value.dtype, tuple(to_dim(from_dim(dim)) for dim in shape))
 
     @classmethod
     def from_message(cls, message: TypeProto) -> ValueType:
@@ -72,6 +73,8 @@ class ValueType:
 
     def refined(self, other: ValueType) -> ValueType:
         """This, completed by ``other`` where this does not know."""
+        if self == other:
+            return self
         if self.message or other.message:
             return self if self.message else other if not self.dtype else self
         return ValueType(self.dtype or other.dtype, complete(self.shape, other.shape))

@@ -1,4 +1,8 @@
-"""The driver: applies rules until none fires, and remembers near misses."""
+"""The driver: applies rules until none fires, and remembers near misses.
+
+Every node is looked at once, then only those around which something changed: the time taken grows
+with the graph and with what is rewritten, never with their product.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TypeAlias
 
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
-from burnish.rewrite.match import Miss, matches
+from burnish.rewrite.match import Miss, matches, may_match
 from burnish.rewrite.near_miss import closest
 from burnish.rewrite.pattern import anchors, depth
 from burnish.rewrite.rewriter import Rewriter
@@ -17,6 +21,9 @@ from burnish.rewrite.rule import Rule
 
 STEPS_PER_NODE = 50
 """How often rules may fire per node of the graph before the driver calls it a loop."""
+
+FEW_READERS = 64
+"""A value with more readers than any pattern has places: losing one of them allows nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class RewriteResult:
     missed: list[NearMiss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the user should know beyond the edits."""
+    steps: int = 0
+    """How many nodes were looked at, again and again."""
 
     @property
     def changed(self) -> bool:
@@ -71,49 +80,89 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -
     for rule in rules:
         for kind in anchors(rule.pattern):
             by_type.setdefault(kind, []).append(rule)
-    reach = max((depth(rule.pattern) for rule in rules), default=0)
+    # One further than patterns go: guards look at what makes a captured value.
+    reach = 1 + max((depth(rule.pattern) for rule in rules), default=0)
     result = RewriteResult()
-    pending = _Worklist(graph.walk())
-    budget = STEPS_PER_NODE * (len(pending) + 20)
+    nodes = list(graph.walk())
+    budget = STEPS_PER_NODE * (len(nodes) + 20)
+    pending = _Worklist(node for node in nodes if (node.domain, node.op_type) in by_type)
     while pending:
-        node = pending.pop()
-        if not _is_live(node) or _is_settled(node):
+        node, further = pending.pop()
+        result.steps += 1
+        if node.graph is None:
             continue
-        for rule in by_type.get((node.domain, node.op_type), ()):
-            rewriter = _try(graph, rule, node, result)
-            if rewriter is None:
-                continue
+        rewriter = _rewrite_at(graph, by_type, node, result)
+        if rewriter is not None:
             result.edits += rewriter.edits
-            pending.extend(_readers(rewriter.touched, reach))
             if len(result.fired) > budget:
                 raise _loop(result)
-            break
+            _look_again(pending, rewriter, reach)
+        if further and node.graph is not None:
+            pending.push_readers(node, further - 1)
     if explain:
         result.missed = list(_near_misses(graph, by_type))
     return result
 
 
 class _Worklist:
-    """Nodes to look at, first in first out, none twice."""
+    """Nodes to look at, first in first out, none twice, each with how far to go on to its readers.
+
+    Going on waits until a node's turn comes: whatever touches it meanwhile costs nothing more, so
+    that a node with very many readers is no trap.
+    """
 
     def __init__(self, nodes: Iterable[OperatorNode]) -> None:
-        self._queue: deque[OperatorNode] = deque()
-        self._members: set[OperatorNode] = set()
-        self.extend(nodes)
+        self._queue = deque(nodes)
+        self._further = dict.fromkeys(self._queue, 0)
 
-    def extend(self, nodes: Iterable[OperatorNode]) -> None:
-        for node in nodes:
-            if node not in self._members:
-                self._members.add(node)
-                self._queue.append(node)
+    def push(self, node: OperatorNode, further: int) -> None:
+        """Look at ``node`` later, then at its readers and theirs, ``further`` levels of them."""
+        known = self._further.get(node)
+        if known is None:
+            self._queue.append(node)
+        if known is None or known < further:
+            self._further[node] = further
 
-    def pop(self) -> OperatorNode:
+    def push_readers(self, node: OperatorNode, further: int) -> None:
+        """``push`` every node that reads a result of ``node``."""
+        for value in node.outputs:
+            for use in value.uses:
+                if isinstance(use.user, OperatorNode):
+                    self.push(use.user, further)
+
+    def pop(self) -> tuple[OperatorNode, int]:
+        """The next node, and how many levels of readers to look at after it."""
         node = self._queue.popleft()
-        self._members.discard(node)
-        return node
+        return node, self._further.pop(node)
 
     def __len__(self) -> int:
         return len(self._queue)
+
+
+def _look_again(pending: _Worklist, rewriter: Rewriter, reach: int) -> None:
+    """Queue the places where patterns may match now that did not before."""
+    for node in rewriter.touched:
+        if node.graph is not None:
+            pending.push(node, reach)
+    for node in rewriter.loosened:
+        if node.graph is not None:
+            few = sum(len(value.uses) for value in node.outputs) <= FEW_READERS
+            pending.push(node, reach if few else 0)
+
+
+def _rewrite_at(
+    graph: Graph, by_type: RulesByType, node: OperatorNode, result: RewriteResult
+) -> Rewriter | None:
+    """Fire the first rule that applies at ``node``; None if none does."""
+    rules = by_type.get((node.domain, node.op_type))
+    if rules is None or not _is_live(node) or _is_settled(node):
+        return None
+    for rule in rules:
+        if may_match(rule.pattern, node):
+            rewriter = _try(graph, rule, node, result)
+            if rewriter is not None:
+                return rewriter
+    return None
 
 
 def _is_live(node: OperatorNode) -> bool:
@@ -152,18 +201,6 @@ def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) ->
         error.add_note(f"in rule {rule.name} at {node!r}, which came from {node.provenance}")
         raise
     return None
-
-
-def _readers(touched: Iterable[OperatorNode], steps: int) -> Iterator[OperatorNode]:
-    """Touched nodes and what reads them up to ``steps`` further, where patterns may now match."""
-    seen = {node for node in touched if node.graph is not None}
-    frontier = [node for node in touched if node in seen]
-    yield from frontier
-    for _ in range(steps):
-        readers = (c for node in frontier for value in node.outputs for c in value.consumers)
-        frontier = [node for node in dict.fromkeys(readers) if node not in seen]
-        seen.update(frontier)
-        yield from frontier
 
 
 def _near_misses(graph: Graph, by_type: RulesByType) -> Iterator[NearMiss]:

@@ -8,6 +8,7 @@ from itertools import permutations
 
 from burnish.ir import Constant, OperatorNode, VariableNode
 from burnish.rewrite.pattern import COMMUTATIVE, Any, Const, Missing, OneOf, Op, Pattern, Scalar
+from burnish.rewrite.provenance import merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Match:
 
     @property
     def provenance(self) -> tuple[str, ...]:
-        """Source nodes of everything matched."""
-        return tuple(dict.fromkeys(name for node in self.nodes for name in node.provenance))
+        """Source nodes of everything matched; of very many the first."""
+        return merged(node.provenance for node in self.nodes)
 
     def leak(self) -> Miss | None:
         """Why the matched nodes cannot be replaced as one: somebody else reads in the middle.
@@ -69,6 +70,37 @@ class Match:
                 reader = use.user.op_type if isinstance(use.user, OperatorNode) else "graph output"
                 return Miss(f"the result of {node.op_type} is also read by another {reader}", node)
         return None
+
+
+def may_match(pattern: Pattern, root: OperatorNode) -> bool:
+    """Whether ``pattern`` is worth trying at ``root``, by the types of the nodes right before it.
+
+    Most rules do not apply at most nodes, and this finds out without making anything.
+    """
+    if isinstance(pattern, OneOf):
+        return any(may_match(choice, root) for choice in pattern.choices)
+    if not isinstance(pattern, Op) or (root.domain, root.op_type) not in pattern.types:
+        return False
+    first = pattern.inputs
+    if all(_may_be(wanted, root.input(index)) for index, wanted in enumerate(first)):
+        return True
+    if len(first) != 2 or root.domain or root.op_type not in COMMUTATIVE:
+        return False
+    return _may_be(first[0], root.input(1)) and _may_be(first[1], root.input(0))
+
+
+def _may_be(pattern: Pattern, value: VariableNode | None) -> bool:
+    """Whether ``value`` is what ``pattern`` wants as far as one can see from here."""
+    if isinstance(pattern, Op):
+        node = None if value is None else value.producer
+        return node is not None and (node.domain, node.op_type) in pattern.types
+    if isinstance(pattern, OneOf):
+        return any(_may_be(choice, value) for choice in pattern.choices)
+    if isinstance(pattern, Any):
+        return value is not None
+    if isinstance(pattern, Missing):
+        return value is None
+    return value is not None and value.constant is not None
 
 
 def match(pattern: Pattern, root: OperatorNode) -> Match | None:

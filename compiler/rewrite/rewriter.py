@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from burnish.ir import Array, Attribute, Constant, Graph, OperatorNode, VariableNode
 from burnish.ir.regions import outline
+from burnish.rewrite.provenance import merged
 
 
 class Rewriter:
     """Makes edits around a place in a graph and remembers what it did.
 
-    New nodes go right before ``anchor``. ``touched`` collects nodes whose surroundings changed, for
-    the driver to look at again; ``edits`` counts insertions, replacements and removals.
+    New nodes go right before ``anchor``. ``touched`` collects nodes that compute something from
+    something else now, ``loosened`` those that only lost or gained a reader, for the driver to look
+    at again; ``edits`` counts insertions, replacements and removals.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -23,6 +25,7 @@ class Rewriter:
         self.provenance: tuple[str, ...] = ()
         self.edits: Counter[str] = Counter()
         self.touched: dict[OperatorNode, None] = {}
+        self.loosened: dict[OperatorNode, None] = {}
 
     @property
     def changed(self) -> bool:
@@ -86,14 +89,16 @@ class Rewriter:
             new.dtype = old.dtype
         if new.shape is None:
             new.shape = old.shape
+        returning: dict[Graph, None] = {}
         for use in list(old.uses):
-            if isinstance(use.user, OperatorNode) and use.user is not new.producer:
+            if not isinstance(use.user, OperatorNode):
+                returning[use.user] = None
+            elif use.user is not new.producer:
                 use.user.replace_input(use.index, new)
                 self.touched[use.user] = None
-        for graph in dict.fromkeys(use.user for use in old.uses if isinstance(use.user, Graph)):
+        for graph in returning:
             self._replace_output(graph, old, new)
-        if new.producer is not None:
-            self.touched[new.producer] = None
+        self._loosen(new)
         self.edits["replace"] += 1
 
     def _replace_output(self, graph: Graph, old: VariableNode, new: VariableNode) -> None:
@@ -105,15 +110,17 @@ class Rewriter:
             graph.append(node)
             new = node.output
         new.name, old.name = old.name, ""
-        graph.outputs = tuple(new if value is old else value for value in graph.outputs)
+        for use in [use for use in old.uses if use.user is graph]:
+            graph.replace_output(use.index, new)
 
     def erase(self, node: OperatorNode) -> None:
         """Delete ``node``; its results must no longer be read."""
-        producers = [v.producer for v in node.inputs if v is not None and v.producer is not None]
+        inputs = node.inputs
         assert node.graph is not None
         node.graph.remove(node)
         self.touched.pop(node, None)
-        self.touched.update(dict.fromkeys(producers))
+        for value in inputs:
+            self._loosen(value)
         self.edits["erase"] += 1
 
     def erase_unused(self, nodes: Iterable[OperatorNode]) -> None:
@@ -134,8 +141,7 @@ class Rewriter:
         previous = inputs[index]
         inputs[index] = value
         node.inputs = tuple(inputs)
-        if previous is not None and previous.producer is not None:
-            self.touched[previous.producer] = None
+        self._loosen(previous)
         self._edit("update", node)
 
     def set_inputs(self, node: OperatorNode, values: Iterable[VariableNode | None]) -> None:
@@ -203,11 +209,13 @@ class Rewriter:
 
     def adopt(self, node: OperatorNode, sources: Iterable[OperatorNode]) -> None:
         """Let ``node`` also stand for the source nodes of ``sources``."""
-        names = (*node.provenance, *(name for other in sources for name in other.provenance))
-        node.provenance = tuple(dict.fromkeys(names))
+        node.provenance = merged([node.provenance, *(other.provenance for other in sources)])
+
+    def _loosen(self, value: VariableNode | None) -> None:
+        """Remember that ``value`` has another number of readers now."""
+        if value is not None and value.producer is not None:
+            self.loosened[value.producer] = None
 
     def _edit(self, kind: str, node: OperatorNode) -> None:
         self.edits[kind] += 1
         self.touched[node] = None
-        for value in node.outputs:
-            self.touched.update(dict.fromkeys(value.consumers))
