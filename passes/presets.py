@@ -100,6 +100,8 @@ def _tidy() -> list[str]:
         "simplify-shapes",
         "remove-no-ops",
         "simplify-chains",
+        # After chains: what only views of it were between may then meet.
+        "merge-slices",
         # After chains: different ways to the same layout are then written the same.
         "common-subexpressions",
         # Folding sees what the passes above made constant.
@@ -116,6 +118,7 @@ def _recognise() -> list[str]:
         "recognise-layer-norm",
         "recognise-gelu",
         "recognise-activations",
+        "recognise-rectifiers",
         "recognise-softmax",
         # After Softmax, which it is built around.
         "recognise-attention",

@@ -118,6 +118,16 @@ def casts(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Cast<to = 1>({wide})")
 
 
+def cut_and_joined(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    a, b = draft.name(), draft.name()
+    draft.lines.append(f"{a}, {b} = Split<axis = 2>({x}, {draft.constant([1, 3], np.int64)})")
+    if draw(2):
+        a, b = (draft.add(f"Neg({part})") for part in (a, b))
+    joined = draft.add(f"Concat<axis = 2>({a}, {b if draw(2) else f'{b}, {a}'})")
+    ends = [draft.constant(bound, np.int64) for bound in ([0, 0], [3, 4], [1, 2])]
+    return draft.add(f"Slice({joined}, {', '.join(ends)})")
+
+
 def gelu(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     argument = draft.add(f"Div({x}, {draft.constant(np.sqrt(2))})")
     gate = draft.add(f"Add({draft.add(f'Erf({argument})')}, {draft.constant(1)})")
@@ -209,8 +219,8 @@ def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
-        unary, row_arithmetic, product, there_and_back, known_sizes, casts, gelu, gated, layer_norm,
-        softmax, attention, branch,
+        unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
+        gated, layer_norm, softmax, attention, branch,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

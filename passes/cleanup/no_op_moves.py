@@ -160,9 +160,9 @@ def _scatter_nd(node: OperatorNode) -> int | str:
         return "it keeps some of the data"
     rows = indices.numpy().reshape(-1, depth)
     count = int(np.prod(shape[:depth], dtype=np.int64))
-    if len(rows) != count:
+    if len(rows) != count or not count:
         return "it keeps some of the data"
-    flat = np.ravel_multi_index(tuple(rows.T), shape[:depth], mode="wrap") if count else rows
+    flat = np.asarray(np.ravel_multi_index(tuple(rows.T), shape[:depth], mode="wrap"))
     return 2 if _in_order(flat, count) else "it moves elements"
 
 
