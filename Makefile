@@ -11,7 +11,7 @@ ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 ISSUE ?= main-job
 SET_2 := main-job
 
-.PHONY: demo test check zoo acceptance docs clean help
+.PHONY: demo test check zoo acceptance mutants docs clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache
 
 acceptance: zoo ## measure what is asked of burnish: make acceptance ISSUE=main-job
 	$(PY) -m benchmarks acceptance $(or $(SET_$(ISSUE)),$(ISSUE))
+
+mutants: $(READY) ## remove ten guards of passes in turn; the tests must notice each
+	$(PY) -m tests.mutation
 
 docs: $(READY) ## write the generated tables of README.md anew
 	$(PY) -m benchmarks.readme
