@@ -29,6 +29,8 @@ def default() -> list[str]:
         *_static(),
         "standardise-contrib-ops",
         *_tidy(),
+        # Before anything else goes into weights or joins products that read the same value.
+        "merge-adapters",
         *_recognise(),
         *_fuse(),
         "fuse-matmul-add",
@@ -61,6 +63,7 @@ def compiling() -> list[str]:
         # Before recognition as well: attention may be written by Einsum.
         "lower-exotic",
         *_tidy(),
+        "merge-adapters",
         *_recognise(),
         # Before fusion: a bias that meets its product can be folded into it.
         "sink-views",

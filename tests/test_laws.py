@@ -99,6 +99,15 @@ def product(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return result
 
 
+def adapter(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    down = draft.add(f"MatMul({x}, {draft.constant(weights(draw, 4, 2) / 4)})")
+    up = draft.add(f"MatMul({down}, {draft.constant(weights(draw, 2, 4) / 2)})")
+    if draw(3) == 0:
+        return draft.add(f"Add({x}, {up})")
+    base = draft.add(f"MatMul({x}, {draft.constant(weights(draw, 4, 4) / 4)})")
+    return draft.add(f"Add({base}, {draft.add(f'Mul({up}, {draft.constant(0.5)})')})")
+
+
 def there_and_back(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     if draw(2):
         x = draft.add(f"Transpose<perm = [1, 2, 0]>({x})")
@@ -220,7 +229,7 @@ def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
-        gated, layer_norm, softmax, attention, branch,
+        gated, layer_norm, softmax, attention, branch, adapter,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

@@ -1,0 +1,1 @@
+"""Passes over adapters: small branches that were trained beside fixed weights."""
