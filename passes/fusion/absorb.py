@@ -156,7 +156,8 @@ class Search:
     @staticmethod
     def _biased(product: OperatorNode, data: int, end: End, affine: Affine) -> Plan:
         """A shift that a MatMul turns into a bias joins the bias that is there, if there is."""
-        reader = product.output.consumers[0] if len(product.output.uses) == 1 else None
+        readers = product.output.consumers if len(product.output.uses) == 1 else []
+        reader = next(iter(readers), None)
         if reader is None or not reader.is_op("Add") or reader.graph is not product.graph:
             return (end,)
         slot = 1 if reader.inputs[0] is product.output else 0

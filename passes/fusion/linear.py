@@ -71,7 +71,7 @@ class Linear:
         found = per_channel(value, -1, 2, self.output_channels)
         if found is None:
             return Miss("the bias of Gemm is not one number per column", self.node)
-        return found * self.node.attribute("beta", 1.0)
+        return found * float(self.node.attribute("beta", 1.0))
 
     def scale_outputs(self, weights: Array, scale: Vector) -> Array:
         """``weights`` after multiplying every output channel."""

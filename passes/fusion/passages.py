@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from burnish.ir import Array, OperatorNode, VariableNode
+from burnish.ir import OperatorNode, VariableNode
 from burnish.passes.fusion.affine import Affine
 from burnish.passes.fusion.constants import integers, number
 from burnish.passes.fusion.forms import reduced_axes
@@ -70,12 +70,8 @@ def _reshape(node: OperatorNode, affine: Affine, backward: bool) -> Affine | Mis
     if any(part is None for part in parts):
         return Miss(f"{node.op_type} mixes the channels with other axes", node)
     moved = iter(parts)
-    return affine.mapped(lambda array: _some(next(moved)))
-
-
-def _some(array: Array | None) -> Array:
-    assert array is not None
-    return array
+    scale = None if affine.scale is None else next(moved)
+    return Affine.of(scale, None if affine.shift is None else next(moved))
 
 
 def _along(node: OperatorNode, affine: Affine, axes: Iterable[int]) -> Miss | None:

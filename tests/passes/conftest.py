@@ -10,9 +10,12 @@ import numpy as np
 import onnx.parser
 import pytest
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from burnish.ir import Graph
 from burnish.ir.printer import to_text
+from burnish.ir.verify import verify
+from burnish.oracle import random_inputs
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, PassReport, run_pass
 from burnish.target import resolve
@@ -89,5 +92,31 @@ def misses() -> Callable[..., None]:
         assert to_text(graph) == before
         reasons = [miss.reason for miss in report.missed]
         assert reason is None or any(reason in found for found in reasons), reasons
+
+    return check
+
+
+@pytest.fixture
+def exact() -> Run:
+    """Run a pass on a model in double precision; the reference evaluator sees no difference.
+
+    The operators that are left are ``kinds``, in order.
+    """
+
+    def check(
+        name: str, text: str, kinds: str, *, opset: int = 21, target: bool = False, **weights: Any
+    ) -> Graph:
+        before, after = build(text, opset, weights), build(text, opset, weights)
+        report = run(name, after, target=target)
+        verify(after)
+        assert [node.op_type for node in after] == kinds.split(), report.missed
+        assert all(node.provenance for node in after.walk())
+        feeds = random_inputs(before, 0)
+        wanted, found = (ReferenceEvaluator(g.to_onnx()).run(None, feeds) for g in (before, after))
+        for a, b in zip(wanted, found, strict=True):
+            assert a.dtype == b.dtype == np.float64
+            assert np.abs(a - b).max() <= 1e-9 * max(np.abs(a).max(), 1.0)
+        assert not run(name, after, target=target).changed
+        return after
 
     return check

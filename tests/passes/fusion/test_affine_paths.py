@@ -1,0 +1,369 @@
+"""fuse-batch-norm over a distance: what scales and shifts pass through, and where they end.
+
+Every path is checked in double precision, where folding must not be seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from burnish.ir import Graph
+
+NAME = "fuse-batch-norm"
+RNG = np.random.default_rng(3)
+IMAGE, ROWS = "double[2, 4, 6, 6] x", "double[2, 3, 8] x"
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return np.abs(normal(*shape)) + 0.1
+
+
+def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
+    kinds = {"i": "int64", "f": "double", "b": "bool"}
+    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
+    declared = ", ".join(f"double {name}" for name in results.split())
+    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
+
+
+W, B = normal(6, 4, 3, 3), normal(6)
+CONV = "c = Conv(x, w, b)"
+CHANNEL, LAST = normal(6, 1, 1), normal(6)
+SCALE, SHIFT = {"s": positive(6, 1, 1)}, {"s": CHANNEL}
+SIZES = np.array([2, 6, -1])
+
+AFTER_CONV = {
+    "transpose": ("t = Transpose<perm = [0, 2, 3, 1]>(c) y = Mul(t, s)", {"s": LAST}),
+    "flatten": ("t = Flatten(c) y = Add(t, s)", {"s": np.repeat(LAST, 16)}),
+    "reshape": ("t = Reshape(c, n) y = Mul(t, s)", {"s": normal(6, 1), "n": SIZES}),
+    "heads": ("t = Reshape(c, n) y = Mul(t, s)",
+              {"s": normal(3, 1, 1), "n": np.array([2, 2, 3, 16, 1])}),
+    "relu": ("t = Relu(c) y = Mul(t, s)", SCALE),
+    "leaky relu": ("t = LeakyRelu(c) y = Div(t, s)", SCALE),
+    "prelu": ("t = PRelu(c, p) y = Mul(t, s)", {**SCALE, "p": normal(6, 1, 1)}),
+    "negation": ("t = Neg(c) y = Add(t, s)", SHIFT),
+    "max pool": ("t = MaxPool<kernel_shape = [2, 2], pads = [1, 1, 0, 0]>(c) y = Mul(t, s)", SCALE),
+    "max pool shift": ("t = MaxPool<kernel_shape = [2, 2]>(c) y = Add(t, s)", SHIFT),
+    "average pool": ("t = AveragePool<kernel_shape = [2, 2]>(c) y = Mul(t, s)", SHIFT),
+    "padded average": (
+        "t = AveragePool<kernel_shape = [2, 2], pads = [1, 1, 0, 0], count_include_pad = 1>(c)"
+        "y = Mul(t, s)", SHIFT),
+    "uncounted padding": (
+        "t = AveragePool<kernel_shape = [2, 2], pads = [1, 1, 0, 0]>(c) y = Add(t, s)", SHIFT),
+    "global pool": ("t = GlobalAveragePool(c) y = Sub(s, t)", SHIFT),
+    "mean": ("t = ReduceMean<keepdims = 0>(c, a) y = Add(t, s)",
+             {"s": LAST, "a": np.array([2, 3])}),
+    "sum": ("t = ReduceSum<keepdims = 0>(c, a) y = Mul(t, s)",
+            {"s": LAST, "a": np.array([2, 3])}),
+    "pad": ("t = Pad(c, a) y = Mul(t, s)", {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1])}),
+    "edge": ('t = Pad<mode = "edge">(c, a) y = Add(t, s)',
+             {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1])}),
+    "resize": ('t = Resize<mode = "linear">(c, , a) y = Add(t, s)',
+               {**SHIFT, "a": np.float32([1, 1, 2, 2])}),
+    "slice": ("t = Slice(c, a, e, d) y = Add(t, s)",
+              {**SHIFT, "a": np.array([1]), "e": np.array([3]), "d": np.array([2])}),
+    "gather": ("t = Gather<axis = 2>(c, a) y = Mul(t, s)", {"s": normal(6, 1), "a": np.array(1)}),
+    "expand": ("u = Unsqueeze(c, d) t = Expand(u, a) y = Mul(t, s)",
+               {**SHIFT, "a": np.array([2, 3, 6, 4, 4]), "d": np.array([1])}),
+    "depth to space": ("t = Transpose(c) y = Mul(t, s)", {"s": normal(1)}),
+    "where": ("t = Where(m, c, k) y = Mul(t, s)",
+              {**SHIFT, "m": np.array([True, False, True, False]), "k": normal(6, 1, 1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", AFTER_CONV)
+def test_into_the_convolution_before(exact: Callable[..., Graph], path: str) -> None:
+    tail, constants = AFTER_CONV[path]
+    weights = {"w": W, "b": B, **constants}
+    exact(NAME, model(IMAGE, f"{CONV} {tail}", weights), f"Conv {between(tail)}", **weights)
+
+
+def between(body: str) -> str:
+    """The operators of ``body`` but for the last one."""
+    return " ".join(re.findall(r"= ([A-Z]\w+)", body)[:-1])
+
+
+M, N = normal(8, 6), normal(6, 5)
+PERM = "Transpose<perm = [0, 2, 1]>"
+BEFORE_PRODUCT = {
+    "transpose": (f"m = Mul(x, s) t = {PERM}(m) u = {PERM}(t) y = MatMul(u, w)",
+                  "Transpose Transpose MatMul", {"s": normal(8)}),
+    "bias behind": ("m = Add(x, s) t = MatMul(m, w) y = Add(t, b)", "MatMul Add",
+                    {"s": normal(8), "b": normal(6)}),
+    "one bias behind": ("m = Add(x, s) t = MatMul(m, w) y = Add(b, t)", "MatMul Add",
+                        {"s": normal(8), "b": normal(1)}),
+    "three readers": (
+        "m = Mul(x, s) t = MatMul(m, w) u = MatMul(m, v) r = Reshape(m, n) z = MatMul(r, w)"
+        "y = Sum(t, u, z)", "MatMul MatMul Reshape MatMul Sum",
+        {"s": normal(8), "v": normal(8, 6), "n": np.array([2, 3, 8])}),
+    "gated": ("m = Mul(x, s) g = Sigmoid(x) t = Mul(m, g) y = MatMul(t, w)", "Sigmoid Mul MatMul",
+              {"s": normal(8)}),
+    "concat": ("m = Mul(x, s) g = Sigmoid(x) t = Concat<axis = -1>(g, m) y = MatMul(t, v)",
+               "Sigmoid Concat MatMul", {"s": normal(8), "v": normal(16, 6)}),
+    "split": (
+        "m = Mul(x, s) t, u = Split<axis = -1, num_outputs = 2>(m) v = MatMul(t, k)"
+        "z = MatMul(u, k) y = Add(v, z)", "Split MatMul MatMul Add",
+        {"s": normal(8), "k": normal(4, 6)}),
+    "heads": ("m = Mul(x, s) t = Reshape(m, n) y = MatMul(t, k)", "Reshape MatMul",
+              {"s": np.tile(normal(4), 2), "n": np.array([2, 6, 4]), "k": normal(4, 6)}),
+    "residual": ("m = Add(x, s) g = Sigmoid(x) t = Add(m, g) u = MatMul(t, w) y = Add(u, b)",
+                 "Sigmoid Add MatMul Add", {"s": normal(8), "b": normal(6)}),
+    "difference": ("m = Add(x, s) g = Sigmoid(x) t = Sub(g, m) u = MatMul(t, w) y = Add(u, b)",
+                   "Sigmoid Sub MatMul Add", {"s": normal(8), "b": normal(6)}),
+    "rows": ("m = Mul(x, s) y = MatMul(k, m)", "MatMul", {"s": normal(3, 1), "k": normal(5, 3)}),
+    "layer norm": ("m = Mul(x, s) t = Add(m, k) y = LayerNormalization(t, g, h)",
+                   "LayerNormalization",
+                   {"s": positive(1), "k": normal(1), "g": normal(8), "h": normal(8)}),
+    "divided again": ("m = Mul(x, s) t = Div(m, k) y = Relu(t)", "Div Relu",
+                      {"s": normal(8), "k": positive(8)}),
+    "batch norm": (
+        "m = Mul(x, s) t = Add(m, k) y = BatchNormalization(t, g, h, p, q)", "BatchNormalization",
+        {"s": normal(3, 1), "k": normal(3, 1), "g": normal(3), "h": normal(3), "p": normal(3),
+         "q": positive(3)}),
+    "instance norm": ("t = Add(x, k) y = InstanceNormalization(t, g, h)", "InstanceNormalization",
+                      {"k": normal(3, 1), "g": normal(3), "h": normal(3)}),
+    "group norm": ("t = Mul(x, k) y = GroupNormalization<num_groups = 3, stash_type = 11>(t, g, h)",
+                   "GroupNormalization", {"k": positive(1), "g": normal(3), "h": normal(3)}),
+    "unit length": ("t = Mul(x, k) y = LpNormalization(t)", "LpNormalization", {"k": positive(1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BEFORE_PRODUCT)
+def test_into_what_reads_it(exact: Callable[..., Graph], path: str) -> None:
+    body, kinds, constants = BEFORE_PRODUCT[path]
+    weights = {"w": M, **constants}
+    exact(NAME, model(ROWS, body, weights), kinds, **weights)
+
+
+AFTER_PRODUCT = {
+    "attention scores": (
+        f"q = MatMul(x, w) p = Add(q, b) r = Reshape(p, n) t = {PERM}(r) k = MatMul(x, w)"
+        "v = Reshape(k, n) u = MatMul(t, v) y = Div(u, s)",
+        "MatMul Add Reshape Transpose MatMul Reshape MatMul",
+        {"b": normal(6), "n": np.array([2, 3, 6]), "s": np.array(8.0)}),
+    "columns": (
+        f"q = MatMul(x, w) t = {PERM}(q) u = MatMul(t, x) v = Relu(u) p = MatMul(v, w)"
+        "y = Mul(p, s)", "MatMul Transpose MatMul Relu MatMul", {"s": normal(6)}),
+    "product of two": ("q = MatMul(x, w) g = Sigmoid(q) p = MatMul(x, v) t = Mul(g, p)"
+                       "y = Mul(t, s)", "MatMul Sigmoid MatMul Mul",
+                       {"s": normal(6), "v": normal(8, 6)}),
+    "quotient": ("q = MatMul(x, w) g = Sigmoid(x) h = MatMul(g, v) e = Exp(h) t = Div(q, e)"
+                 "y = Mul(t, s)", "MatMul Sigmoid MatMul Exp Div",
+                 {"s": normal(6), "v": normal(8, 6)}),
+    "divisor": ("q = Sigmoid(x) t = Div(q, k) y = Mul(t, s)", "Sigmoid Mul",
+                {"k": positive(8), "s": positive(8)}),
+    "concat": (
+        "q = MatMul(x, w) p = MatMul(x, v) t = Concat<axis = -1>(q, p, k) y = Mul(t, s)",
+        "MatMul MatMul Concat", {"v": normal(8, 5), "k": normal(2, 3, 2), "s": normal(13)}),
+    "concat of rows": (
+        "q = MatMul(x, w) t = Concat<axis = 1>(k, q) y = Mul(t, s)",
+        "MatMul Concat", {"k": normal(2, 1, 6), "s": normal(6)}),
+    "split": (
+        "q = MatMul(x, w) t, u = Split<axis = -1, num_outputs = 2>(q) v = Mul(u, s)"
+        "y = Concat<axis = -1>(v, t)", "MatMul Split Concat", {"s": normal(3)}),
+    "embedding": ("i = Cast<to = 7>(x) q = Gather(k, i) y = Mul(q, s)", "Cast Gather",
+                  {"k": normal(9, 5), "s": normal(5)}),
+    "layer norm": ("q = LayerNormalization(x, g) y = Add(q, s)", "LayerNormalization",
+                   {"g": normal(8), "s": normal(8)}),
+    "layer norm twice": ("q = LayerNormalization(x, g, h) p = Mul(q, s) y = Sub(p, k)",
+                         "LayerNormalization",
+                         {"g": normal(8), "h": normal(8), "s": normal(8), "k": normal(1)}),
+    "constants": ("q = Relu(x) p = Mul(q, k) t = Add(p, l) y = Mul(t, s)", "Relu Mul Add",
+                  {"k": normal(8), "l": normal(8), "s": normal(8)}),
+    "left weights": ("q = MatMul(k, x) y = Mul(q, s)", "MatMul",
+                     {"k": normal(5, 3), "s": normal(5, 1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", AFTER_PRODUCT)
+def test_into_what_writes_it(exact: Callable[..., Graph], path: str) -> None:
+    body, kinds, constants = AFTER_PRODUCT[path]
+    weights = {"w": M, **constants}
+    exact(NAME, model(ROWS, body, weights), kinds, **weights)
+
+
+def test_past_a_residual(exact: Callable[..., Graph]) -> None:
+    weights = {"w": normal(4, 4, 1, 1), "b": normal(4), "s": normal(4, 1, 1)}
+    text = model(IMAGE, "r = Relu(x) c = Conv(x, w, b) t = Add(r, c) y = Add(t, s)", weights)
+    exact(NAME, text, "Relu Conv Add", **weights)
+
+
+def test_into_depthwise_convolution(exact: Callable[..., Graph]) -> None:
+    weights = {"w": normal(4, 1, 3, 3), "b": normal(4), "s": positive(4, 1, 1)}
+    text = model(IMAGE, "c = Conv<group = 4>(x, w, b) r = Relu(c) y = Mul(r, s)", weights)
+    exact(NAME, text, "Conv Relu", **weights)
+
+
+def test_into_groups_of_a_transposed_convolution(fires: Callable[..., Graph]) -> None:
+    weights = {"w": normal(4, 3, 3, 3), "b": B, "s": positive(6, 1, 1)}
+    body = "c = ConvTranspose<group = 2>(x, w, b) r = Relu(c) y = Mul(r, s)"
+    text = model(IMAGE, body, weights).replace("double", "float")
+    single = {name: np.float32(array) for name, array in weights.items()}
+    fires(NAME, text, "affine-after-linear", **single)
+
+
+def test_a_bias_that_does_not_change_may_be_computed(exact: Callable[..., Graph]) -> None:
+    weights = {"w": W, "s": normal(4, 1, 1)}
+    text = model(f"{IMAGE}, double[6] k", "m = Mul(x, s) b = Relu(k) y = Conv(m, w, b)", weights)
+    exact(NAME, text, "Relu Conv", **weights)
+
+
+def test_inside_a_branch(fires: Callable[..., Graph]) -> None:
+    text = """
+    g (float[2, 3, 8] x, bool f, float w, float s) => (float y) {
+        y = If<then_branch = t () => (float[2, 3, 6] a) { p = MatMul(x, w) q = Transpose(p)
+                                                         r = Mul(q, s) a = Transpose(r) },
+               else_branch = e () => (float[2, 3, 6] b) { b = MatMul(x, w) }>(f)
+    }"""
+    graph = fires(NAME, text, "affine-after-linear", w=np.float32(M), s=np.float32(normal(6, 1, 1)))
+    assert graph.first is not None
+    body = graph.first.subgraphs["then_branch"]
+    assert [node.op_type for node in body] == ["MatMul", "Transpose", "Transpose"]
+
+
+def test_symbolic_sizes(fires: Callable[..., Graph]) -> None:
+    text = """
+    g (float[B, S, 8] x, float w, float s, int64 n) => (float[B, S, 3, 2] y) {
+        p = MatMul(x, w) r = Reshape(p, n) y = Mul(r, s)
+    }"""
+    weights = {"w": np.float32(M), "s": np.float32(normal(3, 1)), "n": np.array([0, 0, 3, 2])}
+    fires(NAME, text, "affine-after-linear", **weights)
+
+
+PRODUCT = "q = MatMul(x, w)"
+NEAR = {
+    "a negative factor": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y", {"s": -positive(6)},
+                          "a negative factor does not go through Relu"),
+    "a shift": (f"{PRODUCT} r = Relu(q) y = Add(r, s)", "y", {"s": normal(6)},
+                "a shift does not go through Relu"),
+    "another function": (f"{PRODUCT} r = Sigmoid(q) y = Mul(r, s)", "y", {"s": normal(6)},
+                         "a factor does not go through Sigmoid"),
+    "a tap": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y r", {"s": positive(6)},
+              "also read by another graph output"),
+    "a tap further up": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y q", {"s": positive(6)},
+                         "also read by another graph output"),
+    "a reader that cannot": (
+        "m = Mul(x, s) p = MatMul(m, w) t = Tanh(m) y = MatMul(t, w)", "y p", {"s": normal(8)},
+        "a factor does not go through Tanh"),
+    "the rows": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y", {"s": positive(3, 1)},
+                 "not one number per channel of MatMul"),
+    "a computed weight": ("t = Transpose<perm = [0, 2, 1]>(x) q = MatMul(x, t) y = Mul(q, s)", "y",
+                          {"s": normal(3)}, "comes from outside"),
+    "mixed axes": (f"{PRODUCT} r = Reshape(q, n) y = Mul(r, s)", "y",
+                   {"s": normal(12), "n": np.array([3, 12])}, "not one number per channel"),
+    "the axis of a maximum": (
+        "m = Mul(x, s) r = ReduceMax(m, a) y = MatMul(r, w)", "y",
+        {"s": positive(3, 1), "a": np.array([1])}, "an axis that ReduceMax works on"),
+    "a sum of shifts": ("m = Add(x, s) r = ReduceSum(m, a) t = MatMul(r, w) y = Add(t, b)", "y",
+                        {"s": normal(8), "a": np.array([1]), "b": normal(6)},
+                        "ReduceSum adds a shift up"),
+    "one operand": ("m = Mul(x, s) g = Sigmoid(x) t = Add(m, g) y = MatMul(t, w)", "y",
+                    {"s": normal(8)}, "a factor of one operand does not go through Add"),
+    "the contracted axis": (
+        "m = Mul(x, s) t = Transpose<perm = [0, 2, 1]>(x) u = MatMul(m, t) y = MatMul(u, k)", "y",
+        {"s": normal(8), "k": normal(3, 2)}, "the axis that MatMul adds up"),
+    "a new addition": ("m = Add(x, s) y = MatMul(m, w)", "y", {"s": normal(8)},
+                       "it would take another addition"),
+    "a wide constant": ("r = MatMul(j, x) p = Add(r, k) y = Mul(p, s)", "y",
+                        {"s": normal(3, 1), "k": normal(8), "j": normal(3, 3)}, "would grow"),
+    "a table of two": (
+        "i = Cast<to = 7>(x) q = Gather(k, i) y = Mul(q, s) t = Gather<axis = 1>(k, i)", "y t",
+        {"k": normal(9, 9), "s": normal(9)}, "the table of Gather is read elsewhere"),
+    "not finite": (f"{PRODUCT} y = Mul(q, s)", "y", {"s": np.full(6, np.inf)}, "not finite"),
+    "a negative factor of a norm": (
+        "m = Mul(x, s) y = LayerNormalization(m, g)", "y", {"s": -positive(1), "g": normal(8)},
+        "only takes away one positive factor"),
+    "a norm of other axes": (
+        "m = Add(x, s) y = LayerNormalization(m, g)", "y", {"s": normal(8), "g": normal(8)},
+        "that the shift tells apart"),
+    "what a norm repeats": (
+        "q = LayerNormalization(x, g) y = Mul(q, s)", "y", {"s": normal(3, 1), "g": normal(8)},
+        "differs along axes that LayerNormalization repeats"),
+    "statistics": ("m = Mul(x, s) y, t = LayerNormalization(m, g)", "y t",
+                   {"s": positive(1), "g": normal(8)}, "also returns its statistics"),
+    "no shift": ("q = RMSNormalization(x, g) y = Add(q, s)", "y", {"s": normal(8), "g": normal(8)},
+                 "RMSNormalization has no shift"),
+    "a tiny epsilon": ("m = Mul(x, s) y = LayerNormalization(m, g)", "y",
+                       {"s": np.array(1e20), "g": normal(8)}, "would not fit into float32"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NEAR)
+def test_near_misses(misses: Callable[..., None], case: str) -> None:
+    body, results, constants, reason = NEAR[case]
+    weights = {"w": M, **constants}
+    text = model(ROWS, body, weights, results)
+    misses(NAME, text, reason, opset=23 if "RMS" in body else 21, **weights)
+
+
+IMAGES = {
+    "counted padding": (
+        "t = AveragePool<kernel_shape = [2, 2], pads = [1, 1, 0, 0], count_include_pad = 1>(c)"
+        "y = Add(t, s)", SHIFT, "the zeros that AveragePool pads with"),
+    "padding": ("t = Pad(c, a) y = Add(t, s)",
+                {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "would have to change as well"),
+    "other padding": ("t = Pad(c, a, k) y = Mul(t, s)",
+                      {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "k": np.array(1.0)},
+                      "would have to change as well"),
+    "places": ("t = Resize(c, , a) y = Mul(t, s)",
+               {"s": normal(8, 8), "a": np.float32([1, 1, 2, 2])}, "an axis that Resize works on"),
+    "indices": ("t, i = MaxPool<kernel_shape = [2, 2]>(c) u = Mul(t, s) j = Cast<to = 11>(i)"
+                "y = Add(u, j)", SCALE, "also returns indices"),
+    "a sign": ("t = MaxPool<kernel_shape = [2, 2]>(c) y = Mul(t, s)", {"s": -positive(6, 1, 1)},
+               "a negative factor does not go through MaxPool"),
+    "a slice of channels": ("t = Slice(c, a, e, a) y = Mul(t, s)",
+                            {"s": normal(3, 1, 1), "a": np.array([1]), "e": np.array([4])},
+                            "an axis that Slice works on"),
+    "the border": ("t = Relu(c) u = Add(t, s) y = Conv<pads = [1, 1, 1, 1]>(u, v)",
+                   {**SHIFT, "v": normal(2, 6, 3, 3)}, "a shift does not go through Relu"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_near_misses_behind_a_convolution(misses: Callable[..., None], case: str) -> None:
+    body, constants, reason = IMAGES[case]
+    weights = {"w": W, "b": B, **constants}
+    misses(NAME, model(IMAGE, f"{CONV} {body}", weights), reason, **weights)
+
+
+def test_declines_what_a_branch_reads(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[2, 3, 8] x, bool f, float w, float s) => (float y) {
+        m = Mul(x, s)
+        y = If<then_branch = t () => (float[2, 3, 6] a) { a = MatMul(m, w) },
+               else_branch = e () => (float[2, 3, 6] b) { b = MatMul(x, w) }>(f)
+    }"""
+    misses(NAME, text, "also read inside a subgraph", w=np.float32(M), s=np.float32(normal(8)))
+
+
+def test_declines_weights_that_would_fade(misses: Callable[..., None]) -> None:
+    text = """
+    g (float16[2, 3, 8] x, float16 w, float16 s) => (float16 y) { q = MatMul(x, w) y = Mul(q, s) }
+    """
+    small = np.float16(M) / 64
+    misses(NAME, text, "would not fit into float16", w=small, s=np.float16(1e-6))
+
+
+def test_declines_large_weights_that_others_share(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[2, 3, 600] x, float w, float s) => (float y, float z) {
+        q = MatMul(x, w) y = Mul(q, s) z = MatMul(y, w)
+    }"""
+    wide = np.float32(normal(600, 600))
+    misses(NAME, text, "shared: folding would copy them", w=wide, s=np.float32(normal(600)))
+
+
+def test_declines_unknown_sizes(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[B, S, 8] x, int64[3] n, float w, float s) => (float y) {
+        p = MatMul(x, w) r = Reshape(p, n) y = Mul(r, s)
+    }"""
+    misses(NAME, text, "sizes of the data are unknown", w=np.float32(M), s=np.float32(normal(3, 1)))
