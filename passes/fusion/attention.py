@@ -11,6 +11,7 @@ import numpy as np
 from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.attention_detours import DETOURS
+from burnish.passes.fusion.attention_guards import GUARDS
 from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
 from burnish.passes.fusion.constants import is_number, number
 from burnish.pipeline import PassContext, RulePass
@@ -219,5 +220,6 @@ def _with_heads(rw: Rewriter, value: VariableNode) -> VariableNode:
 
 RULES = (
     *DETOURS,
+    *GUARDS,
     Rule("attention", _attention(), _write, _read, since=23),
 )

@@ -1,0 +1,92 @@
+"""Simplifies around attention what needs no operator for it: guards, open masks, two scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from burnish.ir import VariableNode
+from burnish.passes.fusion.attention_rows import always, keeps_a_key
+from burnish.passes.fusion.constants import is_number, number
+from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule, Scalar
+
+
+def _never_empty(match: Match) -> Miss | None:
+    """Some key stays visible in every row, so that Softmax makes no NaN of finite numbers."""
+    softmax = match.node("softmax")
+    assert softmax.graph is not None
+    axis = softmax.attribute("axis", -1 if softmax.graph.opset >= 13 else 1)
+    rank = match["scores"].rank
+    if axis != -1 and (rank is None or axis != rank - 1):
+        return Miss("Softmax does not go over the last axis", softmax)
+    if keeps_a_key(match["scores"]):
+        return None
+    return Miss("a row may be masked altogether, which the guard against NaN is for", match.root)
+
+
+def _unguard(rw: Rewriter, match: Match, facts: None) -> None:
+    rw.replace(match.root.output, match.node("softmax").output)
+
+
+def _hides_nothing(match: Match) -> Miss | None:
+    scores, mask = match["scores"].shape, match["mask"].shape
+    if always(match["mask"]) != 0:
+        return Miss("the mask is not known to be zero everywhere", match.node("masked"))
+    if scores is None or mask is None or None in scores or len(mask) > len(scores):
+        return Miss("it is unknown whether the mask fits the scores", match.node("masked"))
+    fits = all(m in (1, s) for m, s in zip(reversed(mask), reversed(scores), strict=False))
+    return None if fits else Miss("the mask widens the scores", match.node("masked"))
+
+
+def _unmask(rw: Rewriter, match: Match, facts: None) -> None:
+    rw.set_inputs(match.root, [match["scores"]])
+
+
+def _both_scaled(match: Match) -> float | Miss:
+    total = _factor(match, "q") * _factor(match, "k")
+    if not np.isfinite(total) or total == 0:
+        return Miss("the scales multiply to nothing or to no number", match.root)
+    rank = match["q"].rank
+    if rank is None or rank < _rank(match, "q") or (match["k"].rank or 0) < _rank(match, "k"):
+        return Miss("a scale has more axes than what it scales", match.root)
+    return total
+
+
+def _factor(match: Match, name: str) -> float:
+    times, over = (number(match.values.get(f"{name}_{kind}")) for kind in ("times", "over"))
+    return times if times is not None else 1 / over if over else np.inf
+
+
+def _rank(match: Match, name: str) -> int:
+    value = match.values.get(f"{name}_times") or match[f"{name}_over"]
+    return value.rank or 0
+
+
+def _scale_once(rw: Rewriter, match: Match, total: float) -> None:
+    q = match["q"]
+    scale = rw.constant(np.asarray(total, q.dtype.numpy))
+    scaled = rw.op("Mul", [q, scale], like=q)
+    inputs: list[VariableNode | None] = [scaled, match["k"]]
+    if "transpose" in match:
+        keys = match.node("transpose")
+        inputs[1] = rw.op("Transpose", [match["k"]], keys.attributes, like=keys.output)
+    rw.set_inputs(match.root, inputs)
+
+
+def _scaled(name: str) -> OneOf:
+    """``name``, multiplied or divided by one number."""
+    value = Any(name)
+    times, over = Const(f"{name}_times", is_number), Const(f"{name}_over", is_number)
+    return OneOf(Op("Mul", value, times), Op("Div", value, over))
+
+
+_SOFTMAX = Op("Softmax", Any("scores"), name="softmax", shared=True)
+GUARDED = Op("Where", Op("IsNaN", _SOFTMAX), Scalar(0.0), _SOFTMAX)
+OPEN = Op("Softmax", Op("Add", Any("scores"), Any("mask"), name="masked"))
+_KEYS: Pattern = OneOf(_scaled("k"), Op("Transpose", _scaled("k"), name="transpose"))
+TWICE = Op("MatMul", _scaled("q"), _KEYS)
+
+GUARDS = (
+    Rule("nan-guard", GUARDED, _unguard, _never_empty),
+    Rule("open-mask", OPEN, _unmask, _hides_nothing),
+    Rule("two-scales", TWICE, _scale_once, _both_scaled),
+)
