@@ -128,11 +128,11 @@ class _Leaving:
             return None
         with ExitStack() as stack:
             stack.enter_context(machine_to_ourselves())
-            both = [stack.enter_context(Engine("burnish")) for _ in range(2)]
-            for engine, path in zip(both, (whole, less), strict=True):
-                engine.load(path, self.threads)
-            self.check(both)
-            return time_engines(*both, self.plan).ratio
+            every, fewer = (stack.enter_context(Engine("burnish")) for _ in range(2))
+            every.load(whole, self.threads)
+            fewer.load(less, self.threads)
+            self.check([every, fewer])
+            return time_engines(every, fewer, self.plan).ratio
 
     def check(self, engines: list[Engine]) -> None:
         """Compare with the oracle; nothing that is wrong is timed."""
