@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from burnish.agenda import Agenda
 from burnish.errors import BurnishError
-from burnish.ir import Graph
+from burnish.ir import REGION_DOMAIN, Graph
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics, loosest
-from burnish.rewrite import Firing, NearMiss, RewriteResult, Rule, RuleLoop, apply_rules
+from burnish.rewrite import Firing, Kind, NearMiss, RewriteResult, Rule, RuleLoop, apply_rules
 from burnish.target import Target
 from burnish.verification import Disagreement, Feeds, Reference
 
@@ -40,6 +40,8 @@ class PassContext:
     """The processor to generate code for; None when ONNX goes out."""
     explain: bool = False
     """Collect near misses."""
+    kinds: frozenset[Kind] | None = None
+    """Domain and type of every operator in the graph, None if that is not known beforehand."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class PassReport:
     missed: list[NearMiss] = field(default_factory=list)
     nodes_before: int = 0
     nodes_after: int = 0
+    census: Census | None = None
+    """Of the graph that the pass left."""
     notes: list[str] = field(default_factory=list)
     """What the user should know: sizes guarded, parts left alone."""
     error: float | None = None
@@ -123,15 +127,32 @@ class RulePass(Pass):
 
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Apply ``rules`` until none fires."""
-        return apply_rules(graph, self.rules(context), explain=context.explain)
+        rules = self.rules(context)
+        return apply_rules(graph, rules, explain=context.explain, kinds=context.kinds)
 
     @abstractmethod
     def rules(self, context: PassContext) -> Sequence[Rule]:
         """The rules, in order of preference."""
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What passes ask about a whole graph, counted in one walk."""
+
+    operators: int
+    """As ``count_operators`` counts them."""
+    kinds: frozenset[Kind]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Census:
+        """Count ``graph`` and its subgraphs."""
+        counts = Counter((node.domain, node.op_type) for node in graph.walk())
+        regions = sum(count for (domain, _), count in counts.items() if domain == REGION_DOMAIN)
+        return cls(counts.total() - regions, frozenset(counts))
+
+
 def run_pass(
-    graph: Graph, step: Pass, context: PassContext, *, operators: int | None = None
+    graph: Graph, step: Pass, context: PassContext, *, census: Census | None = None
 ) -> PassReport:
     """Run one pass and time it (seconds of wall clock).
 
@@ -139,24 +160,24 @@ def run_pass(
         graph: changed in place.
         step: the pass.
         context: what it may consult.
-        operators: how many ``graph`` has, if that is known already.
+        census: of ``graph`` as it is, if that was taken already.
 
     Raises:
         BurnishError: the pass refuses the graph; a note names the pass.
     """
-    before = count_operators(graph) if operators is None else operators
-    report = PassReport(step.name, step.numerics, nodes_before=before, nodes_after=before)
+    census = census or Census.of(graph)
+    report = _idle(step, census)
     started = time.perf_counter()
     try:
-        result = step.run(graph, context)
+        result = step.run(graph, replace(context, kinds=census.kinds))
     except BurnishError as error:
         error.add_note(f"in pass {step.name}")
         raise
     report.seconds = time.perf_counter() - started
     report.edits, report.fired, report.missed = result.edits, result.fired, result.missed
     report.notes = result.notes
-    if report.edits:
-        report.nodes_after = count_operators(graph)
+    report.census = Census.of(graph) if report.edits else census
+    report.nodes_after = report.census.operators
     return report
 
 
@@ -249,7 +270,7 @@ class _Run:
     ) -> Graph | None:
         """Run passes over ``graph``; None if one was undone and no copy was kept to go on with."""
         self.reports, self.order = [], []
-        operators = count_operators(graph)
+        census = Census.of(graph)
         agenda = Agenda(self.passes, self.rounds)
         for turn in agenda:
             if len(self.order) == count:
@@ -257,12 +278,12 @@ class _Run:
             step, again = self.passes[turn.index], turn.round > 0
             if turn.idle or turn.index in self.blamed:
                 if not again:
-                    idle = replace(_idle(step, operators), error=self._last_error())
+                    idle = replace(_idle(step, census), error=self._last_error())
                     self.reports.append(self.blamed.get(turn.index) or idle)
                 continue
             progress(step.name, len(self.passes) if again else turn.index, len(self.passes))
-            graph, report = self._attempt(graph, step, operators, keep_copy=keep_copy)
-            operators = report.nodes_after
+            graph, report = self._attempt(graph, step, census, keep_copy=keep_copy)
+            census = report.census or census
             agenda.done(turn, changed=report.changed)
             self.order.append(turn.index)
             if report.rolled_back:
@@ -280,26 +301,26 @@ class _Run:
         return next((r.error for r in reversed(self.reports) if r.error is not None), None)
 
     def _attempt(
-        self, graph: Graph, step: Pass, operators: int, *, keep_copy: bool
+        self, graph: Graph, step: Pass, census: Census, *, keep_copy: bool
     ) -> tuple[Graph, PassReport]:
         """Run ``step`` on ``graph``; with ``keep_copy`` also check it, and undo it if need be."""
         snapshot = copy_of(graph) if keep_copy else graph
         try:
-            report = run_pass(graph, step, self.context, operators=operators)
+            report = run_pass(graph, step, self.context, census=census)
             if keep_copy:
                 assert self.reference is not None
                 report.error = self.reference.check(graph, self._promise([*self.reports, report]))
         except Disagreement as failure:
             assert self.reference is not None
             self.reference.check_deterministic()
-            report = _undone(step, str(failure), operators)
+            report = _undone(step, str(failure), census)
         except RuleLoop as loop:
-            report = _undone(step, str(loop), operators)
+            report = _undone(step, str(loop), census)
         except BurnishError:
             raise
         except Exception as crash:
             reason = f"it crashed ({type(crash).__name__}: {crash})"
-            report = replace(_undone(step, reason, operators), traceback=traceback.format_exc())
+            report = replace(_undone(step, reason, census), traceback=traceback.format_exc())
         return (snapshot if report.rolled_back else graph), report
 
     def _guilty(self) -> int:
@@ -329,7 +350,7 @@ class _Run:
         except Disagreement as at_once:
             failure = at_once
         index = self.order[run]
-        self.blamed[index] = _undone(self.passes[index], str(failure), count_operators(graph))
+        self.blamed[index] = _undone(self.passes[index], str(failure), Census.of(graph))
 
     @staticmethod
     def _promise(reports: Sequence[PassReport]) -> Numerics:
@@ -337,13 +358,14 @@ class _Run:
         return loosest(report.numerics for report in reports if report.changed)
 
 
-def _undone(step: Pass, reason: str, operators: int) -> PassReport:
-    return replace(_idle(step, operators), rolled_back=reason)
+def _undone(step: Pass, reason: str, census: Census) -> PassReport:
+    return replace(_idle(step, census), rolled_back=reason)
 
 
-def _idle(step: Pass, operators: int) -> PassReport:
+def _idle(step: Pass, census: Census) -> PassReport:
     """The report of a pass that did nothing."""
-    return PassReport(step.name, step.numerics, nodes_before=operators, nodes_after=operators)
+    count = census.operators
+    return PassReport(step.name, step.numerics, nodes_before=count, nodes_after=count)
 
 
 def _silent(name: str, done: int, total: int) -> None:

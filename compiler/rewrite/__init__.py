@@ -1,6 +1,6 @@
 """Rewriting: patterns, rules, the rewriter, the driver."""
 
-from burnish.rewrite.driver import Firing, NearMiss, RewriteResult, RuleLoop, apply_rules
+from burnish.rewrite.driver import Firing, Kind, NearMiss, RewriteResult, RuleLoop, apply_rules
 from burnish.rewrite.match import Match, Miss, match, matches
 from burnish.rewrite.near_miss import closest
 from burnish.rewrite.pattern import Any, Const, Missing, OneOf, Op, Pattern, Scalar
@@ -11,6 +11,7 @@ __all__ = [
     "Any",
     "Const",
     "Firing",
+    "Kind",
     "Match",
     "Miss",
     "Missing",

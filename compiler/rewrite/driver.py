@@ -7,7 +7,7 @@ with the graph and with what is rewritten, never with their product.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
 from burnish.rewrite.match import Miss, matches, may_match
 from burnish.rewrite.near_miss import closest
-from burnish.rewrite.pattern import anchors, depth
+from burnish.rewrite.pattern import anchors, can_occur, depth
 from burnish.rewrite.rewriter import Rewriter
 from burnish.rewrite.rule import Rule
 
@@ -65,27 +65,62 @@ class RuleLoop(BurnishError):
     """A rule fired so often that it must be undoing or repeating its own work."""
 
 
-RulesByType: TypeAlias = dict[tuple[str, str], list[Rule]]
+Kind: TypeAlias = tuple[str, str]
+"""Domain and type of an operator."""
+
+RulesByType: TypeAlias = dict[Kind, list[Rule]]
 
 
-def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -> RewriteResult:
+def apply_rules(
+    graph: Graph,
+    rules: Sequence[Rule],
+    *,
+    explain: bool = False,
+    kinds: Set[Kind] | None = None,
+) -> RewriteResult:
     """Apply ``rules`` in order of preference over ``graph`` and its subgraphs to a fixed point.
 
-    With ``explain``, near misses are collected once the fixed point is reached.
+    With ``explain``, near misses are collected once the fixed point is reached. ``kinds`` of the
+    operators in the graph save looking for rules that need others.
 
     Raises:
         RuleLoop: the step budget ran out; names the rule that fired most.
     """
+    result = RewriteResult()
+    present = set(kinds_of(graph) if kinds is None else kinds)
+    while not _settle(graph, _by_type(rules, present), present, result):
+        pass
+    if explain:
+        result.missed = list(_near_misses(graph, _by_type(rules, None)))
+    return result
+
+
+def kinds_of(graph: Graph) -> set[Kind]:
+    """Domain and type of every operator of ``graph`` and its subgraphs."""
+    return {(node.domain, node.op_type) for node in graph.walk()}
+
+
+def _by_type(rules: Sequence[Rule], present: Set[Kind] | None) -> RulesByType:
+    """Rules by the operators at which they can match; without those that lack an operator."""
     by_type: RulesByType = {}
     for rule in rules:
-        for kind in anchors(rule.pattern):
-            by_type.setdefault(kind, []).append(rule)
+        if present is None or can_occur(rule.pattern, present):
+            for kind in anchors(rule.pattern):
+                by_type.setdefault(kind, []).append(rule)
+    return by_type
+
+
+def _settle(graph: Graph, by_type: RulesByType, present: set[Kind], result: RewriteResult) -> bool:
+    """Apply rules until none fires; False where operators appeared that others may wait for."""
+    if not by_type:
+        return True
+    patterns = [rule.pattern for rules in by_type.values() for rule in rules]
     # One further than patterns go: guards look at what makes a captured value.
-    reach = 1 + max((depth(rule.pattern) for rule in rules), default=0)
-    result = RewriteResult()
+    reach = 1 + max(depth(pattern) for pattern in patterns)
     nodes = list(graph.walk())
     budget = STEPS_PER_NODE * (len(nodes) + 20)
     pending = _Worklist(node for node in nodes if (node.domain, node.op_type) in by_type)
+    before = len(present)
     while pending:
         node, further = pending.pop()
         result.steps += 1
@@ -96,12 +131,11 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], *, explain: bool = False) -
             result.edits += rewriter.edits
             if len(result.fired) > budget:
                 raise _loop(result)
+            present.update((node.domain, node.op_type) for node in rewriter.touched)
             _look_again(pending, rewriter, reach)
         if further and node.graph is not None:
             pending.push_readers(node, further - 1)
-    if explain:
-        result.missed = list(_near_misses(graph, by_type))
-    return result
+    return len(present) == before
 
 
 class _Worklist:

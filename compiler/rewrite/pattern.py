@@ -10,7 +10,7 @@ The same capture name twice must meet the same value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -133,6 +133,17 @@ def anchors(pattern: Pattern) -> frozenset[tuple[str, str]]:
     if isinstance(pattern, OneOf):
         return frozenset().union(*(anchors(choice) for choice in pattern.choices))
     raise TypeError("a rule's pattern must start at an operator")
+
+
+def can_occur(pattern: Pattern, kinds: Set[tuple[str, str]]) -> bool:
+    """Whether ``pattern`` may match in a graph whose operators are of ``kinds`` (domain, type)."""
+    if isinstance(pattern, OneOf):
+        return any(can_occur(choice, kinds) for choice in pattern.choices)
+    if not isinstance(pattern, Op):
+        return True
+    if pattern.types.isdisjoint(kinds):
+        return False
+    return all(can_occur(wanted, kinds) for wanted in pattern.inputs)
 
 
 def depth(pattern: Pattern) -> int:
