@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
+from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
 from burnish.backends.lowering.fusion import Group, group_nodes
@@ -62,8 +63,10 @@ def lower(
         failed: nodes whose kernels could not be compiled in an earlier attempt, with the reason.
 
     Raises:
-        UnsupportedModel: an input has no static shape or a type that buffers cannot hold.
+        UnsupportedModel: an input has no static shape or a type that buffers cannot hold, or it is
+            disputed what an operator means.
     """
+    refuse_disputed(graph)
     refused = dict(failed or {})
     while True:
         try:

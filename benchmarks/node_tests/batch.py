@@ -7,7 +7,7 @@ of all of them. Where a batch fails as a whole, halves are tried until the culpr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,11 +23,12 @@ from burnish.pipeline import PassContext, run_pipeline
 from burnish.selection import Selection, choose
 from burnish.target import Target, resolve
 
-NATIVE, REGION, REFUSED, ENGINE, WRONG, CRASH = (
-    "native", "region", "refused", "engine", "wrong", "crash"
+NATIVE, REGION, REFUSED, CHANCE, ENGINE, WRONG, CRASH = (
+    "native", "region", "refused", "chance", "engine", "wrong", "crash"
 )  # fmt: skip
-"""What can become of a case. ``engine``: a region answers what ONNX Runtime answers to the original
-model, which is not what the standard says."""
+"""What can become of a case. ``chance``: a region draws random numbers, so that no answer is right.
+``engine``: a region answers what ONNX Runtime answers to the original model, which is not what the
+standard says."""
 
 
 @dataclass
@@ -98,10 +99,9 @@ class Runner:
             if reason and self.outcomes[case.name].kind == NATIVE:
                 self._note(case, REGION, reason)
             difference = "; ".join(differences(case, found))
-            if difference and self.outcomes[case.name].kind == REGION and _engine_differs(case):
-                self._note(case, ENGINE, f"ONNX Runtime answers differently: {difference}")
-            elif difference:
-                self._note(case, WRONG, difference)
+            if difference:
+                native = self.outcomes[case.name].kind == NATIVE
+                self._note(case, WRONG if native else _blame(case), difference)
 
     def _execute(self, cases: Sequence[Case]) -> tuple[list[list[Array]], list[str]]:
         graphs = [self.graphs[case.name] for case in cases]
@@ -126,18 +126,20 @@ class Runner:
         return results, ["; ".join(each) for each in reasons]
 
 
-def _engine_differs(case: Case) -> bool:
-    """Whether ONNX Runtime gives another answer, or none, for the model as it stands."""
+def _blame(case: Case) -> str:
+    """Whose fault it is that a region does not answer what the standard says."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(case.model.SerializeToString(), options)
-        found = session.run(None, case.feeds)
+        found, again = (session.run(None, case.feeds) for _ in range(2))
     except Exception:  # onnxruntime's errors share no public base
-        return True
-    return any(differences(case, found))
+        return ENGINE
+    if any(differences(replace(case, outputs=found), again)):
+        return CHANCE
+    return ENGINE if any(differences(case, found)) else WRONG
 
 
 def merge(graphs: Sequence[Graph]) -> tuple[Graph, dict[OperatorNode, int]]:

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks.node_tests.batch import CRASH, NATIVE, REFUSED, WRONG, Outcome, Runner
+from benchmarks.node_tests.batch import CRASH, ENGINE, NATIVE, REFUSED, WRONG, Outcome, Runner
 from benchmarks.node_tests.cases import Case, bound, node_cases
 
 SAMPLE = 40
@@ -21,25 +21,13 @@ FEWEST_NATIVE = 0.5
 eight bits of floating point) and shapes that depend on data make up most of the others."""
 
 
-AS_EXPORTERS_DO = frozenset({
-    "test_resize_downsample_scales_cubic_align_corners/bound",
-    "test_resize_downsample_scales_linear_align_corners/bound",
-})  # fmt: skip
-"""Cases that ONNX's text and its most used engines answer differently: it has corners of an output
-of 2.4 elements, PyTorch and ONNX Runtime of the 2 elements there are, and so do we."""
-
-
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
     return node_cases()
 
 
 def check(outcomes: dict[str, Outcome]) -> None:
-    bad = [
-        outcome
-        for name, outcome in outcomes.items()
-        if outcome.kind in (WRONG, CRASH) and name not in AS_EXPORTERS_DO
-    ]
+    bad = [one for one in outcomes.values() if one.kind in (WRONG, ENGINE, CRASH)]
     assert not bad, "\n".join(map(str, bad))
     for outcome in outcomes.values():
         assert outcome.kind != REFUSED or outcome.reason
