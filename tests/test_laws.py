@@ -151,6 +151,15 @@ def gated(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Div({draft.add(f'Mul({x}, {clipped})')}, {draft.constant(6)})")
 
 
+def rectified(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    if draw(2):
+        return draft.add(f"Max({x}, {draft.add(f'Mul({x}, {draft.constant(0.2)})')})")
+    positive = draft.add(f"Relu({x})")
+    negative = draft.add(f"Relu({draft.add(f'Neg({x})')})")
+    slope = draft.constant(weights(draw, *((), (1,))[draw(2)]))
+    return draft.add(f"Sub({positive}, {draft.add(f'Mul({negative}, {slope})')})")
+
+
 def layer_norm(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     axes = draft.constant([-1], np.int64)
     centered = draft.add(f"Sub({x}, {draft.add(f'ReduceMean({x}, {axes})')})")
@@ -229,7 +238,7 @@ def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
-        gated, layer_norm, softmax, attention, branch, adapter,
+        gated, layer_norm, softmax, attention, branch, adapter, rectified,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

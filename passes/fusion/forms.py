@@ -72,6 +72,42 @@ def mean(value: Pattern, name: str) -> Pattern:
     )
 
 
+def negated(value: Pattern) -> Pattern:
+    """``-value``."""
+    return OneOf(
+        Op("Neg", value), Op("Mul", value, Scalar(-1.0)), Op("Sub", Scalar(0.0), value),
+        Op("Div", value, Scalar(-1.0)),
+    )  # fmt: skip
+
+
+def increased(value: Pattern, by: float = 1.0) -> Pattern:
+    """``value`` plus the number ``by``."""
+    return OneOf(Op("Add", value, Scalar(by)), Op("Sub", value, Scalar(-by)))
+
+
+def relu(value: Pattern) -> Pattern:
+    """The positive part of ``value``."""
+    return OneOf(Op("Relu", value), Op("Max", value, Scalar(0.0)), Op("Clip", value, Scalar(0.0)))
+
+
+def is_positive(value: Pattern) -> Pattern:
+    """Whether ``value`` is above zero, or not below; for what is the same on both sides of it."""
+    zero, above, below = Scalar(0.0), "Greater|GreaterOrEqual", "Less|LessOrEqual"
+    return OneOf(
+        Op(above, value, zero), Op(below, zero, value), Op("Not", Op(below, value, zero)),
+        Op("Not", Op(above, zero, value)),
+    )  # fmt: skip
+
+
+def is_negative(value: Pattern) -> Pattern:
+    """The opposite of ``is_positive``."""
+    zero, above, below = Scalar(0.0), "Greater|GreaterOrEqual", "Less|LessOrEqual"
+    return OneOf(
+        Op(below, value, zero), Op(above, zero, value), Op("Not", Op(above, value, zero)),
+        Op("Not", Op(below, zero, value)),
+    )  # fmt: skip
+
+
 def clip(value: Pattern, low: float, high: float) -> Pattern:
     """``value`` limited to ``low`` and ``high``."""
 
@@ -143,3 +179,10 @@ def widened(match: Match) -> Miss | None:
     ):
         return None
     return Miss("a constant gives the result another shape than the data has", match.root)
+
+
+def floats(match: Match) -> Miss | None:
+    """A Miss unless the data ``x`` are real numbers, and of the shape of the result."""
+    if not match["x"].dtype.is_floating:
+        return Miss(f"the data are {match['x'].dtype}", match.root)
+    return widened(match)

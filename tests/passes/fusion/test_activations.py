@@ -109,6 +109,127 @@ def test_swish_stays_spelled_out_in_models(misses: Callable[..., None]) -> None:
     misses(NAME, model("s = Sigmoid(x) y = Mul(s, x)"), None, opset=24, **NUMBERS)
 
 
+WIDER = {
+    **NUMBERS, "half": np.float32(0.5), "two": np.float32(2), "minus": np.float32(-1),
+    "fifth": np.float32(0.2), "limit": np.float32(20), "beta": np.float32(1.5),
+}  # fmt: skip
+
+
+def wider(body: str, result: str = "float y") -> str:
+    extra = ", ".join(f"float {name}" for name in WIDER if name not in NUMBERS)
+    return model(body, result).replace("float three", f"{extra}, float three")
+
+
+@pytest.mark.parametrize("body", [
+    "n = Neg(x) e = Exp(n) d = Add(e, one) y = Reciprocal(d)",
+    "n = Mul(x, minus) e = Exp(n) d = Add(one, e) y = Div(one, d)",
+    "n = Sub(zero, x) e = Exp(n) d = Sub(e, minus) y = Pow(d, minus)",
+    "e = Exp(x) d = Add(e, one) y = Div(e, d)",
+    "h = Mul(x, half) t = Tanh(h) s = Add(t, one) y = Mul(half, s)",
+    "h = Div(x, two) t = Tanh(h) s = Mul(t, half) y = Add(s, half)",
+])  # fmt: skip
+def test_sigmoid(fires: Callable[..., Graph], body: str) -> None:
+    assert kinds(fires(NAME, wider(body), "sigmoid", **WIDER)) == ["Sigmoid"]
+
+
+def test_swish_as_a_quotient(fires: Callable[..., Graph]) -> None:
+    body = "n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(x, d)"
+    assert kinds(fires(NAME, wider(body), "swish-gate", **WIDER)) == ["Sigmoid", "Mul"]
+
+
+@pytest.mark.parametrize(("body", "rules"), [
+    ("a = Mul(x, two) s = Sigmoid(a) d = Mul(two, s) y = Sub(d, one)", ["tanh"]),
+    ("a = Add(x, x) s = Sigmoid(a) d = Mul(two, s) y = Add(minus, d)", ["tanh"]),
+    ("p = Exp(x) n = Neg(x) q = Exp(n) s = Sub(p, q) d = Add(q, p) y = Div(s, d)", ["tanh"]),
+    ("a = Mul(x, two) n = Neg(a) e = Exp(n) t = Add(e, one) s = Div(one, t) d = Mul(two, s) "
+     "y = Sub(d, one)", ["sigmoid", "tanh"]),
+])  # fmt: skip
+def test_tanh(fires: Callable[..., Graph], body: str, rules: list[str]) -> None:
+    assert kinds(fires(NAME, wider(body), *rules, **WIDER)) == ["Tanh"]
+
+
+def test_softsign(fires: Callable[..., Graph]) -> None:
+    body = "a = Abs(x) d = Add(one, a) y = Div(x, d)"
+    assert kinds(fires(NAME, wider(body), "softsign", **WIDER)) == ["Softsign"]
+
+
+@pytest.mark.parametrize("clip", [
+    "c = Clip(a, zero, one) y = Identity(c)", "b = Min(a, one) c = Max(b, zero) y = Identity(c)",
+])  # fmt: skip
+def test_hard_sigmoid_of_keras(fires: Callable[..., Graph], clip: str) -> None:
+    graph = fires(
+        NAME, wider(f"m = Mul(fifth, x) a = Add(m, half) {clip}"), "hard-sigmoid-line", **WIDER
+    )
+    assert graph.first is not None
+    assert graph.first.op_type == "HardSigmoid"
+    assert graph.first.attribute("alpha") == pytest.approx(0.2)
+
+
+def test_hard_swish_of_a_line(fires: Callable[..., Graph]) -> None:
+    body = "m = Mul(sixth, x) a = Add(m, half) c = Clip(a, zero, one) y = Mul(x, c)"
+    graph = fires(NAME, wider(body), "hard-sigmoid-line", "hard-swish", **WIDER)
+    assert kinds(graph) == ["HardSwish"]
+
+
+@pytest.mark.parametrize("positive", ["r = Relu(x)", "r = Max(x, zero)", "r = Clip(x, zero)"])
+def test_stable_softplus(fires: Callable[..., Graph], positive: str) -> None:
+    body = f"a = Abs(x) n = Neg(a) e = Exp(n) p = Add(e, one) s = Log(p) {positive} y = Add(s, r)"
+    assert kinds(fires(NAME, wider(body), "softplus", "softplus", **WIDER)) == ["Softplus"]
+
+
+SCALED = (
+    "b = Mul(x, beta) s = Softplus(b) d = Div(s, beta) g = Greater(b, limit) y = Where(g, x, d)"
+)
+
+
+def test_scaled_softplus_with_a_threshold(fires: Callable[..., Graph]) -> None:
+    inputs = {"x": np.float32([[-100, -1, 0, 1, 13.3], [13.4, 20.1, 25, 50, 1e4]])}
+    graph = fires(NAME, wider(SCALED), "softplus-scaled", inputs=inputs, **WIDER)
+    assert kinds(graph) == ["Mul", "Softplus", "Div"]
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("Div(s, beta)", "Div(s, two)", "not divided by the factor of its argument"),
+    ("Greater(b, limit)", "Greater(b, two)", "a fitting constant"),
+    ("Greater(b, limit)", "Greater(x, limit)", None),
+    ("Where(g, x, d)", "Where(g, d, x)", None),
+    ("Where(g, x, d)", "Where(g, b, d)", None),
+])  # fmt: skip
+def test_declines_scaled_softplus(
+    misses: Callable[..., None], old: str, new: str, reason: str | None
+) -> None:
+    misses(NAME, wider(SCALED.replace(old, new)), reason, **WIDER)
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    ("e = Exp(x) d = Add(e, one) y = Reciprocal(d)", "a graph input, the pattern needs"),
+    ("n = Neg(x) e = Exp(n) d = Add(e, two) y = Reciprocal(d)", "the constant 2"),
+    ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(two, d)", None),
+    ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(d, e)", None),
+    ("z = Neg(x) e = Exp(z) d = Add(e, one) y = Div(z, d)", "the same one"),
+    ("h = Mul(x, two) t = Tanh(h) s = Add(t, one) y = Mul(half, s)", None),
+    ("a = Mul(x, half) s = Sigmoid(a) d = Mul(two, s) y = Sub(d, one)", None),
+    ("a = Mul(x, two) s = Sigmoid(a) d = Mul(two, s) y = Sub(one, d)", None),
+    ("p = Exp(x) n = Neg(x) q = Exp(n) s = Sub(q, p) d = Add(q, p) y = Div(s, d)", None),
+    ("p = Exp(x) n = Neg(x) q = Exp(n) s = Add(q, p) d = Sub(p, q) y = Div(s, d)", None),
+    ("a = Abs(x) d = Add(two, a) y = Div(x, d)", None),
+    ("a = Relu(x) d = Add(one, a) y = Div(x, d)", None),
+    ("m = Mul(fifth, x) a = Add(m, half) y = Clip(a, zero, two)", None),
+    ("m = Mul(fifth, x) a = Add(m, half) y = Clip(a, minus, one)", None),
+    ("m = Mul(fifth, x) a = Add(m, x) y = Clip(a, zero, one)", None),
+    ("a = Abs(x) e = Exp(a) p = Add(e, one) r = Relu(x) s = Reciprocal(p) y = Add(s, r)", None),
+])  # fmt: skip
+def test_declines_smooth_functions(
+    misses: Callable[..., None], body: str, reason: str | None
+) -> None:
+    misses(NAME, wider(body), reason, **WIDER)
+
+
+def test_declines_a_sigmoid_of_integers(misses: Callable[..., None]) -> None:
+    text = "g (int32[2, 3] x, int32 one) => (int32 y) { a = Abs(x) d = Add(a, one) y = Div(x, d) }"
+    misses(NAME, text, "the data are int32", one=np.int32(1))
+
+
 SWISH = "s = Sigmoid(x) y = Mul(x, s)"
 HARD = "a = Add(x, three) c = Clip(a, zero, six) m = Mul(x, c) y = Div(m, six)"
 

@@ -91,3 +91,83 @@ def test_a_sum_that_is_turned_after_keeping_its_axis_stays(misses: Callable[...,
     text = model(body, shape="2, 2, 2").replace("int64 axes", "int64 turned, int64 axes")
     numbers = NUMBERS | {"turned": np.array([2, 1, 2])}
     misses(NAME, text, "not spread along the axes", **numbers)
+
+
+LOWERED = "m = ReduceMax<axes = [-1]>(x) c = Sub(x, m) "
+LOGS = {
+    "of softmax": ("s = Softmax(x) y = Log(s)", "log-of-softmax"),
+    "sum": ("t = ReduceLogSumExp<axes = [-1]>(x) y = Sub(x, t)", "log-softmax"),
+    "flat sum": ("t = ReduceLogSumExp<axes = [-1], keepdims = 0>(x) u = Reshape(t, kept) "
+                 "y = Sub(x, u)", "log-softmax"),
+    "plain": ("e = Exp(x) s = ReduceSum(e, axes) l = Log(s) y = Sub(x, l)", "log-softmax"),
+    "stable": (LOWERED + "e = Exp(c) s = ReduceSum(e, axes) l = Log(s) y = Sub(c, l)",
+               "log-softmax"),
+    "added": (LOWERED + "e = Exp(c) s = ReduceSum(e, axes) l = Log(s) t = Add(l, m) y = Sub(x, t)",
+              "log-softmax"),
+    "flat": (LOWERED + "e = Exp(c) s = ReduceSum<keepdims = 0>(e, axes) l = Log(s) "
+             "u = Unsqueeze(l, axes) y = Sub(c, u)", "log-softmax"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", LOGS)
+def test_log_softmax(fires: Callable[..., Graph], form: str) -> None:
+    body, rule = LOGS[form]
+    graph = fires(NAME, model(body), rule, opset=17, **NUMBERS)
+    assert [node.op_type for node in graph] == ["LogSoftmax"]
+
+
+def test_log_softmax_before_opset_13(fires: Callable[..., Graph]) -> None:
+    text = "g (float[2, 3, 4] x) => (float y) { s = Softmax(x) y = Log(s) }"
+    graph = fires(NAME, text, "log-of-softmax", opset=11)
+    assert [node.op_type for node in graph] == ["LogSoftmax"]
+
+
+def test_exponential_of_log_softmax(fires: Callable[..., Graph]) -> None:
+    body = "t = ReduceLogSumExp<axes = [1]>(x) l = Sub(x, t) y = Exp(l)"
+    graph = fires(NAME, model(body), "log-softmax", "exp-of-log-softmax", opset=17, **NUMBERS)
+    assert axis(graph) == 1
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax"])
+def test_softmax_needs_no_lowering(fires: Callable[..., Graph], kind: str) -> None:
+    graph = fires(NAME, model(f"{LOWERED} y = {kind}(c)"), "softmax-shifted", opset=17, **NUMBERS)
+    assert [node.op_type for node in graph] == [kind]
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    ("s = Softmax<axis = 1>(c) y = Identity(s)", "different axes"),
+    ("s = Softmax(c) y = Add(s, c)", "also read by another Add"),
+    ("s = Sub(m, x) y = Softmax(s)", None),
+])  # fmt: skip
+def test_declines_another_lowering(
+    misses: Callable[..., None], body: str, reason: str | None
+) -> None:
+    misses(NAME, model(LOWERED + body), reason, opset=17, **NUMBERS)
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    ("t = ReduceLogSumExp(x) y = Sub(x, t)", "does not go over one known axis"),
+    ("t = ReduceLogSumExp<axes = [-1]>(x) y = Sub(t, x)", None),
+    ("t = ReduceLogSumExp<axes = [-1]>(x) y = Add(x, t)", None),
+    ("z = Tanh(x) t = ReduceLogSumExp<axes = [-1]>(z) y = Sub(x, t)", "the same one"),
+    ("t = ReduceLogSumExp<axes = [0], keepdims = 0>(x) u = Unsqueeze(t, axes) y = Sub(x, u)",
+     "is not spread along"),
+    (LOWERED + "e = Exp(c) s = ReduceSum(e, axes) l = Log(s) y = Sub(x, l)", "the same one"),
+    (LOWERED + "e = Exp(c) s = ReduceSum(e, first) l = Log(s) t = Add(l, m) y = Sub(x, t)",
+     "along different axes"),
+    ("s = Softmax(x) t = Neg(s) y = Log(t)", None),
+    ("s = Sigmoid(x) y = Log(s)", None),
+])  # fmt: skip
+def test_declines_log_softmax(misses: Callable[..., None], body: str, reason: str | None) -> None:
+    misses(
+        NAME,
+        model(body, shape="8, 8, 8" if "Unsqueeze" in body else "2, 3, 8"),
+        reason,
+        opset=17,
+        **NUMBERS,
+    )
+
+
+def test_declines_when_softmax_is_returned(misses: Callable[..., None]) -> None:
+    text = model("s = Softmax(x) y = Log(s)", "float y, float s")
+    misses(NAME, text, "graph output", opset=17, **NUMBERS)
