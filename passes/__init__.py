@@ -10,8 +10,10 @@ from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
 PASSES: dict[str, str] = {
+    "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
+    "fold-layer-norm": "burnish.passes.folding.layer_norm:FoldLayerNorm",
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
     "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
     "fuse-matmul-add": "burnish.passes.fusion.matmul_add:FuseMatMulAdd",
@@ -33,6 +35,8 @@ PASSES: dict[str, str] = {
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
+    "simplify-elementwise":
+        "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",
     "simplify-shapes": "burnish.passes.cleanup.simplify_shapes:SimplifyShapes",
     "sink-views": "burnish.passes.cleanup.sink_views:SinkViews",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",

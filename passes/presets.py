@@ -20,7 +20,7 @@ get; as weights may well be that are made when the model runs, but no kernel pac
 
 def minimal() -> list[str]:
     """What no model loses anything by: nothing is computed twice, in vain or late."""
-    return [*_static(), *_tidy()]
+    return [*_static(), *_tidy(), "simplify-elementwise"]
 
 
 def default() -> list[str]:
@@ -33,6 +33,7 @@ def default() -> list[str]:
         "merge-adapters",
         *_recognise(),
         *_fuse(),
+        *_fold(),
         "fuse-matmul-add",
         *_tidy(),
     ]
@@ -68,6 +69,7 @@ def compiling() -> list[str]:
         # Before fusion: a bias that meets its product can be folded into it.
         "sink-views",
         *_fuse(),
+        *_fold(),
         *_tidy(),
     ]
 
@@ -132,13 +134,26 @@ def _recognise() -> list[str]:
 def _fuse() -> list[str]:
     """Merge operators into their neighbours' weights.
 
-    After recognition: a factor that is part of Gelu or HardSwish would go into the weights of the
-    next product and take the form away.
+    After recognition: a sign or factor that is part of Gelu or HardSwish would go into the weights
+    of the next product and take the form away.
     """
     return [
+        "simplify-elementwise",
         "fuse-batch-norm",
         # After affine maps: what is added before a Conv may go in if that one does not pad yet.
         "fuse-pad",
+    ]
+
+
+def _fold() -> list[str]:
+    """Move what norms and attention do to channels into weights.
+
+    After fusion: a bias or a factor that still stands alone would be in the way.
+    """
+    return [
+        "fold-layer-norm",
+        # After their shifts are gone: an RMSNormalization has none.
+        "center-residual-stream",
     ]
 
 

@@ -143,7 +143,7 @@ WHOLE = frozenset({"Ceil", "Floor", "Round"})
 """Operators with whole numbers for results, which each leaves as they are."""
 
 
-def _extremes(value: VariableNode | None) -> tuple[float, float]:
+def extremes(value: VariableNode | None) -> tuple[float, float]:
     """The lowest and the highest finite number of a value's type."""
     if value is None or not (value.dtype.is_floating or value.dtype.is_integer):
         return -np.inf, np.inf
@@ -160,7 +160,7 @@ def bounds(node: OperatorNode) -> tuple[float, float] | None:
     if node.op_type == "Relu":
         return 0.0, np.inf
     found = []
-    omitted = _extremes(node.inputs[0])
+    omitted = extremes(node.inputs[0])
     for index, name in ((1, "min"), (2, "max")):
         value = node.input(index)
         bound = node.attribute(name, omitted[index - 1]) if value is None else number(value)
@@ -177,13 +177,13 @@ def _clamp(node: OperatorNode) -> int | str:
     limits, maker = bounds(node), source.producer
     if limits is None:
         return "its bounds are not constant"
-    if node.op_type == "Clip" and limits == _extremes(source):
+    if node.op_type == "Clip" and limits == extremes(source):
         return 0
     reach: tuple[float, float] | None = None
     if maker is not None and maker.domain == "":
         reach = bounds(maker) if maker.op_type == "Clip" else _RANGES.get(maker.op_type)
     if reach is None and source.dtype.is_integer:
-        reach = _extremes(source)
+        reach = extremes(source)
     if reach is None or reach[0] > reach[1]:
         return "what it bounds may be anything"
     return 0 if limits[0] <= reach[0] and reach[1] <= limits[1] else "it bounds"
