@@ -42,11 +42,14 @@ class LoadedModel:
     """A checked model.
 
     ``carried`` are attributes that graphsurgeon cannot hold, taken out of ``proto``, by node.
+    ``bodies`` are the subgraphs, taken out as well, by node and attribute: graphsurgeon copies all
+    that is visible from outside for each of them.
     """
 
     proto: ModelProto
     folder: Path | None
     carried: dict[Path_, list[AttributeProto]] = field(default_factory=dict)
+    bodies: dict[Path_, dict[str, GraphProto]] = field(default_factory=dict)
 
 
 def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedModel:
@@ -68,6 +71,7 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> LoadedMod
     model.proto = inline_functions(proto)
     _normalise(model, model.proto.graph, ())
     rename_shadows(model.proto.graph)
+    _detach_bodies(model, model.proto.graph, ())
     return model
 
 
@@ -237,6 +241,22 @@ def _normalise(model: LoadedModel, graph: GraphProto, path: Path_) -> None:
                 _normalise(model, attribute.g, (*path, index, attribute.name))
         if carried:
             model.carried[*path, index] = carried
+
+
+def _detach_bodies(model: LoadedModel, graph: GraphProto, path: Path_) -> None:
+    """Take subgraphs out of their nodes, the innermost first, so that none is copied twice."""
+    for index, node in enumerate(graph.node):
+        found: dict[str, GraphProto] = {}
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                _detach_bodies(model, attribute.g, (*path, index, attribute.name))
+                found[attribute.name] = GraphProto()
+                found[attribute.name].CopyFrom(attribute.g)
+        if found:
+            model.bodies[*path, index] = found
+            kept = [a for a in node.attribute if a.type != AttributeProto.GRAPH]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _fits_graphsurgeon(attribute: AttributeProto) -> bool:

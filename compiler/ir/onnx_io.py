@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, TensorProto, helper
-from onnx_graphsurgeon.importers.onnx_importer import get_numpy_type
+from onnx_graphsurgeon.importers.onnx_importer import OnnxImporter, get_numpy_type
 from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
@@ -74,7 +74,10 @@ class _Importer:
     def __init__(self, model: LoadedModel | None) -> None:
         self._folder = None if model is None else model.folder
         self._carried = {} if model is None else model.carried
+        self._bodies = {} if model is None else model.bodies
         self._proto = None if model is None else model.proto.graph
+        self._stored: list[dict[str, TensorProto]] = []
+        """Initializers of the graph at hand and of those around it."""
         self._values: dict[int, VariableNode] = {}
         self._kept: list[gs.Tensor] = []
         self._scopes: list[dict[str, VariableNode]] = []
@@ -87,6 +90,9 @@ class _Importer:
         for graph in (source, *source.subgraphs(recursive=True)):
             for node in graph.nodes:
                 self._names.fresh(node.name or "")
+        for body in (body for bodies in self._bodies.values() for body in bodies.values()):
+            for message in body.node:
+                self._names.fresh(message.name)
         graph = self._graph(source, self._proto, ())
         if self._proto is not None:
             self._take_idle_initializers(self._proto)
@@ -113,24 +119,21 @@ class _Importer:
         }  # fmt: skip
         graph = Graph(source.name, doc=source.doc_string or "")
         self._scopes.append({})
+        self._stored.append({} if proto is None else {t.name: t for t in proto.initializer})
         graph.inputs = [self._value(tensor, types) for tensor in source.inputs]
         for index, node in enumerate(source.nodes):
-            message = None if proto is None else proto.node[index]
             if node.op == "Constant" and node.domain in (None, "", "ai.onnx"):
                 self._constant_node(node, (*path, index))
             else:
-                bodies = {} if message is None else {a.name: a.g for a in message.attribute}
                 name = node.name or self._names.fresh(f"{prefix}{node.op}_{index}")
-                graph.append(self._node(node, name, bodies, types, (*path, index)))
+                graph.append(self._node(node, name, types, (*path, index)))
         graph.outputs = [self._output(tensor, graph, types) for tensor in source.outputs]
         graph.output_names = tuple(tensor.name for tensor in source.outputs)
         self._scopes.pop()
+        self._stored.pop()
         return graph
 
-    def _node(
-        self, node: gs.Node, name: str, bodies: dict[str, GraphProto], types: dict[str, Any],
-        path: Path_,
-    ) -> OperatorNode:  # fmt: skip
+    def _node(self, node: gs.Node, name: str, types: dict[str, Any], path: Path_) -> OperatorNode:
         inputs = [None if t.is_empty() else self._value(t, types) for t in node.inputs]
         outputs = [self._value(tensor, types) for tensor in node.outputs]
         domain = "" if node.domain in (None, "ai.onnx") else node.domain
@@ -139,12 +142,16 @@ class _Importer:
         )  # fmt: skip
         for key, value in node.attrs.items():
             if isinstance(value, gs.Graph):
-                body = self._graph(value, bodies.get(key), (*path, key), f"{name}/{key}/")
-                result.add_subgraph(key, body)
+                result.add_subgraph(key, self._graph(value, None, (*path, key), f"{name}/{key}/"))
             else:
                 result.attributes[key] = self._attribute(value)
+        for key, message in self._bodies.get(path, {}).items():
+            body = self._graph(
+                OnnxImporter.import_graph(message), message, (*path, key), f"{name}/{key}/"
+            )
+            result.add_subgraph(key, body)
         carried = self._carried.get(path, [])
-        result.attributes |= {message.name: from_message(message) for message in carried}
+        result.attributes |= {entry.name: from_message(entry) for entry in carried}
         return result
 
     def _attribute(self, value: Any) -> Attribute:
@@ -190,7 +197,7 @@ class _Importer:
 
     def _value(self, tensor: gs.Tensor, types: dict[str, Any]) -> VariableNode:
         """Our value for ``tensor``, made on first sight."""
-        known = self._values.get(id(tensor))
+        known = self._values.get(id(tensor)) or self._visible(tensor.name)
         if known is not None:
             return known
         if isinstance(tensor, gs.Constant):
@@ -205,9 +212,24 @@ class _Importer:
                 value.dtype = DType(code) if isinstance(code, int) else DType.from_numpy(code)
         return self._keep(tensor, value)
 
+    def _visible(self, name: str) -> VariableNode | None:
+        """The value called ``name`` here or around here; in a loaded model names are unique."""
+        if self._proto is None:
+            return None
+        for scope, stored in zip(reversed(self._scopes), reversed(self._stored), strict=True):
+            if name in scope:
+                return scope[name]
+            if name in stored:
+                constant = read_constant(stored[name], self._folder)
+                value = scope[name] = VariableNode.of(constant, name)
+                if scope is self._scopes[0]:
+                    self.named[name] = value
+                return value
+        return None
+
     def _output(self, tensor: gs.Tensor, graph: Graph, types: dict[str, Any]) -> VariableNode:
         """A value that a graph returns; a body may return one of an enclosing graph by name."""
-        value = self._values.get(id(tensor))
+        value = self._values.get(id(tensor)) or self._visible(tensor.name)
         if value is None and not isinstance(tensor, gs.Constant):
             scopes = reversed(self._scopes)
             value = next((s[tensor.name] for s in scopes if tensor.name in s), None)
