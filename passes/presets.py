@@ -139,6 +139,8 @@ def _fuse() -> list[str]:
     """
     return [
         "simplify-elementwise",
+        # Before fusion: one factor and one shift go into weights together.
+        "merge-constants",
         "fuse-batch-norm",
         # After affine maps: what is added before a Conv may go in if that one does not pad yet.
         "fuse-pad",

@@ -182,6 +182,13 @@ def groups(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Reshape({x}, {draft.constant([1, 4, 5, 5], np.int64)})")
 
 
+def pre_norm(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    stream = product(draft, x, draw)
+    parameters = ", ".join(draft.constant(weights(draw, 4)) for _ in range(1 + draw(2)))
+    branch = product(draft, draft.add(f"LayerNormalization({stream}, {parameters})"), draw)
+    return branch if draw(2) else draft.add(f"Add({stream}, {branch})")
+
+
 def softmax(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     if draw(2):
         return draft.add(f"Softmax({x})")
@@ -238,7 +245,7 @@ def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
-        gated, layer_norm, softmax, attention, branch, adapter, rectified,
+        gated, layer_norm, pre_norm, softmax, attention, branch, adapter, rectified,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

@@ -117,6 +117,19 @@ class AxisGraph:
             result.setdefault(member.node, []).append(member)
         return result
 
+    @cached_property
+    def passages_from(self) -> dict[Site, list[Passage]]:
+        """How channels at a site go on."""
+        result: dict[Site, list[Passage]] = {}
+        for passage in self.sites.passages:
+            result.setdefault(passage.source, []).append(passage)
+        return result
+
+    @staticmethod
+    def graph_of(value: VariableNode) -> Graph | None:
+        """The graph or subgraph in which ``value`` is computed."""
+        return None if value.producer is None else value.producer.graph
+
     def parts(self, through: Iterable[Passage] | None = None) -> list[Part]:
         """Sites that are connected by ``through``, by default all passages that carry scales."""
         passages = self.sites.passages if through is None else list(through)

@@ -186,6 +186,18 @@ def normalize_rows(sites: Sites, node: OperatorNode) -> None:
             plain = is_plain(node)
             allowed = NORMS[node.op_type] if plain else Transform.PERMUTATION
             sites.carry(node, site, node.output, allowed)
+    if sites.site(source, rank - 1) is None and first == rank - 1:
+        _start_rows(sites, node, rank - 1)
+
+
+def _start_rows(sites: Sites, node: OperatorNode, axis: int) -> None:
+    """What nothing writes is normalized: its channels can be told apart, but not moved."""
+    scale = node.constant_input(1)
+    size = node.output.shape[axis] if node.output.shape else None
+    if scale is None or scale.shape != (size,):
+        return
+    site = sites.put(node.output, (axis,), sites.fresh(scale.size))
+    sites.bound(site, Transform.IDENTITY, f"{node.op_type} gets it from where nothing writes", node)
 
 
 def _parameters(node: OperatorNode, numbers: Array) -> bool:

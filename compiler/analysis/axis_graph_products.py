@@ -10,6 +10,7 @@ from burnish.analysis.axis_graph_views import unknown
 from burnish.analysis.symmetry import Transform
 from burnish.ir import Array, OperatorNode, VariableNode
 
+NO_HEADS = "Attention has heads that cannot be told apart"
 MIXES = "{} contracts it together with other axes"
 
 
@@ -237,36 +238,51 @@ def convolve_transposed(sites: Sites, node: OperatorNode) -> None:
 def attention(sites: Sites, node: OperatorNode) -> None:
     """Attention: queries meet keys, values pass; several query heads may share one of keys."""
     query, key, value = node.inputs[:3]
-    if any(node.input(index) is not None for index in (4, 5)) or any(
-        output.uses for output in node.outputs[1:]
-    ):
+    past = any(node.input(index) is not None for index in (4, 5))
+    if past or any(output.uses for output in node.outputs[1:]):
         return unknown(sites, node)
-    views = [_by_head(sites, node, v, name) for v, name in _with_head_counts(query, key, value)]
-    if any(view is None for view in views):
-        for operand in (query, key, value):
-            for site in sites.sites(operand):
-                sites.bound(
-                    site, Transform.IDENTITY, "Attention has heads that cannot be told apart", node
-                )
-        return
-    (query_site, q), (key_site, k), (value_site, v) = (view for view in views if view is not None)
-    shared = q.shape[0] // k.shape[0]
-    sites.same(q, np.repeat(k, shared, axis=0))
-    sites.passages.append(Passage(node, query_site, key_site, Transform.GENERAL, dual=True))
-    result = np.repeat(v, q.shape[0] // v.shape[0], axis=0)
+    _scores(sites, node, query, key)
+    view = _by_head(sites, node, value, "kv_num_heads")
+    heads = _query_heads(node)
+    if view is None or not heads or heads % view[1].shape[0]:
+        return sites.pin(value, NO_HEADS, node)
+    site, numbers = view
+    result = np.repeat(numbers, heads // numbers.shape[0], axis=0)
     if node.output.rank == 4:
-        sites.carry(node, value_site, node.output, axes=(1, 3), numbers=result)
+        sites.carry(node, site, node.output, axes=(1, 3), numbers=result)
     else:
-        sites.carry(node, value_site, node.output, axes=(2,), numbers=result.reshape(-1))
-    for site, numbers in ((query_site, q), (value_site, v)):
-        labels = np.broadcast_to(np.arange(numbers.shape[0])[:, None], numbers.shape)
-        sites.blocks.append(Blocks(site, labels.reshape(site.numbers.shape)))
+        sites.carry(node, site, node.output, axes=(2,), numbers=result.reshape(-1))
+    _by_labels(sites, site, numbers)
 
 
-def _with_head_counts(*operands: VariableNode | None) -> list[tuple[VariableNode | None, str]]:
-    """Queries, keys and values with the attribute that counts their heads."""
-    names = ("q_num_heads", "kv_num_heads", "kv_num_heads")
-    return list(zip(operands, names, strict=True))
+def _scores(
+    sites: Sites, node: OperatorNode, query: VariableNode | None, key: VariableNode | None
+) -> None:
+    """Channels of queries and keys are the same ones, and transformed inversely."""
+    left = _by_head(sites, node, query, "q_num_heads")
+    right = _by_head(sites, node, key, "kv_num_heads")
+    if left is None or right is None or left[1].shape[0] % right[1].shape[0]:
+        for operand in (query, key):
+            sites.pin(operand, NO_HEADS, node)
+        return
+    (one, numbers), (other, shared) = left, right
+    sites.same(numbers, np.repeat(shared, numbers.shape[0] // shared.shape[0], axis=0))
+    sites.passages.append(Passage(node, one, other, Transform.GENERAL, dual=True))
+    _by_labels(sites, one, numbers)
+
+
+def _by_labels(sites: Sites, site: Site, numbers: Array) -> None:
+    labels = np.broadcast_to(np.arange(numbers.shape[0])[:, None], numbers.shape)
+    sites.blocks.append(Blocks(site, labels.reshape(site.numbers.shape)))
+
+
+def _query_heads(node: OperatorNode) -> int:
+    """How many heads of queries there are, 0 if that is unknown."""
+    heads: int = node.attribute("q_num_heads", 0)
+    shape = node.output.shape
+    if heads or shape is None or len(shape) != 4:
+        return heads
+    return shape[1] if isinstance(shape[1], int) else 0
 
 
 def _by_head(

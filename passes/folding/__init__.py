@@ -1,0 +1,1 @@
+"""Folding of what norms and attention do to channels into the weights around them."""
