@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from burnish.analysis.value_rules import VALUE_RULES
 from burnish.analysis.value_type import ValueType, complete
 from burnish.analysis.values import MAX_ELEMENTS, MAX_PARTIAL, Scene, is_partial, settle
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
+
+
+UNKNOWN = ValueType()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,8 @@ class Inference:
             # A body walked again, with other types carried, must not remember.
             self.values.pop(value, None)
         scene = self.scene(node)
-        found = [*self._types(scene), *[ValueType()] * len(node.outputs)]
-        for value, kind in zip(node.outputs, found, strict=False):
+        found = self._types(scene)
+        for value, kind in zip_longest(node.outputs, found[: len(node.outputs)], fillvalue=UNKNOWN):
             kind = kind.refined(ValueType.of(value))
             self.types[value] = kind if self.names is None else self.names.complete(value, kind)
         if node.domain == "" and not node.subgraphs:
@@ -106,7 +110,7 @@ class Inference:
             self.problems.append(Problem(node, str(error)))
             return ()
         if found is None:
-            return ()
+            return contributed(scene) or ()
         refine = SHAPE_RULES.get(node.op_type) if node.domain == "" else None
         if refine is not None and found:
             shape = complete(refine(scene), found[0].shape)

@@ -55,19 +55,19 @@ class DType(IntEnum):
         """The numpy dtype of unpacked elements (``ml_dtypes`` for what numpy lacks)."""
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(int(self)))
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Bits that one element takes in a file; 0 for strings."""
         if self in (DType.STRING, DType.UNDEFINED):
             return 0
         return SUB_BYTE_BITS.get(self.name) or 8 * self.numpy.itemsize
 
-    @property
+    @cached_property
     def is_floating(self) -> bool:
         """Whether values are floating-point (double, float, half, bfloat16, float8, float4)."""
         return self is DType.DOUBLE or "FLOAT" in self.name
 
-    @property
+    @cached_property
     def is_integer(self) -> bool:
         """Whether values are integers; bool is not."""
         return "INT" in self.name
