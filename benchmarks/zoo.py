@@ -254,6 +254,11 @@ ODD = (
     _classifier("efficientnet", "dynamo"),
     _classifier("swin", "torchscript", size=112),
     *(_decoder(one, exporter) for one in ("gpt", "llama") for exporter in EXPORTERS),
+    *(
+        _small(kind, exporter, (IDS,), *cases("ids", (1, 16), (3, 9)))
+        for kind in ("lora", "repadapter")
+        for exporter in EXPORTERS
+    ),
     *(_recurrent(cell, exporter) for cell in ("lstm", "gru") for exporter in EXPORTERS),
     *(_pictures("half", exporter, 64, dtype="float16") for exporter in EXPORTERS),
     *(_pictures("unet", exporter, 64) for exporter in EXPORTERS),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.builders import networks
+from benchmarks.builders import adapted, networks
 from benchmarks.builders.torch_export import Dynamic, enliven, export, seeded
 
 
@@ -163,6 +163,18 @@ def _tail() -> _Recipe:
     )
 
 
+def _adapted(kind: str) -> _Recipe:
+    model = adapted.Adapted(kind)
+    enliven(model)
+    return _Recipe(
+        network=model,
+        example=(torch.arange(2 * 9).reshape(2, 9),),
+        inputs=("ids",),
+        outputs=("logits",),
+        dynamic={"ids": {0: "batch", 1: "sequence"}, "logits": {0: "batch"}},
+    )
+
+
 def _branching() -> _Recipe:
     return _Recipe(
         network=networks.Branching(),
@@ -177,7 +189,9 @@ _RECIPES: dict[str, Callable[[], _Recipe]] = {
     "branching": _branching,
     "gru": lambda: _recurrent("gru"),
     "half": lambda: _pictures(networks.HalfNet(), 64, "logits"),
+    "lora": lambda: _adapted("lora"),
     "lstm": lambda: _recurrent("lstm"),
+    "repadapter": lambda: _adapted("repadapter"),
     "residual": lambda: _pictures(networks.ResidualNet(), 64, "logits"),
     "scripted": _scripted,
     "tail": _tail,

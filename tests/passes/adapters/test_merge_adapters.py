@@ -101,14 +101,11 @@ def test_several_on_one_product(fires) -> None:
 
 def test_a_residual_added_in_between(fires) -> None:
     text = (
-        f"{HEAD}, float[N, 3, 6] h{TAIL} {{ p = MatMul(x, w) r = Add(h, p) d = MatMul(x, a) "
-        "u = MatMul(d, b) y = Add(r, u) }"
-    ).replace("h)", "h)")
-    text = text.replace("float[8, 6] w", "float[N, 3, 6] h, float[8, 6] w", 1).replace(
-        ", float[N, 3, 6] h) =>", ") =>"
+        "g (float[N, 3, 8] x, float[N, 3, 6] h, float[8, 6] w, float[8, 2] a, float[2, 6] b) => "
+        "(float[N, 3, 6] y) { p = MatMul(x, w) r = Add(h, p) d = MatMul(x, a) u = MatMul(d, b) "
+        "y = Add(r, u) }"
     )
-    after = fires(NAME, text, LORA, w=W, a=A, b=B)
-    assert ops(after) == ["MatMul", "Add"]
+    assert ops(fires(NAME, text, LORA, w=W, a=A, b=B)) == ["MatMul", "Add"]
 
 
 def test_rows_merged_on_the_way(fires) -> None:
@@ -175,12 +172,10 @@ def test_pointwise_convolution(fires) -> None:
 def test_inside_a_branch(fires) -> None:
     inner = "p = MatMul(x, w) d = MatMul(x, a) u = MatMul(d, b) z = Add(p, u)"
     text = (
-        (
-            f"{HEAD}, bool k{TAIL} {{ y = If<then_branch = t () => (float[N, 3, 6] z) {{ {inner} }}, "
-            "else_branch = e () => (float[N, 3, 6] q) { q = MatMul(x, w2) }>(k) }"
-        )
-        .replace("float[8, 6] w,", "bool k, float[8, 6] w2, float[8, 6] w,")
-        .replace(", bool k)", ")")
+        "g (bool k, float[N, 3, 8] x, float[8, 6] w2, float[8, 6] w, float[8, 2] a, "
+        "float[2, 6] b) => (float[N, 3, 6] y) { y = If<"
+        f"then_branch = t () => (float[N, 3, 6] z) {{ {inner} }}, "
+        "else_branch = e () => (float[N, 3, 6] q) { q = MatMul(x, w2) }>(k) }"
     )
     after = fires(NAME, text, LORA, w=W, w2=W, a=A, b=B)
     assert "Add" not in ops(after)
