@@ -23,6 +23,7 @@ PASSES: dict[str, str] = {
     "lower-attention": "burnish.passes.cleanup.lower_attention:LowerAttention",
     "lower-exotic": "burnish.passes.cleanup.lower_exotic:LowerExotic",
     "merge-adapters": "burnish.passes.adapters.merge_adapters:MergeAdapters",
+    "merge-branches": "burnish.passes.fusion.merge_branches:MergeBranches",
     "merge-constants": "burnish.passes.cleanup.merge_constants:MergeConstants",
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",

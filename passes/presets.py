@@ -142,6 +142,8 @@ def _fuse() -> list[str]:
         # Before fusion: one factor and one shift go into weights together.
         "merge-constants",
         "fuse-batch-norm",
+        # After affine maps, which are part of the branches by now.
+        "merge-branches",
         # After affine maps: what is added before a Conv may go in if that one does not pad yet.
         "fuse-pad",
     ]
