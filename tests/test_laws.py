@@ -242,13 +242,31 @@ def padded(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"{pool}<kernel_shape = [3, 3]>({x})")
 
 
+def branches(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    wide = draft.constant(weights(draw, 4, 4, 3, 3) / 8)
+    terms = [draft.add(f"Conv<pads = [1, 1, 1, 1]>({x}, {wide})"), x]
+    terms.append(draft.add(f"Conv({x}, {draft.constant(weights(draw, 4, 4, 1, 1) / 4)})"))
+    return draft.add(f"Sum({', '.join(terms[draw(2) :])})")
+
+
+def products(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    """Two products one after the other, or both of the same value."""
+    first = draft.add(f"MatMul({x}, {draft.constant(weights(draw, 4, 4) / 4)})")
+    second = draft.constant(weights(draw, 4, 4) / 4)
+    if draw(2):
+        return draft.add(f"MatMul({first}, {second})")
+    other = draft.add(f"MatMul({x}, {second})")
+    return draft.add(f"{('Add', 'Mul')[draw(2)]}({first}, {draft.add(f'Tanh({other})')})")
+
+
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
-        gated, layer_norm, pre_norm, softmax, attention, branch, adapter, rectified,
+        gated, layer_norm, pre_norm, softmax, attention, branch, adapter, rectified, products,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
+        branches,
     ),
 }  # fmt: skip
 
