@@ -36,6 +36,7 @@ PASSES: dict[str, str] = {
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
+    "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "simplify-elementwise":
         "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",

@@ -139,6 +139,7 @@ def _fuse() -> list[str]:
     """
     return [
         "simplify-elementwise",
+        "simplify-arithmetic",
         # Before fusion: one factor and one shift go into weights together.
         "merge-constants",
         "fuse-batch-norm",
