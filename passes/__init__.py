@@ -26,6 +26,7 @@ PASSES: dict[str, str] = {
     "merge-branches": "burnish.passes.fusion.merge_branches:MergeBranches",
     "merge-constants": "burnish.passes.cleanup.merge_constants:MergeConstants",
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
+    "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
     "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",
     "recognise-gelu": "burnish.passes.fusion.gelu:RecogniseGelu",

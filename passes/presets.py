@@ -107,6 +107,10 @@ def _tidy() -> list[str]:
         "simplify-chains",
         # After chains: what only views of it were between may then meet.
         "merge-slices",
+        # After chains: what is left of transposes there cannot be had for less on the spot.
+        "move-transposes",
+        # Again: what has been moved may stand between reshapes no longer.
+        "simplify-chains",
         # After chains: different ways to the same layout are then written the same.
         "common-subexpressions",
         # Folding sees what the passes above made constant.

@@ -259,6 +259,24 @@ def products(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"{('Add', 'Mul')[draw(2)]}({first}, {draft.add(f'Tanh({other})')})")
 
 
+def sandwich(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    """Channels last and back, with what minds the order of axes or does not."""
+    x = draft.add(f"Transpose<perm = [0, 2, 3, 1]>({x})")
+    middle = ("Relu", "Softmax<axis = 3>", "Softmax", "LogSoftmax<axis = 1>")[draw(4)]
+    x = draft.add(f"{middle}({x})")
+    if draw(2):
+        x = draft.add(f"Mul({x}, {draft.constant(weights(draw, 4))})")
+    return draft.add(f"Transpose<perm = [0, 3, 1, 2]>({x})")
+
+
+def partly_known_sizes(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    sizes = draft.add(f"Shape<start = 0, end = 2>({x})")
+    flat = draft.add(f"Concat<axis = 0>({sizes}, {draft.constant([25], np.int64)})")
+    x = unary(draft, draft.add(f"Reshape({x}, {flat})"), draw)
+    back = draft.add(f"Concat<axis = 0>({sizes}, {draft.constant([5, 5], np.int64)})")
+    return draft.add(f"Reshape({x}, {back})")
+
+
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
@@ -266,7 +284,7 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
-        branches,
+        branches, sandwich, partly_known_sizes,
     ),
 }  # fmt: skip
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.analysis import Inference, infer
-from burnish.ir import Graph, OperatorNode, VariableNode
+from burnish.ir import Graph, OperatorNode
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.dead import erase_dead, producers
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.passes.cleanup.shape_arguments import ARGUMENTS, Arguments, same_shape
 from burnish.pipeline import Pass, PassContext
@@ -92,20 +92,3 @@ def place(rewriter: Rewriter, node: OperatorNode, arguments: Arguments) -> None:
     for name in arguments.attributes:
         if name in node.attributes:
             rewriter.set_attribute(node, name, None)
-
-
-def producers(values: Iterable[VariableNode | None]) -> list[OperatorNode]:
-    """The nodes that compute ``values``, each once."""
-    nodes = [value.producer for value in values if value is not None]
-    return list(dict.fromkeys(node for node in nodes if node is not None))
-
-
-def erase_dead(rewriter: Rewriter, nodes: Iterable[OperatorNode]) -> None:
-    """Erase those of ``nodes`` that nobody reads any more, then what only they read."""
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        if node.graph is None or any(value.uses for value in node.outputs):
-            continue
-        pending += producers(node.inputs)
-        rewriter.erase(node)
