@@ -149,6 +149,8 @@ def _fuse() -> list[str]:
         "fuse-batch-norm",
         # After affine maps, which are part of the branches by now.
         "merge-branches",
+        # After branches: one of a pair may be as low in rank as its sum with others is not.
+        "fuse-consecutive-linear",
         # After affine maps: what is added before a Conv may go in if that one does not pad yet.
         "fuse-pad",
     ]
