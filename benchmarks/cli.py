@@ -18,7 +18,9 @@ from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
 from benchmarks.environment import record_environment
 from benchmarks.evidence import CaseEvidence, RepeatEvidence, gather_cases, gather_repeats
+from benchmarks.generated import GENERATORS
 from benchmarks.latency import Plan, Row, as_table, measure
+from benchmarks.scale import measure_scale, scale_table
 from benchmarks.shipped import ShippedEvidence, find_shipped, gather_shipped
 from benchmarks.zoo import MODELS, Group, Model, find
 
@@ -59,7 +61,7 @@ def integers(text: str) -> tuple[int, ...]:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no list of integers such as 1,2") from None
     if min(numbers) < 1:
-        raise typer.BadParameter("numbers of threads start at 1")
+        raise typer.BadParameter("these numbers start at 1")
     return numbers
 
 
@@ -191,6 +193,29 @@ def acceptance(
         write_json(output, {"environment": environment.as_json(), **asdict(evidence)})
     if not all(one.passed for one in chosen_set.verdicts(evidence, wanted)):
         raise typer.Exit(1)
+
+
+@app.command()
+def scale(
+    nodes: Annotated[str, typer.Option(help="Sizes, with commas between.")] = "20000,100000",
+    kinds: Annotated[
+        str, typer.Option(help=f"Of graphs, with commas between: {', '.join(GENERATORS)}.")
+    ] = ",".join(GENERATORS),
+) -> None:
+    """Optimize generated graphs; print how time and memory grow with the number of nodes."""
+    sizes, wanted = integers(nodes), kinds.split(",")
+    for kind in wanted:
+        if kind not in GENERATORS:
+            raise typer.BadParameter(f"no graph {kind!r}; there are: {', '.join(GENERATORS)}")
+    environment = record_environment()
+    try:
+        total = len(wanted) * len(sizes)
+        rows = collect(measure_scale(wanted, sizes), "Optimizing", total, str)
+    except CommandFailed as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(scale_table(rows))
+    typer.echo(environment)
 
 
 def selected_parts(text: str) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from burnish.analysis import Inference, infer
+from burnish.analysis.values import MAX_ELEMENTS
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.oracle import fold_nodes
@@ -65,7 +66,7 @@ class FoldConstants(Pass):
             result.edits += rewriter.edits
             result.fired += [Firing(self.name, node.provenance) for node in found]
             result.notes = problems(inference) + folding.notes
-            if not found:
+            if not folding.learned:
                 break
         return result
 
@@ -124,6 +125,8 @@ class _Folding:
         self.sizes: dict[VariableNode, int] = {}
         """Bytes of results that will be folded; 0 where not known yet."""
         self.notes: list[str] = []
+        self.learned = False
+        """Whether a result says more than had been inferred, so that inferring again may pay."""
 
     def run(self, rewriter: Rewriter) -> list[OperatorNode]:
         """Fold what can be; the nodes that are gone."""
@@ -137,11 +140,18 @@ class _Folding:
                 outside = any(use.user not in folded for use in value.uses)
                 if array is None or not outside or not self._worthwhile(node, array.nbytes):
                     continue
+                self.learned |= self._is_news(value, array)
                 rewriter.provenance = node.provenance
                 rewriter.make_constant(value, array)
                 replaced[node] = None
         _erase(rewriter, reversed(nodes))
         return list(replaced)
+
+    def _is_news(self, value: VariableNode, array: Array) -> bool:
+        """Whether the result ``array`` says more about ``value`` than was inferred."""
+        if self.inference.type_of(value).static_shape != array.shape:
+            return True
+        return array.size <= MAX_ELEMENTS and self.inference.known_value(value) is None
 
     def _admit(self, node: OperatorNode) -> bool:
         """Whether ``node`` can be computed now; remembers the size of its results."""
