@@ -12,6 +12,7 @@ from burnish.suggest import unknown
 PASSES: dict[str, str] = {
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
+    "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "fold-layer-norm": "burnish.passes.folding.layer_norm:FoldLayerNorm",
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",

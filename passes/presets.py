@@ -35,6 +35,8 @@ def default() -> list[str]:
         *_fuse(),
         *_fold(),
         "fuse-matmul-add",
+        # After recognition, which knows halves and heads as slices.
+        "regroup-slices",
         *_tidy(),
     ]
 
@@ -165,6 +167,8 @@ def _fold() -> list[str]:
         "fold-layer-norm",
         # After their shifts are gone: an RMSNormalization has none.
         "center-residual-stream",
+        # After the shifts of norms: what they add to keys is dropped as well.
+        "fold-attention-biases",
     ]
 
 

@@ -205,6 +205,13 @@ def attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"MatMul({draft.add(f'Softmax({scores})')}, {x})")
 
 
+def projected_attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    queries, keys, values = (product(draft, x, draw) for _ in range(3))
+    keys = draft.add(f"Transpose<perm = [0, 2, 1]>({keys})")
+    weighed = draft.add(f"Softmax({draft.add(f'MatMul({queries}, {keys})')})")
+    return product(draft, draft.add(f"MatMul({weighed}, {values})"), draw)
+
+
 def branch(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     flag, a, b = draft.constant(draw(2), np.bool_), draft.name(), draft.name()
     return draft.add(
@@ -280,7 +287,8 @@ def partly_known_sizes(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
-        gated, layer_norm, pre_norm, softmax, attention, branch, adapter, rectified, products,
+        gated, layer_norm, pre_norm, softmax, attention,
+        projected_attention, branch, adapter, rectified, products,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

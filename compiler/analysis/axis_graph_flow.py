@@ -44,6 +44,9 @@ MOVES = frozenset({
 })  # fmt: skip
 """Operators that every element of a value, or a mean of some, gets through as it is."""
 
+MASK_OPERATORS = 64
+"""Values that are looked at to find out what a mask may hold."""
+
 
 def readers(axes: AxisGraph, value: VariableNode, *, shift: bool) -> list[Reader] | Miss:
     """All weights that contract the channels of ``value``, or why there are others that read it.
@@ -86,7 +89,7 @@ def _step(
             return Reader(member, factor)
     onward = axes.passages_from.get(site, ())
     targets = [p.target.value for p in onward if p.node is node and not p.dual]
-    number = _uniform(node, index)
+    number = uniform_factor(node, index)
     if number is not None:
         factor *= number
     elif not (targets and _lets_through(node, index, shift=shift)):
@@ -96,7 +99,7 @@ def _step(
     return [(target, factor) for target in targets]
 
 
-def _uniform(node: OperatorNode, index: int) -> float | None:
+def uniform_factor(node: OperatorNode, index: int) -> float | None:
     """The number that ``node`` multiplies input ``index`` by, if that is what it does."""
     if node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and index == 1):
         return None
@@ -122,9 +125,42 @@ def _lets_through(node: OperatorNode, index: int, *, shift: bool) -> bool:
 
 
 def attends_fully(node: OperatorNode) -> bool:
-    """Whether the weights of each row of an Attention sum to one, however the mask is."""
+    """Whether the weights of each row of an Attention sum to one: no mask hides a whole row."""
+    if node.input(6) is not None:
+        return False
     mask = node.input(3)
-    return mask is None or mask.dtype.is_floating
+    if mask is None:
+        return True
+    if mask.dtype.is_floating:
+        return is_finite(mask)
+    return mask.constant is not None and bool(mask.constant.numpy().any(axis=-1).all())
+
+
+FINITE = frozenset({
+    "Where", "Cast", "Mul", "Add", "Sub", "Neg", "Identity", "Unsqueeze", "Squeeze", "Reshape",
+    "Transpose", "Expand", "Slice", "Concat", "Gather", "Tile",
+})  # fmt: skip
+"""Operators whose result is finite if what they read is, short of an overflow."""
+
+
+def is_finite(value: VariableNode) -> bool:
+    """Whether ``value`` is computed from finite numbers alone: a mask may then hide no row."""
+    pending, seen = [value], {value}
+    while pending:
+        at = pending.pop()
+        if not at.dtype.is_floating:
+            continue
+        if at.constant is not None:
+            if not np.isfinite(at.constant.numpy().astype(np.float64)).all():
+                return False
+            continue
+        node = at.producer
+        if node is None or node.op_type not in FINITE or node.domain or len(seen) > MASK_OPERATORS:
+            return False
+        found = [v for v in node.inputs if v is not None and v not in seen]
+        seen.update(found)
+        pending += found
+    return True
 
 
 def is_distribution(value: VariableNode) -> bool:
@@ -137,7 +173,13 @@ def is_distribution(value: VariableNode) -> bool:
         node = source.producer
     if node is None or not node.is_op("Softmax") or node.output.rank is None:
         return False
-    return int(node.attribute("axis", -1)) % node.output.rank == node.output.rank - 1
+    return softmax_axis(node, node.output.rank) == node.output.rank - 1
+
+
+def softmax_axis(node: OperatorNode, rank: int) -> int:
+    """The axis that sums to one after Softmax; the first of several in old opsets."""
+    assert node.graph is not None
+    return int(node.attribute("axis", -1 if node.graph.opset >= 13 else 1)) % rank
 
 
 def bias_slot(node: OperatorNode, weight: int = 1) -> Slot | None:

@@ -77,7 +77,8 @@ def _run_one(
     if miss is None:
         result.fired += [Firing(RULE, node.provenance) for node in bare]
     elif context.explain:
-        result.missed += [NearMiss(RULE, miss.reason, node.provenance) for node in norms]
+        place = miss.at.provenance if miss.at is not None else ()
+        result.missed.append(NearMiss(RULE, miss.reason, place or norms[0].provenance))
 
 
 def _unshifted(node: OperatorNode) -> bool:
@@ -189,11 +190,11 @@ class Streams:
                 return Miss(_written_by(passage.node), passage.node)
         for passage in self.axes.passages_from.get(site, ()):
             if passage not in self._linear and not _normalizes(passage):
-                reason = f"{_named(passage.node)} reads the residual stream as it is"
+                reason = f"{passage.node.op_type} reads the residual stream as it is"
                 return Miss(reason, passage.node)
         for member in self._members.get(site, ()):
             if member.role is Role.READER:
-                reason = f"the residual stream feeds {_named(member.node)} without normalization"
+                reason = f"the residual stream feeds {member.node.op_type} without normalization"
                 return Miss(reason, member.node)
         for bound in self._bounds.get(site, ()):
             return Miss(f"the residual stream cannot be changed: {bound.reason}", bound.node)
@@ -223,12 +224,7 @@ def _normalizes(passage: Passage) -> bool:
 def _written_by(node: OperatorNode) -> str:
     if node.is_op("LayerNormalization", "RMSNormalization"):
         return (
-            f"the residual stream is written by {_named(node)}, whose result has no constant scale "
-            f"that could be centred (the network normalizes after its additions)"
+            f"the residual stream is written by {node.op_type}, whose result has no constant scale "
+            f"that could be centred: the network normalizes after its additions"
         )
-    return f"the residual stream is written by {_named(node)}, whose result no weights write"
-
-
-def _named(node: OperatorNode) -> str:
-    name = next((name for name in node.provenance if name), "")
-    return f"{node.op_type} {name}".rstrip()
+    return f"the residual stream is written by {node.op_type}, whose result no weights write"
