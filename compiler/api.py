@@ -30,6 +30,7 @@ from burnish.verification import Feeds, Reference
 
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
+    from burnish.explanation import Explanation
 
 Model: TypeAlias = Graph | ModelProto | bytes | str | os.PathLike[str]
 InputShapes: TypeAlias = Mapping[str, Sequence[int]]
@@ -167,23 +168,27 @@ def explain(
     set: Mapping[str, Any] | None = None,
     opset: int | None = None,
     progress: Progress | None = None,
-) -> PipelineReport:
+) -> Explanation:
     """Run the passes of ``optimize``, or of ``compile`` for ``target``, and collect near misses.
+
+    Returns:
+        What passes did and what they nearly did, and with ``target`` what it has no kernels for.
 
     Raises:
         UsageError: an option does not exist or does not fit the model.
     """
+    from burnish.explanation import explain_model
+
     goal = None if target is None else resolve(target)
     selection = Selection(
         preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
         goal is not None,
     )  # fmt: skip
-    context = PassContext(goal, explain=True)
-    _, report = run_pipeline(
-        _graph(model), choose(selection), context, verify="off", progress=progress,
+    given = _whole(input_shapes)
+    return explain_model(
+        _graph(model), choose(selection), goal, shapes=given, progress=progress,
         settle=passes is None and goal is None,
     )  # fmt: skip
-    return report
 
 
 def infer(model: Model, input_shapes: InputShapes | None = None) -> Graph:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from burnish.ir import Graph
 from burnish.pipeline import Pass, PassReport, PipelineReport, count_operators
-from burnish.rewrite import NearMiss
+from burnish.rewrite import Firing, NearMiss
 
 
 def describe_pass(step: Pass) -> dict[str, Any]:
@@ -16,11 +17,22 @@ def describe_pass(step: Pass) -> dict[str, Any]:
     return {"name": step.name, "options": {f.name: getattr(step, f.name) for f in fields(step)}}
 
 
-def describe_graph(graph: Graph) -> dict[str, int]:
-    """The sizes that a table shows before and after: operators, constants and their bytes."""
+def operator_types(graph: Graph) -> dict[str, int]:
+    """How many operators of each type there are, the most frequent first."""
+    kinds = (
+        f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+        for node in graph.walk()
+        if not node.is_region
+    )
+    return dict(sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0])))
+
+
+def describe_graph(graph: Graph) -> dict[str, Any]:
+    """What a table shows before and after: operators, in all and by type, constants, bytes."""
     constants = [value.constant for value in graph.constants() if value.constant is not None]
     return {
         "operators": count_operators(graph),
+        "types": operator_types(graph),
         "constants": len(constants),
         "constant_bytes": sum(constant.nbytes for constant in constants),
         "opset": graph.opset,
@@ -61,20 +73,42 @@ def fired_counts(report: PassReport) -> dict[str, int]:
     return counts
 
 
-def describe_rules(report: PipelineReport) -> list[dict[str, Any]]:
-    """For every pass: which rules fired, at which nodes of the user's model, and near misses."""
-    return [
-        {
-            "pass": entry.name,
-            "rolled_back": entry.rolled_back or None,
-            "fired": [{"rule": f.rule, "nodes": list(f.provenance)} for f in entry.fired],
-            "near_misses": [
-                {"rule": rule, "reason": reason, "places": places}
-                for (rule, reason), places in group_misses(entry.missed).items()
-            ],
-        }
-        for entry in report
-    ]
+@dataclass
+class Section:
+    """What one pass did, however often it ran."""
+
+    name: str
+    edits: int = 0
+    removed: int = 0
+    """Operators that it removed on balance."""
+    seconds: float = 0.0
+    fired: list[Firing] = field(default_factory=list)
+    missed: list[NearMiss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    undone: str = ""
+    error: float | None = None
+    """The largest error after any of its runs, None if none was measured."""
+
+    def add(self, entry: PassReport) -> None:
+        """Count one run in."""
+        self.seconds += entry.seconds
+        self.missed += entry.missed
+        self.notes += [note for note in entry.notes if note not in self.notes]
+        self.undone = self.undone or entry.rolled_back
+        if entry.error is not None and entry.changed:
+            self.error = max(entry.error, self.error or 0.0)
+        if not entry.rolled_back:
+            self.edits += entry.edits.total()
+            self.removed += entry.nodes_before - entry.nodes_after
+            self.fired += entry.fired
+
+
+def sections(report: PipelineReport) -> list[Section]:
+    """One section per pass, in the order of their first runs."""
+    found: dict[str, Section] = {}
+    for entry in report:
+        found.setdefault(entry.name, Section(entry.name)).add(entry)
+    return list(found.values())
 
 
 def group_misses(missed: list[NearMiss]) -> Mapping[tuple[str, str], list[list[str]]]:

@@ -27,6 +27,7 @@ LAYERS = (
     ("burnish.selection",),
     ("burnish.backends",),
     ("burnish.compilation",),
+    ("burnish.explanation",),
     ("burnish.api",),
     ("burnish.bench",),
     ("burnish.cli",),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
+from burnish.cli.wrapping import counted, places, wrapped
 
 if TYPE_CHECKING:
-    from burnish.pipeline import PassReport
+    from burnish.explanation import Explanation, Filter
+    from burnish.report import Section
 
-SHOWN = 3
-"""Places named for each rule, unless -v asks for all."""
+INDENT = " " * 11
 
 
 def explain(
@@ -22,7 +22,22 @@ def explain(
     model: options.Model,
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="T", help="Explain compiling for T instead of optimizing.")
+        typer.Option(
+            "--target", metavar="T",
+            help="Explain compiling for T instead of optimizing, and what T has no kernels for.",
+        ),
+    ] = None,
+    pass_: Annotated[
+        str | None, typer.Option("--pass", metavar="A,B", help="Tell of these passes only.")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option("--rule", metavar="RULE", help="Tell of this rule only.")
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node", metavar="NODE", help="Tell what became of this node, and what nearly did."
+        ),
     ] = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
@@ -37,10 +52,10 @@ def explain(
     session: Session = ctx.obj
     session.json = json
     from burnish import api
-    from burnish.report import describe_rules
+    from burnish.explanation import Filter, as_json
 
     with session.progress() as progress:
-        report = api.explain(
+        found = api.explain(
             api.load(model),
             target,
             preset=preset,
@@ -51,48 +66,85 @@ def explain(
             opset=opset,
             progress=progress,
         )
+    wanted = Filter(options.names(pass_), rule, node, everything=verbose or json)
+    parts = wanted.apply(found)
     if json:
-        session.data({"model": str(model), "passes": describe_rules(report)})
+        session.data({"model": str(model), "target": target, **as_json(found, parts, wanted)})
         return
-    quiet = [entry.name for entry in report if not _has_news(entry)]
-    for entry in report:
-        if _has_news(entry):
-            _show(entry, None if verbose else SHOWN)
+    before, after = found.operators
+    typer.echo(f"operators {before} → {after}")
+    _show_sections(parts, wanted, verbose)
+    if node is not None:
+        _show_node(node, found, parts)
+    elif target is not None:
+        _show_declined(found, target, verbose)
+
+
+def _show_sections(parts: list[Section], wanted: Filter, verbose: bool) -> None:
+    quiet = []
+    for section in parts:
+        if section.fired or section.missed or section.undone:
+            _show(section, wanted, verbose)
+        elif not wanted.is_narrow:
+            (_show(section, wanted, verbose) if section.notes or section.edits
+             else quiet.append(section.name))  # fmt: skip
     if quiet:
-        typer.echo(f"nothing to do for: {', '.join(quiet)}")
+        typer.echo("\n" + wrapped(", ".join(quiet), "nothing to do for: ", "  "))
 
 
-def _has_news(entry: PassReport) -> bool:
-    return bool(entry.changed or entry.missed or entry.rolled_back or entry.notes)
-
-
-def _show(entry: PassReport, limit: int | None) -> None:
+def _show(section: Section, wanted: Filter, verbose: bool) -> None:
     from burnish.report import group_misses
 
-    typer.echo(f"{entry.name}: {entry.edits.total()} edits, "
-               f"operators {entry.nodes_before} -> {entry.nodes_after}")  # fmt: skip
-    if entry.rolled_back:
-        typer.echo(f"  undone: {entry.rolled_back}")
-    for note in entry.notes:
-        typer.echo(f"  note: {note}")
-    places: dict[str, list[str]] = {}
-    for firing in entry.fired:
-        places.setdefault(firing.rule, []).append(_nodes(firing.provenance))
-    for rule, where in places.items():
-        typer.echo(f"  fired: {rule}, {len(where)} times, at {_some(where, limit)}")
-    for (rule, reason), nodes in group_misses(entry.missed).items():
-        where = [_nodes(place) for place in nodes]
-        typer.echo(f"  not: {rule}, {len(where)} times: {reason}\n       at {_some(where, limit)}")
+    typer.echo(f"\n{section.name}{'' if wanted.is_narrow else _balance(section)}")
+    if section.undone:
+        typer.echo(wrapped(section.undone, "  undone   ", INDENT))
+    for note in [] if wanted.is_narrow else section.notes:
+        typer.echo(wrapped(note, "  note     ", INDENT))
+    fired: dict[str, list[tuple[str, ...]]] = {}
+    for firing in section.fired:
+        fired.setdefault(firing.rule, []).append(firing.provenance)
+    for rule, where in fired.items():
+        times = "" if len(where) == 1 else f" {len(where)} times"
+        typer.echo(wrapped(f"{rule}{times}: {places(where, verbose)}", "  fired    ", INDENT))
+    for (rule, reason), nodes in group_misses(section.missed).items():
+        typer.echo(wrapped(f"{rule}: {reason}", "  did not  ", INDENT))
+        where_to = f"in {counted(len(nodes), 'place')}: " if len(nodes) > 1 else "at "
+        typer.echo(wrapped(where_to + places(nodes, verbose), INDENT, INDENT))
 
 
-def _nodes(provenance: tuple[str, ...] | list[str]) -> str:
-    names = [name for name in provenance if name]
-    more = f" (+{len(names) - 2})" if len(names) > 2 else ""
-    return " ".join(names[:2]) + more if names else "a node that passes made"
+def _balance(section: Section) -> str:
+    if section.removed > 0:
+        return f": {counted(section.removed, 'operator')} fewer"
+    if section.removed < 0:
+        return f": {counted(-section.removed, 'operator')} more"
+    return f": {counted(section.edits, 'edit')}" if section.edits else ""
 
 
-def _some(places: list[str], limit: int | None) -> str:
-    unique = list(Counter(places))
-    shown = unique[:limit]
-    more = len(unique) - len(shown)
-    return ", ".join(shown) + (f" and {more} more (-v shows all)" if more else "")
+def _show_node(node: str, found: Explanation, parts: list[Section]) -> None:
+    became = found.what_became_of(node)
+    if not any(part.fired or part.missed for part in parts):
+        typer.echo(wrapped(f"no rule came close at {node}", "\n", "  "))
+    is_now = f"is now part of {', '.join(became)}" if became else "is gone from the result"
+    typer.echo("\n" + wrapped(f"{node} {is_now}", "", "  "))
+    for declined in found.declined:
+        if any(node in nodes for nodes in declined.nodes):
+            text = f"{declined.operator} runs in ONNX Runtime: {declined.reason}"
+            typer.echo(wrapped(text, "", "  "))
+
+
+def _show_declined(found: Explanation, target: str, verbose: bool) -> None:
+    typer.echo("")
+    if found.undecided:
+        typer.echo(wrapped(found.undecided, f"not known what {target} declines: ", "  "))
+        return
+    count = sum(len(declined.nodes) for declined in found.declined)
+    if not count:
+        typer.echo(f"{target} has kernels for all operators")
+        return
+    typer.echo(f"{target} has no kernels for {counted(count, 'operator')}: "
+               "they run in ONNX Runtime")  # fmt: skip
+    for declined in found.declined:
+        typer.echo(wrapped(f"{declined.operator}: {declined.reason}", "  declined ", INDENT))
+        nodes = declined.nodes
+        where_to = f"in {counted(len(nodes), 'place')}: " if len(nodes) > 1 else "at "
+        typer.echo(wrapped(where_to + places(nodes, verbose), INDENT, INDENT))

@@ -38,6 +38,8 @@ class MergeAdapters(Pass):
 
     name: ClassVar[str] = "merge-adapters"
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
+    rule_names: ClassVar[tuple[str, ...]] = (BESIDE, AHEAD, PARALLEL)
+    """What it counts, for there are no rules in it."""
 
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Merge what can be merged, sum by sum, in the order of execution."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,47 +91,9 @@ def test_same_input_gives_the_same_bytes(burnish: Burnish, model: Path, tmp_path
     assert outs[0].read_bytes() == outs[1].read_bytes()
 
 
-def test_explain(burnish: Burnish, model: Path) -> None:
-    done = burnish("explain", model)
-    assert done.code == 0
-    assert re.search(r"fired: no-op-identity, 1 times, at same", done.out)
-    entries = json.loads(burnish("explain", model, "--json").out)["passes"]
-    fired = {rule["rule"]: rule["nodes"] for entry in entries for rule in entry["fired"]}
-    assert fired["no-op-identity"] == ["same"]
-
-
-def test_explain_runs_the_passes_of_compile(burnish: Burnish, model: Path, tmp_path: Path) -> None:
-    done = burnish("explain", model, "--target", "cpu", "--json")
-    explained = [entry["pass"] for entry in json.loads(done.out)["passes"]]
-    done = burnish("compile", model, "-o", tmp_path / "out", "--tune", "off", "--json")
-    assert explained == [entry["name"] for entry in json.loads(done.out)["passes"]]
-
-
 def test_shapes_of_any_integers(open_model: Path) -> None:
     graph, _ = api.optimize(open_model, input_shapes={"x": np.array([2, 6])})
     assert list(map(type, graph.inputs[0].shape)) == [int, int]
-
-
-def test_explain_names_near_misses(burnish: Burnish, tmp_path: Path) -> None:
-    path = tmp_path / "near.onnx"
-    text = """
-        <ir_version: 10, opset_import: ["": 12]>
-        near (float[2, 3] x) => (float[2, 3] y) {
-            [centre] m = ReduceMean<axes = [-1]>(x)
-            [shift] d = Sub(x, m)
-            two = Constant<value = float {2}>()
-            [square] p = Pow(d, two)
-            [spread] v = ReduceMean<axes = [-1]>(p)
-            tiny = Constant<value = float {0.00001}>()
-            [guard] e = Add(v, tiny)
-            [root] s = Sqrt(e)
-            [scale] y = Div(d, s)
-        }
-    """
-    onnx.save(onnx.parser.parse_model(text), path)
-    done = burnish("explain", path)
-    assert "needs opset 17, the model has 12" in done.out
-    assert "at scale" in done.out
 
 
 def test_inspect_a_model(burnish: Burnish, open_model: Path) -> None:
