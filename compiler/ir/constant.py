@@ -61,12 +61,16 @@ class Constant:
         view.flags.writeable = False
         return view
 
-    def digest(self) -> str:
-        """A short hash of shape, type and bytes, for printing and for equality."""
+    def fingerprint(self) -> bytes:
+        """A hash of shape, type and bytes, long enough to stand for them."""
         array = np.ascontiguousarray(self.numpy())
         payload = repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
         header = f"{self.dtype.name}{self.shape}".encode()
-        return hashlib.sha256(header + payload).hexdigest()[:12]
+        return hashlib.sha256(header + payload).digest()
+
+    def digest(self) -> str:
+        """The start of the fingerprint, for printing."""
+        return self.fingerprint().hex()[:12]
 
     def same_value(self, other: Constant) -> bool:
         """Whether both hold the same type, shape and bits (NaN equals NaN)."""
@@ -74,4 +78,4 @@ class Constant:
             return True
         if self.dtype is not other.dtype or self.shape != other.shape:
             return False
-        return self.digest() == other.digest()
+        return self.fingerprint() == other.fingerprint()

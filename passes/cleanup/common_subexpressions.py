@@ -6,15 +6,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from burnish.ir import Attribute, Constant, Graph, OperatorNode, VariableNode
+from burnish.analysis.identity import Identities
+from burnish.ir import Constant, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.fold_constants import RANDOM
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Rewriter, RewriteResult
 
-ORDERLESS = frozenset({"Add", "And", "Equal", "Mul", "Or", "Xor"})
-"""Operators whose two operands may be exchanged without changing a bit."""
+LARGEST = 64
+"""Operators with more nodes in their subgraphs are not compared: that would be done at each level
+of nesting again."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class CommonSubexpressions(Pass):
     """Merge nodes that apply the same operator to the same values, and equal constants.
 
     A node in a subgraph may be merged into one that comes before the subgraph's owner, never the
-    other way round.
+    other way round. If, Loop and Scan are equal where their subgraphs are. Constants are read only
+    where others have their type and shape.
 
     Before:
         a = Exp(x); b = Exp(x); y = Mul(a, b)
@@ -34,13 +36,10 @@ class CommonSubexpressions(Pass):
     name: ClassVar[str] = "common-subexpressions"
     numerics: ClassVar[Numerics] = Numerics.EXACT
 
-    max_constant_bytes: int = 1 << 20
-    """Constants above this are only equal if they are the same object; they are not read."""
-
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Merge in one walk in order."""
-        merger = _Merger(Rewriter(graph), self.max_constant_bytes)
-        merger.walk(graph, {})
+        merger = _Merger(Rewriter(graph))
+        merger.walk(graph)
         result = merger.result
         result.edits = merger.rewriter.edits
         return result
@@ -49,55 +48,44 @@ class CommonSubexpressions(Pass):
 @dataclass(eq=False)
 class _Merger:
     rewriter: Rewriter
-    max_constant_bytes: int
-    constants: dict[Hashable, VariableNode] = field(default_factory=dict)
+    identities: Identities = field(default_factory=Identities)
+    constants: dict[Constant, VariableNode] = field(default_factory=dict)
+    """The value that stands for all constants equal to one."""
+    seen: dict[Hashable, OperatorNode] = field(default_factory=dict)
+    """What has been computed by the time that the node at hand runs."""
     result: RewriteResult = field(default_factory=RewriteResult)
 
-    def walk(self, graph: Graph, outer: dict[Hashable, OperatorNode]) -> None:
-        """Merge the nodes of ``graph``, given those that are computed before it starts."""
-        # A copy: what a branch computes is not computed outside it.
-        seen = dict(outer)
+    def walk(self, graph: Graph) -> int:
+        """Merge the nodes of ``graph``, given those that are computed before it starts.
+
+        Returns how many nodes were looked at, those of subgraphs included.
+        """
+        here: list[Hashable] = []
+        count = 0
         for node in graph:
             self._share_constants(node)
-            if node.subgraphs:
-                for body in node.subgraphs.values():
-                    self.walk(body, seen)
+            size = 1 + sum(self.walk(body) for body in node.subgraphs.values())
+            count += size
+            key = self.identities.node(node) if size <= LARGEST else None
+            if key is None:
                 continue
-            if node.op_type in RANDOM or (node.op_type == "Dropout" and node.input(2) is not None):
-                continue
-            first = seen.setdefault(self._key(node), node)
-            if first is not node and self._allowed(first, node):
+            first = self.seen.setdefault(key, node)
+            if first is node:
+                here.append(key)
+            elif self._allowed(first, node):
                 self._merge(first, node)
+        for key in here:
+            # What a branch computes is not computed outside it.
+            del self.seen[key]
+        return count
 
     def _share_constants(self, node: OperatorNode) -> None:
         for index, value in enumerate(node.inputs):
             if value is None or value.constant is None:
                 continue
-            shared = self.constants.setdefault(self._constant_key(value.constant), value)
+            shared = self.constants.setdefault(self.identities.constant(value.constant), value)
             if shared is not value:
                 self.rewriter.set_input(node, index, shared)
-
-    def _constant_key(self, constant: Constant) -> Hashable:
-        if constant.nbytes > self.max_constant_bytes:
-            return id(constant)
-        return (constant.dtype, constant.shape, constant.digest())
-
-    def _key(self, node: OperatorNode) -> Hashable:
-        inputs = [0 if value is None else id(value) for value in node.inputs]
-        if node.op_type in ORDERLESS and node.domain == "":
-            inputs.sort()
-        attributes = tuple(
-            sorted((name, self._attribute_key(value)) for name, value in node.attributes.items())
-        )
-        kind = (node.domain, node.op_type, node.overload)
-        return (kind, len(node.outputs), tuple(inputs), attributes)
-
-    def _attribute_key(self, value: Attribute) -> str:
-        if isinstance(value, Constant):
-            return str(self._constant_key(value))
-        if hasattr(value, "SerializeToString"):
-            return repr(value.SerializeToString(deterministic=True))
-        return repr(value)
 
     def _allowed(self, first: OperatorNode, node: OperatorNode) -> bool:
         """Whether no Identity that keeps a graph output's name would be merged again."""

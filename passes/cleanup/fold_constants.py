@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from burnish.analysis import Inference, infer
+from burnish.analysis.effects import is_random
 from burnish.analysis.values import MAX_ELEMENTS
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
@@ -16,12 +17,6 @@ from burnish.oracle import fold_nodes
 from burnish.passes.cleanup.infer_shapes import annotate, problems
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Rewriter, RewriteResult
-
-RANDOM = frozenset({
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",
-})  # fmt: skip
-"""Operators that answer something else each time."""
 
 QUANTIZED = frozenset({"DequantizeLinear"})
 """Kept: folding would replace small integer weights by large float ones."""
@@ -155,9 +150,9 @@ class _Folding:
 
     def _admit(self, node: OperatorNode) -> bool:
         """Whether ``node`` can be computed now; remembers the size of its results."""
-        if node.subgraphs or node.op_type in RANDOM | QUANTIZED or _returns_constant(node):
+        if node.subgraphs or node.op_type in QUANTIZED or _returns_constant(node):
             return False
-        if node.op_type == "Dropout" and node.input(2) is not None:
+        if is_random(node):
             return False
         given = [value for value in node.inputs if value is not None]
         if not all(value.is_constant or value in self.sizes for value in given):

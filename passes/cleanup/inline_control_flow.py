@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from burnish.analysis.effects import is_random
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.fold_constants import RANDOM
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
 
@@ -111,7 +111,7 @@ def _why_not_both(node: OperatorNode) -> str | None:
     inner = [each for body in bodies for each in body.walk()]
     if len(inner) > SELECTABLE:
         return f"its branches have {len(inner)} nodes, too many to compute both"
-    if any(each.op_type in RANDOM or each.op_type == "Loop" for each in inner):
+    if any(is_random(each) or each.op_type == "Loop" for each in inner):
         return "a branch is random or loops"
     for first, second in zip(bodies[0].outputs, bodies[1].outputs, strict=True):
         if first.onnx_type is not None or second.onnx_type is not None:
