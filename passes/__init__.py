@@ -27,6 +27,8 @@ PASSES: dict[str, str] = {
     "merge-adapters": "burnish.passes.adapters.merge_adapters:MergeAdapters",
     "merge-branches": "burnish.passes.fusion.merge_branches:MergeBranches",
     "merge-constants": "burnish.passes.cleanup.merge_constants:MergeConstants",
+    "merge-products": "burnish.passes.fusion.merge_products:MergeProducts",
+    "merge-reductions": "burnish.passes.cleanup.merge_reductions:MergeReductions",
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
     "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",

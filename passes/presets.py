@@ -146,6 +146,7 @@ def _fuse() -> list[str]:
     return [
         "simplify-elementwise",
         "simplify-arithmetic",
+        "merge-reductions",
         # Before fusion: one factor and one shift go into weights together.
         "merge-constants",
         "fuse-batch-norm",

@@ -10,6 +10,7 @@ import numpy as np
 
 from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.reduction_rules import REDUCTION_RULES
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, Miss, OneOf, Op, Rewriter, Rule
@@ -176,6 +177,7 @@ def _skip_expand(rewriter: Rewriter, match: Match, index: int) -> None:
 X = Any("x")
 EXPANDED = Op("Expand", X, Any(), name="expand", shared=True)
 RULES = (
+    *REDUCTION_RULES,
     Rule(
         "merge-reshapes",
         Op(SHAPERS, Op(SHAPERS, X, open_ended=True, shared=True), open_ended=True),
