@@ -165,7 +165,6 @@ def write_files(path: Path, contents: Contents) -> None:
     as_zip = path.suffix == SUFFIX
     check_replaceable(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _scratch(path) as scratch:
             fresh = scratch / "new"
             (_write_zip if as_zip else _write_folder)(fresh, contents)
@@ -189,9 +188,12 @@ def check_replaceable(path: Path) -> None:
     """Complain now rather than after minutes of work.
 
     Raises:
-        UsageError: no artifact can be written at `path`, because something else is there.
+        UsageError: no artifact can be written at `path`, because something else is there or there
+            is no such folder.
     """
     as_zip = path.suffix == SUFFIX
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
     if path.is_symlink():
         raise UsageError(f"{path} is a symbolic link; name the place itself, or another")
     if path.is_dir():

@@ -41,6 +41,7 @@ def compile_model(
     passes: options.Passes = None,
     skip: options.Skip = None,
     set_: options.Set = None,
+    keep_adapter: options.KeepAdapter = False,
     opset: options.Opset = None,
     verify: options.VerifyOption = "end",
     json: options.Json = False,
@@ -58,8 +59,9 @@ def compile_model(
 
     check_replaceable(out)
     selection = Selection(
-        preset, options.names(passes), options.names(skip) or (), options.settings(set_),
-        options.shapes(input_shape), opset, compiling=True,
+        preset, options.names(passes), options.skipped(skip, keep_adapter=keep_adapter),
+        options.settings(set_), options.shapes(input_shape), opset,
+        compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(resolve(target, threads), selection, verify, None, seconds,

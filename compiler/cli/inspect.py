@@ -102,18 +102,13 @@ def _operators(graph: Graph) -> dict[str, Any]:
 
 def _show_model(session: Session, facts: dict[str, Any]) -> None:
     from burnish.cli.tables import data_size, new_table, of_thousand
+    from burnish.cli.wrapping import wrapped
 
     made_by = f", made by {facts['producer']}" if facts["producer"] else ""
     typer.echo(f"{facts['model']}: opset {facts['opset']}{made_by}")
     _show_ports(facts)
-    typer.echo(
-        f"{facts['operators']} operators, {facts['constants']} constants of "
-        f"{data_size(facts['constant_bytes'])}, {of_thousand(facts['flops'])}FLOP"
-    )
-    unknown = facts["operators_of_unknown_cost"]
-    if unknown:
-        typer.echo(f"without {unknown} operators whose shapes depend on the input: give "
-                  "--input-shape NAME=1,3,224,224")  # fmt: skip
+    sizes = f"{facts['constants']} constants of {data_size(facts['constant_bytes'])}"
+    typer.echo(wrapped(f"{facts['operators']} operators, {sizes}, {_work(facts)}", "", "  "))
     total = facts["flops"] or 1
     table = new_table("operator", "count", "FLOP", "share", right=("count", "FLOP", "share"))
     for row in facts["operator_types"]:
@@ -121,6 +116,27 @@ def _show_model(session: Session, facts: dict[str, Any]) -> None:
         known = ("?", "") if cost is None else (of_thousand(cost), f"{cost / total:.1%}")
         table.add_row(row["type"], str(row["count"]), *known)
     session.out.print(table)
+
+
+def _work(facts: dict[str, Any]) -> str:
+    """FLOPs, as far as they are known, and how to know more."""
+    from burnish.cli.tables import of_thousand
+
+    unknown = facts["operators_of_unknown_cost"]
+    if not unknown:
+        return f"{of_thousand(facts['flops'])}FLOP"
+    reason = f"FLOP unknown: {unknown} operators have shapes that depend on the input"
+    return "; ".join([reason, *([f"give {advice}"] if (advice := _advice(facts)) else [])])
+
+
+def _advice(facts: dict[str, Any]) -> str:
+    """The options that settle the shapes of all inputs."""
+    parts = []
+    for port in facts["inputs"]:
+        sizes = [str(d) if isinstance(d, int) else "?" for d in port["shape"] or ["?"]]
+        if "?" in sizes and port["shape"] != []:
+            parts.append(f"--input-shape {port['name']}={','.join(sizes)}")
+    return " ".join(parts)
 
 
 def _show_ports(facts: dict[str, Any]) -> None:

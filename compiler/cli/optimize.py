@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ def optimize(
     passes: options.Passes = None,
     skip: options.Skip = None,
     set_: options.Set = None,
+    keep_adapter: options.KeepAdapter = False,
     opset: options.Opset = None,
     verify: options.VerifyOption = "end",
     json: options.Json = False,
@@ -33,6 +34,7 @@ def optimize(
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
     from burnish import api
+    from burnish.cli.tables import data_size
     from burnish.output import check_target
     from burnish.report import describe_graph, describe_run
 
@@ -44,7 +46,7 @@ def optimize(
             preset or "default",
             input_shapes=options.shapes(input_shape),
             passes=options.names(passes),
-            skip=options.names(skip) or (),
+            skip=options.skipped(skip, keep_adapter=keep_adapter),
             set=options.settings(set_),
             opset=opset,
             verify=verify,
@@ -53,18 +55,29 @@ def optimize(
         api.save(result, out)
     before, after = describe_graph(graph), describe_graph(result)
     if session.json:
-        sizes = {"before": before, "after": after}
+        sizes = {"before": before, "after": after, "bytes": file_bytes(out)}
         session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report)})
     elif session.shows_tables:
         _show(session, report, before, after)
+        typer.echo(f"wrote {out}: {data_size(file_bytes(out))}")
     session.warn_of_rollbacks(report)
 
 
+def file_bytes(path: Path) -> int:
+    """The size of a model with the weights beside it."""
+    files = (path, path.with_name(path.name + ".data"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 def _show(
-    session: Session, report: PipelineReport, before: dict[str, int], after: dict[str, int]
+    session: Session, report: PipelineReport, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    from burnish.cli.tables import agreement_line, pass_table, size_line
+    from burnish.cli.tables import agreement_line, pass_table, size_line, type_table
 
     session.out.print(pass_table(report))
+    if before["types"] != after["types"]:
+        session.out.print()
+        session.out.print(type_table(before["types"], after["types"]))
+        typer.echo("")
     typer.echo(size_line(before, after))
     typer.echo(agreement_line(report))

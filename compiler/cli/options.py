@@ -33,6 +33,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PASS.FIELD=V", help="Set an option of a pass; repeatable."),
 ]
+KeepAdapter = Annotated[
+    bool,
+    typer.Option(
+        "--keep-adapter", help="Leave adapters unmerged, and all branches that are summed."
+    ),
+]
 Opset = Annotated[
     int | None,
     typer.Option("--opset", metavar="N", help="Convert to this version of ONNX's operators first."),
@@ -45,6 +51,17 @@ VerifyOption = Annotated[
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+ADAPTER_MERGERS = (
+    "fuse-consecutive-linear", "merge-adapters", "merge-branches", "merge-products",
+)  # fmt: skip
+"""Passes that put adapters into the weights beside them, or join them with what reads the same."""
+
+
+def skipped(text: str | None, *, keep_adapter: bool) -> list[str]:
+    """The passes to leave out."""
+    return [*(names(text) or ()), *(ADAPTER_MERGERS if keep_adapter else ())]
 
 
 def names(text: str | None) -> list[str] | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from burnish.report import fired_counts
+from burnish.cli.wrapping import counted
+from burnish.report import Section, sections
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from burnish.pipeline import PassReport, PipelineReport
+    from burnish.pipeline import PipelineReport
 
 
 SHARES = {"operators": "operators", "flops": "FLOPs"}
@@ -29,34 +31,40 @@ def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def pass_table(report: PipelineReport) -> Table:
-    """One row per pass that did something or was undone."""
-    compared = any(entry.error is not None for entry in report)
+    """One row per pass that did something or was undone, however often it ran."""
+    rows = [s for s in sections(report) if s.edits or s.undone or s.notes]
+    compared = any(section.error is not None for section in rows)
     columns = ["pass", "operators", "ms", *(["error"] if compared else []), "what it did"]
     table = new_table(*columns, right=("operators", "ms", "error"))
-    for entry in report:
-        if not entry.changed and not entry.rolled_back and not entry.notes:
-            continue
-        row = [entry.name, f"{entry.nodes_before} → {entry.nodes_after}", _milliseconds(entry)]
+    for section in rows:
+        balance = f"{-section.removed:+d}" if section.removed else ""
+        row = [section.name, balance, f"{section.seconds * 1e3:.0f}"]
         if compared:
-            row.append("" if entry.error is None else f"{entry.error:.1e}")
-        table.add_row(*row, summary(entry))
+            row.append("" if section.error is None else f"{section.error:.1e}")
+        table.add_row(*row, summary(section))
     return table
 
 
-def _milliseconds(entry: PassReport) -> str:
-    return f"{entry.seconds * 1e3:.0f}"
-
-
-def summary(entry: PassReport) -> str:
+def summary(section: Section) -> str:
     """What a pass did, one line for each rule."""
-    if entry.rolled_back:
-        return f"undone: {entry.rolled_back}"
-    counts = fired_counts(entry)
+    if section.undone:
+        return f"undone: {section.undone}"
+    counts = Counter(firing.rule for firing in section.fired)
     rules = [f"{times} x {rule}" for rule, times in counts.items()]
-    return "\n".join([*rules, *entry.notes])
+    return "\n".join([*rules, *section.notes]) or counted(section.edits, "edit")
 
 
-def size_line(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+def type_table(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
+    """Operators by type, of those types whose number is another one now."""
+    table = new_table("operator", "before", "after", right=("before", "after"))
+    changed = [kind for kind in {**before, **after} if before.get(kind) != after.get(kind)]
+    for kind in sorted(changed, key=lambda kind: (-before.get(kind, 0), kind)):
+        table.add_row(kind, *(str(count.get(kind, "")) for count in (before, after)))
+    table.add_row("all", str(sum(before.values())), str(sum(after.values())), end_section=True)
+    return table
+
+
+def size_line(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """Operators and constant bytes before and after, in one line."""
     return (
         f"operators {before['operators']} → {after['operators']}, "

@@ -127,3 +127,12 @@ def test_output_that_cannot_be_written(
     assert str(tmp_path / "folder") in done.message
     assert done.code == USAGE
     assert (tmp_path / "folder" / "letter.txt").read_text() == "keep me"
+
+
+def test_an_artifact_in_a_folder_that_is_not_there(
+    burnish: Burnish, model: Path, tmp_path: Path
+) -> None:
+    done = burnish("compile", model, "-o", tmp_path / "other" / "out.burnish")
+    assert done.code == USAGE
+    assert "there is no folder" in done.message
+    assert not (tmp_path / "other").exists()
