@@ -37,6 +37,7 @@ PASSES: dict[str, str] = {
     "recognise-group-norm": "burnish.passes.fusion.group_norm:RecogniseGroupNorm",
     "recognise-layer-norm": "burnish.passes.fusion.layer_norm:RecogniseLayerNorm",
     "recognise-rectifiers": "burnish.passes.fusion.rectifiers:RecogniseRectifiers",
+    "recognise-rotary": "burnish.passes.fusion.rotary:RecogniseRotary",
     "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
     "regroup-slices": "burnish.passes.cleanup.regroup_slices:RegroupSlices",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",

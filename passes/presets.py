@@ -133,6 +133,7 @@ def _recognise() -> list[str]:
         "recognise-softmax",
         # After Softmax, which it is built around.
         "recognise-attention",
+        "recognise-rotary",
         "remove-dead-code",
     ]
 

@@ -198,11 +198,32 @@ def softmax(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 
 
 def attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
-    keys = draft.add(f"Transpose<perm = [0, 2, 1]>({x})")
-    scores = draft.add(f"MatMul({x}, {keys})")
+    keys, queries = draft.add(f"Transpose<perm = [0, 2, 1]>({x})"), x
+    if draw(2):
+        keys, queries = (draft.add(f"Mul({v}, {draft.constant(0.7)})") for v in (keys, queries))
+    scores = draft.add(f"MatMul({queries}, {keys})")
     scores = draft.add(f"Mul({scores}, {draft.constant(0.5)})") if draw(2) else scores
-    scores = draft.add(f"Add({scores}, {draft.constant(weights(draw, 3, 3))})")
-    return draft.add(f"MatMul({draft.add(f'Softmax({scores})')}, {x})")
+    for _ in range(1 + draw(2)):
+        scores = draft.add(f"Add({scores}, {draft.constant(weights(draw, 3, 3))})")
+    seen = draft.add(f"Softmax({scores})")
+    if draw(2):
+        seen = draft.add(f"Where({draft.add(f'IsNaN({seen})')}, {draft.constant(0)}, {seen})")
+    return draft.add(f"MatMul({seen}, {x})")
+
+
+def rotary(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    bounds = [draft.constant([n], np.int64) for n in (0, 2, 4, 5, -1)]
+    low, high, rest = (
+        draft.add(f"Slice({x}, {bounds[n]}, {bounds[n + 1]}, {bounds[-1]})") for n in range(3)
+    )
+    turned = draft.add(f"Concat<axis = -1>({draft.add(f'Neg({high})')}, {low})")
+    whole = draft.add(f"Slice({x}, {bounds[0]}, {bounds[2]}, {bounds[-1]})")
+    table = np.tile(weights(draw, 5, 2), 2 - draw(2))
+    cos, sin = (draft.constant(angle(table)) for angle in (np.cos, np.sin))
+    if table.shape[1] == 2:
+        cos, sin = (draft.add(f"Concat<axis = -1>({angle}, {angle})") for angle in (cos, sin))
+    straight, crossed = draft.add(f"Mul({whole}, {cos})"), draft.add(f"Mul({turned}, {sin})")
+    return draft.add(f"Concat<axis = -1>({draft.add(f'Add({straight}, {crossed})')}, {rest})")
 
 
 def projected_attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
@@ -292,7 +313,7 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
-        branches, sandwich, partly_known_sizes,
+        branches, sandwich, partly_known_sizes, rotary,
     ),
 }  # fmt: skip
 

@@ -38,11 +38,12 @@ FOLLOWERS = frozenset({
     "Resize", "Split", "InstanceNormalization", "GroupNormalization", "ArgMax", "ArgMin",
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
     "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "BatchNormalization", "CumProd", "CumSum",
+    "RotaryEmbedding",
 })  # fmt: skip
 """Operators that work along named axes in whatever layout their first input has."""
 
 
-TRAILING = frozenset({"LayerNormalization", "RMSNormalization"})
+TRAILING = frozenset({"LayerNormalization", "RMSNormalization", "RotaryEmbedding"})
 """Those that work along the last axes, which have to lie last."""
 
 CHANNEL_NORMS = frozenset({"InstanceNormalization", "GroupNormalization"})

@@ -20,7 +20,7 @@ DOMAIN = "burnish.function"
 EXPANDED = (
     "AffineGrid", "BlackmanWindow", "Celu", "CenterCropPad", "DynamicQuantizeLinear",
     "HammingWindow", "HannWindow", "MeanVarianceNormalization", "NegativeLogLikelihoodLoss",
-    "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "Swish",
+    "SoftmaxCrossEntropyLoss", "Swish",
 )  # fmt: skip
 """Operators with a definition that are rare enough for it to do."""
 

@@ -56,6 +56,8 @@ def _attention() -> Pattern:
     )
     scores = Op("MatMul", queries, _scaled(keys, "kt", shared=True), name="scores")
     logits = _scaled(scores, "logits", shared=False)
+    bounded = Op("Tanh", _scaled(logits, "inner", shared=False))
+    logits = OneOf(Op("Mul", bounded, Const("cap", is_number), name="capped"), logits)
     fill = Const("fill", is_number)
     chosen = OneOf(
         Op("Where", Any("keep"), logits, fill, name="chosen"),
@@ -72,6 +74,8 @@ class Attention:
     """What to write."""
 
     scale: float
+    softcap: float
+    """What the magnitude of the scores tends to; 0 for no bound."""
     keys: VariableNode
     values: VariableNode
     perm: tuple[int, ...] | None
@@ -89,10 +93,15 @@ def _read(match: Match) -> Attention | Miss:
         return Miss("queries, keys and values do not all have 3 or all 4 known axes", match.root)
     if softmax.attribute("axis", _default_axis(softmax)) not in (-1, rank - 1):
         return Miss("Softmax does not go over the keys", softmax)
-    scale = _scale(match)
+    scale, cap = _scale(match), number(match.values.get("cap"))
+    if cap is not None:
+        if cap <= 0:
+            return Miss(f"the bound {cap:g} of the scores is not positive", match.node("capped"))
+        # cap * Tanh(x / cap): what makes the argument is the scale over the bound.
+        scale *= cap
     if scale <= 0:
         return Miss(f"the scale {scale:g} is not positive", match.node("scores"))
-    facts = _with_keys(match, scale, rank)
+    facts = _with_keys(match, (scale, cap or 0.0), rank)
     facts = _ungrouped(match, facts)
     return mask_problem(match, rank) or _shape_problem(match, facts) or facts
 
@@ -104,7 +113,7 @@ def _default_axis(softmax: OperatorNode) -> int:
 
 def _scale(match: Match) -> float:
     scale = 1.0
-    for name in ("q", "k", "kt", "logits"):
+    for name in ("q", "k", "kt", "logits", "inner"):
         times, over = (number(match.values.get(f"{name}_{kind}")) for kind in ("times", "over"))
         if times is not None:
             scale *= times
@@ -113,17 +122,17 @@ def _scale(match: Match) -> float:
     return scale
 
 
-def _with_keys(match: Match, scale: float, rank: int) -> Attention:
+def _with_keys(match: Match, numbers: tuple[float, float], rank: int) -> Attention:
     """Facts with the keys as they were before they were transposed."""
     swap = (*range(rank - 2), rank - 1, rank - 2)
     guarded = "guard" in match and not is_finite(match)
     if "transpose" not in match:
-        return Attention(scale, match["kt"], match["v"], swap, rank, guarded)
+        return Attention(*numbers, match["kt"], match["v"], swap, rank, guarded)
     perm = match.node("transpose").attribute("perm") or tuple(reversed(range(rank)))
     restored: tuple[int, ...] | None = tuple(perm[axis] for axis in swap)
     if restored == tuple(range(rank)):
         restored = None
-    return Attention(scale, match["k"], match["v"], restored, rank, guarded)
+    return Attention(*numbers, match["k"], match["v"], restored, rank, guarded)
 
 
 def _ungrouped(match: Match, facts: Attention) -> Attention:
@@ -190,7 +199,10 @@ def _write(rw: Rewriter, match: Match, facts: Attention) -> None:
         inputs = [_with_heads(rw, value) for value in inputs if value is not None]
     if mask is not None:
         inputs.append(mask)
-    result = rw.op("Attention", inputs, {"scale": facts.scale}, like=output)
+    attributes = {"scale": facts.scale}
+    if facts.softcap:
+        attributes["softcap"] = facts.softcap
+    result = rw.op("Attention", inputs, attributes, like=output)
     if facts.rank == 3:
         result.shape = None if output.shape is None else (output.shape[0], 1, *output.shape[1:])
         result = rw.op("Squeeze", [result, rw.constant(np.array([1]))], like=output)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from burnish.ir import Dim, VariableNode
+from burnish.ir import Dim, OperatorNode, VariableNode
 from burnish.rewrite import Any, Match, Miss, Op, Rewriter, Rule
 
 
@@ -15,8 +15,8 @@ def _read_transpose(match: Match) -> tuple[Dim, ...] | Miss:
     x, flat, result = match["x"].shape, match.node("flat").output.shape, match.root.output.shape
     if x is None or flat is None or result is None or None in (*flat[1:], *result):
         return Miss("the shape of the data is unknown", match.root)
-    if match.node("swap").attribute("perm") != (0, 2, 1) or len(result) < 3:
-        return Miss("it is not the last two of three axes that are swapped", match.root)
+    if len(result) < 3:
+        return Miss("the result has fewer than three axes", match.root)
     if result[-2:] != (flat[2], flat[1]):
         return Miss("the swapped axes do not stay the last two", match.root)
     before = (*result[:-2], result[-1], result[-2])
@@ -97,9 +97,16 @@ def _spread(rw: Rewriter, mask: VariableNode, spread: list[int], merged: list[in
     return result
 
 
+def _swaps_last(node: OperatorNode) -> bool:
+    """Whether the last two of three axes change places: other Transposes are no near misses."""
+    return tuple(node.attribute("perm") or ()) == (0, 2, 1)
+
+
 TRANSPOSE = Op(
-    "Reshape", Op("Transpose", Op("Reshape", Any("x"), Any(), name="flat"), name="swap"), Any()
-)  # fmt: skip
+    "Reshape",
+    Op("Transpose", Op("Reshape", Any("x"), Any(), name="flat"), accept=_swaps_last),
+    Any(),
+)
 
 MASK = Op(
     "Softmax",

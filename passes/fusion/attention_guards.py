@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from burnish.ir import VariableNode
+from burnish.ir import OperatorNode, Shape, VariableNode
 from burnish.passes.fusion.attention_rows import always, keeps_a_key
 from burnish.passes.fusion.constants import is_number, number
 from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule, Scalar
@@ -30,7 +30,7 @@ def _unguard(rw: Rewriter, match: Match, facts: None) -> None:
 def _hides_nothing(match: Match) -> Miss | None:
     scores, mask = match["scores"].shape, match["mask"].shape
     if always(match["mask"]) != 0:
-        return Miss("the mask is not known to be zero everywhere", match.node("masked"))
+        return Miss("the scores are zero, not the mask", match.node("masked"))
     if scores is None or mask is None or None in scores or len(mask) > len(scores):
         return Miss("it is unknown whether the mask fits the scores", match.node("masked"))
     fits = all(m in (1, s) for m, s in zip(reversed(mask), reversed(scores), strict=False))
@@ -39,6 +39,29 @@ def _hides_nothing(match: Match) -> Miss | None:
 
 def _unmask(rw: Rewriter, match: Match, facts: None) -> None:
     rw.set_inputs(match.root, [match["scores"]])
+
+
+def _meet(match: Match) -> Shape | Miss:
+    """The shape of both masks together, no larger than the scores."""
+    near, far, scores = (match[name].shape for name in ("near", "far", "logits"))
+    if near is None or far is None or scores is None or None in (*near, *far, *scores):
+        return Miss("the shapes of scores and masks are unknown", match.root)
+    if not _is_scores(match["logits"]):
+        return Miss("what the masks are added to is no product", match.root)
+    if max(len(near), len(far)) > len(scores):
+        return Miss("a mask has more axes than the scores", match.root)
+    wide = [(1,) * (len(scores) - len(shape)) + shape for shape in (near, far)]
+    if any(size not in (1, own) for shape in wide for size, own in zip(shape, scores, strict=True)):
+        return Miss("a mask widens the scores", match.root)
+    total = tuple(b if a == 1 else a for a, b in zip(*wide, strict=True))
+    return total[len(scores) - max(len(near), len(far)) :]
+
+
+def _add_once(rw: Rewriter, match: Match, shape: Shape) -> None:
+    total = rw.op("Add", [match["near"], match["far"]], like=match["near"])
+    total.shape = shape
+    masked = rw.op("Add", [match["logits"], total], like=match.node("masked").output)
+    rw.set_inputs(match.root, [masked])
 
 
 def _both_scaled(match: Match) -> float | Miss:
@@ -76,17 +99,48 @@ def _scaled(name: str) -> OneOf:
     """``name``, multiplied or divided by one number."""
     value = Any(name)
     times, over = Const(f"{name}_times", is_number), Const(f"{name}_over", is_number)
-    return OneOf(Op("Mul", value, times), Op("Div", value, over))
+    return OneOf(
+        Op("Mul", value, times, accept=_by_number), Op("Div", value, over, accept=_by_number)
+    )
+
+
+def _by_number(node: OperatorNode) -> bool:
+    """Whether one operand is a number: other products are no near misses."""
+    return any(value is not None and is_number(value) for value in node.inputs)
+
+
+def _of_scores(node: OperatorNode) -> bool:
+    """Whether one operand is a product, maybe scaled: what is added to others is no mask."""
+    return any(_is_scores(value) for value in node.inputs)
+
+
+def _is_scores(value: VariableNode | None) -> bool:
+    node = None if value is None else value.producer
+    if node is not None and node.op_type in ("Mul", "Div") and _by_number(node):
+        value = next((v for v in node.inputs if v is not None and not is_number(v)), None)
+        node = None if value is None else value.producer
+    return node is not None and node.is_op("MatMul")
+
+
+def _adds_nothing(node: OperatorNode) -> bool:
+    """Whether one operand is zero everywhere: other masks are no near misses."""
+    return any(always(value) == 0 for value in node.inputs)
 
 
 _SOFTMAX = Op("Softmax", Any("scores"), name="softmax", shared=True)
 GUARDED = Op("Where", Op("IsNaN", _SOFTMAX), Scalar(0.0), _SOFTMAX)
-OPEN = Op("Softmax", Op("Add", Any("scores"), Any("mask"), name="masked"))
+OPEN = Op("Softmax", Op("Add", Any("scores"), Any("mask"), name="masked", accept=_adds_nothing))
 _KEYS: Pattern = OneOf(_scaled("k"), Op("Transpose", _scaled("k"), name="transpose"))
 TWICE = Op("MatMul", _scaled("q"), _KEYS)
+
+MASKED_TWICE = Op(
+    "Softmax",
+    Op("Add", Op("Add", Any("logits"), Any("near"), accept=_of_scores), Any("far"), name="masked"),
+)
 
 GUARDS = (
     Rule("nan-guard", GUARDED, _unguard, _never_empty),
     Rule("open-mask", OPEN, _unmask, _hides_nothing),
+    Rule("two-masks", MASKED_TWICE, _add_once, _meet),
     Rule("two-scales", TWICE, _scale_once, _both_scaled),
 )

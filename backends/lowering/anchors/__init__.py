@@ -10,6 +10,7 @@ from burnish.backends.lowering.anchors import (
     integer,
     movement,
     recurrent,
+    rotary,
     rows,
     windows,
 )
@@ -47,6 +48,7 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "RMSNormalization": rows.layer_norm,
     **dict.fromkeys(rows.REDUCTIONS, rows.reduce),
     "Resize": windows.resize_axes,
+    "RotaryEmbedding": rotary.rotary,
     "Reshape": movement.reshape,
     "Slice": movement.slice_,
     "Softmax": rows.softmax,
@@ -69,7 +71,9 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
 """Inputs that must be known at compile time for the kernel to be written."""
 
 
-FUSES_NOTHING = frozenset({"Attention", "GRU", "LSTM", "RNN", "Split", "Tile"})
+FUSES_NOTHING = frozenset({
+    "Attention", "GRU", "LSTM", "RNN", "RotaryEmbedding", "Split", "Tile",
+})  # fmt: skip
 """Anchors whose kernels end with their own results."""
 
 DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {
@@ -82,6 +86,7 @@ DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {
     "MaxPool": windows.declines_indices,
     "ReduceLogSumExp": rows.declines,
     "Resize": windows.declines_resize,
+    "RotaryEmbedding": rotary.declines,
 }
 """Further conditions, with the reason where they do not hold."""
 

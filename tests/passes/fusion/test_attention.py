@@ -53,6 +53,27 @@ def test_scale(fires: Callable[..., Graph], place: str) -> None:
     assert [n.op_type for n in graph] == ["Attention"]
 
 
+@pytest.mark.parametrize("argument", [
+    "e = Div(p, d)", "a = Mul(p, s) e = Div(a, d)", "e = Mul(p, r)",
+])  # fmt: skip
+def test_bounded_scores(fires: Callable[..., Graph], argument: str) -> None:
+    body = f"{T} p = MatMul(q, t) {argument} h = Tanh(e) b = Mul(h, d) c = Add(b, m) {TAIL}"
+    graph = fires(NAME, model(body, "float[3, 5] m, "), "attention", opset=23, **NUMBERS)
+    (node,) = [n for n in graph if n.op_type == "Attention"]
+    assert node.attribute("softcap") == 2.5
+
+
+def test_declines_a_bound_that_is_not_positive(misses: Callable[..., None]) -> None:
+    text = model(f"{T} p = MatMul(q, t) h = Tanh(p) c = Mul(h, d) {TAIL}")
+    misses(NAME, text, "bound -2.5 of the scores", opset=23, **NUMBERS | {"d": np.float32(-2.5)})
+
+
+def test_bias_and_mask(fires: Callable[..., Graph]) -> None:
+    body = f"{T} p = MatMul(q, t) b = Add(p, e) c = Add(b, m) {TAIL}"
+    text = model(body, "float[4, 3, 5] e, float[2, 1, 1, 5] m, ")
+    fires(NAME, text, "two-masks", "attention", opset=23, **NUMBERS)
+
+
 def test_keys_through_three_axes(fires: Callable[..., Graph]) -> None:
     body = f"""
         a = Reshape(k, flat) b = Transpose<perm = [0, 2, 1]>(a) t = Reshape(b, back)

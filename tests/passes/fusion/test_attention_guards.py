@@ -101,11 +101,11 @@ def test_mask_that_hides_nothing(fires: Callable[..., Graph]) -> None:
 
 
 @pytest.mark.parametrize(("yes", "size", "reason"), [
-    (False, (3, 5), "not known to be zero"), (True, (2, 2, 4, 3, 5), "unknown whether"),
+    (False, (3, 5), None), (True, (2, 2, 4, 3, 5), "unknown whether"),
     (True, (7, 4, 3, 5), "widens"),
 ])  # fmt: skip
 def test_mask_that_does_something(
-    misses: Callable[..., None], yes: bool, size: tuple[int, ...], reason: str
+    misses: Callable[..., None], yes: bool, size: tuple[int, ...], reason: str | None
 ) -> None:
     text = f"""g ({Q}, {K}, int64 size, bool yes, float inf, {ZERO}) => (float y) {{
         s = MatMul(q, k) b = Expand(yes, size) m = Where(b, zero, inf) c = Add(s, m)
@@ -114,6 +114,33 @@ def test_mask_that_does_something(
         text = text.replace("2, 4,", "1, 4,")
     numbers = {"size": np.array(size), "yes": np.array(yes), "inf": INF, "zero": np.float32(0)}
     misses(NAME, text, reason, opset=18, **numbers)
+
+
+BOTH = "a = Add(s, m) c = Add(a, n) y = Softmax<axis = -1>(c)"
+
+
+@pytest.mark.parametrize("scores", ["s = MatMul(q, k)", "p = MatMul(q, k) s = Mul(p, half)"])
+@pytest.mark.parametrize(("m", "n"), [("3, 5", "1, 1, 5"), ("4, 1, 5", "2, 1, 3, 1"), ("5", "1")])
+def test_masks_meet(fires: Callable[..., Graph], scores: str, m: str, n: str) -> None:
+    text = model(f"{scores} {BOTH}", f"float[{m}] m, float[{n}] n, float half, ")
+    numbers = {"half": np.float32(0.5), "zero": np.float32(0)}
+    graph = fires(NAME, text, "two-masks", opset=18, **numbers)
+    total, masked = (node for node in graph if node.op_type == "Add")
+    assert total.output in masked.inputs
+
+
+@pytest.mark.parametrize(("extra", "body", "reason"), [
+    ("float[7, 2, 4, 3, 5] m, float[5] n, ", BOTH, "has more axes"),
+    ("float[2, 4, 3, 5] m, float[7, 2, 4, 3, 5] n, ", BOTH, "has more axes"),
+    ("float[N, 5] m, float[5] n, ", BOTH, "widens"),
+    ("float[3, 5] m, float[5] n, ", BOTH.replace("a = Add", "a = Sub"), None),
+    ("float[3, 5] m, float[5] n, ", BOTH.replace("Softmax<axis = -1>", "Relu"), None),
+])  # fmt: skip
+def test_masks_that_stay_apart(
+    misses: Callable[..., None], extra: str, body: str, reason: str | None
+) -> None:
+    text = model(f"s = MatMul(q, k) {body}", extra)
+    misses(NAME, text, reason, opset=18, zero=np.float32(0))
 
 
 @pytest.mark.parametrize("keys", [
