@@ -12,14 +12,14 @@ from itertools import zip_longest
 
 import numpy as np
 
+from burnish.analysis.contributed import contributed
 from burnish.analysis.schema_inference import InferenceFailed, infer_outputs
-from burnish.analysis.shape_rules import SHAPE_RULES, contributed
+from burnish.analysis.shape_rules import SHAPE_RULES
 from burnish.analysis.subgraph_inference import SUBGRAPH_RULES
 from burnish.analysis.value_rules import VALUE_RULES
 from burnish.analysis.value_type import ValueType, complete
 from burnish.analysis.values import MAX_ELEMENTS, MAX_PARTIAL, Scene, is_partial, settle
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
-
 
 UNKNOWN = ValueType()
 

@@ -1,4 +1,4 @@
-"""Shapes that ONNX's schemas leave open: targets known in part, and contributed operators."""
+"""Shapes that ONNX's schemas leave open: targets that are known in part."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from burnish.analysis.sizes import (
     to_dim,
     total,
 )
-from burnish.analysis.value_type import ValueType
 from burnish.analysis.values import Scene, sizes
-from burnish.ir import Dim, DType, Shape
+from burnish.ir import Dim, Shape
 
 ShapeRule: TypeAlias = Callable[[Scene], Shape]
 """The shape of the first output, None where nothing more is known."""
@@ -235,28 +234,3 @@ SHAPE_RULES: dict[str, ShapeRule] = {
     "Tile": _tile,
 }
 """Standard operators whose schema gives up where sizes are symbolic or come from a value."""
-
-SHAPE_PRESERVING = frozenset({
-    "BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "Inverse", "QuickGelu", "RotaryEmbedding",
-    "SkipGroupNorm", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
-    "SimplifiedLayerNormalization", "EmbedLayerNormalization",
-})  # fmt: skip
-"""Contributed operators whose first output has the type of their first input."""
-
-
-def contributed(scene: Scene) -> list[ValueType] | None:
-    """Types of the outputs of a com.microsoft operator, None where no rule knows it."""
-    node = scene.node
-    first = scene.type(0)
-    count = len(node.outputs)
-    if node.op_type in SHAPE_PRESERVING - {"EmbedLayerNormalization"}:
-        kind = ValueType(first.dtype, first.shape)
-        return [kind] + [kind if index == 3 else ValueType() for index in range(1, count)]
-    if node.op_type in ("FusedMatMul", "FusedGemm", "FusedConv"):
-        return [ValueType(first.dtype)] + [ValueType()] * (count - 1)
-    if node.op_type == "DequantizeLinear":
-        return [ValueType(scene.type(1).dtype, first.shape)]
-    if node.op_type == "QuantizeLinear":
-        zero = scene.type(2).dtype if scene.has_input(2) else DType.UINT8
-        return [ValueType(zero, first.shape)]
-    return None

@@ -33,6 +33,11 @@ MAX_FILE_BYTES = 2**31 - 1
 
 MAX_VERSION = 2**31 - 1
 
+FOREIGN = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 1 << 30}
+"""Operators that ONNX Runtime has in the standard domain before this opset of the standard."""
+FOREIGN_DOMAIN = "burnish.foreign"
+"""Where the checker looks for them: it passes over domains that it does not know."""
+
 Path_ = tuple[int | str, ...]
 """Where a node is: its index, then attribute name and index for every level of subgraphs."""
 
@@ -199,16 +204,24 @@ def _disorder(graph: GraphProto) -> str:
 def _checkable(proto: ModelProto, has_external: bool) -> ModelProto:
     """What the checker should see: it looks for files itself, and wants to know every rank.
 
-    External data was checked before, and a value of unknown rank is no defect.
+    External data was checked before, and a value of unknown rank is no defect. Nor are operators
+    that ONNX Runtime's optimizer writes into the standard domain.
     """
+    opset = max((entry.version for entry in proto.opset_import if not entry.domain), default=1)
+    foreign = any(opset < FOREIGN.get(node.op_type, 0) for node in proto.graph.node)
     values = [e.type for e in (*proto.graph.input, *proto.graph.output)]
     rankless = any(
         t.HasField("tensor_type") and not t.tensor_type.HasField("shape") for t in values
     )
-    if not rankless and not has_external:
+    if not (rankless or has_external or foreign):
         return proto
     copy = ModelProto()
     copy.CopyFrom(proto)
+    if foreign:
+        copy.opset_import.add(domain=FOREIGN_DOMAIN, version=1)
+    for node in copy.graph.node if foreign else ():
+        if not node.domain and opset < FOREIGN.get(node.op_type, 0):
+            node.domain = FOREIGN_DOMAIN
     for entry in (*copy.graph.input, *copy.graph.output):
         if entry.type.HasField("tensor_type"):
             entry.type.tensor_type.shape.SetInParent()

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from burnish import testing
 from burnish.ir import Graph
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, run_pass
 
 NAME = "standardise-contrib-ops"
 RNG = np.random.default_rng(5)
@@ -147,6 +150,38 @@ def test_separate_attention(fires: Callable[..., Graph], extra: str) -> None:
         m=np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 1]], np.int32),
     )  # fmt: skip
     assert "Attention" in kinds(graph)
+
+
+def test_embedding_that_counts_its_mask(fires: Callable[..., Graph]) -> None:
+    call = op("y, i = ms.EmbedLayerNormalization(a, , w, q, , g, b, m)")
+    text = f"""
+    g (int32[2, 3] a, int32[2, 3] m, float w, float q, float g, float b)
+    => (float y, int32 i) {{ {call} }}"""
+    inputs = {
+        "a": RNG.integers(0, 10, (2, 3)).astype(np.int32),
+        "m": np.array([[1, 1, 0], [1, 2, 1]], np.int32),
+    }
+    graph = fires(
+        NAME, text, "contrib-EmbedLayerNormalization", inputs=inputs, w=normal(10, 8),
+        q=normal(6, 8), g=normal(8), b=normal(8),
+    )  # fmt: skip
+    assert "ReduceSum" in kinds(graph)
+
+
+def test_rms_norm_of_the_standard_domain(fires: Callable[..., Graph]) -> None:
+    call = "y = SimplifiedLayerNormalization<axis = -1, epsilon = 0.001, stash_type = 1>(x, g)"
+    text = f"g (float[2, 3, 8] x, float g) => (float y) {{ {call} }}"
+    graph = fires(NAME, text, "contrib-SimplifiedLayerNormalization", opset=23, g=normal(8))
+    assert kinds(graph) == ["RMSNormalization"]
+
+
+@pytest.mark.parametrize("kind", ["SimplifiedLayerNormalization", "LayerNormalization"])
+def test_what_onnx_runtime_puts_into_old_opsets_is_read(kind: str) -> None:
+    text = f"g (float[2, 8] x, float[8] s) => (float y) {{ y = {kind}(x, s) }}"
+    model = testing.graph(text, opset=11)
+    assert kinds(model) == [kind]
+    run_pass(model, get_pass("infer-shapes"), PassContext())
+    assert model.outputs[0].shape == (2, 8)
 
 
 DECLINED = {
