@@ -31,6 +31,7 @@ PASSES: dict[str, str] = {
     "merge-reductions": "burnish.passes.cleanup.merge_reductions:MergeReductions",
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
     "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
+    "rearrange-blocks": "burnish.passes.cleanup.rearrange_blocks:RearrangeBlocks",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
     "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",
     "recognise-gelu": "burnish.passes.fusion.gelu:RecogniseGelu",
@@ -45,8 +46,7 @@ PASSES: dict[str, str] = {
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
-    "simplify-elementwise":
-        "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",
+    "simplify-elementwise": "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",
     "simplify-shapes": "burnish.passes.cleanup.simplify_shapes:SimplifyShapes",
     "sink-views": "burnish.passes.cleanup.sink_views:SinkViews",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",

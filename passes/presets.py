@@ -34,9 +34,13 @@ def default() -> list[str]:
         *_recognise(),
         *_fuse(),
         *_fold(),
+        # After recognition and folding, which look at query, key and value one by one; before
+        # products get their bias as Gemm. Not when compiling: native code does not gain by it.
+        "merge-products",
         "fuse-matmul-add",
         # After recognition, which knows halves and heads as slices.
         "regroup-slices",
+        "rearrange-blocks",
         *_tidy(),
     ]
 

@@ -129,7 +129,12 @@ def casts(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
 
 def cut_and_joined(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     a, b = draft.name(), draft.name()
-    draft.lines.append(f"{a}, {b} = Split<axis = 2>({x}, {draft.constant([1, 3], np.int64)})")
+    if draw(2):
+        draft.lines.append(f"{a}, {b} = Split<axis = 2>({x}, {draft.constant([1, 3], np.int64)})")
+    else:
+        start, middle, end, axis = (draft.constant([n], np.int64) for n in (0, 1, 4, 2))
+        a, b = (draft.add(f"Slice({x}, {cut}, {axis})")
+                for cut in (f"{start}, {middle}", f"{middle}, {end}"))  # fmt: skip
     if draw(2):
         a, b = (draft.add(f"Neg({part})") for part in (a, b))
     joined = draft.add(f"Concat<axis = 2>({a}, {b if draw(2) else f'{b}, {a}'})")
@@ -305,6 +310,13 @@ def partly_known_sizes(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Reshape({x}, {back})")
 
 
+def blocks(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    apart = draft.add(f"Reshape({x}, {draft.constant([1, 2, 2, 1, 5, 5], np.int64)})")
+    moved = draft.add(f"Transpose<perm = [0, 3, 4, 1, 5, 2]>({apart})")
+    image = draft.add(f"Reshape({moved}, {draft.constant([1, 1, 10, 10], np.int64)})")
+    return draft.add(f"SpaceToDepth<blocksize = 2>({image})")
+
+
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
@@ -313,7 +325,7 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
-        branches, sandwich, partly_known_sizes, rotary,
+        blocks, branches, sandwich, partly_known_sizes, rotary,
     ),
 }  # fmt: skip
 
