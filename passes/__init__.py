@@ -43,6 +43,9 @@ PASSES: dict[str, str] = {
     "regroup-slices": "burnish.passes.cleanup.regroup_slices:RegroupSlices",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
+    "remove-redundant-channels": (
+        "burnish.passes.folding.redundant_channels:RemoveRedundantChannels"
+    ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",

@@ -175,6 +175,7 @@ def _fold() -> list[str]:
         "center-residual-stream",
         # After the shifts of norms: what they add to keys is dropped as well.
         "fold-attention-biases",
+        "remove-redundant-channels",
     ]
 
 

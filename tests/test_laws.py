@@ -238,6 +238,15 @@ def projected_attention(draft: Draft, x: str, draw: Callable[[int], int]) -> str
     return product(draft, draft.add(f"MatMul({weighed}, {values})"), draw)
 
 
+def redundant(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    written, read = weights(draw, 4, 6) / 4, weights(draw, 6, 4) / 4
+    written[:, draw(6)] = 0
+    read[draw(6)] = 0
+    written[:, 1] = written[:, 2] * (1 + draw(2))
+    hidden = draft.add(f"Relu({draft.add(f'MatMul({x}, {draft.constant(written)})')})")
+    return draft.add(f"MatMul({hidden}, {draft.constant(read)})")
+
+
 def branch(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     flag, a, b = draft.constant(draw(2), np.bool_), draft.name(), draft.name()
     return draft.add(
@@ -321,7 +330,7 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
         gated, layer_norm, pre_norm, softmax, attention,
-        projected_attention, branch, adapter, rectified, products,
+        projected_attention, redundant, branch, adapter, rectified, products,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

@@ -125,6 +125,14 @@ class AxisGraph:
             result.setdefault(passage.source, []).append(passage)
         return result
 
+    @cached_property
+    def passages_to(self) -> dict[Site, list[Passage]]:
+        """Where channels at a site come from."""
+        result: dict[Site, list[Passage]] = {}
+        for passage in self.sites.passages:
+            result.setdefault(passage.target, []).append(passage)
+        return result
+
     @staticmethod
     def graph_of(value: VariableNode) -> Graph | None:
         """The graph or subgraph in which ``value`` is computed."""

@@ -153,13 +153,6 @@ class Streams:
             result.setdefault(bound.site, []).append(bound)
         return result
 
-    @cached_property
-    def _passages_to(self) -> dict[Site, list[Passage]]:
-        result: dict[Site, list[Passage]] = {}
-        for passage in self.axes.sites.passages:
-            result.setdefault(passage.target, []).append(passage)
-        return result
-
     def writers(self, stream: Part) -> Iterator[Member]:
         """Constants that write or are added to ``stream``."""
         for member in self._at(stream):
@@ -185,7 +178,7 @@ class Streams:
         return shared_elsewhere(self.writers(stream))
 
     def _stopped_at(self, site: Site) -> Miss | None:
-        for passage in self._passages_to.get(site, ()):
+        for passage in self.axes.passages_to.get(site, ()):
             if passage not in self._linear:
                 return Miss(_written_by(passage.node), passage.node)
         for passage in self.axes.passages_from.get(site, ()):

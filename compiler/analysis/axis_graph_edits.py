@@ -1,0 +1,174 @@
+"""Permuting, transforming and deleting the channels of a group, in all its weights at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from burnish.analysis.axis_graph import ChannelGroup, Part
+from burnish.analysis.axis_graph_sites import Member, Variance
+from burnish.analysis.axis_graph_sizes import cannot_delete, resize
+from burnish.analysis.symmetry import Transform
+from burnish.ir import Array
+from burnish.rewrite import Rewriter
+
+
+def permute(rw: Rewriter, group: ChannelGroup, order: Sequence[int]) -> None:
+    """Let channel ``i`` be what channel ``order[i]`` was, everywhere.
+
+    Raises:
+        ValueError: some channel must stay where it is, or would change heads.
+    """
+    where = np.asarray(order)
+    if group.fixed is not None:
+        raise ValueError(f"the channels cannot be moved: {group.fixed.reason}")
+    if not np.array_equal(np.sort(where), np.arange(group.size)):
+        raise ValueError("not a permutation of the channels")
+    if not np.array_equal(group.labels[where], group.labels):
+        raise ValueError("channels would change heads")
+    _edit(rw, group.members, lambda member, rows: rows[_moved(group.channels_of(member), where)])
+
+
+def transform(rw: Rewriter, group: ChannelGroup, part: Part, matrix: Array) -> None:
+    """Multiply the channels of ``part`` by ``matrix`` [channels, channels]; undo it in readers.
+
+    Raises:
+        ValueError: the symmetry of ``part`` does not allow this matrix.
+    """
+    if not allows(part.symmetry, matrix, group.labels):
+        raise ValueError(f"the channels allow {part.symmetry.value}")
+    inverse = np.linalg.inv(matrix).T
+    inside = [member for member in group.members if member.site in part.signs]
+
+    def change(member: Member, rows: Array) -> Array:
+        if member.variance is Variance.INVARIANT:
+            pattern = (matrix != 0).astype(np.float64)
+            return _mixed(group.channels_of(member), rows, pattern)
+        covariant = member.variance is Variance.COVARIANT
+        forward = covariant == (part.signs[member.site] > 0)
+        return _mixed(group.channels_of(member), rows, matrix if forward else inverse)
+
+    diagonal = np.count_nonzero(matrix) == group.size
+    if not diagonal and any(member.variance is Variance.INVARIANT for member in inside):
+        raise ValueError("parameters of single channels are in the way")
+    _edit(rw, inside, change)
+
+
+def scale(rw: Rewriter, group: ChannelGroup, part: Part, factors: Array) -> None:
+    """Multiply each channel of ``part`` by its factor; undo it in readers.
+
+    Raises:
+        ValueError: the symmetry of ``part`` does not allow these factors.
+    """
+    transform(rw, group, part, np.diag(np.asarray(factors, np.float64)))
+
+
+def allows(symmetry: Transform, matrix: Array, labels: Array) -> bool:
+    """Whether ``matrix`` belongs to class ``symmetry`` and mixes only channels of equal labels."""
+    size = len(labels)
+    if matrix.shape != (size, size) or np.linalg.matrix_rank(matrix) < size:
+        return False
+    if (matrix[labels[:, None] != labels[None, :]] != 0).any():
+        return False
+    sparse = bool(((matrix != 0).sum(axis=0) == 1).all())
+    entries = matrix[matrix != 0]
+    orthogonal = bool(np.allclose(matrix @ matrix.T, np.eye(size), atol=1e-9))
+    tests: dict[Transform, bool] = {
+        Transform.AFFINE: True,
+        Transform.GENERAL: True,
+        Transform.DIAGONAL: sparse,
+        Transform.POSITIVE: sparse and bool((entries > 0).all()),
+        Transform.PER_GROUP: _one_per_label(matrix, labels),
+        Transform.ORTHOGONAL: orthogonal,
+        Transform.ROTATION: orthogonal and bool(np.allclose(matrix.sum(axis=1), 1)),
+        Transform.PERMUTATION: sparse and bool((entries == 1).all()),
+    }
+    return tests.get(symmetry, bool(np.array_equal(matrix, np.eye(size))))
+
+
+def _one_per_label(matrix: Array, labels: Array) -> bool:
+    factors = np.diag(matrix)
+    if not np.array_equal(matrix, np.diag(factors)) or (factors <= 0).any():
+        return False
+    return all(np.ptp(factors[labels == label]) == 0 for label in np.unique(labels))
+
+
+def _edit(
+    rw: Rewriter, members: Sequence[Member], change: Callable[[Member, Array], Array]
+) -> None:
+    """Replace the constant of every member; its channels come as rows."""
+    for member in members:
+        constant = member.value.constant
+        assert constant is not None
+        array = constant.numpy()
+        rows = np.moveaxis(array, member.axes, range(len(member.axes)))
+        shape = rows.shape
+        flat = rows.reshape(-1, *shape[len(member.axes) :])
+        changed = change(member, flat.astype(np.float64))
+        sizes = shape[: len(member.axes)] if len(changed) == len(flat) else (len(changed),)
+        back = changed.reshape(*sizes, *shape[len(member.axes) :])
+        result = np.moveaxis(back, range(len(member.axes)), member.axes).astype(array.dtype)
+        if not np.array_equal(result, array):
+            rw.set_input(member.node, member.index, rw.constant(np.ascontiguousarray(result)))
+
+
+def copies(channels: Array) -> Array:
+    """For each place, how many places before it hold the same channel."""
+    flat = channels.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    known = flat[order]
+    ranks = np.empty(len(flat), np.int64)
+    ranks[order] = np.arange(len(flat)) - np.searchsorted(known, known)
+    return ranks
+
+
+def _moved(channels: Array, order: Array) -> Array:
+    """For each place, the place of the channel that comes there, of the same copy."""
+    flat = channels.reshape(-1)
+    ranks = copies(flat)
+    width = int(ranks.max(initial=0)) + 1
+    keys = flat * width + ranks
+    places = np.argsort(keys)
+    wanted = order[flat] * width + ranks
+    at = np.minimum(np.searchsorted(keys[places], wanted), len(keys) - 1)
+    if not np.array_equal(keys[places][at], wanted):
+        raise ValueError("some channels are there more often than others")
+    found: Array = places[at]
+    return found
+
+
+def _mixed(channels: Array, rows: Array, matrix: Array) -> Array:
+    """``matrix`` applied to the channels among ``rows``, to each copy by itself."""
+    flat = channels.reshape(-1)
+    ranks = copies(flat)
+    result = np.empty_like(rows)
+    for rank in range(int(ranks.max(initial=0)) + 1):
+        places = np.flatnonzero(ranks == rank)
+        block = matrix[np.ix_(flat[places], flat[places])]
+        result[places] = np.tensordot(block, rows[places], axes=(1, 0))
+    return result
+
+
+def delete(rw: Rewriter, group: ChannelGroup, indices: Sequence[int]) -> None:
+    """Take channels out of all weights and values of the group.
+
+    What they contributed is gone: fold it into biases first where it matters.
+
+    Raises:
+        ValueError: see ``cannot_delete``.
+    """
+    reason = cannot_delete(group)
+    if reason is not None:
+        raise ValueError(reason)
+    kept = np.ones(group.size, bool)
+    kept[np.asarray(indices, np.int64)] = False
+    if not kept.any():
+        raise ValueError("no channel would be left")
+    _edit(rw, group.members, lambda member, rows: rows[kept[group.channels_of(member)]])
+    resize(rw, group, kept)
+    for site in group.sites:
+        shape = list(site.value.shape or ())
+        if site.value.constant is None and shape:
+            shape[site.axes[0]] = int(kept[group.channels_of(site)].sum())
+            site.value.shape = tuple(shape)
