@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any as AnyType
 from typing import ClassVar
 
 import numpy as np
 
 from burnish.ir import Array, DType
 from burnish.numerics import Numerics
-from burnish.passes.fusion.constants import per_channel
+from burnish.passes.fusion.constants import along, per_channel
 from burnish.passes.fusion.norm_forms import (
     centered_form,
     epsilon,
@@ -39,7 +40,8 @@ class RecogniseGroupNorm(RulePass):
         y = GroupNormalization(x, scale, bias)
 
     Data that are normalized over all axes after the channels make InstanceNormalization, data that
-    are normalized over the channels too make GroupNormalization with one group.
+    are normalized over the channels too make GroupNormalization with one group. When compiling,
+    groups become rows of InstanceNormalization, the other way round: its kernel is the faster one.
     """
 
     name: ClassVar[str] = "recognise-group-norm"
@@ -47,7 +49,8 @@ class RecogniseGroupNorm(RulePass):
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
         """Bare normalizations first; what scales and shifts them is absorbed afterwards."""
-        return (*RULES, *CHANNEL_RULES)
+        groups = GROUPS if context.target is None else SPLIT_GROUPS
+        return (*INSTANCES, *groups, *CHANNEL_RULES)
 
 
 @dataclass(frozen=True)
@@ -158,13 +161,62 @@ def _group_form() -> Op:
     return Op("Reshape", norm, OneOf(Op("Shape", X, shared=True), Any()))
 
 
-BARE, SCALED, SHIFTED = centered_form(scaled=False), centered_form(scaled=True), shifted_form()
+def _write_split(rw: Rewriter, match: Match, facts: Normalization) -> None:
+    """Groups as rows of InstanceNormalization; scale and bias are applied afterwards."""
+    output, source = match.root.output, match["x"]
+    shape = source.static_shape
+    assert shape is not None
+    assert facts.groups is not None
+    rows = rw.op("Reshape", [source, rw.constant(np.array([shape[0], facts.groups, -1]))])
+    size = int(np.prod(shape[1:])) // facts.groups
+    rows.dtype, rows.shape = source.dtype, (shape[0], facts.groups, size)
+    plain = (rw.constant(make(facts.groups, source.dtype.numpy)) for make in (np.ones, np.zeros))
+    attributes = {"epsilon": facts.epsilon}
+    rows = rw.op("InstanceNormalization", [rows, *plain], attributes, like=rows)
+    value = rw.op("Reshape", [rows, rw.constant(np.array(shape))], like=output)
+    for kind, vector in (("Mul", facts.scale), ("Add", facts.bias)):
+        operand = rw.constant(along(vector, 1, len(shape)))
+        value = rw.op(kind, [value, operand], like=output)
+    rw.replace(output, value)
 
-RULES = (
+
+def _static(guard: Callable[[Match], Normalization | Miss]) -> Callable[[Match], AnyType]:
+    """``guard``, and all sizes of the data are known."""
+
+    def checked(match: Match) -> Normalization | Miss:
+        facts = guard(match)
+        if match["x"].static_shape is None or match["x"].dtype is not match.root.output.dtype:
+            return Miss("the shape of the data is unknown; give --input-shape", match.root)
+        return facts
+
+    return checked
+
+
+def _operator(match: Match) -> Normalization | Miss:
+    """What GroupNormalization itself does."""
+    node, data = match.root, match["x"]
+    scale, bias = (match.constant(name).numpy() for name in ("norm_scale", "norm_bias"))
+    if data.dtype is not DType.FLOAT or data.rank is None or data.rank < 3:
+        return Miss("only positions in float32 are normalized as rows", node)
+    groups = int(node.attribute("num_groups"))
+    return Normalization(scale, bias, node.attribute("epsilon", 1e-5), groups)
+
+
+BARE, SCALED, SHIFTED = centered_form(scaled=False), centered_form(scaled=True), shifted_form()
+OPERATOR = Op("GroupNormalization", X, Const("norm_scale"), Const("norm_bias"))
+
+INSTANCES = (
     Rule("instance-norm", BARE, _write, _instances, since=6),
     Rule("instance-norm-scaled", SCALED, _write, _instances, since=6),
     Rule("instance-norm-tensorflow", SHIFTED, _write, _instances, since=6),
+)
+GROUPS = (
     Rule("group-norm", _group_form(), _write, _groups, since=PER_CHANNEL),
     Rule("group-norm-single", BARE, _write, _single_group, since=PER_CHANNEL),
     Rule("group-norm-single-scaled", SCALED, _write, _single_group, since=PER_CHANNEL),
+)
+SPLIT_GROUPS = (
+    Rule("group-norm-split", OPERATOR, _write_split, _static(_operator), since=PER_CHANNEL),
+    Rule("group-norm-single", BARE, _write_split, _static(_single_group)),
+    Rule("group-norm-single-scaled", SCALED, _write_split, _static(_single_group)),
 )

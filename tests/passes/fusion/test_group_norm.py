@@ -123,6 +123,35 @@ def test_one_group(fires: Callable[..., Graph]) -> None:
     assert kinds(graph) == ["GroupNormalization"]
 
 
+def test_groups_become_rows_when_compiling(fires: Callable[..., Graph]) -> None:
+    text = model("y = GroupNormalization<num_groups = 4>(x, w, b)").replace(
+        "float two", "float w, float b, float two"
+    )
+    numbers = NUMBERS | {"w": SCALE.reshape(8), "b": BIAS.reshape(8)}
+    graph = fires(NAME, text, "group-norm-split", target=True, **numbers)
+    assert kinds(graph) == ["Reshape", "InstanceNormalization", "Reshape", "Mul", "Add"]
+
+
+def test_one_group_becomes_rows_when_compiling(fires: Callable[..., Graph]) -> None:
+    text = newer(model(spelled("", SCALED)))
+    axes = np.array([1, 2, 3])
+    graph = fires(NAME, text, "group-norm-single", target=True, axes=axes, **NUMBERS)
+    assert kinds(graph)[:3] == ["Reshape", "InstanceNormalization", "Reshape"]
+
+
+@pytest.mark.parametrize(("data", "reason"), [
+    ("float[2, 8] x", "only positions in float32"),
+    ("float16[2, 8, 3] x", "only positions in float32"),
+    ('float["N", 8, 3] x', "give --input-shape"),
+])  # fmt: skip
+def test_declines_to_make_rows(misses: Callable[..., None], data: str, reason: str) -> None:
+    kind = data.partition("[")[0]
+    text = f"""g ({data}, {kind} w) => ({kind} y) {{
+        y = GroupNormalization<num_groups = 4>(x, w, w) }}"""
+    weights = np.ones(8, np.float16 if kind == "float16" else np.float32)
+    misses(NAME, text, reason, target=True, w=weights)
+
+
 @pytest.mark.parametrize(("axes", "shape", "reason"), [
     ([1, 2], "2, 8, 3, 4", "not all axes after the channels"),
     ([0, 2, 3], "2, 8, 3, 4", "not all axes after the channels"),
