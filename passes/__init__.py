@@ -10,6 +10,7 @@ from burnish.pipeline import Pass
 from burnish.suggest import unknown
 
 PASSES: dict[str, str] = {
+    "canonical-forms": "burnish.passes.fusion.canonical_forms:CanonicalForms",
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
     "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",
@@ -18,8 +19,10 @@ PASSES: dict[str, str] = {
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
     "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
     "fuse-consecutive-linear": "burnish.passes.fusion.consecutive_linear:FuseConsecutiveLinear",
+    "fuse-gemm-transposes": "burnish.passes.fusion.gemm_transposes:FuseGemmTransposes",
     "fuse-matmul-add": "burnish.passes.fusion.matmul_add:FuseMatMulAdd",
     "fuse-pad": "burnish.passes.fusion.pad:FusePad",
+    "fuse-reduce-views": "burnish.passes.fusion.reduce_views:FuseReduceViews",
     "infer-shapes": "burnish.passes.cleanup.infer_shapes:InferShapes",
     "inline-control-flow": "burnish.passes.cleanup.inline_control_flow:InlineControlFlow",
     "lower-attention": "burnish.passes.cleanup.lower_attention:LowerAttention",
@@ -43,9 +46,6 @@ PASSES: dict[str, str] = {
     "regroup-slices": "burnish.passes.cleanup.regroup_slices:RegroupSlices",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
-    "remove-redundant-channels": (
-        "burnish.passes.folding.redundant_channels:RemoveRedundantChannels"
-    ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",

@@ -29,6 +29,8 @@ def default() -> list[str]:
         *_static(),
         "standardise-contrib-ops",
         *_tidy(),
+        # Before weights are looked at: a product has one form then, however it is exported.
+        "canonical-forms",
         # Before anything else goes into weights or joins products that read the same value.
         "merge-adapters",
         *_recognise(),
@@ -41,6 +43,9 @@ def default() -> list[str]:
         # After recognition, which knows halves and heads as slices.
         "regroup-slices",
         "rearrange-blocks",
+        # After additions: what is added is transposed with the product.
+        "fuse-gemm-transposes",
+        "fuse-reduce-views",
         *_tidy(),
     ]
 
@@ -70,12 +75,14 @@ def compiling() -> list[str]:
         # Before recognition as well: attention may be written by Einsum.
         "lower-exotic",
         *_tidy(),
+        "canonical-forms",
         "merge-adapters",
         *_recognise(),
         # Before fusion: a bias that meets its product can be folded into it.
         "sink-views",
         *_fuse(),
         *_fold(),
+        "fuse-reduce-views",
         *_tidy(),
     ]
 
@@ -111,12 +118,13 @@ def _tidy() -> list[str]:
         "simplify-shapes",
         "remove-no-ops",
         "simplify-chains",
-        # After chains: what only views of it were between may then meet.
-        "merge-slices",
         # After chains: what is left of transposes there cannot be had for less on the spot.
         "move-transposes",
-        # Again: what has been moved may stand between reshapes no longer.
+        # Again: what has been moved stands between other operators no longer.
+        "remove-no-ops",
         "simplify-chains",
+        # After chains: what only views of it were between may then meet.
+        "merge-slices",
         # After chains: different ways to the same layout are then written the same.
         "common-subexpressions",
         # Folding sees what the passes above made constant.

@@ -1,4 +1,4 @@
-"""Einsum as Transpose, Reshape, ReduceSum, Mul and MatMul."""
+"""Einsum as Transpose, Reshape, ReduceSum, Mul and MatMul: as one, or as many as it takes."""
 
 from __future__ import annotations
 
@@ -174,4 +174,117 @@ class _Builder:
         return tuple(int(np.prod(self._sizes(group), dtype=np.int64)) for group in groups)
 
 
+def _letters(node: OperatorNode) -> tuple[list[str], str] | Miss:
+    """The labels of operands and result; axes under an ellipsis have labels of their own."""
+    ranks = [None if value is None else value.rank for value in node.inputs]
+    left, arrow, right = str(node.attributes["equation"]).replace(" ", "").partition("->")
+    terms = left.split(",")
+    if None in ranks or len(terms) != len(ranks) or not arrow:
+        return Miss("it does not say its result, or ranks are not known", node)
+    spread = max((rank - len(term) + 3 for term, rank in zip(terms, ranks, strict=True)
+                  if rank is not None and ELLIPSIS in term), default=0)  # fmt: skip
+    hidden = "".join(chr(0x100 + index) for index in range(spread))
+    operands = []
+    for term, rank in zip(terms, ranks, strict=True):
+        covered = (rank or 0) - len(term) + 3
+        operands.append(term.replace(ELLIPSIS, hidden[spread - covered :]))
+        if len(operands[-1]) != rank or len(set(operands[-1])) < rank:
+            return Miss("it takes a diagonal", node)
+    return operands, right.replace(ELLIPSIS, hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One operator that does what an Einsum does, and in which order it reads constants."""
+
+    op_type: str
+    order: tuple[int, ...]
+    """Operands by position in the Einsum."""
+    perms: tuple[tuple[int, ...] | None, ...] = ()
+    """How to transpose each operand, which is constant; None as it is."""
+    attribute: tuple[str, tuple[int, ...]] | None = None
+
+
+def single(match: Match) -> Single | Miss:
+    """The one operator that an Einsum is."""
+    node = match.root
+    found = _letters(node)
+    if isinstance(found, Miss):
+        return found
+    operands, result = found
+    if len(operands) == 1:
+        return _rearranged_or_summed(node, operands[0], result)
+    if len(operands) != 2:
+        return Miss("it has more than two operands", node)
+    if operands[0] == operands[1] == result:
+        return Single("Mul", (0, 1), (None, None))
+    for order in ((0, 1), (1, 0)):
+        product = _product(node, [operands[i] for i in order], result, order)
+        if product is not None:
+            return product
+    return Miss("it takes more than one MatMul", node)
+
+
+def _rearranged_or_summed(node: OperatorNode, labels: str, result: str) -> Single | Miss:
+    if sorted(labels) == sorted(result):
+        perm = tuple(labels.index(label) for label in result)
+        return Single("Transpose", (0,), (None,), ("perm", perm))
+    kept = "".join(label for label in labels if label in result)
+    if kept != result:
+        return Miss("it sums and moves axes", node)
+    axes = tuple(axis for axis, label in enumerate(labels) if label not in result)
+    return Single("ReduceSum", (0,), (None,), ("axes", axes))
+
+
+def _product(
+    node: OperatorNode, operands: list[str], result: str, order: tuple[int, int]
+) -> Single | None:
+    """The MatMul of two operands; constants may come in any order of axes."""
+    a, b = operands
+    summed = [label for label in a if label in b and label not in result]
+    rows = [label for label in a if label not in b]
+    columns = [label for label in b if label not in a]
+    batch = [label for label in a if label in b and label in result]
+    if len(summed) != 1 or len(columns) != 1 or (batch and len(rows) != 1) or not rows:
+        return None
+    wanted = ("".join((*batch, *rows, *summed)), "".join((*batch, *summed, *columns)))
+    if result != "".join((*batch, *rows, *columns)):
+        return None
+    perms: list[tuple[int, ...] | None] = []
+    for labels, form, index in zip((a, b), wanted, order, strict=True):
+        value = node.inputs[index]
+        perm = tuple(labels.index(label) for label in form) if labels != form else None
+        if value is None or value.shape is None or (perm is not None and not value.is_constant):
+            return None
+        perms.append(perm)
+    left, right = node.inputs[order[0]], node.inputs[order[1]]
+    assert left is not None and right is not None and left.shape and right.shape
+    for label in (*batch, *summed):
+        size = left.shape[a.index(label)]
+        if size is None or size != right.shape[b.index(label)]:
+            return None
+    return Single("MatMul", order, tuple(perms))
+
+
+def _write_single(rewriter: Rewriter, match: Match, form: Single) -> None:
+    node = match.root
+    inputs = []
+    for index, perm in zip(form.order, form.perms, strict=True):
+        value = node.inputs[index]
+        assert value is not None
+        if perm is not None and value.constant is not None:
+            array = value.constant.numpy().transpose(perm)
+            value = rewriter.constant(np.ascontiguousarray(array))
+        inputs.append(value)
+    attributes: dict[str, object] = {}
+    if form.attribute is not None and form.op_type == "ReduceSum":
+        inputs.append(rewriter.constant(np.array(form.attribute[1], np.int64)))
+        attributes = {"keepdims": 0}
+    elif form.attribute is not None:
+        attributes = dict([form.attribute])
+    result = rewriter.op(form.op_type, inputs, attributes, like=node.output)
+    rewriter.replace(node.output, result)
+
+
+EINSUM_AS_ONE = Rule("einsum-as-one", Op("Einsum"), _write_single, single, since=13)
 EINSUM = Rule("lower-einsum", Op("Einsum"), _lower, _guard, since=14)
