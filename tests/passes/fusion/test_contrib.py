@@ -193,26 +193,6 @@ DECLINED = {
     "attention before its opset": (
         "float[2, 3, 8] x", "ms.MultiHeadAttention<num_heads = 2>(x, x, x)", 22, "needs opset 23",
     ),
-    "lengths": (
-        "float[2, 3, 8] x, int32[2] m", "ms.MultiHeadAttention<num_heads = 2>(x, x, x, , m)", 23,
-        "holds lengths",
-    ),
-    "packed lengths": (
-        "float[2, 3, 8] x, float[8, 24] w, float[24] b, int32[2] m",
-        "ms.Attention<num_heads = 2>(x, w, b, m)", 23, "holds lengths",
-    ),
-    "rotation": (
-        "float[2, 3, 8] x, float[8, 24] w, float[24] b",
-        "ms.Attention<num_heads = 2, do_rotary = 1>(x, w, b)", 23, "has do_rotary",
-    ),
-    "a cache": (
-        "float[2, 3, 8] x, float[2, 2, 2, 4] p",
-        "ms.MultiHeadAttention<num_heads = 2>(x, x, x, , , , p, p)", 23, "cache",
-    ),
-    "keys by head": (
-        "float[2, 3, 8] x, float[2, 2, 5, 4] k",
-        "ms.MultiHeadAttention<num_heads = 2>(x, k, k)", 23, "three known axes",
-    ),
     "batch transposed": (
         "float[2, 3, 4] x, float[3, 4, 5] w", "ms.FusedMatMul<transBatchA = 1>(x, w)", 21,
         "batch axes are transposed",
