@@ -73,7 +73,7 @@ def wide(count: int) -> ModelProto:
     draft = _Draft("w", np.random.default_rng(0))
     ends = []
     while len(draft.nodes) < count - 3:
-        ends.append(draft.op("Relu", draft.op("Mul", "x", draft.weight(1))))
+        ends.append(draft.op("Relu", _branch(draft, len(ends))))
     total = draft.op("Sum", *ends)
     joined = draft.op("Concat", *ends, axis=0)
     return _model(draft, [total, draft.op("ReduceMax", joined, keepdims=1)])
@@ -118,6 +118,20 @@ def _level(draft: _Draft, prefix: str, value: str, level: int) -> str:
         )
         branches[key] = _graph(inner, [], [result])
     return draft.op("If", "c", **branches)
+
+
+def _branch(draft: _Draft, number: int) -> str:
+    """An operator that reads what all others of a wide graph read, too."""
+    match number % 8:
+        case 0:
+            return draft.op("MatMul", "x", draft.weight(4, 4))
+        case 1:
+            return draft.op("Transpose", "x", perm=(0, 1, 3, 2))
+        case 2:
+            return draft.op("Conv", "x", draft.weight(4, 4, 1, 1))
+        case 3:
+            return draft.op("Identity", "x")
+    return draft.op("Mul", "x", draft.weight(1))
 
 
 def _link(draft: _Draft, value: str, number: int) -> str:

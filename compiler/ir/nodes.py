@@ -104,6 +104,12 @@ class VariableNode:
         """Operator nodes that read this value, each once, in order of use."""
         return list(dict.fromkeys(u.user for u in self.uses if isinstance(u.user, OperatorNode)))
 
+    def times_read_by(self, node: OperatorNode) -> int:
+        """How many inputs of ``node`` this is; both may have very many others."""
+        if len(node.inputs) <= len(self.uses):
+            return sum(value is self for value in node.inputs)
+        return sum(use.user is node for use in self.uses)
+
     @property
     def is_graph_output(self) -> bool:
         """Whether some graph returns this value."""

@@ -17,33 +17,52 @@ from burnish.ir.clone import extract
 from burnish.ir.onnx_io import skeleton
 from burnish.oracle.session import Oracle
 
+BATCH = 512
+"""Nodes in one session; the time that making one takes grows faster than their number."""
+
 
 def fold_nodes(nodes: Sequence[OperatorNode]) -> dict[VariableNode, Array]:
     """The results of ``nodes``, which read only constants and each other, in order.
 
-    All nodes run in one session of ONNX Runtime. Where it refuses, each node is tried alone, then
-    with ONNX's reference evaluator. Results that are no tensors, and those of nodes that nothing
-    can evaluate (or that read such results), are left out. The caller bounds sizes beforehand and
-    leaves out nodes that are random or have effects.
+    ``BATCH`` nodes at a time run in one session of ONNX Runtime. Where it refuses, each node is
+    tried alone, then with ONNX's reference evaluator. Results that are no tensors, and those of
+    nodes that nothing can evaluate (or that read such results), are left out. The caller bounds
+    sizes beforehand and leaves out nodes that are random or have effects.
 
     Raises:
         ValueError: a node reads a value that is neither constant nor made by an earlier one.
     """
-    if not nodes:
-        return {}
-    try:
-        return _evaluate(nodes, {}, reference=False)
-    except UnsupportedModel:
-        pass
     known: dict[VariableNode, Array] = {}
     failed: set[VariableNode] = set()
-    for node in nodes:
-        if not failed.isdisjoint(value for value in node.inputs if value is not None):
-            failed.update(node.outputs)
-            continue
-        known |= _alone(node, known)
-        failed.update(value for value in node.outputs if value not in known)
+    for start in range(0, len(nodes), BATCH):
+        batch = [node for node in nodes[start : start + BATCH] if not _spoilt(node, failed)]
+        _together(batch, known, failed)
     return known
+
+
+def _spoilt(node: OperatorNode, failed: set[VariableNode]) -> bool:
+    """Whether ``node`` reads a result that could not be computed; its own then cannot either."""
+    if failed.isdisjoint(value for value in node.inputs if value is not None):
+        return False
+    failed.update(node.outputs)
+    return True
+
+
+def _together(
+    nodes: Sequence[OperatorNode], known: dict[VariableNode, Array], failed: set[VariableNode]
+) -> None:
+    """Add the results of ``nodes`` to ``known``, by one session or one for each; or ``failed``."""
+    if not nodes:
+        return
+    try:
+        known |= _evaluate(nodes, known, reference=False)
+    except UnsupportedModel:
+        for node in nodes:
+            if not _spoilt(node, failed):
+                known |= _alone(node, known)
+                failed.update(value for value in node.outputs if value not in known)
+    else:
+        failed.update(v for node in nodes for v in node.outputs if v not in known)
 
 
 def _alone(node: OperatorNode, known: dict[VariableNode, Array]) -> dict[VariableNode, Array]:

@@ -13,7 +13,7 @@ from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Rewriter, RewriteResult
 
-LARGEST = 64
+LARGEST = 24
 """Operators with more nodes in their subgraphs are not compared: that would be done at each level
 of nesting again."""
 

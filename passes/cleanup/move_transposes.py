@@ -30,6 +30,10 @@ Cost: TypeAlias = tuple[int, int]
 """Transposes, and elements that they move."""
 
 
+MAX_READERS = 256
+"""A value that more operators read stays as it is: all of them would be weighed for each."""
+
+
 @dataclass(frozen=True)
 class MoveTransposes(Pass):
     """Let operators work in another order of axes where that makes transposes cancel.
@@ -113,7 +117,7 @@ class _Round:
     def _grown(self, value: VariableNode, order: Perm) -> Region:
         """Everything around ``value`` that can work if it is in ``order``."""
         region = Region(perms={value: order})
-        pending = deque([value])
+        pending = deque([value] if len(value.uses) <= MAX_READERS else ())
         opset = self.graph.opset
         while pending:
             value = pending.popleft()
@@ -127,6 +131,8 @@ class _Round:
                     continue
                 mine = dict(_values(node, form))
                 if any(region.perms.get(v, p) != p for v, p in mine.items()):
+                    continue
+                if any(len(v.uses) > MAX_READERS for v in mine):
                     continue
                 region.forms[node] = form
                 pending += [v for v in mine if v not in region.perms and not v.is_constant]

@@ -126,7 +126,7 @@ class Search:
     def _reader(
         self, node: OperatorNode, slot: int, value: VariableNode, affine: Affine
     ) -> Plan | Miss:
-        if node.domain or node.inputs.count(value) > 1:
+        if node.domain or value.times_read_by(node) > 1:
             return _stuck(node, affine)
         found = linear_reader(node, slot, affine)
         if isinstance(found, End) and node.op_type == "MatMul" and found.added:
@@ -180,8 +180,11 @@ def _stuck(node: OperatorNode, affine: Affine) -> Miss:
 def _read_elsewhere(node: OperatorNode, value: VariableNode) -> Miss | None:
     if len(value.uses) == 1:
         return None
-    others = [use.user.op_type for use in value.uses if isinstance(use.user, OperatorNode)]
-    reader = others[-1] if len(others) == len(value.uses) else "graph output"
+    last = next(reversed(value.uses)).user
+    if value.is_graph_output or not isinstance(last, OperatorNode):
+        reader = "graph output"
+    else:
+        reader = last.op_type
     return Miss(f"the result of {node.op_type} is also read by another {reader}", node)
 
 
