@@ -18,7 +18,12 @@ from burnish.passes.fusion.norm_forms import (
     shifted_form,
     uncentered_form,
 )
-from burnish.passes.fusion.norm_parameters import MAX_ELEMENTS, PARAMETER_RULES, TOO_LARGE
+from burnish.passes.fusion.norm_parameters import (
+    HALF_RULE,
+    MAX_ELEMENTS,
+    PARAMETER_RULES,
+    TOO_LARGE,
+)
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Match, Miss, Rewriter, Rule
 
@@ -45,8 +50,12 @@ class RecogniseLayerNorm(RulePass):
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
-        """Bare normalizations first; what scales and shifts them is absorbed afterwards."""
-        return (*RULES, *PARAMETER_RULES)
+        """Bare normalizations first; what scales and shifts them is absorbed afterwards.
+
+        Kernels compute in single precision: for code generation, conversions stay around them.
+        """
+        rules = (*RULES, *PARAMETER_RULES)
+        return (*rules, HALF_RULE) if context.target is None else rules
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,6 @@ def _absorb(match: Match) -> Parameters | Miss:
     shape, given = match.constant("norm_scale").shape, match.constant("factor").shape
     if rank is None or len(given) > rank:
         return Miss("the shape of the normalized data is unknown or too small", match.root)
-    if any(value.uses for value in norm.outputs[1:]):
-        return Miss("the mean or the deviation is read besides", norm)
     sizes = (1,) * (rank - len(given)) + given
     perm = tuple(range(rank))
     if "transpose" in match:
@@ -96,6 +94,7 @@ def _write_absorbed(rw: Rewriter, match: Match, facts: Parameters) -> None:
     if facts.bias is not None:
         inputs.append(rw.constant(facts.bias))
     result = rw.op(norm.op_type, inputs, norm.attributes, like=norm.output)
+    result.dtype = match.root.output.dtype
     if "transpose" in match:
         perm = match.node("transpose").attributes
         result = rw.op("Transpose", [result], perm, like=match.root.output)
@@ -112,8 +111,6 @@ def _narrow(match: Match) -> Parameters | Miss:
         return Miss("the data are not converted from float16 and back to it", match.root)
     if norm.output.dtype is not DType.FLOAT or norm.attribute("stash_type", 1) != 1:
         return Miss("the normalization is not computed in single precision", norm)
-    if any(value.uses for value in norm.outputs[1:]):
-        return Miss("the mean or the deviation is read besides", norm)
     scale = _exactly(match.constant("norm_scale").numpy(), dtype)
     bias = match.constant("norm_bias").numpy() if "norm_bias" in match else None
     shift = None if bias is None else _exactly(bias, dtype)
@@ -141,7 +138,5 @@ BIAS = OneOf(Missing(), Const("norm_bias"))
 HALF = Op("Cast", Op(ROWS, Op("Cast", X, shared=True), Const("norm_scale"), BIAS, name="norm"))
 
 CHANNEL_RULES = _rules(CHANNELS, CHANNELS)
-PARAMETER_RULES = (
-    *_rules(ROWS, "LayerNormalization"),
-    Rule("normalization-half", HALF, _write_absorbed, _narrow, since=17),
-)
+PARAMETER_RULES = _rules(ROWS, "LayerNormalization")
+HALF_RULE = Rule("normalization-half", HALF, _write_absorbed, _narrow, since=17)

@@ -213,3 +213,70 @@ def test_an_epsilon_with_more_axes_than_the_data_stays(misses: Callable[..., Non
     body = f"""{HEAD} {VARIANCES["mul"]} e = Add(v, eps) {QUOTIENTS["sqrt"]} y = Identity(n)"""
     numbers = NUMBERS | {"eps": np.full((1, 1, 1, 1), EPS)}
     misses(NAME, model(body), "another shape", opset=17, **numbers)
+
+
+HALF = {"two": np.float32(2), "eps": np.float32(1e-5), "scale": SCALE.astype(np.float16)}
+T5 = """
+    w = Cast<to = 1>(x) q = Pow(w, two) v = ReduceMean<keepdims = 1>(q, axes) e = Add(v, eps)
+    s = Sqrt(e) n = Div(w, s) h = Cast<to = 10>(n) y = Mul(scale, h)"""
+TORCH = """
+    m = ReduceMean<axes = [-1]>(x) c = Sub(x, m) w = Cast<to = 1>(c) q = Pow(w, two)
+    v = ReduceMean<axes = [-1]>(q) e = Add(v, eps) s = Sqrt(e) n = Div(w, s) y = Cast<to = 10>(n)"""
+
+
+def half(body: str, result: str = "float16 y") -> str:
+    return f"""
+    g (float16[2, 3, 8] x, int64 axes, float two, float eps, float16 scale) => ({result}) {{
+        {body} }}"""
+
+
+def test_rms_norm_in_half_precision(fires: Callable[..., Graph]) -> None:
+    rules = ("rms-norm", "normalization-half", "normalization-scale")
+    graph = fires(NAME, half(T5), *rules, opset=23, axes=np.array([-1]), **HALF)
+    assert [node.op_type for node in graph] == ["RMSNormalization"]
+
+
+def test_layer_norm_in_half_precision(fires: Callable[..., Graph]) -> None:
+    text = half(TORCH)
+    rules = ("layer-norm", "normalization-half")
+    graph = fires(NAME, text, *rules, opset=17, axes=np.array([-1]), **HALF)
+    assert [node.op_type for node in graph] == ["LayerNormalization"]
+
+
+def test_kernels_keep_their_conversions(fires: Callable[..., Graph]) -> None:
+    graph = fires(NAME, half(T5), "rms-norm", opset=23, target=True, axes=np.array([-1]), **HALF)
+    assert [node.op_type for node in graph] == ["Cast", "RMSNormalization", "Cast", "Mul"]
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    ("w = Cast<to = 1>(x) n = LayerNormalization(w, wide) y = Cast<to = 11>(n)",
+     "not converted from float16 and back"),
+    ("w = Cast<to = 1>(x) n = LayerNormalization(w, fine) y = Cast<to = 10>(n)",
+     "more digits than float16 has"),
+    ("w = Cast<to = 11>(x) n = LayerNormalization(w, double) y = Cast<to = 10>(n)",
+     "not computed in single precision"),
+    ("w = Cast<to = 1>(x) n, m = LayerNormalization(w, wide) y = Cast<to = 10>(n) "
+     "z = Identity(m)", "also read by another"),
+    ("w = Cast<to = 1>(x) n = LayerNormalization(w, wide) y = Cast<to = 10>(n) z = Neg(n)",
+     "also read by another Neg"),
+])  # fmt: skip
+def test_declines_half_precision(misses: Callable[..., None], body: str, reason: str) -> None:
+    result = "double y" if "to = 11>(n)" in body else "float16 y"
+    result += ", float z" if "z =" in body else ""
+    text = half(body, result).replace(
+        "int64 axes, float two, float eps, float16 scale",
+        "float wide, float fine, double double",
+    )
+    wide = np.ones(8, np.float32)
+    misses(NAME, text, reason, opset=17, wide=wide, fine=wide / 3, double=np.ones(8))
+
+
+def test_declines_to_write_out_large_parameters(misses: Callable[..., None]) -> None:
+    body = f"{HEAD} {VARIANCES['mul']} e = Add(v, eps) s = Sqrt(e) y = Div(c, s)"
+    text = model(body, shape=f"1, 2, {(1 << 16) + 1}")
+    misses(NAME, text, "written out as 65537 numbers", opset=17, **NUMBERS)
+
+
+def test_declines_to_scale_by_what_is_read_besides(misses: Callable[..., None]) -> None:
+    text = model("z, m = LayerNormalization(x, bias) y = Mul(z, scale)", "float y, float m")
+    misses(NAME, text, "also read by another", opset=17, **NUMBERS)
