@@ -34,6 +34,7 @@ PASSES: dict[str, str] = {
     "merge-reductions": "burnish.passes.cleanup.merge_reductions:MergeReductions",
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
     "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
+    "move-views": "burnish.passes.cleanup.move_views:MoveViews",
     "rearrange-blocks": "burnish.passes.cleanup.rearrange_blocks:RearrangeBlocks",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",
     "recognise-attention": "burnish.passes.fusion.attention:RecogniseAttention",
@@ -46,6 +47,9 @@ PASSES: dict[str, str] = {
     "regroup-slices": "burnish.passes.cleanup.regroup_slices:RegroupSlices",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
+    "remove-redundant-channels": (
+        "burnish.passes.folding.redundant_channels:RemoveRedundantChannels"
+    ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",

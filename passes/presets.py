@@ -39,6 +39,8 @@ def default() -> list[str]:
         # After recognition and folding, which look at query, key and value one by one; before
         # products get their bias as Gemm. Not when compiling: native code does not gain by it.
         "merge-products",
+        # Before biases become part of products, which need two axes for that.
+        "move-views",
         "fuse-matmul-add",
         # After recognition, which knows halves and heads as slices.
         "regroup-slices",
