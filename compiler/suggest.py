@@ -6,10 +6,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Those of ``known`` that are most like ``name``, if any are."""
+    return get_close_matches(name, list(known), n=count, cutoff=0.5)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One sentence that says ``name`` is no ``kind`` and what was probably meant."""
     names = list(known)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    close = nearest(name, names)
     if close:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(close)}?"
     if not names:

@@ -23,6 +23,7 @@ LAYERS = (
     ("burnish.verification", "burnish.testing"),
     ("burnish.pipeline",),
     ("burnish.report",),
+    ("burnish.adapters",),
     ("burnish.passes",),
     ("burnish.selection",),
     ("burnish.backends",),

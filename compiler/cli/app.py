@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from burnish.cli.adapters import adapters
 from burnish.cli.compile import compile_model
 from burnish.cli.explain import explain
 from burnish.cli.inspect import inspect
@@ -47,3 +48,4 @@ app.command("inspect")(inspect)
 app.command("explain")(explain)
 app.command("passes")(list_passes)
 app.command("targets")(list_targets)
+app.add_typer(adapters, name="adapters")

@@ -20,11 +20,12 @@ def wrapped(text: str, first: str, rest: str) -> str:
     )  # fmt: skip
 
 
-def shortened(name: str) -> str:
-    """``name`` without its middle, if it is long."""
-    if len(name) <= LONGEST:
+def shortened(name: str, longest: int = LONGEST) -> str:
+    """``name`` without its middle, if it has more than ``longest`` characters."""
+    if len(name) <= longest:
         return name
-    return f"{name[: LONGEST // 2 - 6]}…{name[-(LONGEST // 2 + 5) :]}"
+    end = longest // 2 + 5
+    return f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
 def place(nodes: Sequence[str], verbose: bool) -> str:
