@@ -27,6 +27,8 @@ def permute(rw: Rewriter, group: ChannelGroup, order: Sequence[int]) -> None:
         raise ValueError("not a permutation of the channels")
     if not np.array_equal(group.labels[where], group.labels):
         raise ValueError("channels would change heads")
+    if any(part.symmetry is Transform.ROTARY for part in group.parts):
+        raise ValueError("the channels cannot be moved: they turn in pairs")
     _edit(rw, group.members, lambda member, rows: rows[_moved(group.channels_of(member), where)])
 
 
@@ -39,7 +41,11 @@ def transform(rw: Rewriter, group: ChannelGroup, part: Part, matrix: Array) -> N
     if not allows(part.symmetry, matrix, group.labels):
         raise ValueError(f"the channels allow {part.symmetry.value}")
     inverse = np.linalg.inv(matrix).T
+    diagonal = np.count_nonzero(matrix) == group.size
     inside = [member for member in group.members if member.site in part.signs]
+    if not diagonal:
+        # Ones for the scale of a normalization, say: they stay what they are.
+        inside = [member for member in inside if member.variance is not Variance.INVARIANT]
 
     def change(member: Member, rows: Array) -> Array:
         if member.variance is Variance.INVARIANT:
@@ -49,9 +55,6 @@ def transform(rw: Rewriter, group: ChannelGroup, part: Part, matrix: Array) -> N
         forward = covariant == (part.signs[member.site] > 0)
         return _mixed(group.channels_of(member), rows, matrix if forward else inverse)
 
-    diagonal = np.count_nonzero(matrix) == group.size
-    if not diagonal and any(member.variance is Variance.INVARIANT for member in inside):
-        raise ValueError("parameters of single channels are in the way")
     _edit(rw, inside, change)
 
 
@@ -82,6 +85,7 @@ def allows(symmetry: Transform, matrix: Array, labels: Array) -> bool:
         Transform.PER_GROUP: _one_per_label(matrix, labels),
         Transform.ORTHOGONAL: orthogonal,
         Transform.ROTATION: orthogonal and bool(np.allclose(matrix.sum(axis=1), 1)),
+        Transform.ROTARY: _complex_by_label(matrix, labels),
         Transform.PERMUTATION: sparse and bool((entries == 1).all()),
     }
     return tests.get(symmetry, bool(np.array_equal(matrix, np.eye(size))))
@@ -92,6 +96,16 @@ def _one_per_label(matrix: Array, labels: Array) -> bool:
     if not np.array_equal(matrix, np.diag(factors)) or (factors <= 0).any():
         return False
     return all(np.ptp(factors[labels == label]) == 0 for label in np.unique(labels))
+
+
+def _complex_by_label(matrix: Array, labels: Array) -> bool:
+    """Whether each pair of channels is multiplied by a complex number."""
+    for label in np.unique(labels):
+        pair = np.flatnonzero(labels == label)
+        block = matrix[np.ix_(pair, pair)]
+        if len(pair) != 2 or block[0, 0] != block[1, 1] or block[0, 1] != -block[1, 0]:
+            return False
+    return True
 
 
 def _edit(

@@ -74,7 +74,20 @@ def _operand(
             site, allowed, f"{node.op_type} combines it with values that nothing writes", node
         )
     else:
-        sites.carry(node, site, node.output, allowed, axes=axes)
+        beyond = Transform.AFFINE if _only_gates(sites, node, index, allowed) else None
+        sites.carry(node, site, node.output, allowed, axes=axes, beyond=beyond)
+
+
+def _only_gates(sites: Sites, node: OperatorNode, index: int, allowed: Transform) -> bool:
+    """Whether the result of a product has its scale from the operand beside ``index``."""
+    if node.op_type not in ("Mul", "Div") or allowed is not Transform.PERMUTATION:
+        return False
+    other = node.inputs[1 - index]
+    if other is node.inputs[index] or other is None or other.is_constant or not sites.sites(other):
+        return False
+    if node.op_type == "Div":
+        return index == 1
+    return _takes_scale(node, 1 - index)
 
 
 def _alone(node: OperatorNode, index: int) -> Transform:
@@ -127,15 +140,18 @@ def _beside(
 
 def _gate(sites: Sites, node: OperatorNode, index: int) -> Transform:
     """A product of two values with channels: the one before an activation gates the other."""
-    gate = node.inputs[index]
-    other = node.inputs[1 - index]
     if node.op_type == "Div":
         return Transform.DIAGONAL if index == 1 else Transform.PERMUTATION
-    if gate is other:
-        return Transform.PERMUTATION
-    linear, beside = _is_linear(other), _is_linear(gate)
+    return Transform.DIAGONAL if _takes_scale(node, 1 - index) else Transform.PERMUTATION
+
+
+def _takes_scale(node: OperatorNode, index: int) -> bool:
+    """Whether the scale of a product of two values is that of operand ``index``."""
+    one, other = node.inputs[index], node.inputs[1 - index]
+    if one is other or not _is_linear(one):
+        return False
     # If both could be scaled, only the first is.
-    return Transform.DIAGONAL if linear and (not beside or index == 1) else Transform.PERMUTATION
+    return not _is_linear(other) or index == 0
 
 
 def _is_linear(value: VariableNode | None) -> bool:

@@ -306,8 +306,23 @@ def _by_head(
 
 def rotary(sites: Sites, node: OperatorNode) -> None:
     """RotaryEmbedding turns pairs of channels by angles that depend on the position."""
-    for site in sites.sites(node.inputs[0]):
+    source = node.inputs[0]
+    for site in sites.sites(source):
+        assert source is not None
+        size = site.numbers.size
+        heads = node.attribute("num_heads", 0) if source.rank == 3 else site.numbers.shape[0]
+        if site.axis is not None and source.rank == 4:
+            heads = 1
+        last = site.axes[-1] == (source.rank or 0) - 1
+        if not last or not heads or size % (2 * heads) or node.attribute("rotary_embedding_dim", 0):
+            sites.bound(site, Transform.IDENTITY, "RotaryEmbedding turns parts of it", node)
+            continue
         sites.carry(node, site, node.output)
+        place, width = np.arange(size), size // heads
+        inside = place % width
+        pair = inside // 2 if node.attribute("interleaved", 0) else inside % (width // 2)
+        labels = place // width * width + pair
+        sites.blocks.append(Blocks(site, labels.reshape(site.numbers.shape)))
 
 
 PRODUCTS: dict[str, Handler] = {

@@ -84,7 +84,7 @@ class Passage:
     dual: bool = False
     """A product sums over both: what one is multiplied by, the other is divided by."""
     beyond: Transform | None = None
-    """Set where scales do not pass: what ``target`` allows, whatever is done to ``source``."""
+    """Set where scales do not pass, and ``target`` has its scale from elsewhere: what it allows."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -153,6 +153,7 @@ class Sites:
         *,
         axes: tuple[int, ...] | None = None,
         numbers: Array | None = None,
+        beyond: Transform | None = None,
     ) -> Site:
         """The channels of ``source`` go on in ``target``, by default along the same axes."""
         where = source.axes if axes is None else axes
@@ -166,7 +167,7 @@ class Sites:
         else:
             self.same(site.numbers, found)
         kind = passage(node.op_type) if allowed is None else allowed
-        self.passages.append(Passage(node, source, site, kind))
+        self.passages.append(Passage(node, source, site, kind, beyond=beyond))
         return site
 
     def same(self, one: Array, other: Array) -> None:
