@@ -130,3 +130,8 @@ def test_stays(
 def test_axes_as_attributes(misses: Misses) -> None:
     text = model("s = ReduceSum(x, a) y = Div(s, c)", "float[2, 4] x")
     misses(NAME, text, "needs opset 18", opset=17, a=LAST, c=f(4))
+
+
+def test_a_variance_keeps_its_power(misses: Callable[..., None]) -> None:
+    text = "g (float[2, 3] x, float c) => (float y) { q = Pow(x, c) y = ReduceMean(q) }"
+    misses(NAME, text, "engines know a variance by its power", c=TWO)
