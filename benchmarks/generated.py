@@ -71,7 +71,7 @@ def chain(count: int) -> ModelProto:
 def wide(count: int) -> ModelProto:
     """Short branches side by side: all read one value, all are added and joined at the end."""
     draft = _Draft("w", np.random.default_rng(0))
-    ends = []
+    ends: list[str] = []
     while len(draft.nodes) < count - 3:
         ends.append(draft.op("Relu", _branch(draft, len(ends))))
     total = draft.op("Sum", *ends)

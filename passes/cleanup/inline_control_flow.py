@@ -9,9 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from burnish.analysis.effects import is_random
+from burnish.analysis.identity import Identities
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.loop_bodies import count_unfoldable
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
 
@@ -19,12 +21,20 @@ SELECTABLE = 256
 """Nodes that both branches of an If may have together to be computed both."""
 
 
+SHORT = 32
+"""Nodes that unrolling a loop may leave where the model is to be small as well as fast."""
+
+STAYS = "; --set inline-control-flow.max_growth=N allows more"
+
+
 @dataclass(frozen=True)
 class InlineControlFlow(Pass):
-    """Inline If with a known condition; unroll Loop and Scan with a known number of iterations.
+    """Inline If with a known condition or equal branches; unroll short Loop and Scan.
 
-    When compiling, an If whose condition is only known at run time is replaced by both branches and
-    a Where, if their results have one shape and the branches are small.
+    What counts for a loop is what is left of it: operators that fold once the number of the
+    iteration is known cost nothing. When compiling, longer loops are unrolled as well, and an
+    If whose condition is only known at run time is replaced by both branches and a Where, if their
+    results have one shape and the branches are small.
 
     Before:
         y = If(true) {then: Relu(x); else: Exp(x)}     z = Loop(2, x) {v: Mul(v, v)}
@@ -40,6 +50,9 @@ class InlineControlFlow(Pass):
     """A loop with more iterations stays."""
     max_nodes: int = 4096
     """A loop that would leave more nodes than this stays."""
+    max_growth: int | None = None
+    """A loop stays that would leave more nodes which cannot be folded; None means 32, and no limit
+    when compiling, where calls from iteration to iteration cost more than code."""
     both_branches: bool | None = None
     """Compute both branches of an If with an unknown condition; None means when compiling."""
 
@@ -52,7 +65,11 @@ class InlineControlFlow(Pass):
             reason = self._inline(rewriter, node, context)
             if reason is None:
                 result.fired.append(Firing(f"inline-{node.op_type.lower()}", node.provenance))
-            elif context.explain:
+                continue
+            if node.op_type != "If" and reason.endswith(STAYS):
+                name = node.name or "(unnamed)"
+                result.notes.append(f"{node.op_type} {name} stays: {reason}")
+            if context.explain:
                 missed = f"inline-{node.op_type.lower()}"
                 result.missed.append(NearMiss(missed, reason, node.provenance))
         result.edits = rewriter.edits
@@ -71,6 +88,11 @@ class InlineControlFlow(Pass):
             return f"{plan} iterations are more than max_iterations={self.max_iterations}"
         if plan * body > self.max_nodes:
             return f"unrolled it has {plan * body} nodes, more than max_nodes={self.max_nodes}"
+        growth = SHORT if self.max_growth is None else self.max_growth
+        if context.target is None or self.max_growth is not None:
+            left = plan * count_unfoldable(node)
+            if left > growth:
+                return f"unrolled it would leave {left} nodes, more than max_growth={growth}{STAYS}"
         unroll = _unroll_loop if node.op_type == "Loop" else _unroll_scan
         unroll(rewriter, node, plan)
         return None
@@ -93,8 +115,9 @@ def _finish(rewriter: Rewriter, node: OperatorNode, results: list[VariableNode])
 
 def _inline_if(rewriter: Rewriter, node: OperatorNode, both: bool) -> str | None:
     condition = node.constant_input(0)
-    if condition is not None:
-        taken = "then_branch" if condition.numpy().reshape(-1)[0] else "else_branch"
+    if condition is not None or _same_branches(node):
+        either = condition is None or condition.numpy().reshape(-1)[0]
+        taken = "then_branch" if either else "else_branch"
         _finish(rewriter, node, list(rewriter.splice(node.subgraphs[taken], node)))
         return None
     if not both:
@@ -103,6 +126,16 @@ def _inline_if(rewriter: Rewriter, node: OperatorNode, both: bool) -> str | None
     if reason is None:
         _select(rewriter, node)
     return reason
+
+
+def _same_branches(node: OperatorNode) -> bool:
+    """Whether it does not matter which branch of an If is taken."""
+    first, second = node.subgraphs["then_branch"], node.subgraphs["else_branch"]
+    if len(first) != len(second):
+        return False
+    identities = Identities()
+    key = identities.body(first)
+    return key is not None and key == identities.body(second)
 
 
 def _why_not_both(node: OperatorNode) -> str | None:

@@ -178,3 +178,57 @@ def test_scan_backwards_along_another_axis() -> None:
 
 def test_scan_of_unknown_length_stays() -> None:
     refused(SCAN.format(size="n"), "give --input-shape")
+
+
+def test_equal_branches() -> None:
+    model = check("""
+    g (float[2] x, bool c) => (float[2] y) {
+        y = If (c) <then_branch = yes () => (float[2] a) { e = Exp(x) a = Add(e, x) },
+                    else_branch = no () => (float[2] b) { f = Exp(x) b = Add(x, f) }>
+    }
+    """)
+    assert kinds(model) == ["Exp", "Add"]
+
+
+@pytest.mark.parametrize("other", ["Add(x, x)", "Mul(e, x)", "RandomUniformLike(x)"])
+def test_branches_that_differ(other: str) -> None:
+    text = f"""
+    g (float[2] x, bool c) => (float[2] y) {{
+        y = If (c) <then_branch = yes () => (float[2] a) {{ d = Exp(x) a = Add(d, x) }},
+                    else_branch = no () => (float[2] b) {{ e = Exp(x) b = {other} }}>
+    }}
+    """
+    refused(text, "its condition is only known")
+
+
+LONG = """
+g (float[2] x) => (float[2] y) {{
+    n = Constant<value = int64 {{20}}>() zero = Constant<value = float {{0}}>()
+    y, last = Loop (n, , x, zero) <body = step (int64 i, bool go, float[2] v, float s)
+        => (bool on, float[2] w, float t) {{
+        on = Identity(go) k = Cast<to = 1>(i) r = Sqrt(k) t = Add(s, r) w = Mul(v, {factor}) }}>
+}}
+"""
+
+
+def test_a_long_loop_stays_and_says_so() -> None:
+    text = LONG.format(factor="t").replace("w = Mul", "q = Exp(v) w = Mul")
+    model = graph(text)
+    InferShapes().run(model, CONTEXT)
+    result = InlineControlFlow().run(model, PassContext())
+    assert not result.changed
+    assert "stays: unrolled it would leave 40 nodes, more than max_growth=32" in result.notes[0]
+    assert "Loop" not in kinds(check(text, max_growth=40))
+    assert "Loop" not in kinds(check(text, context=COMPILING))
+
+
+def test_what_folds_does_not_count() -> None:
+    assert "Loop" not in kinds(check(LONG.format(factor="t")))
+
+
+@pytest.mark.parametrize("outside", ["x", "s"])
+def test_states_count_once_they_depend_on_inputs(outside: str) -> None:
+    text = LONG.format(factor="t").replace("Add(s, r)", f"ReduceSum<keepdims = 0>({outside})")
+    model = graph(text)
+    InferShapes().run(model, CONTEXT)
+    assert InlineControlFlow().run(model, PassContext()).changed == (outside == "s")
