@@ -17,6 +17,7 @@ from burnish.passes.fusion.ends import (
     constant_end,
     linear_reader,
     linear_writer,
+    recurrent_reader,
     response_end,
 )
 from burnish.passes.fusion.norm_ends import norm_reader, norm_writer
@@ -132,7 +133,7 @@ class Search:
         if isinstance(found, End) and node.op_type == "MatMul" and found.added:
             return self._biased(node, slot, found, affine)
         if found is None:
-            found = norm_reader(node, slot, affine)
+            found = norm_reader(node, slot, affine) or recurrent_reader(node, slot, affine)
         if found is not None:
             return found if isinstance(found, Miss) else (found,)
         passage = PASSAGES.get(node.op_type)

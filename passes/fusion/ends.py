@@ -199,3 +199,36 @@ def response_end(product: OperatorNode, add: OperatorNode, slot: int, affine: Af
         return result if isinstance(result, Miss) else Edit(add, {slot: result})
 
     return End(add, frozenset({slot}), fold)
+
+
+def recurrent_reader(node: OperatorNode, index: int, affine: Affine) -> End | Miss | None:
+    """A recurrent layer whose data is mapped: the same for every step."""
+    if not node.is_op("RNN", "GRU", "LSTM"):
+        return None
+    weight, recurrent, bias = (node.constant_input(slot) for slot in (1, 2, 3))
+    if index != 0 or weight is None or recurrent is None or (bias is None and node.input(3)):
+        return Miss(f"the weights of {node.op_type} are computed", node)
+    if not weight.dtype.is_floating:
+        return Miss(f"the weights of {node.op_type} are {weight.dtype}", node)
+    directions, gates, features = weight.shape
+    vectors = _vectors(affine, -1, features, node)
+    if isinstance(vectors, Miss):
+        return vectors
+    scale, shift = vectors
+
+    def fold() -> Edit | Miss:
+        old = weight.numpy().astype(np.float64)
+        arrays: dict[int, Array] = {} if scale is None else {1: old * scale}
+        if shift is not None:
+            offset = np.zeros((directions, 2 * gates)) if bias is None else bias.numpy()
+            moved = np.concatenate([old @ shift, np.zeros((directions, gates))], axis=1)
+            arrays[3] = offset.astype(np.float64) + moved
+        inputs: dict[int, Constant] = {}
+        for slot, array in arrays.items():
+            constant = stored(array, weight.dtype, node)
+            if isinstance(constant, Miss):
+                return constant
+            inputs[slot] = constant
+        return Edit(node, inputs)
+
+    return End(node, frozenset({1, 3}), fold)

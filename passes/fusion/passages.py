@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from burnish.ir import OperatorNode, VariableNode
+from burnish.ir import Array, OperatorNode, VariableNode
 from burnish.passes.fusion.affine import Affine
 from burnish.passes.fusion.constants import integers, number
 from burnish.passes.fusion.forms import reduced_axes
@@ -186,6 +186,24 @@ def _rearrangement(node: OperatorNode, affine: Affine, backward: bool) -> Affine
     return affine.mapped(lambda array: array.reshape(ones))
 
 
+def _shuffle(node: OperatorNode, affine: Affine, backward: bool) -> Affine | Miss:
+    """Blocks of channels that become places, or the other way round."""
+    many = node.inputs[0] if node.op_type == "DepthToSpace" else node.output
+    into_many = (node.op_type == "DepthToSpace") == backward
+    problem = _along(node, affine, (0, 2, 3))
+    if problem is not None or affine.is_uniform:
+        return problem or affine
+    if not into_many or many is None or many.shape is None or not isinstance(many.shape[1], int):
+        return Miss(f"{node.op_type} makes one channel of several", node)
+    block = node.attribute("blocksize") ** 2
+    repeat = np.repeat if node.attribute("mode", "DCR") == "CRD" else _tiled
+    return affine.mapped(lambda array: array if array.size == 1 else repeat(array, block, axis=1))
+
+
+def _tiled(array: Array, times: int, axis: int) -> Array:
+    return np.concatenate([array] * times, axis)
+
+
 def _slice(node: OperatorNode, affine: Affine, backward: bool) -> Affine | Miss:
     if affine.is_uniform:
         return affine
@@ -216,7 +234,8 @@ PASSAGES: dict[str, Passage] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduction),
-    **dict.fromkeys(("DepthToSpace", "GatherND", "SpaceToDepth", "Tile"), _rearrangement),
+    **dict.fromkeys(("GatherND", "Tile"), _rearrangement),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _shuffle),
     "AveragePool": _average_pool,
     "Expand": _expand,
     "Gather": _gather,

@@ -73,7 +73,9 @@ AFTER_CONV = {
     "gather": ("t = Gather<axis = 2>(c, a) y = Mul(t, s)", {"s": normal(6, 1), "a": np.array(1)}),
     "expand": ("u = Unsqueeze(c, d) t = Expand(u, a) y = Mul(t, s)",
                {**SHIFT, "a": np.array([2, 3, 6, 4, 4]), "d": np.array([1])}),
-    "depth to space": ("t = Transpose(c) y = Mul(t, s)", {"s": normal(1)}),
+    "one number": ("t = Transpose(c) y = Mul(t, s)", {"s": normal(1)}),
+    "five axes": ("u = Unsqueeze(c, d) y = Add(u, s)",
+                  {"s": normal(6, 1, 1, 1), "d": np.array([2])}),
     "where": ("t = Where(m, c, k) y = Mul(t, s)",
               {**SHIFT, "m": np.array([True, False, True, False]), "k": normal(6, 1, 1)}),
 }  # fmt: skip
@@ -196,6 +198,37 @@ def test_past_a_residual(exact: Callable[..., Graph]) -> None:
     exact(NAME, text, "Relu Conv Add", **weights)
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_past_a_pixel_shuffle(exact: Callable[..., Graph], mode: str) -> None:
+    weights = {"w": normal(12, 4, 3, 3), "s": normal(3, 1, 1), "t": normal(3, 1, 1)}
+    shuffle = f'DepthToSpace<blocksize = 2, mode = "{mode}">'
+    text = model(IMAGE, f"c = Conv(x, w) d = {shuffle}(c) m = Mul(d, s) y = Add(m, t)", weights)
+    exact(NAME, text, "Conv DepthToSpace", **weights)
+
+
+def test_past_a_space_to_depth(exact: Callable[..., Graph]) -> None:
+    weights = {"w": normal(5, 16, 1, 1), "s": normal(4, 1, 1), "t": normal(4, 1, 1)}
+    body = "m = Mul(x, s) n = Sub(m, t) d = SpaceToDepth<blocksize = 2>(n) y = Conv(d, w)"
+    exact(NAME, model(IMAGE, body, weights), "SpaceToDepth Conv", **weights)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("bias", ["", ", b"])
+def test_into_a_recurrent_layer(
+    fires: Callable[..., Graph], kind: str, gates: int, bias: str
+) -> None:
+    weights = {
+        "w": normal(2, gates * 5, 8) / 3, "r": normal(2, gates * 5, 5) / 3,
+        "b": normal(2, gates * 10), "s": normal(8), "t": normal(8),
+    }  # fmt: skip
+    call = f'{kind}<hidden_size = 5, direction = "bidirectional">(n, w, r{bias})'
+    text = model(ROWS, f"m = Mul(x, s) n = Add(m, t) y = {call}", weights)
+    single = {name: np.float32(array) for name, array in weights.items()}
+    rules = ["affine-before-linear"] * 2
+    graph = fires(NAME, text.replace("double", "float"), *rules, **single)
+    assert [node.op_type for node in graph] == [kind]
+
+
 def test_into_depthwise_convolution(exact: Callable[..., Graph]) -> None:
     weights = {"w": normal(4, 1, 3, 3), "b": normal(4), "s": positive(4, 1, 1)}
     text = model(IMAGE, "c = Conv<group = 4>(x, w, b) r = Relu(c) y = Mul(r, s)", weights)
@@ -236,134 +269,3 @@ def test_symbolic_sizes(fires: Callable[..., Graph]) -> None:
     }"""
     weights = {"w": np.float32(M), "s": np.float32(normal(3, 1)), "n": np.array([0, 0, 3, 2])}
     fires(NAME, text, "affine-after-linear", **weights)
-
-
-PRODUCT = "q = MatMul(x, w)"
-NEAR = {
-    "a negative factor": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y", {"s": -positive(6)},
-                          "a negative factor does not go through Relu"),
-    "a shift": (f"{PRODUCT} r = Relu(q) y = Add(r, s)", "y", {"s": normal(6)},
-                "a shift does not go through Relu"),
-    "another function": (f"{PRODUCT} r = Sigmoid(q) y = Mul(r, s)", "y", {"s": normal(6)},
-                         "a factor does not go through Sigmoid"),
-    "a tap": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y r", {"s": positive(6)},
-              "also read by another graph output"),
-    "a tap further up": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y q", {"s": positive(6)},
-                         "also read by another graph output"),
-    "a reader that cannot": (
-        "m = Mul(x, s) p = MatMul(m, w) t = Tanh(m) y = MatMul(t, w)", "y p", {"s": normal(8)},
-        "a factor does not go through Tanh"),
-    "the rows": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y", {"s": positive(3, 1)},
-                 "not one number per channel of MatMul"),
-    "a computed weight": ("t = Transpose<perm = [0, 2, 1]>(x) q = MatMul(x, t) y = Mul(q, s)", "y",
-                          {"s": normal(3)}, "comes from outside"),
-    "mixed axes": (f"{PRODUCT} r = Reshape(q, n) y = Mul(r, s)", "y",
-                   {"s": normal(12), "n": np.array([3, 12])}, "not one number per channel"),
-    "the axis of a maximum": (
-        "m = Mul(x, s) r = ReduceMax(m, a) y = MatMul(r, w)", "y",
-        {"s": positive(3, 1), "a": np.array([1])}, "an axis that ReduceMax works on"),
-    "a sum of shifts": ("m = Add(x, s) r = ReduceSum(m, a) t = MatMul(r, w) y = Add(t, b)", "y",
-                        {"s": normal(8), "a": np.array([1]), "b": normal(6)},
-                        "ReduceSum adds a shift up"),
-    "one operand": ("m = Mul(x, s) g = Sigmoid(x) t = Add(m, g) y = MatMul(t, w)", "y",
-                    {"s": normal(8)}, "a factor of one operand does not go through Add"),
-    "the contracted axis": (
-        "m = Mul(x, s) t = Transpose<perm = [0, 2, 1]>(x) u = MatMul(m, t) y = MatMul(u, k)", "y",
-        {"s": normal(8), "k": normal(3, 2)}, "the axis that MatMul adds up"),
-    "a new addition": ("m = Add(x, s) y = MatMul(m, w)", "y", {"s": normal(8)},
-                       "it would take another addition"),
-    "a wide constant": ("r = MatMul(j, x) p = Add(r, k) y = Mul(p, s)", "y",
-                        {"s": normal(3, 1), "k": normal(8), "j": normal(3, 3)}, "would grow"),
-    "a table of two": (
-        "i = Cast<to = 7>(x) q = Gather(k, i) y = Mul(q, s) t = Gather<axis = 1>(k, i)", "y t",
-        {"k": normal(9, 9), "s": normal(9)}, "the table of Gather is read elsewhere"),
-    "not finite": (f"{PRODUCT} y = Mul(q, s)", "y", {"s": np.full(6, np.inf)}, "not finite"),
-    "a negative factor of a norm": (
-        "m = Mul(x, s) y = LayerNormalization(m, g)", "y", {"s": -positive(1), "g": normal(8)},
-        "only takes away one positive factor"),
-    "a norm of other axes": (
-        "m = Add(x, s) y = LayerNormalization(m, g)", "y", {"s": normal(8), "g": normal(8)},
-        "that the shift tells apart"),
-    "what a norm repeats": (
-        "q = LayerNormalization(x, g) y = Mul(q, s)", "y", {"s": normal(3, 1), "g": normal(8)},
-        "differs along axes that LayerNormalization repeats"),
-    "statistics": ("m = Mul(x, s) y, t = LayerNormalization(m, g)", "y t",
-                   {"s": positive(1), "g": normal(8)}, "also returns its statistics"),
-    "no shift": ("q = RMSNormalization(x, g) y = Add(q, s)", "y", {"s": normal(8), "g": normal(8)},
-                 "RMSNormalization has no shift"),
-    "a tiny epsilon": ("m = Mul(x, s) y = LayerNormalization(m, g)", "y",
-                       {"s": np.array(1e20), "g": normal(8)}, "would not fit into float32"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", NEAR)
-def test_near_misses(misses: Callable[..., None], case: str) -> None:
-    body, results, constants, reason = NEAR[case]
-    weights = {"w": M, **constants}
-    text = model(ROWS, body, weights, results)
-    misses(NAME, text, reason, opset=23 if "RMS" in body else 21, **weights)
-
-
-IMAGES = {
-    "counted padding": (
-        "t = AveragePool<kernel_shape = [2, 2], pads = [1, 1, 0, 0], count_include_pad = 1>(c)"
-        "y = Add(t, s)", SHIFT, "the zeros that AveragePool pads with"),
-    "padding": ("t = Pad(c, a) y = Add(t, s)",
-                {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "would have to change as well"),
-    "other padding": ("t = Pad(c, a, k) y = Mul(t, s)",
-                      {**SHIFT, "a": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "k": np.array(1.0)},
-                      "would have to change as well"),
-    "places": ("t = Resize(c, , a) y = Mul(t, s)",
-               {"s": normal(8, 8), "a": np.float32([1, 1, 2, 2])}, "an axis that Resize works on"),
-    "indices": ("t, i = MaxPool<kernel_shape = [2, 2]>(c) u = Mul(t, s) j = Cast<to = 11>(i)"
-                "y = Add(u, j)", SCALE, "also returns indices"),
-    "a sign": ("t = MaxPool<kernel_shape = [2, 2]>(c) y = Mul(t, s)", {"s": -positive(6, 1, 1)},
-               "a negative factor does not go through MaxPool"),
-    "a slice of channels": ("t = Slice(c, a, e, a) y = Mul(t, s)",
-                            {"s": normal(3, 1, 1), "a": np.array([1]), "e": np.array([4])},
-                            "an axis that Slice works on"),
-    "the border": ("t = Relu(c) u = Add(t, s) y = Conv<pads = [1, 1, 1, 1]>(u, v)",
-                   {**SHIFT, "v": normal(2, 6, 3, 3)}, "a shift does not go through Relu"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", IMAGES)
-def test_near_misses_behind_a_convolution(misses: Callable[..., None], case: str) -> None:
-    body, constants, reason = IMAGES[case]
-    weights = {"w": W, "b": B, **constants}
-    misses(NAME, model(IMAGE, f"{CONV} {body}", weights), reason, **weights)
-
-
-def test_declines_what_a_branch_reads(misses: Callable[..., None]) -> None:
-    text = """
-    g (float[2, 3, 8] x, bool f, float w, float s) => (float y) {
-        m = Mul(x, s)
-        y = If<then_branch = t () => (float[2, 3, 6] a) { a = MatMul(m, w) },
-               else_branch = e () => (float[2, 3, 6] b) { b = MatMul(x, w) }>(f)
-    }"""
-    misses(NAME, text, "also read inside a subgraph", w=np.float32(M), s=np.float32(normal(8)))
-
-
-def test_declines_weights_that_would_fade(misses: Callable[..., None]) -> None:
-    text = """
-    g (float16[2, 3, 8] x, float16 w, float16 s) => (float16 y) { q = MatMul(x, w) y = Mul(q, s) }
-    """
-    small = np.float16(M) / 64
-    misses(NAME, text, "would not fit into float16", w=small, s=np.float16(1e-6))
-
-
-def test_declines_large_weights_that_others_share(misses: Callable[..., None]) -> None:
-    text = """
-    g (float[2, 3, 600] x, float w, float s) => (float y, float z) {
-        q = MatMul(x, w) y = Mul(q, s) z = MatMul(y, w)
-    }"""
-    wide = np.float32(normal(600, 600))
-    misses(NAME, text, "shared: folding would copy them", w=wide, s=np.float32(normal(600)))
-
-
-def test_declines_unknown_sizes(misses: Callable[..., None]) -> None:
-    text = """
-    g (float[B, S, 8] x, int64[3] n, float w, float s) => (float y) {
-        p = MatMul(x, w) r = Reshape(p, n) y = Mul(r, s)
-    }"""
-    misses(NAME, text, "sizes of the data are unknown", w=np.float32(M), s=np.float32(normal(3, 1)))
