@@ -8,9 +8,11 @@ from typing import TypeAlias
 from burnish.analysis.sizes import (
     Amount,
     Size,
+    bounds,
     divide,
     equal,
     from_dim,
+    least,
     minus,
     plus,
     product,
@@ -68,11 +70,27 @@ def _broadcast(a: Amount, b: Amount) -> Amount:
         return b
     if b == 1 or equal(a, b):
         return a
+    # A size cut to a bound can only meet itself where the bound does not cut.
+    for size, other in ((a, b), (b, a)):
+        if bounds(size, other):
+            return other
     # A size above 1 settles it, whatever the other is; a name may stand for 1.
     for size in (a, b):
         if isinstance(size, int) and size > 1:
             return size
     return None
+
+
+def _elementwise(scene: Scene) -> Shape:
+    shapes = [kind.shape for kind in scene.types if kind is not None]
+    if not shapes or None in shapes or len(set(shapes)) == 1:
+        return shapes[0] if shapes and None not in shapes else None
+    rank = max(len(shape) for shape in shapes if shape is not None)
+    total: list[Amount] = [1] * rank
+    for shape in shapes:
+        wide = [1] * (rank - len(shape or ())) + [from_dim(dim) for dim in shape or ()]
+        total = [_broadcast(a, b) for a, b in zip(total, wide, strict=True)]
+    return _dims(total)
 
 
 def _filled(scene: Scene) -> Shape:
@@ -126,6 +144,8 @@ def _cut(size: Amount, start: Amount, end: Amount, step: int) -> Amount:
         return None
     last = _clamped(end, size)
     first = _clamped(start, size)
+    if last is None and isinstance(size, int) and isinstance(end, Size) and end.is_non_negative:
+        last = least(size, end)
     length = minus(last, first)
     if isinstance(length, Size):
         return length if length.is_non_negative else None
@@ -221,7 +241,13 @@ def _dims(amounts: list[Amount]) -> Shape:
     return tuple(None if isinstance(a, int) and a < 0 else to_dim(a) for a in amounts)
 
 
+ELEMENTWISE = (
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean",
+    "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+
 SHAPE_RULES: dict[str, ShapeRule] = {
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     "Concat": _concat,
     "ConstantOfShape": _filled,
     "Expand": _expand,

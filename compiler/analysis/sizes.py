@@ -110,6 +110,22 @@ def minus(a: Amount, b: Amount) -> Amount:
     return plus(a, times(b, -1))
 
 
+def least(bound: int, size: Size) -> Size:
+    """The smaller of both, as a name of its own."""
+    return Size((((f"min({bound}, {size})",), 1),))
+
+
+def bounds(size: Amount, other: Amount) -> bool:
+    """Whether ``size`` is ``other`` cut to some bound above 1."""
+    if not isinstance(size, Size) or not isinstance(other, Size) or len(size.terms) != 1:
+        return False
+    (names, factor), = size.terms
+    if factor != 1 or len(names) != 1 or not names[0].startswith("min("):
+        return False
+    bound, _, rest = names[0][len("min(") : -1].partition(", ")
+    return rest == str(other) and bound.isdigit() and int(bound) > 1
+
+
 def product(amounts: Iterable[Amount]) -> Amount:
     """The product; 1 of nothing."""
     total: Amount = 1

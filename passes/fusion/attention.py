@@ -11,7 +11,7 @@ import numpy as np
 from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.attention_detours import DETOURS
-from burnish.passes.fusion.attention_guards import GUARDS
+from burnish.passes.fusion.attention_guards import GUARDS, SAFE_RESULT
 from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
 from burnish.passes.fusion.constants import is_number, number
 from burnish.pipeline import PassContext, RulePass
@@ -37,7 +37,7 @@ class RecogniseAttention(RulePass):
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
         """Attention, after the ways to write the transposed keys are one."""
-        return RULES
+        return RULES if context.target is None else (*RULES, SAFE_RESULT)
 
 
 def _scaled(value: Pattern, name: str, *, shared: bool) -> Pattern:

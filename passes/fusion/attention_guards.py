@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from burnish.ir import OperatorNode, Shape, VariableNode
@@ -127,15 +129,36 @@ def _adds_nothing(node: OperatorNode) -> bool:
     return any(always(value) == 0 for value in node.inputs)
 
 
+def _of(*kinds: str) -> Callable[[OperatorNode], bool]:
+    """A condition: an operand is made by one of ``kinds``; other operands are no near misses."""
+
+    def accept(node: OperatorNode) -> bool:
+        makers = (value.producer for value in node.inputs if value is not None)
+        return any(maker is not None and maker.op_type in kinds for maker in makers)
+
+    return accept
+
+
 _SOFTMAX = Op("Softmax", Any("scores"), name="softmax", shared=True)
-GUARDED = Op("Where", Op("IsNaN", _SOFTMAX), Scalar(0.0), _SOFTMAX)
+GUARDED = Op("Where", Op("IsNaN", _SOFTMAX, accept=_of("Softmax")), Scalar(0.0), _SOFTMAX)
 OPEN = Op("Softmax", Op("Add", Any("scores"), Any("mask"), name="masked", accept=_adds_nothing))
 _KEYS: Pattern = OneOf(_scaled("k"), Op("Transpose", _scaled("k"), name="transpose"))
 TWICE = Op("MatMul", _scaled("q"), _KEYS)
 
 MASKED_TWICE = Op(
     "Softmax",
-    Op("Add", Op("Add", Any("logits"), Any("near"), accept=_of_scores), Any("far"), name="masked"),
+    Op(
+        "Add",
+        Op("Add", Any("logits"), Any("near"), accept=_of_scores),
+        Any("far"),
+        name="masked",
+        accept=_of("Add"),
+    ),
+)
+
+_ATTENTION = Op("Attention", name="attention", shared=True)
+GUARDED_RESULT = Op(
+    "Where", Op("IsNaN", _ATTENTION, accept=_of("Attention")), Scalar(0.0), _ATTENTION
 )
 
 GUARDS = (
@@ -144,3 +167,12 @@ GUARDS = (
     Rule("two-masks", MASKED_TWICE, _add_once, _meet),
     Rule("two-scales", TWICE, _scale_once, _both_scaled),
 )
+
+SAFE_RESULT = Rule(
+    "safe-result", GUARDED_RESULT,
+    lambda rw, match, facts: rw.replace(match.root.output, match.node("attention").output),
+)  # fmt: skip
+"""Attention that is defined to give zeros for a row without keys needs no guard against NaN.
+
+That was added to the standard later: engines differ, our kernels obey.
+"""

@@ -29,6 +29,9 @@ def known(*lines: str, inputs: str = 'float["b", "s", 64] x') -> Shape:
     return shape_of(f"g ({inputs}) => (float y) {{ {' '.join(lines)} }}")
 
 
+TABLE = """
+    rows = Constant<value = int64[2] {512, 64}>() w = ConstantOfShape(rows)
+"""
 CONSTANTS = """
     zero = Constant<value = int64[1] {0}>()
     one = Constant<value = int64[1] {1}>()
@@ -43,6 +46,12 @@ CONSTANTS = """
     ("lines", "expected"),
     [
         ("k = Concat<axis=0>(b, minus) y = Reshape(x, k)", ("b", "64*s")),
+        # As many positions as there are rows: what a table has fewer of cannot be added.
+        (f"{TABLE} p = Slice(w, zero, t) y = Identity(p)", ("min(512, s)", 64)),
+        (f"{TABLE} p = Slice(w, zero, t) y = Add(x, p)", ("b", "s", 64)),
+        (f"{TABLE} p = Slice(w, zero, t) y = Add(p, x)", ("b", "s", 64)),
+        (f"{TABLE} p = Slice(w, zero, b) y = Add(x, p)", ("b", None, 64)),
+        (f"{TABLE} p = Slice(w, one, t) y = Identity(p)", (None, 64)),
         ("k = Concat<axis=0>(b, t, eight, eight) y = Reshape(x, k)", ("b", "s", 8, 8)),
         ("k = Concat<axis=0>(b, t, eight, minus) y = Reshape(x, k)", ("b", "s", 8, 8)),
         ("k = Concat<axis=0>(zero, zero, minus) y = Reshape(x, k)", ("b", "s", 64)),

@@ -172,3 +172,23 @@ def test_scales_that_stay(
         reason = "also read by"
     numbers = {"r": np.asarray(scale, np.float32), "zero": np.float32(0)}
     misses(NAME, model(body, "float r, "), reason, opset=18, **numbers)
+
+
+RESULT = "a = Attention(q, q, q, m) i = IsNaN(a) y = Where(i, zero, a)"
+
+
+def test_result_of_our_kernels_needs_no_guard(fires: Callable[..., Graph]) -> None:
+    text = model(RESULT, "float[3, 3] m, ")
+    graph = fires(NAME, text, "safe-result", opset=23, target=True, zero=np.float32(0))
+    assert [n.op_type for n in graph] == ["Attention"]
+
+
+@pytest.mark.parametrize(("old", "new", "target"), [
+    ("", "", False), ("Where(i, zero, a)", "Where(i, a, zero)", True),
+    ("IsNaN(a)", "IsNaN(q)", True),
+])  # fmt: skip
+def test_result_of_other_engines_keeps_it(
+    misses: Callable[..., None], old: str, new: str, target: bool
+) -> None:
+    text = model(RESULT.replace(old, new) if old else RESULT, "float[3, 3] m, ")
+    misses(NAME, text, None, opset=23, target=target, zero=np.float32(0))
