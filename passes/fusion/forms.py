@@ -58,6 +58,11 @@ def reshaped(value: Pattern) -> Pattern:
     return OneOf(value, once, Op(SHAPERS, once, open_ended=True))
 
 
+def squeezed(value: Pattern) -> Pattern:
+    """``value``, maybe without the axes of size one that a reduction left."""
+    return OneOf(value, Op("Squeeze|Reshape", value, open_ended=True))
+
+
 def mean(value: Pattern, name: str) -> Pattern:
     """The mean of ``value`` along axes; ``name`` is the reducing node.
 
@@ -67,6 +72,16 @@ def mean(value: Pattern, name: str) -> Pattern:
     average = Op("ReduceMean", value, name=name, open_ended=True)
     return OneOf(
         average,
+        Op("Mul", total, Any(f"{name}_factor")),
+        Op("Div", total, Any(f"{name}_divisor")),
+    )
+
+
+def mean_square(value: Pattern, name: str) -> Pattern:
+    """The mean of the squares of ``value``; see ``mean``."""
+    total = Op("ReduceSumSquare", value, name=name, open_ended=True)
+    return OneOf(
+        mean(square(value), name),
         Op("Mul", total, Any(f"{name}_factor")),
         Op("Div", total, Any(f"{name}_divisor")),
     )

@@ -12,12 +12,15 @@ import numpy as np
 from burnish.ir import Array, DType
 from burnish.numerics import Numerics
 from burnish.passes.fusion.constants import along, per_channel
+from burnish.passes.fusion.forms import reduced_axes, spread_problem
 from burnish.passes.fusion.norm_forms import (
+    batch_form,
     centered_form,
     epsilon,
     following,
     normalized_axes,
     shifted_form,
+    wrong_divisor,
 )
 from burnish.passes.fusion.norm_parameters import CHANNEL_RULES
 from burnish.pipeline import PassContext, RulePass
@@ -135,6 +138,27 @@ def _groups(match: Match) -> Normalization | Miss:
     )
 
 
+def _own_statistics(match: Match) -> Normalization | Miss:
+    """BatchNormalization by statistics of a batch of one: of every channel."""
+    norm, x = match.node("norm"), match["x"]
+    if norm.attribute("training_mode", 0) or x.rank is None or x.rank < 3:
+        return Miss("BatchNormalization trains, or the data have no positions", norm)
+    if x.shape is None or x.shape[0] != 1:
+        return Miss("the statistics are those of a whole batch", norm)
+    others = (0, *range(2, x.rank))
+    for name in ("mean", "own_mean", "variance"):
+        if reduced_axes(match.node(name)) != others:
+            return Miss("the statistics are not taken for every channel", match.node(name))
+        problem = wrong_divisor(match, name, others)
+        if problem is not None:
+            return problem
+    problem = spread_problem(match, match.node("mean"), others)
+    if problem is not None:
+        return problem
+    scale, bias = (match.constant(name).numpy() for name in ("norm_scale", "norm_bias"))
+    return Normalization(scale, bias, norm.attribute("epsilon", 1e-5))
+
+
 def _differing(one: Sequence[object], other: Sequence[object]) -> int:
     """Along how many axes two shapes are not known to be the same."""
     return sum(a != b or a is None for a, b in zip(one, other, strict=True))
@@ -209,6 +233,7 @@ INSTANCES = (
     Rule("instance-norm", BARE, _write, _instances, since=6),
     Rule("instance-norm-scaled", SCALED, _write, _instances, since=6),
     Rule("instance-norm-tensorflow", SHIFTED, _write, _instances, since=6),
+    Rule("instance-norm-of-batch", batch_form(), _write, _own_statistics, since=6),
 )
 GROUPS = (
     Rule("group-norm", _group_form(), _write, _groups, since=PER_CHANNEL),

@@ -13,6 +13,7 @@ from burnish.numerics import Numerics
 from burnish.passes.fusion.norm_forms import (
     centered_form,
     epsilon,
+    following,
     normalized_axes,
     padded,
     shifted_form,
@@ -25,7 +26,7 @@ from burnish.passes.fusion.norm_parameters import (
     TOO_LARGE,
 )
 from burnish.pipeline import PassContext, RulePass
-from burnish.rewrite import Match, Miss, Rewriter, Rule
+from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Rewriter, Rule
 
 UNKNOWN_SIZE = "the size of the normalized axes is unknown; give --input-shape"
 
@@ -131,6 +132,39 @@ def _write(rw: Rewriter, match: Match, facts: Normalization) -> None:
     rw.replace(output, result)
 
 
+def _rows(match: Match) -> Normalization | Miss:
+    """InstanceNormalization of data whose last axes are laid out as rows."""
+    x, norm, output = match["x"], match.node("norm"), match.root.output
+    rows = norm.inputs[0]
+    assert rows is not None
+    if x.static_shape is None or rows.static_shape is None or x.dtype is DType.UNDEFINED:
+        return Miss("the shape of the data is unknown; give --input-shape", norm)
+    if output.static_shape != x.static_shape:
+        return Miss("the result does not get back the shape of the data", match.root)
+    width = int(np.prod(rows.static_shape[2:]))
+    axes = next((n for n in range(1, x.rank or 0) if np.prod(x.static_shape[-n:]) == width), None)
+    if axes is None:
+        return Miss("the rows are not the last axes of the data", norm)
+    if width > MAX_ELEMENTS:
+        return Miss(TOO_LARGE.format(width), norm)
+    if np.prod(following(output) or (1,)) not in (1, width):
+        return Miss("the result is scaled otherwise than by what is normalized", match.root)
+    scale, bias = (match.constant(name).numpy() for name in ("norm_scale", "norm_bias"))
+    if np.any(scale != scale[:1]) or np.any(bias != bias[:1]):
+        return Miss("scale and bias differ from row to row", norm)
+    shape, dtype = x.static_shape[-axes:], x.dtype.numpy
+    full = np.full(shape, scale[0], dtype), np.full(shape, bias[0], dtype)
+    shift = full[1] if bias[0] else None
+    eps = norm.attribute("epsilon", 1e-5)
+    return Normalization("LayerNormalization", eps, full[0], shift, axes, None)
+
+
+def _row_form() -> Op:
+    parameters = Const("norm_scale"), Const("norm_bias")
+    norm = Op("InstanceNormalization", Op("Reshape", Any("x"), Any()), *parameters, name="norm")
+    return Op("Reshape", norm, OneOf(Op("Shape", Any("x"), shared=True), Any()))
+
+
 def _transposed(rw: Rewriter, value: VariableNode, perm: tuple[int, ...]) -> VariableNode:
     result = rw.op("Transpose", [value], {"perm": perm}, like=value)
     result.shape = None if value.shape is None else tuple(value.shape[axis] for axis in perm)
@@ -141,6 +175,7 @@ RULES = (
     Rule("layer-norm", centered_form(scaled=False), _write, _read, since=17),
     Rule("layer-norm-scaled", centered_form(scaled=True), _write, _read, since=17),
     Rule("layer-norm-tensorflow", shifted_form(), _write, _read, since=17),
+    Rule("layer-norm-of-rows", _row_form(), _write, _rows, since=17),
     Rule("rms-norm", uncentered_form(scaled=False), _write, _read, since=23),
     Rule("rms-norm-scaled", uncentered_form(scaled=True), _write, _read, since=23),
 )

@@ -10,11 +10,13 @@ from burnish.passes.fusion.forms import (
     count_along,
     inverse_square_root,
     mean,
+    mean_square,
     reduced_axes,
     reshaped,
     spread_problem,
     square,
     square_root,
+    squeezed,
     wide,
     widened,
 )
@@ -50,18 +52,27 @@ def shifted_form() -> Pattern:
 
 def uncentered_form(scaled: bool) -> Pattern:
     """``x / sqrt(mean of squares + epsilon)``, maybe times ``scale`` where it is bracketed so."""
-    return _divided(X, _guarded(mean(square(X), "variance")), scaled)
+    return _divided(X, _guarded(mean_square(X, "variance")), scaled)
+
+
+def batch_form() -> Pattern:
+    """BatchNormalization by the mean and variance of its own data: tf2onnx's."""
+    average = squeezed(mean(X, "own_mean"))
+    centered = Op("Sub", X, reshaped(mean(X, "mean")))
+    variance = squeezed(mean_square(centered, "variance"))
+    parameters = Const("norm_scale"), Const("norm_bias")
+    return Op("BatchNormalization", X, *parameters, average, variance, name="norm")
 
 
 def _variance(centered: Pattern) -> Pattern:
     """The mean of squares of ``centered``, or jax's difference of means."""
     average = mean(X, "mean")
-    fast = Op("Sub", mean(square(X), "variance"), square(average))
+    fast = Op("Sub", mean_square(X, "variance"), square(average))
     copy = wide(X)
     anew = Op("Sub", copy, reshaped(mean(copy, "own_mean")))
     return OneOf(
-        mean(square(centered), "variance"), fast, Op("Max", fast, Scalar(0.0)),
-        mean(square(anew), "variance"),
+        mean_square(centered, "variance"), fast, Op("Max", fast, Scalar(0.0)),
+        mean_square(anew, "variance"),
     )  # fmt: skip
 
 
@@ -86,16 +97,16 @@ def normalized_axes(match: Match) -> tuple[int, ...] | Miss:
     for name in (name for name in MEANS if name in match):
         if reduced_axes(match.node(name)) != axes:
             return Miss("mean and variance are taken along different axes", variance)
-        problem = _not_a_mean(match, name, axes)
+        node = match.node(name)
+        problem = wrong_divisor(match, name, axes) or spread_problem(match, node, axes)
         if problem is not None:
             return problem
     return widened(match) or axes
 
 
-def _not_a_mean(match: Match, name: str, axes: tuple[int, ...]) -> Miss | None:
-    """Why the reduction ``name`` does not compute a mean that lines up with ``x``."""
-    node, x = match.node(name), match["x"]
-    count = count_along(x, axes)
+def wrong_divisor(match: Match, name: str, axes: tuple[int, ...]) -> Miss | None:
+    """Why the sum ``name``, if it is one, does not become a mean over ``axes``."""
+    node, count = match.node(name), count_along(match["x"], axes)
     for key, inverse in ((f"{name}_factor", True), (f"{name}_divisor", False)):
         if key not in match:
             continue
@@ -104,7 +115,7 @@ def _not_a_mean(match: Match, name: str, axes: tuple[int, ...]) -> Miss | None:
             return Miss("a sum is divided by a number that is unknown", node)
         if not np.isclose(found, 1 / count if inverse else count, rtol=1e-5):
             return Miss(f"a sum of {count} elements is not divided by {count}", node)
-    return spread_problem(match, node, axes)
+    return None
 
 
 def epsilon(match: Match) -> float:

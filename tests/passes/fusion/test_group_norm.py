@@ -241,3 +241,42 @@ def test_declines_parameters_beyond_half_precision(misses: Callable[..., None]) 
         i = InstanceNormalization(x, w, b) y = Mul(i, s) }"""
     large = np.full(4, 300, np.float16)
     misses(NAME, text, "do not fit into float16", w=large, b=large, s=large[:, None])
+
+
+KERAS = """
+    m = ReduceMean<axes = [0, 2, 3], keepdims = 1>(x) a = Squeeze(m, others) c = Sub(x, m)
+    t = ReduceSumSquare<axes = [0, 2, 3], keepdims = 0>(c) v = Div(t, count)
+    y = BatchNormalization<epsilon = 0.001>(x, w, b, a, v)"""
+KERAS_NUMBERS = {
+    "others": np.array([0, 2, 3]), "count": np.float32(8), "w": SCALE.reshape(8)[:6],
+    "b": BIAS.reshape(8)[:6],
+}  # fmt: skip
+
+
+def keras(body: str = KERAS, shape: str = "1, 6, 8, 1") -> str:
+    return f"""
+    g (float[{shape}] x, int64 others, float count, float w, float b) => (float y) {{ {body} }}"""
+
+
+@pytest.mark.parametrize("body", [
+    KERAS,
+    KERAS.replace("a = Squeeze(m, others)", "a = ReduceMean<axes = [0, 2, 3], keepdims = 0>(x)"),
+])  # fmt: skip
+def test_batch_normalization_of_its_own_data(fires: Callable[..., Graph], body: str) -> None:
+    graph = fires(NAME, keras(body), "instance-norm-of-batch", opset=17, **KERAS_NUMBERS)
+    assert kinds(graph) == ["InstanceNormalization"]
+
+
+@pytest.mark.parametrize(("old", "new", "shape", "reason"), [
+    ("", "", "2, 6, 4, 1", "those of a whole batch"),
+    ("Div(t, count)", "Div(t, w)", "1, 6, 8, 1", "a number that is unknown"),
+    ("Div(t, count)", "Mul(t, count)", "1, 6, 8, 1", "is not divided by 8"),
+    ("x, w, b, a, v", "c, w, b, a, v", "1, 6, 8, 1", "the same one"),
+    ("x, w, b, a, v", "x, w, b, v, a", "1, 6, 8, 1", None),
+    ("(c)", "(x)", "1, 6, 8, 1", None),
+])  # fmt: skip
+def test_declines_other_statistics(
+    misses: Callable[..., None], old: str, new: str, shape: str, reason: str | None
+) -> None:
+    text = keras(KERAS.replace(old, new) if old else KERAS, shape)
+    misses(NAME, text, reason, opset=17, **KERAS_NUMBERS)

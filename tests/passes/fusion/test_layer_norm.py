@@ -280,3 +280,51 @@ def test_declines_to_write_out_large_parameters(misses: Callable[..., None]) -> 
 def test_declines_to_scale_by_what_is_read_besides(misses: Callable[..., None]) -> None:
     text = model("z, m = LayerNormalization(x, bias) y = Mul(z, scale)", "float y, float m")
     misses(NAME, text, "also read by another", opset=17, **NUMBERS)
+
+
+ROWS = (
+    "r = Reshape(x, rows) i = InstanceNormalization<epsilon = 0.001>(r, w, b) y = Reshape(i, back)"
+)
+ROW_NUMBERS = {
+    "rows": np.array([1, 6, 8, 1]), "w": np.ones(6, np.float32), "b": np.zeros(6, np.float32),
+    "back": np.array([2, 3, 8]), "after": np.ones((3, 1), np.float32),
+}  # fmt: skip
+
+
+def in_rows(body: str = ROWS, result: str = "float y") -> str:
+    return f"""
+    g (float[2, 3, 8] x, int64 rows, float w, float b, int64 back, float after)
+    => ({result}) {{ {body} }}"""
+
+
+@pytest.mark.parametrize(("rows", "count", "axis"), [
+    ([1, 6, 8, 1], 6, -1), ([2, 3, -1], 3, -1), ([1, 2, 24], 2, -2), ([6, 1, 8], 1, -1),
+])  # fmt: skip
+def test_instances_that_are_rows(
+    fires: Callable[..., Graph], rows: list[int], count: int, axis: int
+) -> None:
+    parameters = {"w": np.full(count, 2, np.float32), "b": np.ones(count, np.float32)}
+    numbers = ROW_NUMBERS | {"rows": np.array(rows)} | parameters
+    graph = fires(NAME, in_rows(), "layer-norm-of-rows", opset=17, **numbers)
+    assert [node.op_type for node in graph] == ["LayerNormalization"]
+    assert attributes(graph) == (axis, 1e-3)
+
+
+@pytest.mark.parametrize(("changed", "reason"), [
+    ({"w": np.arange(6, dtype=np.float32)}, "differ from row to row"),
+    ({"back": np.array([3, 2, 8])}, "does not get back the shape"),
+    ({"rows": np.array([1, 12, 4]), "w": np.ones(12, np.float32), "b": np.ones(12, np.float32)},
+     "not the last axes"),
+])  # fmt: skip
+def test_declines_rows(
+    misses: Callable[..., None], changed: dict[str, np.ndarray], reason: str
+) -> None:
+    misses(NAME, in_rows(), reason, opset=17, **(ROW_NUMBERS | changed))
+
+
+def test_declines_rows_that_are_groups(misses: Callable[..., None]) -> None:
+    text = in_rows(ROWS.replace("y =", "n =") + " y = Mul(n, after)")
+    numbers = ROW_NUMBERS | {
+        "rows": np.array([2, 1, 24]), "w": np.ones(1, np.float32), "b": np.ones(1, np.float32),
+    }  # fmt: skip
+    misses(NAME, text, "scaled otherwise than by what is normalized", opset=17, **numbers)
