@@ -10,7 +10,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -42,6 +42,10 @@ class PassContext:
     """Collect near misses."""
     kinds: frozenset[Kind] | None = None
     """Domain and type of every operator in the graph, None if that is not known beforehand."""
+
+    def may_meet(self, op_types: Iterable[str]) -> bool:
+        """Whether the graph may hold a standard operator of ``op_types``."""
+        return self.kinds is None or any(("", op_type) in self.kinds for op_type in op_types)
 
 
 @dataclass

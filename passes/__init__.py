@@ -54,6 +54,7 @@ PASSES: dict[str, str] = {
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "simplify-elementwise": "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",
+    "simplify-loops": "burnish.passes.cleanup.simplify_loops:SimplifyLoops",
     "simplify-shapes": "burnish.passes.cleanup.simplify_shapes:SimplifyShapes",
     "sink-views": "burnish.passes.cleanup.sink_views:SinkViews",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",

@@ -129,6 +129,7 @@ def _tidy() -> list[str]:
         "merge-slices",
         # After chains: different ways to the same layout are then written the same.
         "common-subexpressions",
+        "simplify-loops",
         # Folding sees what the passes above made constant.
         "fold-constants",
         "remove-dead-code",

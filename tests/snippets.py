@@ -231,6 +231,23 @@ def branch(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     )
 
 
+def loop(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    """A state that is worked on, one that stays and one that nothing depends on."""
+    rounds = draft.constant(1 + draw(60), np.int64)
+    worked, kept, lost = (draft.name() for _ in range(3))
+    p = draft.name()
+    states = ", ".join(f"float[2, 3, 4] {p}{state}" for state in "abc")
+    results = ", ".join(f"float[2, 3, 4] {p}{state}" for state in "def")
+    step = ("Tanh", "Abs", "Sigmoid")[draw(3)]
+    draft.lines.append(
+        f"{worked}, {kept}, {lost} = Loop <body = {p} (int64 {p}i, bool {p}g, {states}) => "
+        f"(bool {p}h, {results}) {{ {p}h = Identity({p}g) {p}k = {step}({p}b) "
+        f"{p}d = Sub({p}a, {p}k) {p}e = Identity({p}b) {p}f = Neg({p}c) }}>"
+        f"({rounds}, , {x}, {x}, {x})"
+    )
+    return worked
+
+
 def convolution(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     forms = (
         ("Conv<pads = [1, 1, 1, 1]>", (4, 4, 3, 3)), ("Conv", (4, 4, 1, 1)),
@@ -306,7 +323,7 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
         gated, layer_norm, pre_norm, softmax, attention,
-        projected_attention, redundant, branch, adapter, rectified, products,
+        projected_attention, redundant, branch, loop, adapter, rectified, products,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,

@@ -168,6 +168,38 @@ class Rewriter:
         if body.owner is not None:
             self._edit("update", body.owner)
 
+    def drop_states(
+        self, node: OperatorNode, states: Iterable[int], *, given: int, inner: int, first: int
+    ) -> None:
+        """Take ``states`` away from a Loop or Scan and from its body.
+
+        State ``n`` is input ``given + n`` and output ``n`` of ``node``, which must not be read,
+        input ``inner + n`` and output ``first + n`` of the body. What else reads the body's input
+        is the caller's to settle.
+        """
+        gone, body = set(states), node.subgraphs["body"]
+        body.outputs = tuple(v for n, v in enumerate(body.outputs) if n - first not in gone)
+        body.output_names = tuple(value.name for value in body.outputs)
+        body.inputs[:] = [v for n, v in enumerate(body.inputs) if n - inner not in gone]
+        node.inputs = tuple(v for n, v in enumerate(node.inputs) if n - given not in gone)
+        node.outputs = tuple(v for n, v in enumerate(node.outputs) if n not in gone)
+        self._edit("update", node)
+
+    def drop_parameters(self, body: Graph, indices: Iterable[int]) -> None:
+        """Take inputs at ``indices``, which nobody reads, away from ``body``."""
+        gone = set(indices)
+        body.inputs[:] = [value for n, value in enumerate(body.inputs) if n not in gone]
+        assert body.owner is not None
+        self._edit("update", body.owner)
+
+    def move(self, node: OperatorNode, before: OperatorNode) -> None:
+        """Put ``node`` right before ``before``, which is in the same graph or in one around it."""
+        assert node.graph is not None
+        assert before.graph is not None
+        node.graph.unlink(node)
+        before.graph.insert_before(before, node)
+        self._edit("move", node)
+
     def outline(
         self,
         nodes: Sequence[OperatorNode],

@@ -59,6 +59,8 @@ class InlineControlFlow(Pass):
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Inline from the inside out: what a body holds is simple by the time it is copied."""
         result = RewriteResult()
+        if not context.may_meet(("If", "Loop", "Scan")):
+            return result
         rewriter = Rewriter(graph)
         for node in list(_inside_out(graph)):
             rewriter.anchor, rewriter.provenance = node, node.provenance

@@ -10,6 +10,8 @@ import onnx
 from burnish.analysis.schema_inference import schema_of
 from burnish.ir import Graph, OperatorNode
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.dead_states import drop_items, trim_scanned, trim_states
+from burnish.passes.cleanup.loop_bodies import Layout
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Rewriter, RewriteResult
 
@@ -18,7 +20,7 @@ OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
 
 @dataclass(frozen=True)
 class RemoveDeadCode(Pass):
-    """Remove nodes whose results nobody reads, and results of subgraphs that nobody reads.
+    """Remove nodes and results of subgraphs that nobody reads, and what loops carry in vain.
 
     ONNX operators have no side effects, so this never changes an output.
 
@@ -48,8 +50,11 @@ def _sweep(rewriter: Rewriter, graph: Graph) -> None:
             rewriter.erase(node)
             continue
         _trim_outputs(rewriter, node)
+        orphans = trim_states(rewriter, node)
         for body in node.subgraphs.values():
             _sweep(rewriter, body)
+        trim_scanned(rewriter, node)
+        assert not any(value.uses for value in orphans)
 
 
 def _trim_outputs(rewriter: Rewriter, node: OperatorNode) -> None:
@@ -72,19 +77,17 @@ def _trim_outputs(rewriter: Rewriter, node: OperatorNode) -> None:
 
 def _trim_results(rewriter: Rewriter, node: OperatorNode, dead: list[int]) -> None:
     """Drop results of If branches, and scanned results of Loop and Scan, that nobody reads."""
-    body = next(iter(node.subgraphs.values()))
-    first = 0
-    if node.op_type == "Loop":
-        first = len(node.inputs) - 2
-    elif node.op_type == "Scan":
-        if node.attribute("scan_output_axes") or node.attribute("scan_output_directions"):
-            return
-        first = len(node.inputs) - int(node.attribute("num_scan_inputs"))
+    layout = Layout.of(node)
+    if layout is None and not node.is_op("If"):
+        return
+    first = 0 if layout is None else layout.states
     gone = [index for index in dead if index >= first]
     if not gone or len(gone) == len(node.outputs):
         return
     rewriter.keep_outputs(node, [n for n in range(len(node.outputs)) if n not in gone])
-    shift = 1 if node.op_type == "Loop" else 0
+    for name in ("scan_output_axes", "scan_output_directions"):
+        drop_items(rewriter, node, name, [n - first for n in gone])
+    shift = 0 if layout is None else layout.first
     for body in node.subgraphs.values():
         kept = [v for n, v in enumerate(body.outputs) if n - shift not in gone]
         rewriter.set_results(body, kept)

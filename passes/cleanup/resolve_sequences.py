@@ -34,7 +34,7 @@ class ResolveSequences(Pass):
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Resolve in one walk in order; what builds a sequence in vain is erased."""
         work = _Resolution(Rewriter(graph))
-        if graph.opset >= 13:
+        if graph.opset >= 13 and context.may_meet(HANDLERS.keys() - {"Identity"}):
             work.walk(graph)
             work.sweep()
         result = work.result
