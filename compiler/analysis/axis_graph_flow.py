@@ -93,8 +93,10 @@ def _step(
     if number is not None:
         factor *= number
     elif not (targets and _lets_through(node, index, shift=shift)):
-        if node.op_type in ("MatMul", "Attention") and targets:
-            return Miss(f"the rows of {node.op_type}'s weights may not sum to one", node)
+        if node.op_type == "Attention" and index == 2 and targets:
+            return Miss("a mask may hide whole rows, whose weights do not sum to one", node)
+        if node.op_type == "MatMul" and targets:
+            return Miss("the weights of values may not sum to one", node)
         return Miss(f"{node.op_type} reads it, which is no product with constant weights", node)
     return [(target, factor) for target in targets]
 
