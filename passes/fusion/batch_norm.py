@@ -58,9 +58,11 @@ class FuseBatchNorm(RulePass):
 
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Apply the rules until none fires: what one folds may clear the way for one far away."""
-        total = RewriteResult()
+        total, kinds = RewriteResult(), context.kinds
         while True:
-            result = apply_rules(graph, self.rules(context), explain=context.explain)
+            rules = self.rules(context)
+            result = apply_rules(graph, rules, explain=context.explain, kinds=kinds)
+            kinds = None
             total.edits += result.edits
             total.fired += result.fired
             total.missed = result.missed

@@ -199,17 +199,39 @@ SPREAD: dict[str, Spread] = {
 
 
 def _into_sum(node: OperatorNode, slot: int, affine: Affine) -> Carried:
+    if node.op_type == "Sub" and slot == 1 and affine.shift is not None:
+        affine = Affine(affine.scale, -affine.shift)
+    known = [other for other in range(len(node.inputs)) if _is_constant(node, other)]
     if affine.scale is not None:
-        return Miss(f"a factor of one operand does not go through {node.op_type}", node)
-    if node.op_type == "Sub" and slot == 1:
-        affine = affine.mapped(np.negative)
-    for other in range(len(node.inputs)):
-        if _is_constant(node, other):
-            signed = affine.mapped(np.negative) if node.op_type == "Sub" and other == 1 else affine
-            end = constant_end(node, other, signed)
-            return end if isinstance(end, Miss) else ((end,), [SAME])
+        return _past_constants(node, known, affine)
+    if known:
+        # What is subtracted has to become smaller for the result to become larger.
+        signed = affine.mapped(np.negative) if node.op_type == "Sub" and known[0] == 1 else affine
+        end = constant_end(node, known[0], signed)
+        return end if isinstance(end, Miss) else ((end,), [SAME])
     result = _result(node, affine)
     return result if isinstance(result, Miss) else ((), [result])
+
+
+def _past_constants(node: OperatorNode, known: Sequence[int], affine: Affine) -> Carried:
+    """``scale * x + c`` as ``scale * (x + c / scale)``, if nothing else is added."""
+    assert affine.scale is not None
+    if len(known) != len(node.inputs) - 1:
+        return Miss(f"a factor of one operand does not go through {node.op_type}", node)
+    if not affine.scale.all():
+        return Miss("a constant would be divided by zero", node)
+    ends = []
+    for other in known:
+        shift = affine.shift if other == known[0] else None
+        if shift is not None:
+            shift = shift / affine.scale
+            shift = -shift if node.op_type == "Sub" and other == 1 else shift
+        end = constant_end(node, other, Affine(1 / affine.scale, shift))
+        if isinstance(end, Miss):
+            return end
+        ends.append(end)
+    result = _result(node, affine.scaling)
+    return result if isinstance(result, Miss) else (tuple(ends), [result])
 
 
 def _into_product(node: OperatorNode, slot: int, affine: Affine) -> Carried:

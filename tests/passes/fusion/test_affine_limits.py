@@ -61,6 +61,9 @@ NEAR = {
                         "ReduceSum adds a shift up"),
     "one operand": ("m = Mul(x, s) g = Sigmoid(x) t = Add(m, g) y = MatMul(t, w)", "y",
                     {"s": normal(8)}, "a factor of one operand does not go through Add"),
+    "a zero before a constant": (
+        "m = Mul(x, s) t = Add(m, k) r = Relu(t) y = MatMul(r, w)", "y",
+        {"s": np.float64([0, 1, 1, 1, 1, 1, 1, 1]), "k": normal(8)}, "divided by zero"),
     "the contracted axis": (
         "m = Mul(x, s) t = Transpose<perm = [0, 2, 1]>(x) u = MatMul(m, t) y = MatMul(u, k)", "y",
         {"s": normal(8), "k": normal(3, 2)}, "the axis that MatMul adds up"),

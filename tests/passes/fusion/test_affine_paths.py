@@ -121,6 +121,17 @@ BEFORE_PRODUCT = {
     "difference": ("m = Add(x, s) g = Sigmoid(x) t = Sub(g, m) u = MatMul(t, w) y = Add(u, b)",
                    "Sigmoid Sub MatMul Add", {"s": normal(8), "b": normal(6)}),
     "rows": ("m = Mul(x, s) y = MatMul(k, m)", "MatMul", {"s": normal(3, 1), "k": normal(5, 3)}),
+    "past a constant": (
+        "m = Mul(x, s) t = Sub(m, k) r = Relu(t) y = MatMul(r, w)", "Sub Relu MatMul",
+        {"s": positive(8), "k": normal(8)}),
+    "past a constant that comes first": (
+        "m = Mul(x, s) t = Sub(k, m) r = Relu(t) y = MatMul(r, w)", "Sub Relu MatMul",
+        {"s": positive(8), "k": normal(8)}),
+    "norm past a constant": (
+        "m = BatchNormalization(x, g, h, p, q) t = Sub(k, m) r = Relu(t) y = MatMul(l, r)",
+        "Sub Relu MatMul",
+        {"g": positive(3), "h": normal(3), "p": normal(3), "q": positive(3), "k": normal(3, 1),
+         "l": normal(4, 3)}),
     "layer norm": ("m = Mul(x, s) t = Add(m, k) y = LayerNormalization(t, g, h)",
                    "LayerNormalization",
                    {"s": positive(1), "k": normal(1), "g": normal(8), "h": normal(8)}),
@@ -178,7 +189,7 @@ AFTER_PRODUCT = {
     "layer norm twice": ("q = LayerNormalization(x, g, h) p = Mul(q, s) y = Sub(p, k)",
                          "LayerNormalization",
                          {"g": normal(8), "h": normal(8), "s": normal(8), "k": normal(1)}),
-    "constants": ("q = Relu(x) p = Mul(q, k) t = Add(p, l) y = Mul(t, s)", "Relu Mul Add",
+    "constants": ("q = Relu(x) p = Mul(q, k) t = Add(p, l) y = Mul(t, s)", "Relu Add Mul",
                   {"k": normal(8), "l": normal(8), "s": normal(8)}),
     "left weights": ("q = MatMul(k, x) y = Mul(q, s)", "MatMul",
                      {"k": normal(5, 3), "s": normal(5, 1)}),
