@@ -13,7 +13,7 @@ from burnish.analysis.identity import Identities
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.loop_bodies import count_unfoldable
+from burnish.passes.cleanup.loop_bodies import count_unrolled
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
 
@@ -21,20 +21,17 @@ SELECTABLE = 256
 """Nodes that both branches of an If may have together to be computed both."""
 
 
-SHORT = 32
-"""Nodes that unrolling a loop may leave where the model is to be small as well as fast."""
-
-STAYS = "; --set inline-control-flow.max_growth=N allows more"
+STAYS = "; --set inline-control-flow.max_nodes_left=N allows more"
 
 
 @dataclass(frozen=True)
 class InlineControlFlow(Pass):
     """Inline If with a known condition or equal branches; unroll short Loop and Scan.
 
-    What counts for a loop is what is left of it: operators that fold once the number of the
-    iteration is known cost nothing. When compiling, longer loops are unrolled as well, and an
-    If whose condition is only known at run time is replaced by both branches and a Where, if their
-    results have one shape and the branches are small.
+    A loop is short if unrolled it has no more operators than before, where those do not count that
+    fold once the number of the iteration is known. When compiling, longer loops are unrolled as
+    well, and an If whose condition is only known at run time is replaced by both branches and a
+    Where, if their results have one shape and the branches are small.
 
     Before:
         y = If(true) {then: Relu(x); else: Exp(x)}     z = Loop(2, x) {v: Mul(v, v)}
@@ -50,9 +47,9 @@ class InlineControlFlow(Pass):
     """A loop with more iterations stays."""
     max_nodes: int = 4096
     """A loop that would leave more nodes than this stays."""
-    max_growth: int | None = None
-    """A loop stays that would leave more nodes which cannot be folded; None means 32, and no limit
-    when compiling, where calls from iteration to iteration cost more than code."""
+    max_nodes_left: int | None = None
+    """A loop stays that would leave more nodes which cannot be folded; None means as many as it has
+    itself, and any number when compiling, where iterations cost more than code does."""
     both_branches: bool | None = None
     """Compute both branches of an If with an unknown condition; None means when compiling."""
 
@@ -90,11 +87,12 @@ class InlineControlFlow(Pass):
             return f"{plan} iterations are more than max_iterations={self.max_iterations}"
         if plan * body > self.max_nodes:
             return f"unrolled it has {plan * body} nodes, more than max_nodes={self.max_nodes}"
-        growth = SHORT if self.max_growth is None else self.max_growth
-        if context.target is None or self.max_growth is not None:
-            left = plan * count_unfoldable(node)
-            if left > growth:
-                return f"unrolled it would leave {left} nodes, more than max_growth={growth}{STAYS}"
+        if context.target is None or self.max_nodes_left is not None:
+            left, limit = count_unrolled(node, plan), self.max_nodes_left
+            if limit is None:
+                limit = 1 + body
+            if left > limit:
+                return f"unrolled it would leave {left} nodes, more than {limit}{STAYS}"
         unroll = _unroll_loop if node.op_type == "Loop" else _unroll_scan
         unroll(rewriter, node, plan)
         return None

@@ -36,7 +36,17 @@ class Layout:
         return None
 
 
-def count_unfoldable(node: OperatorNode) -> int:
+def count_unrolled(node: OperatorNode, times: int) -> int:
+    """Nodes that are left if ``node`` is unrolled ``times`` times and what can be is folded."""
+    layout = Layout.of(node)
+    stacked = scanned = 0
+    if layout is not None:
+        stacked = len(node.outputs) - layout.states
+        scanned = len(node.inputs) - layout.given - layout.states
+    return times * (_count_unfoldable(node) + stacked + scanned) + stacked
+
+
+def _count_unfoldable(node: OperatorNode) -> int:
     """Nodes in the body of ``node`` whose results are not known once their iteration is."""
     layout = Layout.of(node)
     body = node.subgraphs["body"]

@@ -91,7 +91,8 @@ STATES = """
 g (float[2] x, float[2] s) => (float[2] y) {{
     n = Constant<value = int64 {{3}}>()
     y, a, b = Loop (n, , x, s, s) <
-        body = step (int64 i, bool go, float[2] v, float[2] t, float[2] u) => (bool on, float[2] w, float[2] p, float[2] q) {{
+        body = step (int64 i, bool go, float[2] v, float[2] t, float[2] u)
+        => (bool on, float[2] w, float[2] p, float[2] q) {{
         on = Identity(go) w = {w} p = {p} q = {q} }}>
 }}
 """

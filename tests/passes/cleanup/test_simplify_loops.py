@@ -44,7 +44,8 @@ LOOP = """
 g (float[2] x, float[2] s, int64 n) => (float[2] y) {{
     {count}
     y{outputs} = Loop ({times}, {start}, x, s) <
-        body = step (int64 i, bool go, float[2] v, float[2] t) => (bool on, float[2] w, float[2] u) {{ on = Identity(go) {body} }}>
+        body = step (int64 i, bool go, float[2] v, float[2] t)
+        => (bool on, float[2] w, float[2] u) {{ on = Identity(go) {body} }}>
 }}
 """
 
