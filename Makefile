@@ -5,11 +5,13 @@ VENV := .venv
 # Another environment that already holds `pip install -e .[dev]` can stand in: make PY=... test
 PY ?= $(VENV)/bin/python
 READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-dev)
+PEERS_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-peers)
 ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 
 # Which set of acceptance lines, by name or number.
 ISSUE ?= main-job
 SET_2 := main-job
+SET_3 := exact-rewrites
 
 .PHONY: demo test check zoo acceptance mutants docs clean help
 
@@ -28,7 +30,7 @@ check: $(READY) ## format, lint, types, packaging, benchmark smoke, tests
 zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache
 	$(PY) -m benchmarks zoo
 
-acceptance: zoo ## measure what is asked of burnish: make acceptance ISSUE=main-job
+acceptance: zoo $(PEERS_READY) ## measure what is asked of burnish: make acceptance ISSUE=main-job
 	$(PY) -m benchmarks acceptance $(or $(SET_$(ISSUE)),$(ISSUE))
 
 mutants: $(READY) ## remove ten guards of passes in turn; the tests must notice each
@@ -49,4 +51,8 @@ $(VENV)/ready-dev: pyproject.toml
 
 $(VENV)/ready-zoo: $(VENV)/ready-dev
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[zoo]'
+	@touch $@
+
+$(VENV)/ready-peers: $(VENV)/ready-dev
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[peers]'
 	@touch $@

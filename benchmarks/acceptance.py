@@ -2,27 +2,29 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.evidence import CaseEvidence, RepeatEvidence
+from benchmarks.folds import FoldEvidence, judge_adapters, judge_centering
+from benchmarks.node_tests.report import GOALS
+from benchmarks.peers import (
+    PeerRow,
+    judge_agreement,
+    judge_fewer,
+    judge_operators,
+    judge_time,
+)
+from benchmarks.scale import Sized
 from benchmarks.shipped import ShippedEvidence
+from benchmarks.verdicts import Part, Verdict, or_none
 from benchmarks.zoo import MAIN_JOB, Model
 
 ALLOWED_LIBRARIES = ("libc.so", "libm.so", "libpthread.so")
 LOADER = ("linux-vdso.so", "ld-linux", "/lib64/ld-linux", "/lib/ld-linux")
 """What ldd lists for every library: the kernel's own page and the loader."""
-
-
-class Part(Enum):
-    """A part of the evidence."""
-
-    CASES = "cases"
-    REPEATS = "repeats"
-    SHIPPED = "shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Evidence:
     cases: Sequence[CaseEvidence] = ()
     repeats: Sequence[RepeatEvidence] = ()
     shipped: Sequence[ShippedEvidence] = ()
+    peers: Sequence[PeerRow] = ()
+    folds: Sequence[FoldEvidence] = ()
+    node_tests: Mapping[str, int] = field(default_factory=dict)
+    """Counts of ONNX's node tests."""
+    scale: Sequence[Sized] = ()
 
     def is_empty(self, part: Part) -> bool:
         """Whether nothing was gathered of a part."""
@@ -39,15 +46,11 @@ class Evidence:
             Part.CASES: self.cases,
             Part.REPEATS: self.repeats,
             Part.SHIPPED: self.shipped,
+            Part.PEERS: self.peers,
+            Part.FOLDS: self.folds,
+            Part.NODE_TESTS: self.node_tests,
+            Part.SCALE: self.scale,
         }[part]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether one line holds, and the figures that say so."""
-
-    passed: bool
-    measured: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,11 @@ class AcceptanceSet:
     models: tuple[Model, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the evidence that its lines need."""
+        return tuple(dict.fromkeys(line.needs for line in self.lines))
+
     def verdicts(self, evidence: Evidence, parts: Sequence[Part]) -> list[Verdict]:
         """Judge every line whose part of the evidence was gathered."""
         return [line.verdict(evidence) for line in self.lines if line.needs in parts]
@@ -96,7 +104,7 @@ def judge_imports(evidence: Evidence) -> Verdict:
     measured = [case.foreign for case in evidence.cases if case.foreign is not None]
     found = sorted({name for one in measured for name in one})
     complete = len(measured) == len(evidence.cases)
-    return Verdict(complete and not found, f"{len(measured)} processes, found: {_or_none(found)}")
+    return Verdict(complete and not found, f"{len(measured)} processes, found: {or_none(found)}")
 
 
 def judge_memory(evidence: Evidence) -> Verdict:
@@ -120,7 +128,7 @@ def judge_libraries(evidence: Evidence) -> Verdict:
     found = {name for names in measured for name in names if not name.startswith(LOADER)}
     foreign = [name for name in found if not name.startswith(ALLOWED_LIBRARIES)]
     complete = len(measured) == len(evidence.cases)
-    return Verdict(complete and not foreign, f"linked to {_or_none(sorted(found))}")
+    return Verdict(complete and not foreign, f"linked to {or_none(sorted(found))}")
 
 
 def judge_latency(evidence: Evidence) -> Verdict:
@@ -151,7 +159,7 @@ def judge_repeats(evidence: Evidence) -> Verdict:
     ]
     failing = [one.model for one in evidence.repeats if one.failure is not None]
     same = len(evidence.repeats) - len(differing) - len(failing)
-    text = f"{same} of {len(evidence.repeats)} identical; differing: {_or_none(differing)}"
+    text = f"{same} of {len(evidence.repeats)} identical; differing: {or_none(differing)}"
     return Verdict(not differing and not failing, text)
 
 
@@ -159,7 +167,7 @@ def judge_shipped_optimized(evidence: Evidence) -> Verdict:
     """All models of the onnx package load, optimize and agree."""
     failing = [one.name for one in evidence.shipped if one.optimizing is not None]
     good = len(evidence.shipped) - len(failing)
-    text = f"{good} of {len(evidence.shipped)} agree; failing: {_or_none(failing)}"
+    text = f"{good} of {len(evidence.shipped)} agree; failing: {or_none(failing)}"
     return Verdict(not failing, text)
 
 
@@ -168,7 +176,7 @@ def judge_shipped_native(evidence: Evidence) -> Verdict:
     family = [one for one in evidence.shipped if one.family == "pytorch-converted"]
     native = sum(one.native for one in family)
     failing = [one.name.removeprefix("test_") for one in family if not one.native]
-    text = f"{native} of {len(family)} native; not: {_or_none(failing)}"
+    text = f"{native} of {len(family)} native; not: {or_none(failing)}"
     return Verdict(10 * native >= 9 * len(family), text)
 
 
@@ -180,7 +188,7 @@ def judge_faster(evidence: Evidence) -> Verdict:
             figures = case.row.figures
             ratios[case.row.model].append(figures.ratio.median if figures else float("inf"))
     faster = [name for name, every in ratios.items() if max(every) <= 1.0]
-    text = f"{len(faster)} of {len(ratios)}: {_or_none(faster)}"
+    text = f"{len(faster)} of {len(ratios)}: {or_none(faster)}"
     return Verdict(bool(ratios) and 8 * len(faster) >= 6 * len(ratios), text)
 
 
@@ -202,9 +210,35 @@ def _below(seconds: Sequence[float], wanted: int, limit: float) -> Verdict:
     return Verdict(below == wanted, f"{below} of {wanted} below {limit:.0f} s{worst}")
 
 
-def _or_none(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+def judge_count(key: str) -> Callable[[Evidence], Verdict]:
+    """So many node tests as are asked for, and none wrong."""
 
+    def judge(evidence: Evidence) -> Verdict:
+        counts = evidence.node_tests
+        wrong = counts.get(f"{key}_wrong", 0)
+        text = f"{counts[key]} of {counts['cases']}" + (f", {wrong} wrong" if wrong else "")
+        return Verdict(counts[key] >= GOALS[key] and not wrong, text)
+
+    return judge
+
+
+def judge_scale(evidence: Evidence) -> Verdict:
+    """Time grows with the graph and no faster; the largest takes less than a minute."""
+    slow = [f"{one.kind} {one.nodes}" for one in evidence.scale
+            if one.seconds > LONGEST or (one.ratio or 0.0) > STEEPEST]  # fmt: skip
+    worst = max(evidence.scale, key=lambda one: one.seconds)
+    return Verdict(not slow, f"longest {worst}; too slow: {or_none(slow)}")
+
+
+def judge_many_native(evidence: Evidence) -> Verdict:
+    """As many native node tests as are aimed for."""
+    native = evidence.node_tests["native"]
+    return Verdict(native >= MANY_NATIVE, f"{native}")
+
+
+LONGEST, STEEPEST = 60.0, 1.5
+"""Seconds for 100 000 nodes, and time per node as a multiple of that of a fifth of the nodes."""
+MANY_NATIVE = 1100
 
 SETS: Mapping[str, AcceptanceSet] = {
     one.name: one
@@ -225,6 +259,45 @@ SETS: Mapping[str, AcceptanceSet] = {
                 Line("aim: faster", "6 in 8 no slower, 2 threads", Part.CASES, judge_faster),
                 Line("aim: untuned", "compile under 15 s", Part.REPEATS, judge_untuned),
                 Line("aim: cached", "compile under 5 s", Part.REPEATS, judge_cached),
+            ),
+        ),
+        AcceptanceSet(
+            "exact-rewrites",
+            MAIN_JOB,
+            (
+                Line(
+                    "operators",
+                    "no more than onnxslim, onnxsim",
+                    Part.PEERS,
+                    lambda e: judge_operators(e.peers),
+                ),
+                Line(
+                    "agreement", "with ONNX Runtime", Part.PEERS, lambda e: judge_agreement(e.peers)
+                ),
+                Line("time", "no more than onnxslim", Part.PEERS, lambda e: judge_time(e.peers)),
+                Line("scale", "linear, 100 000 nodes in 60 s", Part.SCALE, judge_scale),
+                Line("re-export", "1300 node tests equal", Part.NODE_TESTS, judge_count("export")),
+                Line("compile", "1250 right, none wrong", Part.NODE_TESTS, judge_count("compile")),
+                Line("native", "900 without regions", Part.NODE_TESTS, judge_count("native")),
+                Line(
+                    "adapters",
+                    "none left, error under 1e-9",
+                    Part.FOLDS,
+                    lambda e: judge_adapters(list(e.folds)),
+                ),
+                Line(
+                    "mean",
+                    "folded or refused with reason",
+                    Part.FOLDS,
+                    lambda e: judge_centering(list(e.folds)),
+                ),
+                Line(
+                    "aim: fewer",
+                    "than both on half of them",
+                    Part.PEERS,
+                    lambda e: judge_fewer(e.peers),
+                ),
+                Line("aim: native", "1100 without regions", Part.NODE_TESTS, judge_many_native),
             ),
         ),
     )

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,16 +11,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.acceptance import SETS, Evidence, Part
+from benchmarks.acceptance import SETS, AcceptanceSet
 from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
 from benchmarks.environment import record_environment
-from benchmarks.evidence import CaseEvidence, RepeatEvidence, gather_cases, gather_repeats
+from benchmarks.gathering import collect, errors, gather, gather_node_tests
 from benchmarks.generated import GENERATORS
 from benchmarks.latency import Plan, Row, as_table, measure
+from benchmarks.node_tests import report
+from benchmarks.peers import as_table as peer_table
 from benchmarks.scale import measure_scale, scale_table
-from benchmarks.shipped import ShippedEvidence, find_shipped, gather_shipped
+from benchmarks.verdicts import Part
 from benchmarks.zoo import MODELS, Group, Model, find
 
 app = typer.Typer(
@@ -30,7 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True)
 Result = TypeVar("Result")
 
 Names = Annotated[
@@ -162,9 +162,9 @@ def acceptance(
         str | None, typer.Option(help="Only these models, names with commas between.")
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas between.")] = "1,2",
-    parts: Annotated[str, typer.Option(help="Evidence to gather, with commas between.")] = ",".join(
-        part.value for part in Part
-    ),
+    parts: Annotated[
+        str | None, typer.Option(help="Evidence to gather, with commas between; all by default.")
+    ] = None,
     tune: Annotated[
         str | None, typer.Option(help="Passed to burnish compile where tuning is not off.")
     ] = None,
@@ -176,7 +176,8 @@ def acceptance(
     """Gather evidence by compiling, running and timing real models; print what holds."""
     if name not in SETS:
         raise typer.BadParameter(f"no acceptance set {name!r}; there are: {', '.join(SETS)}")
-    chosen_set, wanted = SETS[name], selected_parts(parts)
+    chosen_set = SETS[name]
+    wanted = selected_parts(parts, chosen_set)
     every = chosen_set.models if models is None else chosen(models)
     environment, plan = record_environment(), Plan(tune=tune)
     try:
@@ -185,7 +186,10 @@ def acceptance(
         errors.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
     rows = [case.row for case in evidence.cases]
-    show(as_table(rows))
+    if rows:
+        show(as_table(rows))
+    if evidence.peers:
+        show(peer_table(evidence.peers))
     show(verdict_table(chosen_set, evidence, wanted))
     typer.echo(environment)
     report_failures(rows)
@@ -218,36 +222,15 @@ def scale(
     typer.echo(environment)
 
 
-def selected_parts(text: str) -> tuple[Part, ...]:
-    """Return the parts of a comma-separated list."""
+def selected_parts(text: str | None, chosen_set: AcceptanceSet) -> tuple[Part, ...]:
+    """Return the parts of a comma-separated list, all that the set needs if there is none."""
+    if text is None:
+        return chosen_set.parts
     try:
         return tuple(Part(name) for name in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; there are: cases, repeats, shipped") from None
-
-
-def gather(
-    models: tuple[Model, ...],
-    threads: tuple[int, ...],
-    plan: Plan,
-    zoo: Zoo,
-    parts: tuple[Part, ...],
-) -> Evidence:
-    """Gather the parts of the evidence that are wanted."""
-    cases: list[CaseEvidence] = []
-    repeats: list[RepeatEvidence] = []
-    shipped: list[ShippedEvidence] = []
-    if Part.CASES in parts:
-        total = sum(len(model.cases) for model in models) * len(threads)
-        found = gather_cases(models, threads, plan, zoo)
-        cases = collect(found, "Compiling and timing", total, lambda case: str(case.row))
-    if Part.REPEATS in parts:
-        again = (gather_repeats(model, zoo, plan.tune) for model in models)
-        repeats = collect(again, "Compiling again", len(models), lambda one: one.model)
-    if Part.SHIPPED in parts:
-        count = sum(1 for _ in find_shipped())
-        shipped = collect(gather_shipped(), "Shipped models", count, str)
-    return Evidence(cases, repeats, shipped)
+        needed = ", ".join(part.value for part in chosen_set.parts)
+        raise typer.BadParameter(f"{error}; there are: {needed}") from None
 
 
 @app.command("node-tests")
@@ -263,20 +246,8 @@ def node_tests(
 
     Takes a quarter of an hour. A run that was stopped goes on where it was if nothing has changed.
     """
-    from benchmarks.node_tests import report
-    from benchmarks.node_tests.cases import bound, node_cases
-    from benchmarks.node_tests.pool import run_cases
-    from benchmarks.node_tests.worker import STAGES
-
     environment = record_environment()
-    state = report.state_file(environment)
-    if fresh:
-        state.unlink(missing_ok=True)
-    cases = [case for case in node_cases() if only in case.name]
-    cases += [case for case in map(bound, cases) if case is not None]
-    names, total = {case.name for case in cases}, len(cases) * len(STAGES)
-    everything = track(run_cases(cases, state, jobs), "Cases", total=total, console=errors)
-    results = [result for result in everything if result.case in names]
+    results = gather_node_tests(environment, jobs=jobs, only=only, fresh=fresh)
     found = report.counts(results)
     show(report.count_table(found))
     for line in report.refusal_lines(report.refusals(results)):
@@ -286,20 +257,6 @@ def node_tests(
         write_json(output, report.as_json(results, environment))
     if not only and not report.holds(found):
         raise typer.Exit(1)
-
-
-def collect(
-    results: Iterable[Result], title: str, total: int | None, line: Callable[[Result], str]
-) -> list[Result]:
-    """Gather results one by one, with a bar and a line each; Ctrl-C keeps those that are there."""
-    found: list[Result] = []
-    try:
-        for result in track(results, title, total=total, console=errors):
-            found.append(result)
-            errors.print(line(result), markup=False, highlight=False)
-    except KeyboardInterrupt:
-        errors.print(f"interrupted after {len(found)}" + (f" of {total}" if total else ""))
-    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.acceptance import SETS, Evidence, Part, as_table
+from benchmarks.acceptance import SETS, Evidence, as_table
 from benchmarks.evidence import CaseEvidence, RepeatEvidence, differing_files, linked_libraries
 from benchmarks.latency import Figures, Row
 from benchmarks.shipped import ShippedEvidence, find_shipped
 from benchmarks.stats import Estimate
+from benchmarks.verdicts import Part
 
 MAIN = SETS["main-job"]
 

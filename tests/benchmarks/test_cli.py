@@ -7,7 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks.cli import app, chosen, collect, integers, selected_parts
+from benchmarks.acceptance import SETS
+from benchmarks.cli import app, chosen, integers, selected_parts
+from benchmarks.gathering import collect
 from benchmarks.zoo import MAIN_JOB, MODELS, find
 
 runner = CliRunner()
@@ -61,7 +63,9 @@ def test_names_and_groups_choose_models() -> None:
 
 def test_lists() -> None:
     assert integers("1,2") == (1, 2)
-    assert [part.value for part in selected_parts("shipped,cases")] == ["shipped", "cases"]
+    main = SETS["main-job"]
+    assert [part.value for part in selected_parts("shipped,cases", main)] == ["shipped", "cases"]
+    assert [part.value for part in selected_parts(None, main)] == ["cases", "repeats", "shipped"]
 
 
 def test_an_interrupt_keeps_what_is_there() -> None:
