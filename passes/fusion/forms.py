@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from burnish.ir import OperatorNode, VariableNode
+from burnish.ir import Dim, OperatorNode, VariableNode
 from burnish.passes.fusion.constants import integers, normalized
 from burnish.rewrite import Any, Match, Miss, OneOf, Op, Pattern, Scalar
 
@@ -175,9 +175,25 @@ def spread_problem(match: Match, node: OperatorNode, axes: tuple[int, ...]) -> M
             return None
         return Miss("the result of a reduction has lost the axes that it was taken over", node)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    if None in kept or any(n.output.shape not in (kept, shape) for n in shaping):
-        return Miss("a reduction is not spread along the axes that it was taken over", node)
+    for other in shaping:
+        found = other.output.shape
+        if found == shape and None not in shape:
+            continue
+        if other.op_type == "Expand" or found is None or not _same_count(found, kept):
+            return Miss("a reduction is not spread along the axes that it was taken over", node)
     return None
+
+
+def _same_count(one: tuple[Dim, ...], other: tuple[Dim, ...]) -> bool:
+    """Whether two shapes of the same number of elements are the same one.
+
+    They are if at most one size is not known to be the same: the others settle it.
+    """
+    if len(one) != len(other):
+        return False
+    open_sizes = [(a, b) for a, b in zip(one, other, strict=True) if a is None or a != b]
+    known = any(isinstance(a, int) and isinstance(b, int) for a, b in open_sizes)
+    return len(open_sizes) <= 1 and not known
 
 
 def widened(match: Match) -> Miss | None:

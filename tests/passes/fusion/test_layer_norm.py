@@ -117,6 +117,32 @@ def test_jax_takes_sums_without_their_axis(fires: Callable[..., Graph]) -> None:
     assert [node.op_type for node in graph] == ["LayerNormalization"]
 
 
+def test_an_open_batch_settles_what_is_reshaped(fires: Callable[..., Graph]) -> None:
+    body = JAX.replace("Reshape(m, kept)", "Reshape(m, target)").replace(
+        "Reshape(v, kept)", "Reshape(v, target)"
+    )
+    head = (
+        "all = Shape(other) n0 = Gather(all, zeroth) target = Concat<axis = 0>(n0, three, ending) "
+    )
+    text = (
+        jax(head + body)
+        .replace("2, 3, 8", '"N", 3, 8')
+        .replace(
+            "int64 axes,",
+            'float["M", 3, 8] other, int64 zeroth, int64 three, int64 ending, int64 axes,',
+        )
+    )
+    numbers = {
+        **JAX_NUMBERS, "factor": np.float32(1 / 8), "zeroth": np.array([0]),
+        "three": np.array([3]), "ending": np.array([1]),
+    }  # fmt: skip
+    data = RNG.standard_normal((2, 2, 3, 8)).astype(np.float32)
+    inputs = {"x": data[0], "other": data[1]}
+    graph = fires(NAME, text, "layer-norm-scaled", "normalization-bias", inputs=inputs, **numbers)
+    assert "LayerNormalization" in [node.op_type for node in graph]
+    assert "ReduceSum" not in [node.op_type for node in graph]
+
+
 @pytest.mark.parametrize("quotient", QUOTIENTS)
 def test_rms_norm(fires: Callable[..., Graph], quotient: str) -> None:
     tail = QUOTIENTS[quotient].replace("(c,", "(x,").replace(", c)", ", x)")
