@@ -10,15 +10,14 @@ import numpy as np
 
 from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.broadcast_rules import BROADCAST_RULES
 from burnish.passes.cleanup.reduction_rules import REDUCTION_RULES
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import PassContext, RulePass
-from burnish.rewrite import Any, Match, Miss, OneOf, Op, Rewriter, Rule
+from burnish.rewrite import Any, Match, Miss, Op, Rewriter, Rule
 
 SHAPERS = "Reshape|Flatten|Squeeze|Unsqueeze"
 """Operators that keep the elements and their order."""
-
-BROADCASTING = "Add|And|Div|Equal|Greater|GreaterOrEqual|Less|LessOrEqual|Mul|Or|Sub"
 
 
 @dataclass(frozen=True)
@@ -156,28 +155,10 @@ def _cast(rewriter: Rewriter, match: Match, target: DType) -> None:
     rewriter.replace(old, rewriter.op("Cast", [match["x"]], {"to": int(target)}, like=old))
 
 
-def _broadcasts_anyway(match: Match) -> int | Miss:
-    """The operand index of an Expand that the operator's own broadcasting does."""
-    node = match.root
-    for index, value in enumerate(node.inputs[:2]):
-        other = node.inputs[1 - index]
-        if value is None or other is None or value.producer is not match.node("expand"):
-            continue
-        known = other.shape is not None and None not in other.shape
-        if not known or other.shape != node.output.shape or other is value:
-            return Miss("the other operand does not have the shape of the result", node)
-        return index
-    return Miss("the expanded value is no operand", node)
-
-
-def _skip_expand(rewriter: Rewriter, match: Match, index: int) -> None:
-    rewriter.set_input(match.root, index, match["x"])
-
-
 X = Any("x")
-EXPANDED = Op("Expand", X, Any(), name="expand", shared=True)
 RULES = (
     *REDUCTION_RULES,
+    *BROADCAST_RULES,
     Rule(
         "merge-reshapes",
         Op(SHAPERS, Op(SHAPERS, X, open_ended=True, shared=True), open_ended=True),
@@ -188,9 +169,4 @@ RULES = (
     Rule("transpose-of-ones", Op("Transpose", X), _reshape, _moves_ones, since=14),
     Rule("merge-casts", Op("Cast", Op("Cast", X, name="inner", shared=True)), _cast,
          _cast_through),
-    Rule(
-        "broadcast-expand",
-        OneOf(Op(BROADCASTING, EXPANDED, Any()), Op(BROADCASTING, Any(), EXPANDED)),
-        _skip_expand, _broadcasts_anyway,
-    ),
 )  # fmt: skip

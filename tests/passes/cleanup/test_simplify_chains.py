@@ -150,3 +150,42 @@ def test_reasons() -> None:
 )
 def test_holds(wide: DType, narrow: DType, expected: bool) -> None:
     assert holds(wide, narrow) is expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body"),
+    [
+        ("float[1,3] x, float[2,3] z, int64[2] s", "a = Expand(x, s) y = Pow(z, a)"),
+        ("float[1,3] x, float[2,1] z", "s = Shape(q) a = Expand(x, s) y = Max(z, a)"),
+        ('float[1,3] x, float["n",1] z, int64[2] s', "a = Tile(x, r) y = Mul(a, z)"),
+        ('float[1,3] x, float[3] z, bool["n",1] c', "a = Tile(x, r) y = Where(c, a, z)"),
+    ],
+)
+def test_operators_broadcast_by_themselves(inputs: str, body: str) -> None:
+    extra = " r = Constant<value = int64[2] {2, 1}>()" if "r)" in body else ""
+    wide = "float[2,3] q" if "Shape(q)" in body else ""
+    given = ", ".join(part for part in (inputs.replace(", int64[2] s", ""), wide) if part)
+    fixed = "s = Constant<value = int64[2] {2, 3}>() " if "int64[2] s" in inputs else ""
+    if '"n"' in inputs:
+        given = given.replace('"n"', "2")
+    before, after = (model_of(given, f"{fixed}{extra} {body}") for _ in range(2))
+    check(before, after)
+    node = next(node for node in after if node.op_type in ("Pow", "Max", "Mul", "Where"))
+    assert after.inputs[0] in node.inputs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body"),
+    [
+        ("float[1,3] x, float[1,3] z", "a = Tile(x, r) y = Mul(a, z)"),
+        ("float[2,3] x, float[4,3] z", "a = Tile(x, r) y = Mul(a, z)"),
+        ('float[1,3] x, float["n",1] z, int64[2] s', "a = Expand(x, s) y = Mul(a, z)"),
+        ("float[1,3] x, float[3] z, bool[3] c", "a = Tile(x, r) y = Where(c, a, z)"),
+        ("float[1,3] x, float[3,2] z", "a = Tile(x, r) y = MatMul(a, z)"),
+    ],
+)
+def test_what_does_not_broadcast_stays(inputs: str, body: str) -> None:
+    fixed = "r = Constant<value = int64[2] {2, 1}>()" if "r)" in body else ""
+    model = model_of(inputs, f"{fixed} {body}")
+    InferShapes().run(model, CONTEXT)
+    assert not SimplifyChains().run(model, CONTEXT).changed
