@@ -11,6 +11,7 @@ from burnish.analysis.axis_graph import AxisGraph
 from burnish.analysis.axis_graph_flow import Reader, Slot, arriving
 from burnish.analysis.axis_graph_sites import Member, Site
 from burnish.ir import Array, Constant, OperatorNode, VariableNode
+from burnish.passes.folding.key_invariance import only_shifts_keys
 from burnish.passes.fusion.constants import Vector, along, rounded
 from burnish.passes.fusion.linear import OVERFLOW
 from burnish.rewrite import Miss, Rewriter
@@ -88,9 +89,14 @@ def response(weights: NewWeights, member: Member, shift: Vector) -> Vector:
 def fold_shift(
     weights: NewWeights, axes: AxisGraph, site: Site, shift: Vector, found: Sequence[Reader]
 ) -> Miss | None:
-    """Add what ``shift`` at the channels of ``site`` comes to behind every reader."""
+    """Add what ``shift`` at the channels of ``site`` comes to behind every reader.
+
+    A product without bias that makes keys does not need any: a shift of keys has no effect.
+    """
     for reader in found:
         slot = reader.slot
+        if slot is None and only_shifts_keys(axes, reader.node.output) is None:
+            continue
         if slot is None:
             return Miss(f"{reader.node.op_type} has no bias to take the shift", reader.node)
         here = arriving(axes, site, shift, reader.member)

@@ -103,6 +103,26 @@ def test_a_weight_read_twice_is_scaled_once(fires):
     assert products[0].inputs[1] is products[1].inputs[1]
 
 
+KEYS = """g (float[2, 5, 4] x, float[4] gamma, float[4] beta, float[4, 6] w, float[6] b,
+    float[4, 6] k, float[4, 6] v, float[6] c) => (float[2, 5, 6] y) {
+    n = LayerNormalization(x, gamma, beta)
+    q0 = MatMul(n, w)  q = Add(q0, b)  keys = MatMul(n, k)  v0 = MatMul(n, v)  u = Add(v0, c)
+    t = Transpose<perm = [0, 2, 1]>(keys)  s = MatMul(q, t)  p = Softmax(s)
+    y = MatMul(p, u) }"""
+
+
+def test_keys_need_no_bias(fires):
+    weights = WEIGHTS | f32(k=RNG.normal(size=(4, 6)), v=RNG.normal(size=(4, 6)))
+    after = fires(NAME, KEYS, RULE, **weights | f32(c=RNG.normal(size=6)))
+    assert len(after) == 10
+
+
+def test_keys_that_are_returned_do(misses):
+    text = KEYS.replace("float[2, 5, 6] y)", "float[2, 5, 6] y, float[2, 6, 5] t)")
+    weights = WEIGHTS | f32(k=RNG.normal(size=(4, 6)), v=RNG.normal(size=(4, 6)))
+    misses(NAME, text, "MatMul has no bias", **weights | f32(c=RNG.normal(size=6)))
+
+
 def test_another_reader_keeps_it(misses):
     text = TWO_READERS.replace("z = Add(c, k)", "z = Add(c, k)  r = Relu(n)").replace(
         "float[2, 5, 3] z", "float[2, 5, 3] z, float[2, 5, 4] r"
