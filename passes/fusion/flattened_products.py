@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ VIEWS = "Flatten|Reshape|Squeeze|Unsqueeze"
 class Plain:
     """What is between a flattened value and the reshape back."""
 
+    grouped: bool
+    """Whether the axes of the columns have to be flattened still."""
+
     factor: float
     """Of the product."""
     bias_factor: float
@@ -31,12 +35,13 @@ def _guard(match: Match) -> Plain | Miss:
         return Miss("it is no product of a flattened value and a matrix", product)
     if x.rank == 2:
         return Miss("the value is no longer than a matrix", product)
-    if not _leads(x.shape, flat.shape, match.root.output.shape, result.shape):
+    grouped = _groups(match, flat.shape, result.shape)
+    if not grouped and not _leads(x.shape, flat.shape, match.root.output.shape, result.shape):
         return Miss("the reshapes do more than flatten all axes but the last", match.root)
     if product.attribute("transA", 0):
         return Miss("Gemm reads the flattened value transposed", product)
     plain = Plain(
-        product.attribute("alpha", 1.0), product.attribute("beta", 1.0),
+        grouped, product.attribute("alpha", 1.0), product.attribute("beta", 1.0),
         bool(product.attribute("transB", 0)),
     )  # fmt: skip
     if not w.is_constant and (plain.transposed or plain.factor != 1):
@@ -67,6 +72,20 @@ def _leads(x: Shape, flat: Shape, back: Shape, result: Shape) -> bool:
     return same and columns and x[-1] == flat[-1] and back[-1] == result[-1]
 
 
+def _groups(match: Match, flat: Shape, result: Shape) -> bool:
+    """Whether leading axes stay and all others are columns, and a computed shape is saved."""
+    x, back = match["x"].shape, match.root.output.shape
+    if x is None or back is None or flat is None or result is None or None in back:
+        return False
+    count = len(back) - 1
+    target = match.root.input(1)
+    saves = target is not None and not target.is_constant
+    columns = [size for size in x[count:] if isinstance(size, int)]
+    whole = len(columns) == len(x) - count and math.prod(columns) == flat[-1]
+    same = count > 1 and len(x) > len(back) and x[:count] == back[:count]
+    return saves and whole and same and back[-1] == result[-1]
+
+
 def _write(rw: Rewriter, match: Match, plain: Plain) -> None:
     old, w = match.root.output, match["w"]
     if w.constant is not None and (plain.transposed or plain.factor != 1):
@@ -78,7 +97,12 @@ def _write(rw: Rewriter, match: Match, plain: Plain) -> None:
                 return
             array = scaled
         w = rw.constant(np.ascontiguousarray(array))
-    y = rw.op("MatMul", [match["x"], w], like=old)
+    x = match["x"]
+    if plain.grouped:
+        shape = np.array([0] * (len(old.shape or ()) - 1) + [-1], np.int64)
+        like = VariableNode("", x.dtype, (*(old.shape or ())[:-1], w.shape[0] if w.shape else None))
+        x = rw.op("Reshape", [x, rw.constant(shape)], like=like)
+    y = rw.op("MatMul", [x, w], like=old)
     if "bias" in match:
         y = rw.op("Add", [y, _bias(rw, match["bias"], plain.bias_factor)], like=old)
     rw.replace(old, y)

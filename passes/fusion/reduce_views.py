@@ -20,7 +20,10 @@ REDUCTIONS = "|".join(
     for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum",
                  "SumSquare")
 )  # fmt: skip
-POOLS = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+POOLS = {
+    "AveragePool": "ReduceMean", "GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax",
+    "MaxPool": "ReduceMax",
+}  # fmt: skip
 AXES_ARE_INPUT = 18
 """The first opset where every reduction has its axes as an input."""
 
@@ -88,8 +91,22 @@ def _index(match: Match) -> int | Miss:
     return other
 
 
+def _pools_all(node: OperatorNode) -> bool:
+    """Whether the window of a pool is all that there is."""
+    source = node.inputs[0]
+    if node.op_type in ("GlobalAveragePool", "GlobalMaxPool"):
+        return True
+    if any(node.attribute("pads", ())) or node.attribute("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    window = tuple(node.attribute("kernel_shape", ()))
+    plain = set(node.attribute("dilations", ())) <= {1} and len(node.outputs) == 1
+    return source is not None and source.shape is not None and plain and source.shape[2:] == window
+
+
 def _pooled(match: Match) -> tuple[int, ...] | Miss:
     node, x = match.node("pool"), match["x"]
+    if not _pools_all(node):
+        return Miss("its window is not all that there is", node)
     if x.shape is None or len(x.shape) < 3 or not x.dtype.is_floating:
         return Miss("the shape of what is pooled is not known", node)
     if not _is(match.root.output.shape, x.shape[:2]):

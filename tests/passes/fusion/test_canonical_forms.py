@@ -252,6 +252,26 @@ def test_adds_without_flattening(fires: Fires) -> None:
     assert kinds(fires(NAME, text, "product-of-flattened", **weights)) == ["MatMul", "Add"]
 
 
+GROUPED = (
+    "g (float[N,M,2,4] x, float w, float b, int64 f, int64 c, int64 e, int64 n) => (float y) "
+    "{ r = Reshape(x, f) p = Gemm(r, w, b) k = Shape(x) l = Slice(k, c, e) "
+    "s = Concat<axis = 0>(l, n) y = Reshape(p, s) }"
+)
+GIVEN = {"w": normal(8, 5), "b": normal(5), "f": ints(-1, 8), "c": ints(0), "e": ints(2),
+         "n": ints(5)}  # fmt: skip
+
+
+def test_saves_a_computed_shape(fires: Fires) -> None:
+    graph = fires(NAME, GROUPED, "product-of-flattened", **GIVEN)
+    assert {"MatMul", "Add", "Reshape"} <= set(kinds(graph))
+    assert "Gemm" not in kinds(graph)
+
+
+def test_keeps_a_product_of_other_groups(misses: Misses) -> None:
+    text = GROUPED.replace("float[N,M,2,4]", "float[N,2,M,4]")
+    misses(NAME, text, None, **GIVEN)
+
+
 def test_open_sizes_need_not_be_flattened(fires: Fires) -> None:
     text = FLAT.format(x="N,3,4", product="Gemm(r, w, b)")
     weights = {"w": normal(4, 5), "b": normal(5), "f": ints(-1, 4), "s": ints(-1, 3, 5)}

@@ -53,6 +53,15 @@ def test_pools(fires: Fires, pool: str, opset: int) -> None:
     assert kind.startswith("Reduce")
 
 
+@pytest.mark.parametrize("pool", ["AveragePool", "MaxPool"])
+def test_windows_of_everything(fires: Fires, misses: Misses, pool: str) -> None:
+    body = f"p = {pool}<kernel_shape = [4, 5]>(x) y = Flatten(p)"
+    assert len(kinds(fires(NAME, text(body), "pool-and-reshape"))) == 1
+    misses(NAME, text(body, "2,3,5,5"), "not all that there is")
+    padded = body.replace("[4, 5]", "[4, 5], pads = [1, 1, 1, 1]")
+    misses(NAME, text(padded), "not all that there is")
+
+
 def test_indices(fires: Fires) -> None:
     body = "g (float[2,3,4] x, int64 a) => (int64 y) { i = ArgMax<axis = 1>(x) y = Squeeze(i, a) }"
     assert kinds(fires(NAME, body, "index-and-reshape", a=ints(1))) == ["ArgMax"]
