@@ -53,9 +53,15 @@ class MoveViews(Pass):
         if context.target is not None or graph.opset < SINCE:
             return result
         rewriter = Rewriter(graph)
-        for body in list(graph.graphs()):
-            if body.owner is None or not body.owner.is_region:
-                _Search(body, rewriter, result).run()
+        while True:
+            fired = len(result.fired)
+            result.missed.clear()
+            for body in list(graph.graphs()):
+                if body.owner is None or not body.owner.is_region:
+                    _Search(body, rewriter, result).run()
+            # Each move leaves fewer operators, so that this ends.
+            if len(result.fired) == fired:
+                break
         result.edits = rewriter.edits
         if not context.explain:
             result.missed.clear()
@@ -78,6 +84,11 @@ class Island:
             for index, value in enumerate(node.inputs):
                 if value is not None and index not in form.data:
                     yield value
+
+    def reads(self, node: OperatorNode, value: VariableNode) -> bool:
+        """Whether ``node`` is part of this and reads ``value`` with its leading axes."""
+        form = self.forms.get(node)
+        return form is not None and any(node.inputs[index] is value for index in form.data)
 
     def shape(self, value: VariableNode) -> Dims:
         """The shape of ``value`` with the new leading axes."""
@@ -105,6 +116,7 @@ class _Search:
         island = self._grown(value, old, new)
         if not island.forms or any(v in island.values for v in island.sides()):
             return
+        peel(island)
         if _gain(island) <= 0:
             reason = "moving it past what follows or comes before would leave no fewer operators"
             self.result.missed.append(NearMiss(MoveViews.name, reason, node.provenance))
@@ -179,19 +191,55 @@ def biased(node: OperatorNode) -> bool:
     return bias is not None and bias.shape == (w.shape or ())[1:]
 
 
+def peel(island: Island) -> None:
+    """Take operators at the edges away from ``island`` that gain nothing by being in it."""
+    pending = deque(island.forms)
+    while pending:
+        node = pending.popleft()
+        form = island.forms.get(node)
+        if form is None:
+            continue
+        values = _touched(node, form)
+        before = _gain_at(island, node, values)
+        del island.forms[node]
+        if _gain_at(island, node, values) < before:
+            island.forms[node] = form
+            continue
+        around = (n for v in values for n in (v.producer, *v.consumers))
+        pending.extend(n for n in around if n is not None and n in island.forms)
+    island.values = {v for node, form in island.forms.items() for v in _touched(node, form)}
+
+
 def _gain(island: Island) -> int:
     """How many operators fewer there would be."""
+    products = sum(_merged(island, node) for node in island.forms if node.is_op("MatMul"))
+    return products + sum(_gain_of(island, value) for value in island.values)
+
+
+def _gain_at(island: Island, node: OperatorNode, values: list[VariableNode]) -> int:
+    """That part of the gain that depends on whether ``node`` is part of ``island``."""
+    makers = (value.producer for value in values)
+    products = dict.fromkeys(n for n in (node, *makers) if n is not None and n.is_op("MatMul"))
+    return sum(_merged(island, n) for n in products) + sum(
+        _gain_of(island, value) for value in dict.fromkeys(values)
+    )
+
+
+def _merged(island: Island, node: OperatorNode) -> int:
+    """1 for a product that becomes one operator with its bias, -1 for one that no longer is."""
     inside = island.forms
-    gain = 0
-    for node in inside:
-        if node.is_op("MatMul") and biased(node) and node.output.consumers[0] in inside:
-            gain += (len(island.new) == 1) - (len(island.old) == 1)
-    for value in island.values:
-        if value.producer in inside:
-            gain -= _leaving(island, value)
-        else:
-            gain -= _entering(island, value)
-    return gain
+    if node not in inside or not biased(node) or node.output.consumers[0] not in inside:
+        return 0
+    return (len(island.new) == 1) - (len(island.old) == 1)
+
+
+def _gain_of(island: Island, value: VariableNode) -> int:
+    """How many operators fewer there would be around ``value``."""
+    if value.producer is not None and value.producer in island.forms:
+        return -_leaving(island, value)
+    if any(island.reads(node, value) for node in value.consumers):
+        return -_entering(island, value)
+    return 0
 
 
 UNFIT = 1 << 20
