@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.passes.adapters.paths import Kind, Step, trace
 
-MOST = 8
+MOST = 6
 """Addends that are looked at together."""
 
 
@@ -71,8 +71,9 @@ def products(steps: Sequence[Step]) -> int:
 def pairs(root: OperatorNode, graph: Graph) -> Iterator[Pair]:
     """Every pair below the Add ``root`` with a base of at most one product."""
     addends, between = _addends(root, graph)
-    for into in addends:
-        for gone in addends:
+    branches = [addend for addend in addends if products(addend.steps)]
+    for into in addends if branches else ():
+        for gone in branches:
             if into is not gone:
                 yield from _pairs_of(into, gone, between, root)
 

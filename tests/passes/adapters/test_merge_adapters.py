@@ -348,3 +348,17 @@ def test_kept_if_asked_for() -> None:
     assert not report.changed
     assert report.notes == ["1 left unmerged, as asked for"]
     assert [miss.rule for miss in report.missed] == [LORA]
+
+
+def test_what_scales_and_shifts_a_product_goes_into_it_by_the_presets() -> None:
+    """Linear adapters, y = m (x w + b) + s, are the business of the passes for affine maps."""
+    from burnish import api
+    from tests.passes.conftest import build
+
+    text = (
+        f"{HEAD}, float[6] c, float[6] m, float[6] s{TAIL} {{ p = MatMul(x, w) q = Add(p, c) "
+        "r = Mul(q, m) y = Add(r, s) }"
+    )
+    weights = {"w": W, "a": A, "b": B, "c": BIAS, "m": f(6), "s": f(6)}
+    after, _ = api.optimize(build(text, 21, weights), verify="end")
+    assert ops(after) == ["MatMul", "Add"]
