@@ -58,6 +58,30 @@ def _join_at_once(rewriter: Rewriter, match: Match, nested: list[OperatorNode]) 
     rewriter.erase_unused([root, *nested])
 
 
+def _filled(match: Match) -> list[VariableNode] | Miss:
+    """The inputs that have elements along the axis."""
+    root = match.root
+    axis = split_axis(root)
+    if axis is None:
+        return Miss("its rank is not known", root)
+    values = [value for value in root.inputs if value is not None]
+    kept = [value for value in values if value.shape is None or value.shape[axis] != 0]
+    if len(kept) == len(values) or not kept:
+        return Miss("nothing that it joins is known to be empty", root)
+    if len(kept) == 1 and not can_stand_in(kept[0], root.output):
+        return Miss("a graph output must keep its own name", root)
+    return kept
+
+
+def _join_filled(rewriter: Rewriter, match: Match, kept: list[VariableNode]) -> None:
+    root = match.root
+    result = kept[0]
+    if len(kept) > 1:
+        like = root.output
+        result = rewriter.op("Concat", kept, {"axis": root.attribute("axis")}, like=like)
+    rewriter.replace(root.output, result)
+
+
 @dataclass(frozen=True)
 class _Run:
     """Consecutive inputs of a Concat that are one piece of one value, or a single input."""
@@ -193,6 +217,7 @@ def _stack(rewriter: Rewriter, match: Match, facts: tuple[int, tuple[int, ...]])
 
 
 CONCAT_RULES = (
+    Rule("concat-of-nothing", Op("Concat"), _join_filled, _filled),
     Rule("concat-of-concat", Op("Concat"), _join_at_once, _nested),
     Rule("concat-of-pieces", Op("Concat"), _join_runs, _adjacent),
     Rule("stack-by-concat", Op("Concat"), _stack, _stacked, since=5),

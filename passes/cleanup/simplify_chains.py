@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from burnish.ir import DType, OperatorNode, VariableNode
+from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.cleanup.broadcast_rules import BROADCAST_RULES
+from burnish.passes.cleanup.cast_rules import CAST_RULES
 from burnish.passes.cleanup.reduction_rules import REDUCTION_RULES
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import PassContext, RulePass
@@ -107,58 +108,11 @@ def _moves_ones(match: Match) -> tuple[int, ...] | Miss:
     return _target(match.root.output)
 
 
-_INTEGER_BITS = {
-    DType.BOOL: (0, 1), DType.INT8: (1, 7), DType.INT16: (1, 15), DType.INT32: (1, 31),
-    DType.INT64: (1, 63), DType.UINT8: (0, 8), DType.UINT16: (0, 16), DType.UINT32: (0, 32),
-    DType.UINT64: (0, 64),
-}  # fmt: skip
-"""Sign bits and value bits."""
-
-_MANTISSA = {DType.BFLOAT16: 8, DType.FLOAT16: 11, DType.FLOAT: 24, DType.DOUBLE: 53}
-"""Bits of integers that fit exactly."""
-
-_FLOATS_WITHIN = {
-    DType.BFLOAT16: {DType.FLOAT, DType.DOUBLE},
-    DType.FLOAT16: {DType.FLOAT, DType.DOUBLE},
-    DType.FLOAT: {DType.DOUBLE},
-}
-
-
-def holds(wide: DType, narrow: DType) -> bool:
-    """Whether every value of type ``narrow`` has the same value in type ``wide``."""
-    if wide is narrow:
-        return True
-    if narrow in _INTEGER_BITS and wide in _INTEGER_BITS and wide is not DType.BOOL:
-        sign, bits = _INTEGER_BITS[narrow]
-        wide_sign, wide_bits = _INTEGER_BITS[wide]
-        return sign <= wide_sign and bits <= wide_bits
-    if narrow in _INTEGER_BITS and wide in _MANTISSA:
-        # The largest half is 65504, so 11 bits of mantissa are also the limit of its range.
-        return _INTEGER_BITS[narrow][1] <= _MANTISSA[wide]
-    return wide in _FLOATS_WITHIN.get(narrow, ())
-
-
-def _cast_through(match: Match) -> DType | Miss:
-    source, middle = match["x"].dtype, DType(match.node("inner").attribute("to", 0))
-    if not source or not middle:
-        return Miss("the type of the input is not known")
-    if not holds(middle, source):
-        return Miss(f"{middle} does not hold every {source}", match.node("inner"))
-    return DType(match.root.attribute("to", 0))
-
-
-def _cast(rewriter: Rewriter, match: Match, target: DType) -> None:
-    old = match.root.output
-    if match["x"].dtype is target and can_stand_in(match["x"], old):
-        rewriter.replace(old, match["x"])
-        return
-    rewriter.replace(old, rewriter.op("Cast", [match["x"]], {"to": int(target)}, like=old))
-
-
 X = Any("x")
 RULES = (
     *REDUCTION_RULES,
     *BROADCAST_RULES,
+    *CAST_RULES,
     Rule(
         "merge-reshapes",
         Op(SHAPERS, Op(SHAPERS, X, open_ended=True, shared=True), open_ended=True),
@@ -167,6 +121,4 @@ RULES = (
     Rule("merge-transposes", Op("Transpose", Op("Transpose", X, name="inner", shared=True)),
          _transpose, _composed),
     Rule("transpose-of-ones", Op("Transpose", X), _reshape, _moves_ones, since=14),
-    Rule("merge-casts", Op("Cast", Op("Cast", X, name="inner", shared=True)), _cast,
-         _cast_through),
 )  # fmt: skip

@@ -152,6 +152,15 @@ def test_joined_twice(fires: Fires) -> None:
     assert kinds(after) == ["Concat"]
 
 
+def test_empty_parts(fires: Fires) -> None:
+    """What a decoder has seen before the first word."""
+    past = np.zeros((0, 3), np.float32)
+    text = model("n = Neg(a) y = Concat<axis = -2>(past, n, c)", THREE)
+    assert kinds(fires(NAME, text, "concat-of-nothing", past=past)) == ["Neg", "Concat"]
+    text = model("n = Neg(a) y = Concat<axis = 0>(past, n)", "float[2, 3] a")
+    assert kinds(fires(NAME, text, "concat-of-nothing", past=past)) == ["Neg"]
+
+
 def test_split_twice(fires: Fires) -> None:
     text = model("s, t = Split(x, parts) u, v = Split(t, k) y = Neg(v) z = Neg(u) w = Neg(s)",
                  outputs="float y, float z, float w")  # fmt: skip
@@ -241,6 +250,9 @@ def test_old_slices_have_attributes(fires: Fires) -> None:
          "read by themselves", {"k": np.array([1, 1, 2])}),
         ("s, t = Split(x, k) y = Concat<axis = 0>(s, t)", "float[4, 4] x", "its own name",
          {"k": np.array([2, 2])}),
+        ("y = Concat<axis = 0>(p, a)", 'float[2, 3] a, float["n", 3] p', "known to be empty", {}),
+        ("y = Concat<axis = 0>(p, a)", "float[2, 3] a", "its own name",
+         {"p": np.zeros((0, 3), np.float32)}),
         ("p = Unsqueeze(a, two) q = Unsqueeze(c, two) y = Concat<axis = 2>(p, q)", THREE,
          "last axis", {}),
         ("p = Unsqueeze(a, one) q = Unsqueeze(c, one) y = Concat<axis = 1>(p, q) z = Neg(p)", THREE,

@@ -7,8 +7,9 @@ import pytest
 
 from burnish.ir import DType, Graph
 from burnish.numerics import Numerics
+from burnish.passes.cleanup.cast_rules import holds
 from burnish.passes.cleanup.infer_shapes import InferShapes
-from burnish.passes.cleanup.simplify_chains import SimplifyChains, holds
+from burnish.passes.cleanup.simplify_chains import SimplifyChains
 from burnish.pipeline import PassContext
 from burnish.testing import assert_equivalent, graph
 
@@ -64,6 +65,12 @@ def kinds(model: Graph) -> list[str]:
         ("int8[2] x", "a = Cast<to=1>(x) y = Cast<to=7>(a)", ["Cast"]),
         ("bool[2] x", "a = Cast<to=6>(x) y = Cast<to=1>(a)", ["Cast"]),
         ("float16[2] x", "a = Cast<to=1>(x) y = Cast<to=11>(a)", ["Cast"]),
+        ("int32[2] i, float[5] x", "a = Cast<to=7>(i) y = Gather(x, a)", ["Gather"]),
+        ("int32[2] i, float[2] x", "a = Cast<to=7>(i) y = GatherElements(x, a)",
+         ["GatherElements"]),
+        ("int64[1] s", "a = ConstantOfShape(s) y = Cast<to=7>(a)", ["ConstantOfShape"]),
+        ("int64[1] s", "a = ConstantOfShape<value = int64[1] {1}>(s) y = Cast<to=9>(a)",
+         ["ConstantOfShape"]),
         ("float[1,3] x, float[2,3] z", "s = Shape(z) a = Expand(x, s) y = Add(z, a)",
          ["Shape", "Expand", "Add"]),
     ],
@@ -106,6 +113,9 @@ def test_shared_inner_results_are_kept() -> None:
         ("float[2] x", "a = Cast<to=10>(x) y = Cast<to=1>(a)"),
         ("int32[2] x", "a = Cast<to=1>(x) y = Cast<to=6>(a)"),
         ("float[2] x", "a = Cast<to=9>(x) y = Cast<to=1>(a)"),
+        ("int64[2] i, float[5] x", "a = Cast<to=6>(i) y = Gather(x, a)"),
+        ("int32[2,1] i, float[5] x", "a = Cast<to=7>(i) y = GatherND(x, a)"),
+        ("int64[1] s", "a = ConstantOfShape<value = float[1] {1e9}>(s) y = Cast<to=2>(a)"),
         ("float[1,3] x, float[1,3] z, int64[2] s", "a = Expand(x, s) y = Add(z, a)"),
         ("float[1,3] x, float[3] z", "s = Constant<value = int64[2] {2, 3}>() "
          "a = Expand(x, s) y = Add(a, z)"),
