@@ -113,14 +113,19 @@ def _attach_misses(
     undone = {entry.name for entry in report.rolled_back}
     last = {entry.name: entry for entry in report}
     curious = PassContext(context.target, explain=True)
+    copy = copy_of(result)
     for name, step in {step.name: step for step in steps}.items():
         if name in undone:
             continue
         try:
-            # On a copy: in some presets a pass that ran once would now find more to do.
-            last[name].missed = run_pass(copy_of(result), step, curious).missed
+            found = run_pass(copy, step, curious)
         except BurnishError:
+            copy = copy_of(result)
             continue
+        last[name].missed = found.missed
+        if found.edits:
+            # In some presets a pass that ran once now finds more to do.
+            copy = copy_of(result)
 
 
 def _names(graph: Graph) -> list[str]:

@@ -24,7 +24,8 @@ def test_no_adapter_is_left(kind: str, exporter: str) -> None:
     if not path.exists():
         pytest.skip("make zoo")
     before = api.load(path)
-    after, _ = api.optimize(before, verify="off")
+    # Products that read the same value would become one.
+    after, _ = api.optimize(before, verify="off", skip=["merge-products"])
     found: Counter[str] = Counter()
     for node in after.walk():
         linear = node.op_type in ("MatMul", "Gemm") and node.constant_input(1) is not None
