@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from burnish.errors import UsageError
 from burnish.ir import Graph
+from burnish.kept import conceal, expose
 from burnish.output import check_target
 from burnish.passes import get_pass
 from burnish.pipeline import (
@@ -71,6 +72,7 @@ def optimize(
     opset: int | None = None,
     verify: Verify = "end",
     samples: Sequence[Feeds] | None = None,
+    keep: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Graph, PipelineReport]:
     """Rewrite a model; ``model`` itself stays as it is.
@@ -85,6 +87,8 @@ def optimize(
         opset: version of the standard operators to convert to; None keeps the model's.
         verify: compare outputs with the original's after ``each`` pass, at the ``end``, or ``off``.
         samples: inputs to compare on, arrays by name; by default random ones.
+        keep: names of values inside the main graph that the result still computes, under these
+            names. Names of inputs and outputs stay anyway.
         progress: called with a pass name, how many passes are done and how many there are.
 
     Returns:
@@ -99,11 +103,19 @@ def optimize(
     graph = _graph(model)
     input_shapes = _whole(input_shapes)
     selection = Selection(preset, _names(passes), _names(skip) or (), set, input_shapes, opset)
+    exposed = 0
+    if keep:
+        graph = copy_of(graph)
+        # Outputs need types to be compared.
+        run_pass(graph, get_pass("infer-shapes"), PassContext())
+        exposed = expose(graph, _names(keep) or ())
     reference = None if verify == "off" else Reference(graph, samples, input_shapes)
-    return run_pipeline(
+    result, report = run_pipeline(
         graph, choose(selection), PassContext(), verify=verify, reference=reference,
         progress=progress, settle=passes is None,
     )  # fmt: skip
+    conceal(result, exposed)
+    return result, report
 
 
 def compile(
@@ -231,7 +243,7 @@ def _check(verify: str, samples: Sequence[Feeds] | None) -> None:
 def _names(names: Sequence[str] | None) -> Sequence[str] | None:
     """``names``, where a single text would count as a list of letters."""
     if isinstance(names, str):
-        raise UsageError(f"passes and skip take a list of names, not {names!r}")
+        raise UsageError(f"passes, skip and keep take a list of names, not {names!r}")
     return names
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 40
+"""Names that one message lists."""
+
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Those of ``known`` that are most like ``name``, if any are."""
@@ -19,4 +22,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(close)}?"
     if not names:
         return f"unknown {kind} {name!r}; there are none"
-    return f"unknown {kind} {name!r}; there are: {', '.join(names)}"
+    some = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if names[MANY:] else "")
+    return f"unknown {kind} {name!r}; there are: {some}"

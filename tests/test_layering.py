@@ -20,7 +20,7 @@ LAYERS = (
     ("burnish.rewrite",),
     ("burnish.analysis",),
     ("burnish.target", "burnish.oracle"),
-    ("burnish.verification", "burnish.testing"),
+    ("burnish.kept", "burnish.verification", "burnish.testing"),
     ("burnish.pipeline",),
     ("burnish.report",),
     ("burnish.adapters",),

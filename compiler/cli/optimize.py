@@ -24,6 +24,7 @@ def optimize(
     skip: options.Skip = None,
     set_: options.Set = None,
     keep_adapter: options.KeepAdapter = False,
+    keep: options.Keep = None,
     opset: options.Opset = None,
     verify: options.VerifyOption = "end",
     json: options.Json = False,
@@ -50,6 +51,7 @@ def optimize(
             set=options.settings(set_),
             opset=opset,
             verify=verify,
+            keep=keep or (),
             progress=progress,
         )
         api.save(result, out)

@@ -43,6 +43,14 @@ Opset = Annotated[
     int | None,
     typer.Option("--opset", metavar="N", help="Convert to this version of ONNX's operators first."),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="NAME",
+        help="Still compute this value inside the model, under its name; repeatable.",
+    ),
+]
 VerifyOption = Annotated[
     Verify,
     typer.Option("--verify", help="Compare outputs with the original's: after each pass, once at "

@@ -89,6 +89,8 @@ class Rewriter:
             new.dtype = old.dtype
         if new.shape is None:
             new.shape = old.shape
+        if _inherits(new, old):
+            new.name, old.name = old.name, ""
         returning: dict[Graph, None] = {}
         for use in list(old.uses):
             if not isinstance(use.user, OperatorNode):
@@ -251,3 +253,10 @@ class Rewriter:
     def _edit(self, kind: str, node: OperatorNode) -> None:
         self.edits[kind] += 1
         self.touched[node] = None
+
+
+def _inherits(new: VariableNode, old: VariableNode) -> bool:
+    """Whether ``new``, which has no name, is all that will be left of ``old``."""
+    if new.name or new.producer is None or old.is_graph_output:
+        return False
+    return not old.times_read_by(new.producer)
