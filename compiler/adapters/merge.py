@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from burnish.adapters.weights import Adapter
 from burnish.errors import UnsupportedModel
 from burnish.ir import Array, Graph, VariableNode
 from burnish.rewrite import Rewriter
-from burnish.suggest import nearest
+
+HINTS = 3
+"""Unknown modules that something like them is looked up for, which takes time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ def _plan_value(result: Plan, values: Sequence[VariableNode], name: str, array: 
     if len(best) == 1 and best[0].static_shape == array.shape:
         result.values[best[0]] = array
     else:
-        result.unmatched[name] = _hint(name, (value.name for value in values))
+        _give_up(result, name, (value.name for value in values))
 
 
 def _plan_sites(result: Plan, sites: Sequence[Site], adapter: Adapter) -> None:
@@ -104,13 +107,15 @@ def _plan_sites(result: Plan, sites: Sequence[Site], adapter: Adapter) -> None:
             "another model"
         )
     else:
-        known = (name for site in pool for name in site.names.values())
-        result.unmatched[adapter.path] = _hint(adapter.path, known)
+        _give_up(result, adapter.path, (name for site in pool for name in site.names.values()))
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = nearest(name, dict.fromkeys(known))
-    return f"nearest: {', '.join(close)}" if close else "nothing is called so"
+def _give_up(result: Plan, name: str, known: Iterable[str]) -> None:
+    """Note that ``name`` is unknown; for the first few, with what is most like it."""
+    close: list[str] = []
+    if len(result.unmatched) < HINTS:
+        close = get_close_matches(name, dict.fromkeys(known), n=2, cutoff=0.0)
+    result.unmatched[name] = f"nearest: {', '.join(close)}" if close else "nothing is called so"
 
 
 def _wanted(adapter: Adapter) -> tuple[int, ...]:

@@ -111,10 +111,12 @@ def _scales(given: list[float] | None, files: int) -> list[float]:
 
 
 def _complaint(planned: Plan) -> str:
-    shown = [f"{path} ({hint})" for path, hint in list(planned.unmatched.items())[:3]]
+    from burnish.adapters.merge import HINTS
+
+    shown = [f"{path} ({hint})" for path, hint in list(planned.unmatched.items())[:HINTS]]
     more = len(planned.unmatched) - len(shown)
     return (
-        f"the model has no weights for {len(planned.unmatched)} adapted modules: "
+        f"the model has no weights for {counted(len(planned.unmatched), 'adapted module')}: "
         + "; ".join(shown)
         + (f" and {more} more" if more else "")
         + "; --allow-unmatched goes on without them"
