@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.numerics import Numerics
-from burnish.passes.fusion.forms import product, widened
+from burnish.passes.fusion.forms import increased, product, widened
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, OneOf, Op, Pattern, Rewriter, Rule, Scalar
 
 X = Any("x")
 HALF = Scalar(0.5)
-CUBIC = Scalar(0.044715)
-SLOPE = Scalar(math.sqrt(2 / math.pi))
+CUBIC = 0.044715
+SLOPE = math.sqrt(2 / math.pi)
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,49 @@ class RecogniseGelu(RulePass):
         return RULES
 
 
-def _gated(gate: Pattern) -> Pattern:
-    """``x * gate / 2`` in any order of the factors."""
+def _gated(function: Pattern) -> Pattern:
+    """``x * (1 + function) / 2`` in any order of the factors."""
     two = Scalar(2.0)
+    gate = increased(function)
     return OneOf(
         product(HALF, X, gate),
         Op("Div", Op("Mul", X, gate), two),
         Op("Mul", Op("Div", X, two), gate),
         Op("Mul", X, Op("Div", gate, two)),
+        Op("Mul", X, increased(OneOf(Op("Mul", function, HALF), Op("Div", function, two)), 0.5)),
+        Op("Mul", Op("Add", X, Op("Mul", X, function)), HALF),
     )
 
 
 def _exact() -> Pattern:
     argument = OneOf(Op("Div", X, Scalar(math.sqrt(2))), Op("Mul", X, Scalar(math.sqrt(0.5))))
-    return _gated(Op("Add", Op("Erf", argument), Scalar(1.0)))
+    return _gated(Op("Erf", argument))
 
 
 def _tanh() -> Pattern:
-    cube = OneOf(Op("Mul", CUBIC, Op("Pow", X, Scalar(3.0))), product(CUBIC, X, X, X))
-    squared = OneOf(Op("Mul", CUBIC, Op("Pow", X, Scalar(2.0))), product(CUBIC, X, X))
-    argument = OneOf(
-        Op("Mul", SLOPE, Op("Add", X, cube)),
-        product(SLOPE, X, Op("Add", squared, Scalar(1.0))),
+    """By Tanh, or by the Sigmoid of twice the argument, which is ``(1 + tanh) / 2``."""
+    return OneOf(
+        _gated(Op("Tanh", _polynomial(SLOPE))), Op("Mul", X, Op("Sigmoid", _polynomial(2 * SLOPE)))
     )
-    return _gated(Op("Add", Op("Tanh", argument), Scalar(1.0)))
+
+
+def _polynomial(slope: float) -> Pattern:
+    """``slope * (x + 0.044715 * x ** 3)``, with the slope drawn in or not."""
+    one, drawn = Scalar(slope), Scalar(slope * CUBIC)
+    return OneOf(
+        Op("Mul", one, Op("Add", X, _cube(Scalar(CUBIC)))),
+        product(one, X, increased(_squared(Scalar(CUBIC)))),
+        Op("Add", Op("Mul", X, one), _cube(drawn)),
+        Op("Mul", X, Op("Add", _squared(drawn), one)),
+    )
+
+
+def _cube(factor: Pattern) -> Pattern:
+    return OneOf(Op("Mul", factor, Op("Pow", X, Scalar(3.0))), product(factor, X, X, X))
+
+
+def _squared(factor: Pattern) -> Pattern:
+    return OneOf(Op("Mul", factor, Op("Pow", X, Scalar(2.0))), product(factor, X, X))
 
 
 def _write(approximate: str, rw: Rewriter, match: Match) -> None:

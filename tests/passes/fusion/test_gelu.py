@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ NUMBERS = {
     for name, value in {
         "half": 0.5, "one": 1.0, "two": 2.0, "three": 3.0, "root": np.sqrt(2), "inverse":
         np.sqrt(0.5), "slope": np.sqrt(2 / np.pi), "cubic": 0.044715,
+        "twice": 2 * np.sqrt(2 / np.pi), "drawn": 0.044715 * np.sqrt(2 / np.pi), "minus": -1.0,
     }.items()
 }  # fmt: skip
 DECLARED = ", ".join(f"float {name}" for name in NUMBERS)
@@ -27,6 +29,10 @@ GATED = {
     "divided": "h = Mul(g, x) y = Div(h, two)",
     "halved": "h = Div(x, two) y = Mul(h, g)",
     "halved gate": "h = Div(g, two) y = Mul(h, x)",
+    "half and half": "k = Mul(f, half) h = Add(half, k) y = Mul(h, x)",
+    "halved function": "k = Div(f, two) h = Add(k, half) y = Mul(x, h)",
+    "a sum": "k = Mul(x, f) h = Add(x, k) y = Mul(half, h)",
+    "minus minus one": "e = Sub(f, minus) h = Mul(x, e) y = Mul(half, h)",
 }
 TANHS = {
     "pow": TANH,
@@ -36,12 +42,18 @@ TANHS = {
     ),
     "factored": "r = Mul(x, x) p = Mul(r, cubic) q = Add(p, one) s = Mul(slope, x) "
     "a = Mul(s, q) f = Tanh(a) g = Add(f, one)",
+    "drawn in": "l = Mul(slope, x) p = Pow(x, three) q = Mul(p, drawn) a = Add(l, q) f = Tanh(a) "
+    "g = Add(f, one)",
+    "drawn in and factored": "r = Mul(x, x) p = Mul(r, drawn) q = Add(p, slope) a = Mul(q, x) "
+    "f = Tanh(a) g = Add(f, one)",
     "transformers": "s = Mul(x, slope) r = Mul(cubic, x) p = Mul(r, x) q = Add(one, p) "
     "a = Mul(s, q) f = Tanh(a) g = Add(f, one)",
 }
 
 
 def model(body: str, result: str = "float y") -> str:
+    if "g)" not in body and "(g" not in body:
+        body = re.sub(r"g = Add\((f, one|one, f)\)", "", body)
     return f"g (float[2, 5] x, {DECLARED}) => ({result}) {{ {body} }}"
 
 
@@ -62,6 +74,28 @@ def test_tanh(fires: Callable[..., Graph], order: str, form: str) -> None:
     assert [n.op_type for n in graph] == ["Gelu"]
     assert graph.first is not None
     assert graph.first.attributes == {"approximate": "tanh"}
+
+
+POLYNOMIALS = {
+    "torch": "p = Pow(x, three) q = Mul(cubic, p) s = Add(x, q) a = Mul(s, twice)",
+    "factored": "r = Mul(x, x) p = Mul(r, cubic) q = Add(p, one) s = Mul(twice, x) a = Mul(s, q)",
+}
+
+
+@pytest.mark.parametrize("form", POLYNOMIALS)
+def test_tanh_by_sigmoid(fires: Callable[..., Graph], form: str) -> None:
+    body = f"{POLYNOMIALS[form]} t = Sigmoid(a) y = Mul(x, t)"
+    graph = fires(NAME, model(body), "gelu-tanh", **NUMBERS)
+    assert [n.op_type for n in graph] == ["Gelu"]
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("twice", "slope"), ("Sigmoid", "Tanh"), ("Mul(x, t)", "Mul(s, t)"), ("cubic", "half"),
+])  # fmt: skip
+def test_declines_another_sigmoid(misses: Callable[..., None], old: str, new: str) -> None:
+    body = f"{POLYNOMIALS['torch']} t = Sigmoid(a) y = Mul(x, t)"
+    misses(NAME, model(body.replace(old, new)), "the pattern needs" if old != "Mul(x, t)" else None,
+           **NUMBERS)  # fmt: skip
 
 
 PLAIN = f"{ERF} {GATED['(x g) / 2']}"
