@@ -142,6 +142,7 @@ def _recognise() -> list[str]:
         # Before LayerNormalization, which would take what is normalized over positions for rows.
         "recognise-group-norm",
         "recognise-layer-norm",
+        "recognise-lp-norm",
         "recognise-gelu",
         "recognise-activations",
         "recognise-rectifiers",

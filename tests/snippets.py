@@ -319,11 +319,20 @@ def blocks(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"SpaceToDepth<blocksize = 2>({image})")
 
 
+def vectors(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    axes = draft.constant([-1], np.int64)
+    total = draft.add(f"ReduceSum({draft.add(f'Mul({x}, {x})')}, {axes})")
+    length = draft.add(f"Sqrt({total})")
+    if draw(2):
+        return draft.add(f"Div({x}, {draft.add(f'Max({length}, {draft.constant(1e-3)})')})")
+    return draft.add(f"Mul({x}, {length})")
+
+
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
         gated, layer_norm, pre_norm, softmax, attention,
-        projected_attention, redundant, branch, loop, adapter, rectified, products,
+        projected_attention, redundant, branch, loop, adapter, rectified, products, vectors,
     ),
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
