@@ -14,7 +14,7 @@ class Turn:
     round: int
     """How often it has been its turn before."""
     idle: bool
-    """Whether the graph is as the same pass left it: it would change nothing."""
+    """Whether the same pass has seen the graph as it is and changed nothing."""
 
 
 class Agenda:
@@ -26,7 +26,7 @@ class Agenda:
         self._rounds = rounds
         self._changes = 0
         self._left: dict[int, int] = {}
-        """By pass: how many changes had been made when it last ended."""
+        """By pass: how many changes had been made when it last changed nothing."""
         self.settled = False
         """Whether the last round changed nothing."""
 
@@ -42,4 +42,5 @@ class Agenda:
     def done(self, turn: Turn, *, changed: bool) -> None:
         """The pass has been run."""
         self._changes += changed
-        self._left[self._same[turn.index]] = self._changes
+        if not changed:
+            self._left[self._same[turn.index]] = self._changes

@@ -200,8 +200,8 @@ def run_pipeline(
 
     Outputs are compared on those of ``reference``, else on ``samples`` (arrays by input name), else
     on random inputs. A guilty pass is undone and named in the report. With ``settle`` the passes
-    are run again and again until none changes anything. A pass is not run where the graph is as the
-    same pass left it.
+    are run again and again until none changes anything. A pass is not run where it has seen the
+    graph as it is and changed nothing.
 
     Raises:
         BurnishError: a pass refuses the graph, or the oracle cannot run it.
