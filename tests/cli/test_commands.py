@@ -78,7 +78,7 @@ def test_adapters_can_be_kept(burnish: Burnish, tmp_path: Path) -> None:
     assert burnish("optimize", path, "-o", out).code == 0
     assert [node.op_type for node in onnx.load(out).graph.node] == ["MatMul"]
     assert burnish("optimize", path, "-o", out, "--keep-adapter").code == 0
-    assert len(onnx.load(out).graph.node) == 4
+    assert {"a", "b"} <= {tensor.name for tensor in onnx.load(out).graph.initializer}
 
 
 def test_optimize_as_json(burnish: Burnish, model: Path, tmp_path: Path) -> None:

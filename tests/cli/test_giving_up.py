@@ -103,7 +103,7 @@ def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
     code = (
         "import signal, sys, time, burnish.pipeline as p\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def slow(*args): print('ready', flush=True); time.sleep(60)\n"
+        "def slow(*args, **options): print('ready', flush=True); time.sleep(60)\n"
         "p.run_pass = slow\n"
         "from burnish.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
