@@ -118,6 +118,8 @@ def _tidy() -> list[str]:
     """Remove what has no effect."""
     return [
         "simplify-shapes",
+        # After constant shapes, which need not be computed at all.
+        "rebuild-shapes",
         "remove-no-ops",
         "simplify-chains",
         # After chains: what is left of transposes there cannot be had for less on the spot.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import numpy as np
 
@@ -89,8 +88,8 @@ class Inference:
             self.values.pop(value, None)
         scene = self.scene(node)
         found = self._types(scene)
-        for value, kind in zip_longest(node.outputs, found[: len(node.outputs)], fillvalue=UNKNOWN):
-            kind = kind.refined(ValueType.of(value))
+        for index, value in enumerate(node.outputs):
+            kind = (found[index] if index < len(found) else UNKNOWN).refined(ValueType.of(value))
             self.types[value] = kind if self.names is None else self.names.complete(value, kind)
         if node.domain == "" and not node.subgraphs:
             self._follow_values(scene)
