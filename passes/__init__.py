@@ -17,6 +17,7 @@ PASSES: dict[str, str] = {
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "fold-layer-norm": "burnish.passes.folding.layer_norm:FoldLayerNorm",
     "freeze-input-shapes": "burnish.passes.cleanup.freeze_input_shapes:FreezeInputShapes",
+    "fuse-attention": "burnish.passes.fusion.attention_heads:FuseAttention",
     "fuse-batch-norm": "burnish.passes.fusion.batch_norm:FuseBatchNorm",
     "fuse-consecutive-linear": "burnish.passes.fusion.consecutive_linear:FuseConsecutiveLinear",
     "fuse-gemm-transposes": "burnish.passes.fusion.gemm_transposes:FuseGemmTransposes",

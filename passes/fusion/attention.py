@@ -12,6 +12,7 @@ from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.attention_detours import DETOURS
 from burnish.passes.fusion.attention_guards import GUARDS, SAFE_RESULT
+from burnish.passes.fusion.attention_inputs import INPUTS, unrepeated
 from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
 from burnish.passes.fusion.constants import is_number, number
 from burnish.pipeline import PassContext, RulePass
@@ -139,36 +140,12 @@ def _ungrouped(match: Match, facts: Attention) -> Attention:
     """Facts with keys and values as they were before they were repeated for groups of heads."""
     if facts.perm is not None or facts.rank != 4:
         return facts
-    keys, values = (_unrepeated(value) for value in (facts.keys, facts.values))
+    keys, values = (unrepeated(value) for value in (facts.keys, facts.values))
     if keys is None or values is None or keys.shape is None or values.shape is None:
         return facts
     if keys.shape[:2] != values.shape[:2]:
         return facts
     return replace(facts, keys=keys, values=values)
-
-
-def _unrepeated(value: VariableNode) -> VariableNode | None:
-    """What ``value`` [batch, heads, n, d] repeats along heads, each several times in a row.
-
-    That is written as Unsqueeze, Expand along the new axis 2, Reshape.
-    """
-    steps = []
-    for op_type in ("Reshape", "Expand", "Unsqueeze"):
-        node = value.producer
-        if node is None or not node.is_op(op_type) or node.inputs[0] is None:
-            return None
-        steps.append(value.shape)
-        value = node.inputs[0]
-    merged, spread, _ = steps
-    source = value.shape
-    if merged is None or spread is None or source is None or None in (*spread, *source):
-        return None
-    if len(source) != 4 or len(spread) != 5 or (*spread[:2], *spread[3:]) != source:
-        return None
-    heads, times = source[1], spread[2]
-    if not isinstance(heads, int) or not isinstance(times, int):
-        return None
-    return value if merged == (source[0], heads * times, *source[2:]) else None
 
 
 def _shape_problem(match: Match, facts: Attention) -> Miss | None:
@@ -234,4 +211,5 @@ RULES = (
     *DETOURS,
     *GUARDS,
     Rule("attention", _attention(), _write, _read, since=23),
+    *INPUTS,
 )

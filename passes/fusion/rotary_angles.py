@@ -139,6 +139,21 @@ def per_position(rw: Rewriter, value: VariableNode, heads: int) -> VariableNode:
     return squeezed
 
 
+def _size(rw: Rewriter, x: VariableNode) -> VariableNode:
+    """The size of the first axis of ``x``, from an input of the graph that has it as well.
+
+    So it is computed once for all that is rotated.
+    """
+    assert rw.anchor is not None
+    assert rw.anchor.graph is not None
+    assert x.shape is not None
+    for value in rw.anchor.graph.inputs:
+        if isinstance(x.shape[0], str) and x.shape[0] in (value.shape or ()):
+            axis = (value.shape or ()).index(x.shape[0])
+            return rw.op("Shape", [value], {"start": axis, "end": axis + 1})
+    return rw.op("Shape", [x], {"start": 0, "end": 1})
+
+
 def for_batch(rw: Rewriter, angles: VariableNode, x: VariableNode) -> VariableNode:
     """``angles`` [batch or 1, positions, channels] for every entry of the batch of ``x``."""
     assert angles.shape is not None
@@ -149,7 +164,7 @@ def for_batch(rw: Rewriter, angles: VariableNode, x: VariableNode) -> VariableNo
     if isinstance(batch, int):
         sizes = rw.constant(np.array([batch, 1, 1]))
     else:
-        count = rw.op("Shape", [x], {"start": 0, "end": 1})
+        count = _size(rw, x)
         count.dtype, count.shape = DType.INT64, (1,)
         sizes = rw.op("Concat", [count, rw.constant(np.array([1, 1]))], {"axis": 0})
         sizes.dtype, sizes.shape = DType.INT64, (3,)
