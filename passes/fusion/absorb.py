@@ -21,7 +21,7 @@ from burnish.passes.fusion.ends import (
     response_end,
 )
 from burnish.passes.fusion.norm_ends import norm_reader, norm_writer
-from burnish.passes.fusion.operands import CARRIED, SPREAD, Maps
+from burnish.passes.fusion.operands import CARRIED, SPREAD, Maps, joined_parts
 from burnish.passes.fusion.passages import PASSAGES
 from burnish.rewrite import Miss, Rewriter
 
@@ -31,12 +31,61 @@ MAX_STEPS = 64
 """Operators that one search looks at: time stays linear in the size of the graph."""
 
 
+def into_writers(source: VariableNode, affine: Affine, root: OperatorNode) -> Plan | Miss:
+    """How what writes ``source`` can write it mapped, which is what ``root`` does to it.
+
+    A value that several operators read on the way can come mapped if all of them lead to
+    ``source`` and want the same: so the factor of a query passes its rotation by positions.
+    """
+    search = Search()
+    found = search.writers(source, affine, root)
+    if not isinstance(found, Miss) or not search.met_shared:
+        return found
+    together = Search(joint=True)
+    again = together.writers(source, affine, root)
+    return found if isinstance(again, Miss) or together.is_waiting else again
+
+
+def into_readers(value: VariableNode, affine: Affine, root: OperatorNode) -> Plan | Miss:
+    """How every reader of ``value`` can do without the map that ``root`` applies to it."""
+    return Search().readers(value, affine, root)
+
+
 class Search:
     """One search for the ends of a map, from a value up to writers or down to readers."""
 
-    def __init__(self) -> None:
-        """Start with the whole budget of steps."""
+    def __init__(self, *, joint: bool = False) -> None:
+        """Start with the whole budget of steps.
+
+        Args:
+            joint: go on behind a value with several readers once all of them want it mapped.
+        """
         self._steps = 0
+        self._joint = joint
+        self._wanted: dict[VariableNode, list[Affine]] = {}
+        self._parts: dict[OperatorNode, dict[VariableNode, Affine]] = {}
+        self.met_shared = False
+        """Whether a value with several readers was in the way."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some reader of a value has not said that it wants it mapped."""
+        return any(len(maps) < len(value.uses) for value, maps in self._wanted.items()) or any(
+            len(parts) < _used(split) for split, parts in self._parts.items()
+        )
+
+    def _shared(self, node: OperatorNode, value: VariableNode, affine: Affine) -> Miss | bool:
+        """Whether to stop at ``value`` for now, because other readers come later."""
+        if len(value.uses) == 1:
+            return False
+        self.met_shared = True
+        if not self._joint:
+            return _read_elsewhere(node, value)
+        maps = self._wanted.get(value, [])
+        if maps and not maps[0].same_as(affine):
+            return Miss(f"the readers of {node.op_type} want different factors", node)
+        self._wanted = {**self._wanted, value: [*maps, affine]}
+        return len(maps) + 1 < len(value.uses)
 
     def _spend(self, node: OperatorNode) -> Miss | None:
         self._steps += 1
@@ -49,11 +98,13 @@ class Search:
         node = value.producer
         if node is None or node.graph is not reader.graph:
             return Miss(f"{value.name or 'the data'} comes from outside", reader)
-        problem = self._spend(node) or _read_elsewhere(node, value)
-        if problem is not None:
-            return problem
-        if node.domain:
-            return _stuck(node, affine)
+        problem = self._spend(node)
+        waits = problem or self._shared(node, value, affine)
+        if waits:
+            return waits if isinstance(waits, Miss) else ()
+        return _stuck(node, affine) if node.domain else self._writer(node, value, affine)
+
+    def _writer(self, node: OperatorNode, value: VariableNode, affine: Affine) -> Plan | Miss:
         first = value is node.output
         for end in (linear_writer, norm_writer):
             found = end(node, affine) if first else None
@@ -65,12 +116,21 @@ class Search:
             if isinstance(before, Miss):
                 return before
             return self._operand(node, 0, before)
+        if self._joint and node.op_type == "Split":
+            return self._part(node, value, affine)
         spread = SPREAD.get(node.op_type)
-        return (
-            _stuck(node, affine)
-            if spread is None
-            else self._either(node, spread(node, value, affine))
-        )
+        if spread is None:
+            return _stuck(node, affine)
+        return self._either(node, spread(node, value, affine))
+
+    def _part(self, split: OperatorNode, value: VariableNode, affine: Affine) -> Plan | Miss:
+        """A part of a value; the whole is looked at once all parts are to come mapped."""
+        parts = {**self._parts.get(split, {}), value: affine}
+        self._parts = {**self._parts, split: parts}
+        if len(parts) < _used(split):
+            return ()
+        whole = joined_parts(split, [parts.get(part, affine) for part in split.outputs])
+        return whole if isinstance(whole, Miss) else self._operand(split, 0, whole)
 
     def _operand(self, node: OperatorNode, slot: int, affine: Affine) -> Plan | Miss:
         """How input ``slot`` of ``node`` can come mapped."""
@@ -89,9 +149,11 @@ class Search:
         """The first of several ways to map the inputs of ``node``."""
         misses = []
         for maps in ways:
+            before = self._wanted, self._parts
             found = self._operands(node, maps)
             if not isinstance(found, Miss):
                 return found
+            self._wanted, self._parts = before
             misses.append(found)
         return misses[0]
 
@@ -178,15 +240,14 @@ def _stuck(node: OperatorNode, affine: Affine) -> Miss:
     return Miss(f"{what} does not go through {node.op_type}", node)
 
 
-def _read_elsewhere(node: OperatorNode, value: VariableNode) -> Miss | None:
-    if len(value.uses) == 1:
-        return None
-    last = next(reversed(value.uses)).user
-    if value.is_graph_output or not isinstance(last, OperatorNode):
-        reader = "graph output"
-    else:
-        reader = last.op_type
+def _read_elsewhere(node: OperatorNode, value: VariableNode) -> Miss:
+    others = [use.user.op_type for use in value.uses if isinstance(use.user, OperatorNode)]
+    reader = others[-1] if len(others) == len(value.uses) else "graph output"
     return Miss(f"the result of {node.op_type} is also read by another {reader}", node)
+
+
+def _used(split: OperatorNode) -> int:
+    return sum(1 for part in split.outputs if part.uses)
 
 
 def settled(plan: Plan, gain: int, root: OperatorNode) -> tuple[Edit, ...] | Miss:

@@ -65,6 +65,13 @@ class Affine:
             None if self.shift is None else change(self.shift),
         )
 
+    def same_as(self, other: Affine) -> bool:
+        """Whether both do the same."""
+        pairs = ((self.scale, other.scale), (self.shift, other.shift))
+        return all(
+            a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs
+        )
+
     @property
     def scaling(self) -> Affine:
         """The map without its shift."""
@@ -101,9 +108,11 @@ Reading: TypeAlias = tuple[VariableNode, Affine]
 
 
 def read_affine(node: OperatorNode) -> Reading | Miss:
-    """The map that ``node`` computes: arithmetic with a constant, or BatchNormalization."""
+    """The map that ``node`` computes: arithmetic with a constant, Neg or BatchNormalization."""
     if node.op_type == "BatchNormalization":
         return _read_batch_norm(node)
+    if node.op_type == "Neg":
+        return _read_sign(node)
     operands = node.inputs[:2]
     known = [i for i, value in enumerate(operands) if value is not None and value.is_constant]
     if len(known) != 1:
@@ -124,6 +133,14 @@ def read_affine(node: OperatorNode) -> Reading | Miss:
         return Miss(f"the constant of {node.op_type} is not finite", node)
     found = _arithmetic(node, array, constant_first=known[0] == 0)
     return found if isinstance(found, Miss) else (source, found)
+
+
+def _read_sign(node: OperatorNode) -> Reading | Miss:
+    source = node.inputs[0]
+    assert source is not None
+    if source.rank is None or not source.dtype.is_floating:
+        return Miss("the rank of the data is unknown, or it is no number", node)
+    return source, Affine(np.full((1,) * source.rank, -1.0), None)
 
 
 def _fits(constant: Constant, source: VariableNode) -> bool:

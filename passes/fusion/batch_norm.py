@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias
 
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.fusion.absorb import Plan, Search, carry_out, settled
+from burnish.passes.fusion.absorb import Plan, carry_out, into_readers, into_writers, settled
 from burnish.passes.fusion.affine import ARITHMETIC, Affine, read_affine
 from burnish.passes.fusion.constants import rounded
 from burnish.passes.fusion.ends import Edit
@@ -79,11 +79,11 @@ Find: TypeAlias = Callable[[OperatorNode, VariableNode, Affine], Plan | Miss]
 
 
 def _into_writers(root: OperatorNode, source: VariableNode, affine: Affine) -> Plan | Miss:
-    return Search().writers(source, affine, root)
+    return into_writers(source, affine, root)
 
 
 def _into_readers(root: OperatorNode, source: VariableNode, affine: Affine) -> Plan | Miss:
-    return Search().readers(root.output, affine, root)
+    return into_readers(root.output, affine, root)
 
 
 def _guard(find: Find) -> Callable[[Match], Facts | Miss]:
@@ -138,6 +138,8 @@ MAP: Pattern = OneOf(Op(ARITHMETIC, DATA, FACTOR), Op("Sub", FACTOR, DATA), BATC
 
 RULES = (
     Rule("affine-after-linear", MAP, _write, _guard(_into_writers)),
+    # Not into readers: half of the values that are rotated by their position change sign.
+    Rule("sign-after-linear", Op("Neg", DATA), _write, _guard(_into_writers)),
     Rule("affine-before-linear", MAP, _write, _guard(_into_readers)),
 )
 STANDALONE = Rule("batch-norm-alone", BATCH_NORM, _write_alone, _alone)

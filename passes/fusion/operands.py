@@ -161,6 +161,29 @@ def _joined(affine: Affine, position: int, sizes: Sequence[int], axis: int) -> A
     )
 
 
+def joined_parts(split: OperatorNode, maps: Sequence[Affine]) -> Affine | Miss:
+    """The map of a whole all of whose parts are mapped."""
+    axis = split.attribute("axis", 0)
+    if all(part.same_as(maps[0]) for part in maps) and not maps[0].varies([axis]):
+        return maps[0]
+    sizes = _sizes(split, split.outputs, axis)
+    if isinstance(sizes, Miss):
+        return sizes
+    total = SAME
+    for position, part in enumerate(maps):
+        whole = _joined(part, position, sizes, axis)
+        # The parts lie side by side: what one does is neutral where the others are.
+        total = Affine(_both(total.scale, whole.scale, np.multiply),
+                       _both(total.shift, whole.shift, np.add))  # fmt: skip
+    return Affine.of(total.scale, total.shift)
+
+
+def _both(a: Array | None, b: Array | None, join: np.ufunc) -> Array | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return np.asarray(join(a, b))
+
+
 def _pieces(
     node: OperatorNode, values: Sequence[VariableNode | None], affine: Affine
 ) -> list[Affine | Miss] | Miss:

@@ -36,6 +36,16 @@ PRODUCT = "q = MatMul(x, w)"
 NEAR = {
     "a negative factor": (f"{PRODUCT} r = Relu(q) y = Mul(r, s)", "y", {"s": -positive(6)},
                           "a negative factor does not go through Relu"),
+    "a square": (f"{PRODUCT} r = Mul(q, q) y = Mul(r, s)", "y", {"s": positive(6)},
+                 "also read by another Mul"),
+    "readers that want different things": (
+        f"{PRODUCT} r = Neg(q) t = Add(q, r) y = Add(t, s)", "y", {"s": positive(6)},
+        "also read by another"),
+    "one of two that lead there": (
+        f"{PRODUCT} r = Relu(q) t = Add(q, r) y = Mul(t, s)", "y r", {"s": positive(6)},
+        "also read by another"),
+    "a sign in front": ("r = Sigmoid(x) n = Neg(r) y = MatMul(n, w)", "y", {},
+                        "a factor does not go through Sigmoid"),
     "a shift": (f"{PRODUCT} r = Relu(q) y = Add(r, s)", "y", {"s": normal(6)},
                 "a shift does not go through Relu"),
     "another function": (f"{PRODUCT} r = Sigmoid(q) y = Mul(r, s)", "y", {"s": normal(6)},

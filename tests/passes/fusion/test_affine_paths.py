@@ -49,7 +49,6 @@ AFTER_CONV = {
     "relu": ("t = Relu(c) y = Mul(t, s)", SCALE),
     "leaky relu": ("t = LeakyRelu(c) y = Div(t, s)", SCALE),
     "prelu": ("t = PRelu(c, p) y = Mul(t, s)", {**SCALE, "p": normal(6, 1, 1)}),
-    "negation": ("t = Neg(c) y = Add(t, s)", SHIFT),
     "max pool": ("t = MaxPool<kernel_shape = [2, 2], pads = [1, 1, 0, 0]>(c) y = Mul(t, s)", SCALE),
     "max pool shift": ("t = MaxPool<kernel_shape = [2, 2]>(c) y = Add(t, s)", SHIFT),
     "average pool": ("t = AveragePool<kernel_shape = [2, 2]>(c) y = Mul(t, s)", SHIFT),
@@ -162,6 +161,19 @@ AFTER_PRODUCT = {
         "v = Reshape(k, n) u = MatMul(t, v) y = Div(u, s)",
         "MatMul Add Reshape Transpose MatMul Reshape MatMul",
         {"b": normal(6), "n": np.array([2, 3, 6]), "s": np.array(8.0)}),
+    "rotated queries": (
+        "q = MatMul(x, w) h, l = Split<axis = -1, num_outputs = 2>(q) n = Neg(l)"
+        "r = Concat<axis = -1>(n, h) c = Cos(x) g = Slice(c, zero, six, last) u = Mul(q, g)"
+        "v = Mul(r, g) p = Add(u, v) y = Mul(p, s)",
+        "MatMul Split Neg Concat Cos Slice Mul Mul Add",
+        {"s": np.array(0.3), "zero": np.array([0]), "six": np.array([6]),
+         "last": np.array([-1])}),
+    "a value and itself": ("q = MatMul(x, w) p = Add(q, q) y = Mul(p, s)", "MatMul Add",
+                           {"s": normal(6)}),
+    "a value and its absolute": (
+        "q = MatMul(x, w) r = Abs(q) p = Add(q, r) y = Mul(p, s)", "MatMul Abs Add",
+        {"s": positive(6)}),
+    "a sign": ("q = MatMul(x, w) p = Add(q, k) y = Neg(p)", "MatMul Add", {"k": normal(6)}),
     "columns": (
         f"q = MatMul(x, w) t = {PERM}(q) u = MatMul(t, x) v = Relu(u) p = MatMul(v, w)"
         "y = Mul(p, s)", "MatMul Transpose MatMul Relu MatMul", {"s": normal(6)}),
