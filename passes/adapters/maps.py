@@ -89,6 +89,8 @@ def _take(walk: Walk, step: Step) -> str:
         return _view(walk, step.node)
     if step.kind is Kind.NOTHING:
         return ""
+    if _adds_axes(step):
+        return f"the constant of {step.node.op_type} may have more axes than the data"
     vector = _vector(walk, step)
     if vector is None:
         return f"the constant of {step.node.op_type} is not one number per channel"
@@ -101,6 +103,13 @@ def _take(walk: Walk, step: Step) -> str:
         vector = 1 / vector
     _multiply(walk.map, vector)
     return ""
+
+
+def _adds_axes(step: Step) -> bool:
+    """Whether a scale or shift may make data of more axes than it reads."""
+    assert step.factor is not None
+    axes = len(step.factor.shape or ())
+    return axes > (1 if step.source.rank is None else step.source.rank)
 
 
 def _multiply(found: LinearMap, vector: Vector | float) -> None:

@@ -301,6 +301,14 @@ def test_a_number_for_each_row(misses) -> None:
     misses(NAME, text, "not one number per channel", w=W, a=A, b=B, s=f(3, 1))
 
 
+def test_a_scale_that_adds_an_axis(misses) -> None:
+    text = (
+        f"{HEAD}, float[1, 1, 1, 6] m) => (float[1, N, 3, 6] y) {{ p = MatMul(x, w) "
+        "d = MatMul(x, a) u = MatMul(d, b) v = Mul(u, m) y = Add(p, v) }"
+    )
+    misses(NAME, text, "more axes than the data", w=W, a=A, b=B, m=f(1, 1, 1, 6))
+
+
 def test_overflowing_weights(misses) -> None:
     big = np.full((8, 2), 1e30, np.float32)
     misses(NAME, PLAIN, "would not fit", w=W, a=big, b=np.full((2, 6), 1e30, np.float32))
