@@ -27,6 +27,9 @@ BLOCK = 8
 LARGEST = 1 << 16
 """Indices that a Gather is given at most."""
 
+MAX_READERS = 64
+"""Readers of a value that are searched for slices, each time one is found; keeps time linear."""
+
 
 @dataclass(frozen=True)
 class RegroupSlices(RulePass):
@@ -108,6 +111,8 @@ def _partition(match: Match) -> _Partition | Miss:
     size = (x.shape or ())[axis]
     if taken.start or taken.stop == size:
         return Miss("it is not the first of several slices", root)
+    if len(x.uses) > MAX_READERS:
+        return Miss("too many operators read what it cuts for all to be looked at", root)
     by_start: dict[int, list[tuple[int, OperatorNode]]] = {}
     for node in x.consumers:
         cut = _cut(node) if node.is_op("Slice") and node.inputs[0] is x else None

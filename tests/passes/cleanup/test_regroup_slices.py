@@ -126,3 +126,11 @@ def test_stays(misses: Misses, body: str, inputs: str, reason: str) -> None:
         more["halves"] = np.array([1, 1])
     outputs = "float y, float z" if " z = " in body else "float y"
     misses(NAME, model(body, inputs, outputs), reason, **used(body), **more)
+
+
+def test_what_many_read_is_not_searched(misses: Misses) -> None:
+    text = model(
+        "a = Slice(x, zero, two, one) b = Slice(x, two, far, one) y = Neg(b) z = Neg(a) "
+        f"u = Concat<axis = 0>({', '.join(['x'] * 64)})", outputs="float y, float z, float u",
+    )  # fmt: skip
+    misses(NAME, text, "too many", **used(text))
