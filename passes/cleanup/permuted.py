@@ -264,9 +264,27 @@ def _per_axis(index: int) -> Judge:
     return judge
 
 
+def _normalizing(node: OperatorNode, perm: Perm, opset: int) -> Form | None:
+    """For operators over the last axes, from attribute ``axis`` on, that stay where they are."""
+    axis = node.attribute("axis", -1) % len(perm)
+    fits = len(node.outputs) == 1 and _ends_alike(perm, len(perm) - axis)
+    return Form({0: perm}, {0: perm}) if fits else None
+
+
+def _cumsum(node: OperatorNode, perm: Perm, opset: int) -> Form | None:
+    axis = node.constant_input(1)
+    if axis is None or axis.size != 1:
+        return None
+    moved = np.array(perm.index(int(axis.numpy().reshape(())) % len(perm)), np.int64)
+    return Form({0: perm}, {0: perm}, {}, {1: moved})
+
+
 def _matmul(node: OperatorNode, perm: Perm, opset: int) -> Form | None:
-    """Batches in another order; (A B)^T is B^T A^T."""
-    rank = len(perm)
+    """Batches and rows in another order; (A B)^T is B^T A^T."""
+    rank, right = len(perm), node.input(1)
+    if right is not None and right.rank == 2 and rank > 2 and _ends_alike(perm, 1):
+        # A matrix multiplies every row alike.
+        return Form({0: perm}, {0: perm}) if node.output.rank == rank else None
     swapped = perm[-2:] == (rank - 1, rank - 2)
     if rank < 2 or node.output.rank != rank or not (swapped or _ends_alike(perm, 2)):
         return None
@@ -308,21 +326,27 @@ FORMS: dict[str, Judge] = {
     "ArgMin": _arg,
     "BatchNormalization": _channels_second,
     "Concat": _concat,
+    "CumSum": _cumsum,
     "DequantizeLinear": _quantize,
     "Gather": _gather,
     "GlobalAveragePool": _images,
     "GlobalMaxPool": _images,
     "InstanceNormalization": _images,
+    "GroupNormalization": _images,
+    "Hardmax": _along_axis(-1, since=13),
+    "LayerNormalization": _normalizing,
     "LogSoftmax": _along_axis(-1, since=13),
     "MatMul": _matmul,
     "Pad": _per_axis(1),
     "QuantizeLinear": _quantize,
     "Resize": _resize,
+    "RMSNormalization": _normalizing,
     "Slice": _slice,
     "Softmax": _along_axis(-1, since=13),
     "Split": _along_axis(0),
     "Squeeze": _squeeze,
     "Tile": _per_axis(1),
+    "TopK": _along_axis(-1),
     "Unsqueeze": _unsqueeze,
 }
 """By standard operator."""

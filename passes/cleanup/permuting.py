@@ -43,8 +43,10 @@ class _Permuting:
             inputs[index] = rw.constant(array)
         if form.swapped:
             inputs[:2] = inputs[1::-1]
+        # A result that nobody reads counts as left out unless it has a name.
+        results = [VariableNode("" if old.uses else old.name) for old in node.outputs]
         changed = OperatorNode(
-            node.op_type, inputs, [VariableNode() for _ in node.outputs],
+            node.op_type, inputs, results,
             {**node.attributes, **form.attributes}, name=node.name, provenance=node.provenance,
         )  # fmt: skip
         rw.insert(changed)
