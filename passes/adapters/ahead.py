@@ -13,7 +13,14 @@ import numpy as np
 
 from burnish.ir import Array, OperatorNode, VariableNode
 from burnish.passes.adapters.maps import POINTWISE, LinearMap, Walk, compose, read_product
-from burnish.passes.adapters.merging import Merged, coarse, finished, shared, write_product
+from burnish.passes.adapters.merging import (
+    Merged,
+    coarse,
+    finished,
+    misfit,
+    shared,
+    write_product,
+)
 from burnish.passes.adapters.paths import Kind, Step, step_to
 from burnish.passes.adapters.sums import Pair
 from burnish.passes.fusion.constants import along
@@ -42,7 +49,7 @@ def merge_ahead(pair: Pair) -> Ahead | Miss:
     readers = _readers(pair)
     if isinstance(readers, Miss):
         return readers
-    problem = _leak(pair) or coarse(pair)
+    problem = _leak(pair) or coarse(pair) or misfit(pair)
     if problem is not None:
         return problem
     base, branch = compose(pair.base), compose(pair.branch)

@@ -58,7 +58,7 @@ def _forbidden(pair: Pair, step: Step) -> Miss | None:
     found = pair.leak()
     if found is not None:
         return Miss(OUTSIDE.format(found[0].op_type, found[1]), found[0])
-    return coarse(pair) or shared(step) or _misfit(pair)
+    return coarse(pair) or shared(step) or misfit(pair)
 
 
 def coarse(pair: Pair) -> Miss | None:
@@ -90,7 +90,7 @@ def shared(step: Step) -> Miss | None:
     return None
 
 
-def _misfit(pair: Pair) -> Miss | None:
+def misfit(pair: Pair) -> Miss | None:
     """Whether the branches may be of different sizes, one of them being repeated."""
     shapes = [addend.value.shape for addend in (pair.into, pair.gone)]
     views = [

@@ -339,6 +339,15 @@ def test_an_adapter_whose_result_is_returned(misses) -> None:
     misses(NAME, text, "also an output", **REP_WEIGHTS)
 
 
+def test_an_adapter_that_is_repeated_over_its_input(misses) -> None:
+    text = (
+        "g (float[1, 6, 4] x, int64[3] r, float[4, 2] d, float[2, 4] u, float[4, 5] q) => "
+        "(float[6, 6, 5] y) { n = Relu(x) z = Reshape(n, r) h = MatMul(z, d) e = MatMul(h, u) "
+        "s = Add(n, e) y = MatMul(s, q) }"
+    )
+    misses(NAME, text, "differ in shape", r=np.int64([6, 1, 4]), d=f(4, 2), u=f(2, 4), q=f(4, 5))
+
+
 def test_merged_rows_on_one_side_only_with_unknown_sizes(misses) -> None:
     text = (
         "g (float[N, M, 8] x, float[8, 6] w, float[8, 2] a, float[2, 6] b, int64[3] r) => "
