@@ -177,6 +177,8 @@ def _fuse() -> list[str]:
         "fuse-consecutive-linear",
         # After affine maps: what is added before a Conv may go in if that one does not pad yet.
         "fuse-pad",
+        # After padding, which is a part of the average that it looks for.
+        "recognise-local-response",
     ]
 
 

@@ -328,6 +328,18 @@ def vectors(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
     return draft.add(f"Mul({x}, {length})")
 
 
+def response(draft: Draft, x: str, draw: Callable[[int], int]) -> str:
+    axes = draft.constant([1], np.int64)
+    squares = draft.add(f"Unsqueeze({draft.add(f'Mul({x}, {x})')}, {axes})")
+    form = "count_include_pad = 1, kernel_shape = [3, 1, 1], pads = [1, 0, 0, 1, 0, 0]"
+    average = draft.add(f"Squeeze({draft.add(f'AveragePool<{form}>({squares})')}, {axes})")
+    scaled = draft.add(f"Mul({average}, {draft.constant(0.5)})")
+    power = draft.add(
+        f"Pow({draft.add(f'Add({scaled}, {draft.constant(2)})')}, {draft.constant(0.75)})"
+    )
+    return draft.add(f"Div({x}, {power})")
+
+
 SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "rows": (
         unary, row_arithmetic, product, there_and_back, known_sizes, casts, cut_and_joined, gelu,
@@ -337,5 +349,6 @@ SNIPPETS: dict[str, tuple[Snippet, ...]] = {
     "image": (
         unary, image_arithmetic, convolution, batch_norm, padded, gated, casts, known_sizes, groups,
         blocks, branches, sandwich, partly_known_sizes, rotary,
+        response,
     ),
 }  # fmt: skip
