@@ -22,6 +22,8 @@ IN_THE_WAY = frozenset({
     "LayerNormalization", "RMSNormalization", "RotaryEmbedding", "Concat", "LpNormalization",
 })  # fmt: skip
 """What may be done to keys and values behind a bias, which then has to stay."""
+STEPS = 16
+"""Operators between a bias and attention that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def _is_weighing(node: OperatorNode) -> bool:
 def _biased(value: VariableNode | None) -> OperatorNode | None:
     """The node that adds a bias to ``value``, behind operators that move data."""
     node = value.producer if value is not None else None
-    while node is not None and not node.domain:
+    for _ in range(STEPS):
+        if node is None or node.domain:
+            return None
         if node.op_type in BIASED:
             return node if node.constant_input(2) is not None else None
         constants = [value is not None and value.is_constant for value in node.inputs[:2]]

@@ -11,7 +11,7 @@ from burnish.analysis.axis_graph import ChannelGroup
 from burnish.analysis.axis_graph_edits import copies
 from burnish.analysis.axis_graph_sites import Member, Variance
 from burnish.analysis.symmetry import Transform
-from burnish.ir import Array
+from burnish.ir import Array, Constant, Graph, VariableNode
 
 ACROSS = frozenset({
     "LayerNormalization", "RMSNormalization", "GroupNormalization", "Softmax", "LogSoftmax",
@@ -30,6 +30,46 @@ class Twin:
     kept: int
     other: int
     factor: float
+
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def worth_looking(graph: Graph) -> bool:
+    """Whether some product has rows that start with zeros or like others: few elements tell."""
+    seen: set[VariableNode] = set()
+    for node in graph.walk():
+        if not node.is_op(*PRODUCTS):
+            continue
+        for value in node.inputs[:2]:
+            if value is None or value.constant is None or value in seen:
+                continue
+            seen.add(value)
+            if _starts_alike(value.constant, node.op_type):
+                return True
+    return False
+
+
+def _starts_alike(weight: Constant, op_type: str) -> bool:
+    if len(weight.shape) < 2 or not weight.size:
+        return False
+    array = weight.numpy()
+    for axis in (-1, -2) if op_type == "MatMul" else (0, 1):
+        rows = np.moveaxis(array, axis, 0)
+        places = range(0, rows[0].size, max(rows[0].size // PROBES, 1))
+        probes = np.stack([_column(rows, place) for place in places][:PROBES], axis=1)
+        keys = _normalized(probes.astype(np.float64), "any")
+        if not np.any(keys, axis=1).all() or len({key.tobytes() for key in keys + 0.0}) < len(keys):
+            return True
+    return False
+
+
+def _column(rows: Array, place: int) -> Array:
+    """One element of every row, counted as they lie; nothing is copied."""
+    for size in reversed(rows.shape[1:]):
+        place, inner = divmod(place, size)
+        rows = rows[..., inner]
+    return rows
 
 
 def unsuitable(group: ChannelGroup) -> str | None:

@@ -16,7 +16,7 @@ from burnish.analysis.axis_graph_sizes import cannot_delete
 from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
 from burnish.passes.folding.constant_channels import constant_channels
-from burnish.passes.folding.redundancy import Twin, twins, unsuitable, zero_channels
+from burnish.passes.folding.redundancy import Twin, twins, unsuitable, worth_looking, zero_channels
 from burnish.passes.folding.weights import NewWeights, response, shared_elsewhere
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
@@ -78,7 +78,7 @@ class RemoveRedundantChannels(Pass):
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Thin out every group of channels."""
         result = RewriteResult()
-        if not any(node.is_op("Conv", "Gemm", "MatMul") for node in graph.walk()):
+        if not worth_looking(graph):
             return result
         axes = axis_graph(graph)
         rw = Rewriter(graph)

@@ -257,3 +257,65 @@ def test_a_size_that_is_computed(misses):
         y = MatMul(r, v) }"""
     weights = twin()
     misses(NAME, text.replace(" int64[2] shape,", ""), None, w=weights["w"], v=weights["v"])
+
+
+def test_negative_multiples_that_differ_late(misses):
+    weights = mlp()
+    text = MLP.replace("h = Add(m, b)  a = Relu(h)", "a = Relu(m)").replace(" float[6] b,", "")
+    del weights["b"]
+    weights["w"] = np.float32([[0] * 6, [0] * 6, [0] * 6, [1, -1, 0, 0, 0, 0]])
+    weights["w"][:, 2:] = RNG.normal(size=(4, 4))
+    misses(NAME, text, None, **weights)
+
+
+def test_multiples_that_differ_late(fires):
+    weights = mlp()
+    weights["w"] = np.float32([[0] * 6, [0] * 6, [0] * 6, [1, 3, 0, 0, 0, 0]])
+    weights["w"][:, 2:] = RNG.normal(size=(4, 4))
+    del weights["b"]
+    text = MLP.replace("h = Add(m, b)  a = Relu(h)", "a = Relu(m)").replace(" float[6] b,", "")
+    assert width(fires(NAME, text, TWIN, **weights)) == 5
+
+
+def test_kernels_that_differ_late(misses):
+    weights = conv()
+    for name in ("w", "b", "d", "e"):
+        weights[name][4] = weights[name][1]
+    weights["d"][4, 0, 2, 2] += 1
+    misses(NAME, CONV, None, **weights)
+
+
+PADDED = """g (float[1, 3, 4, 4] x, float[6, 3, 1, 1] w, float[6] b, float[2, 6, 3, 3] v,
+    float[2] c) => (float[1, 2, 4, 4] y) { i = Conv(x, w, b)  r = Relu(i)
+    y = Conv<pads = [1, 1, 1, 1]>(r, v, c) }"""
+PADDED_SHAPES = {"w": (6, 3, 1, 1), "b": (6,), "v": (2, 6, 3, 3), "c": (2,)}
+
+
+def padded(bias: float) -> dict[str, Any]:
+    weights = {n: RNG.normal(size=s).astype(np.float32) for n, s in PADDED_SHAPES.items()}
+    weights["w"][3], weights["b"][3] = 0, bias
+    return weights
+
+
+def test_zeros_before_a_reader_that_pads(fires):
+    assert width(fires(NAME, PADDED, CONSTANT, **padded(-1.0)), "Conv") == 5
+
+
+def test_constants_before_a_reader_that_pads(misses):
+    misses(NAME, PADDED, None, **padded(1.0))
+
+
+def test_constants_before_an_average_that_pads(misses):
+    text = PADDED.replace("r = Relu(i)", "r = AveragePool<kernel_shape = [3, 3], "
+                          "pads = [1, 1, 1, 1], count_include_pad = 1>(i)")  # fmt: skip
+    text = text.replace("Conv<pads = [1, 1, 1, 1]>", "Conv").replace("2, 4, 4] y", "2, 2, 2] y")
+    misses(NAME, text, None, **padded(1.0))
+
+
+def test_channels_are_normalized_together_without_scale(misses):
+    weights = mlp()
+    weights["v"][1] = 0
+    text = MLP.replace("a = Relu(h)", "a = RMSNormalization(h, one)").replace(
+        "float[3] c", "float[3] c, float[6] one"
+    )
+    misses(NAME, text, None, opset=23, **weights, one=np.ones(6, np.float32))
