@@ -48,7 +48,7 @@ def default() -> list[str]:
         # After additions: what is added is transposed with the product.
         "fuse-gemm-transposes",
         "fuse-reduce-views",
-        # After what looks at heads as an axis. Not when compiling: lower-attention does the reverse.
+        # After what looks at heads as an axis. Not when compiling: lower-attention undoes it.
         "fuse-attention",
         *_tidy(),
     ]

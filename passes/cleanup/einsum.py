@@ -82,12 +82,23 @@ def _lower(rewriter: Rewriter, match: Match, equation: Equation) -> None:
     ]
     while len(terms) > 1:
         first, second, *rest = terms
+        if not rest and _precedes(second.labels, first.labels, equation.result):
+            first, second = second, first
         wanted = set(equation.result).union(*(term.labels for term in rest))
         terms = [build.contract(first, second, wanted), *rest]
     final = build.transposed(build.reduced(terms[0], set(equation.result)), equation.result)
     if final.value in node.inputs:
         final = Term(rewriter.op("Identity", [final.value], like=node.output), final.labels)
     rewriter.replace(node.output, final.value)
+
+
+def _precedes(a: str, b: str, result: str) -> bool:
+    """Whether what ``a`` alone gives to the result all comes before what ``b`` alone does."""
+    own, others = (
+        [result.index(label) for label in mine if label not in theirs and label in result]
+        for mine, theirs in ((a, b), (b, a))
+    )
+    return bool(own and others) and max(own) < min(others)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from burnish.ir import OperatorNode, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.attention_detours import DETOURS
+from burnish.passes.fusion.attention_einsum import einsum_rule
 from burnish.passes.fusion.attention_guards import GUARDS, SAFE_RESULT
 from burnish.passes.fusion.attention_inputs import INPUTS, unrepeated
 from burnish.passes.fusion.attention_mask import is_finite, mask_problem, write_mask
@@ -56,6 +57,11 @@ def _attention() -> Pattern:
         Any("kt"),
     )
     scores = Op("MatMul", queries, _scaled(keys, "kt", shared=True), name="scores")
+    return Op("MatMul", _weights_of(scores), Any("v"))
+
+
+def _weights_of(scores: Op) -> Pattern:
+    """What ``scores`` become by scale, bound, masks, Softmax and a guard."""
     logits = _scaled(scores, "logits", shared=False)
     bounded = Op("Tanh", _scaled(logits, "inner", shared=False))
     logits = OneOf(Op("Mul", bounded, Const("cap", is_number), name="capped"), logits)
@@ -66,8 +72,7 @@ def _attention() -> Pattern:
     )
     masked = OneOf(Op("Add", OneOf(chosen, logits), Any("mask"), name="masked"), chosen, logits)
     weights = Op("Softmax", masked, name="softmax")
-    guarded = OneOf(Op("Where", Op("IsNaN", weights), Scalar(0.0), weights, name="guard"), weights)
-    return Op("MatMul", guarded, Any("v"))
+    return OneOf(Op("Where", Op("IsNaN", weights), Scalar(0.0), weights, name="guard"), weights)
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,10 @@ def _with_heads(rw: Rewriter, value: VariableNode) -> VariableNode:
     return result
 
 
+SUMS = einsum_rule(_weights_of)
+
 RULES = (
+    SUMS,
     *DETOURS,
     *GUARDS,
     Rule("attention", _attention(), _write, _read, since=23),

@@ -46,6 +46,7 @@ EINSUMS = [
     ("bij,bkj->bik", "2,3,4", "2,5,4", "2,3,5"),
     ("bhid,bhjd->bhij", "2,3,4,5", "2,3,6,5", "2,3,4,6"),
     ("bhij,bjhd->bihd", "2,3,4,5", "2,5,3,6", "2,4,3,6"),
+    ("aecd,abcd->acbe", "2,6,3,5", "2,4,3,5", "2,3,4,6"),
     ("ij,kl->ijkl", "2,3", "4,5", "2,3,4,5"),
     ("ij,ij->ij", "2,3", "2,3", "2,3"),
     ("ij,ij->", "2,3", "2,3", ""),
@@ -172,3 +173,9 @@ def test_provenance_survives_expansion() -> None:
     source = next(iter(model)).provenance
     LowerExotic().run(model, CONTEXT)
     assert {node.provenance for node in model} == {source}
+
+
+def test_operands_change_places_where_the_result_wants_it() -> None:
+    text = """g (float[2, 6, 3, 5] k, float[2, 4, 3, 5] q) => (float[2, 3, 4, 6] y) {
+        y = Einsum<equation = "aecd,abcd->acbe">(k, q) }"""
+    assert [node.op_type for node in check(text)] == ["Transpose", "Transpose", "MatMul"]
