@@ -9,6 +9,7 @@ from typing import Any
 from burnish.compilation import require_shapes
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
 from burnish.ir import Graph
+from burnish.passes import PASSES
 from burnish.pipeline import (
     Pass,
     PassContext,
@@ -183,8 +184,10 @@ class Filter:
         """
         names = [section.name for section in found.sections]
         for name in self.passes or ():
+            if name not in PASSES:
+                raise UsageError(unknown("pass", name, names))
             if name not in names:
-                raise UsageError(unknown("pass of this run", name, names))
+                raise UsageError(f"--pass {name}: it is not among the passes of this run")
         if self.rule is not None and self.rule not in found.rules:
             raise UsageError(unknown("rule", self.rule, found.rules))
         if self.node is not None and self.node not in found.names:

@@ -142,6 +142,7 @@ def test_one_node(burnish: Burnish, near: Path, model: Path) -> None:
     ("option", "name", "hint"),
     [
         ("--pass", "remove-noops", "did you mean remove-no-ops"),
+        ("--pass", "sink-views", "not among the passes of this run"),
         ("--rule", "no-op-identty", "did you mean no-op-identity"),
         ("--node", "gats", "did you mean gate"),
     ],
