@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -17,7 +18,7 @@ from safetensors.numpy import save_file
 
 from burnish.adapters import merge as merging
 from burnish.adapters.sites import SCOPES, score
-from burnish.adapters.weights import scaling
+from burnish.adapters.weights import read_tensors, scaling
 from burnish.cli import main
 from burnish.errors import InvalidInput
 
@@ -361,3 +362,11 @@ def test_scores() -> None:
     assert score("a.b", "a.b") > score("a.b", "net.a.b") > 0
     assert score("net.a.b", "a.b") > 0
     assert score("a.b", "xa.b") == score("a.b", "a.c") == 0
+
+
+def test_half_precision_weights(tmp_path: Path) -> None:
+    array = np.array([[1.5, -2.0], [0.25, 3.0]], ml_dtypes.bfloat16)
+    path = tmp_path / "half.safetensors"
+    text = b'{"m.lora_A.weight": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}}'
+    path.write_bytes(header(text, array.tobytes()))
+    np.testing.assert_array_equal(read_tensors(path)["m.lora_A.weight"], array.astype(np.float64))
