@@ -28,7 +28,7 @@ from burnish.rewrite import Miss, Rewriter
 Plan: TypeAlias = tuple[End, ...]
 
 MAX_STEPS = 64
-"""Operators that one search looks at: time stays linear in the size of the graph."""
+"""Operators, or inputs of one, that one search looks at: time stays linear in the graph."""
 
 
 def into_writers(source: VariableNode, affine: Affine, root: OperatorNode) -> Plan | Miss:
@@ -89,6 +89,8 @@ class Search:
 
     def _spend(self, node: OperatorNode) -> Miss | None:
         self._steps += 1
+        if len(node.inputs) > MAX_STEPS:
+            return Miss(f"{node.op_type} has too many inputs", node)
         return Miss("too many operators lie in between", node) if self._steps > MAX_STEPS else None
 
     def writers(self, value: VariableNode, affine: Affine, reader: OperatorNode) -> Plan | Miss:
