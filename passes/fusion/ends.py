@@ -14,8 +14,6 @@ from burnish.passes.fusion.constants import Vector, per_channel
 from burnish.passes.fusion.linear import Linear, pads, read_linear, stored
 from burnish.rewrite import Miss
 
-TINY, HUGE = 1e-30, 1e30
-
 
 @dataclass(frozen=True)
 class Edit:
