@@ -18,6 +18,7 @@ from burnish.passes.fusion.forms import (
     increased,
     negated,
     relu,
+    singles,
     widened,
 )
 from burnish.pipeline import PassContext, RulePass
@@ -102,7 +103,7 @@ def _line(match: Match) -> tuple[float, float] | Miss:
     alpha, beta = number(match["slope"]), number(match["offset"])
     if alpha is None or beta is None or not np.isfinite([alpha, beta]).all():
         return Miss("slope and offset are no finite numbers", match.root)
-    return floats(match) or (alpha, beta)
+    return singles(match) or (alpha, beta)
 
 
 def _write_line(rw: Rewriter, match: Match, facts: tuple[float, float]) -> None:
@@ -171,13 +172,13 @@ RULES = (
     Rule("sigmoid", SIGMOID, _writes("Sigmoid"), floats),
     Rule("swish-gate", Op("Div", X, DENOMINATOR), _write_gate, floats),
     Rule("tanh", TANH, _writes("Tanh"), floats),
-    Rule("softsign", SOFTSIGN, _writes("Softsign"), floats),
-    Rule("hard-sigmoid", HARD_SIGMOID, _writes("HardSigmoid", GATE), widened, 6),
+    Rule("softsign", SOFTSIGN, _writes("Softsign"), singles),
+    Rule("hard-sigmoid", HARD_SIGMOID, _writes("HardSigmoid", GATE), singles, 6),
     Rule("hard-sigmoid-line", LINE, _write_line, _line, 6),
-    Rule("hard-swish", HARD_SWISH, _writes("HardSwish"), widened, 14),
-    Rule("hard-swish-gate", HARD_SWISH.choices[0], _write_gated, widened, 6),
-    Rule("softplus", SOFTPLUS, _writes("Softplus"), widened),
+    Rule("hard-swish", HARD_SWISH, _writes("HardSwish"), singles, 14),
+    Rule("hard-swish-gate", HARD_SWISH.choices[0], _write_gated, singles, 6),
+    Rule("softplus", SOFTPLUS, _writes("Softplus"), singles),
     Rule("softplus-scaled", SCALED_SOFTPLUS, _write_chosen, _same_scale),
-    Rule("mish", MISH, _writes("Mish"), widened, 18),
+    Rule("mish", MISH, _writes("Mish"), singles, 18),
 )
 SWISH_REGION = Rule("swish", SWISH, _outline_swish, widened)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from burnish.ir import Dim, OperatorNode, VariableNode
+from burnish.ir import Dim, DType, OperatorNode, VariableNode
 from burnish.passes.fusion.constants import integers, normalized
 from burnish.rewrite import Any, Match, Miss, OneOf, Op, Pattern, Scalar
 
@@ -217,3 +217,10 @@ def floats(match: Match) -> Miss | None:
     if not match["x"].dtype.is_floating:
         return Miss(f"the data are {match['x'].dtype}", match.root)
     return widened(match)
+
+
+def singles(match: Match) -> Miss | None:
+    """Like ``floats``, for operators that ONNX Runtime has no kernels of in double precision."""
+    if match["x"].dtype is DType.DOUBLE:
+        return Miss("ONNX Runtime lacks the operator for double", match.root)
+    return floats(match)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.numerics import Numerics
-from burnish.passes.fusion.forms import increased, product, widened
+from burnish.passes.fusion.forms import increased, product, singles
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, OneOf, Op, Pattern, Rewriter, Rule, Scalar
 
@@ -89,6 +89,6 @@ def _write(approximate: str, rw: Rewriter, match: Match) -> None:
 
 
 RULES = (
-    Rule("gelu-erf", _exact(), lambda rw, match, _: _write("none", rw, match), widened, 20),
-    Rule("gelu-tanh", _tanh(), lambda rw, match, _: _write("tanh", rw, match), widened, 20),
+    Rule("gelu-erf", _exact(), lambda rw, match, _: _write("none", rw, match), singles, 20),
+    Rule("gelu-tanh", _tanh(), lambda rw, match, _: _write("tanh", rw, match), singles, 20),
 )

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from burnish.ir import OperatorNode
+from burnish.ir import DType, OperatorNode
 from burnish.numerics import Numerics
 from burnish.passes.fusion.constants import is_number, number
-from burnish.passes.fusion.forms import floats, square
+from burnish.passes.fusion.forms import square, widened
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Const, Match, Miss, Op, Rewriter, Rule
 
@@ -64,7 +64,9 @@ def _read(match: Match) -> Response | Miss:
         return Miss("the average skips channels, or counts those at the ends otherwise", pool)
     if match.root.output.shape is None:
         return Miss("the shape of the result is unknown", match.root)
-    problem = floats(match)
+    if x.dtype is not DType.FLOAT:
+        return Miss("ONNX Runtime has LRN for float32 only", match.root)
+    problem = widened(match)
     if problem is not None:
         return problem
     numbers = [number(match[name]) for name in ("alpha", "beta", "bias")]

@@ -18,6 +18,7 @@ from burnish.passes.fusion.forms import (
     is_positive,
     negated,
     relu,
+    singles,
 )
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Const, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule, Scalar
@@ -52,7 +53,9 @@ class RecogniseRectifiers(RulePass):
         return RULES if context.target is None else (*RULES, *PRELU)
 
 
-def _attribute(name: str, least: float, most: float, why: str) -> Callable[[Match], float | Miss]:
+def _attribute(
+    name: str, least: float, most: float, why: str, fits: Callable[[Match], Miss | None] = floats
+) -> Callable[[Match], float | Miss]:
     """A guard: the number captured as ``name`` lies between ``least`` and ``most``."""
 
     def guard(match: Match) -> float | Miss:
@@ -61,7 +64,7 @@ def _attribute(name: str, least: float, most: float, why: str) -> Callable[[Matc
             return Miss(f"the {name} is no finite number", match.root)
         if not least <= found <= most:
             return Miss(f"the {name} is {found:g}: {why}", match.root)
-        return floats(match) or found
+        return fits(match) or found
 
     return guard
 
@@ -193,6 +196,7 @@ STEEP, FLAT = _parts(SLOPE)
 STEEP_CHANNELS, FLAT_CHANNELS = _parts(Const("slope"))
 FINITE = _attribute("slope", -1e30, 1e30, "")
 ABOVE = OneOf(Op("Greater", X, Const("alpha", is_number)), Op("Less", Const("alpha", is_number), X))
+ABOVE_ZERO = _attribute("alpha", 1e-30, 1e30, "Elu wants one above 0", singles)
 # Zeros of one element, or of as many as the data have.
 ZEROS = OneOf(
     Const("", _is_zero), Op("ConstantOfShape", Op("Shape", X, shared=True), accept=_makes_zeros)
@@ -209,10 +213,10 @@ RULES = (
          _attribute("slope", 1e-30, 1.0, "the larger is not the data where they are positive")),
     Rule("prelu-single", Op("PRelu", X, SLOPE), _writes("LeakyRelu"), FINITE),
     Rule("thresholded-relu", OneOf(Op("Where", ABOVE, X, ZEROS), Op("Mul", X, Op("Cast", ABOVE))),
-         _writes("ThresholdedRelu"), _attribute("alpha", -1e30, 1e30, ""), since=10),
-    Rule("elu", _elu(), _writes("Elu"), _attribute("alpha", 1e-30, 1e30, "Elu wants one above 0")),
+         _writes("ThresholdedRelu"), _attribute("alpha", -1e30, 1e30, "", singles), since=10),
+    Rule("elu", _elu(), _writes("Elu"), ABOVE_ZERO),
     Rule("selu", Op("Mul", Op("Elu", X, accept=_is_selu(SELU[0])), Scalar(SELU[1], 1e-4)),
-         _write_selu, floats),
+         _write_selu, singles),
     Rule("celu", _celu(), _write_celu, _single_precision, since=12),
 )  # fmt: skip
 PRELU = (

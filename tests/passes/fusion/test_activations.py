@@ -291,3 +291,12 @@ def test_a_constant_with_more_axes_than_the_data_stays(misses: Callable[..., Non
     numbers = NUMBERS | {"three": np.full((1, 1, 1), 3, np.float32)}
     body = f"a = Add(three, x) {CLIPS['clip']} y = Div(c, six)"
     misses(NAME, model(body), "another shape", **numbers)
+
+
+@pytest.mark.parametrize("body", [
+    "a = Abs(x) d = Add(one, a) y = Div(x, d)", "e = Exp(x) p = Add(one, e) y = Log(p)",
+    "m = Mul(one, x) a = Add(m, one) y = Clip(a, zero, one)",
+])  # fmt: skip
+def test_declines_what_lacks_a_kernel_in_double(misses: Callable[..., None], body: str) -> None:
+    text = f"g (double[2, 3] x, double zero, double one) => (double y) {{ {body} }}"
+    misses(NAME, text, "lacks the operator for double", zero=np.float64(0), one=np.float64(1))

@@ -72,3 +72,8 @@ def test_kernels_have_no_such_operator(misses: Callable[..., None]) -> None:
 @pytest.mark.parametrize("inner", ["q", "p", "w"])
 def test_declines_when_the_middle_is_returned(misses: Callable[..., None], inner: str) -> None:
     misses(NAME, model(BODY, f"float y, float {inner}"), "graph output", opset=17, **NUMBERS)
+
+
+def test_declines_half_precision(misses: Callable[..., None]) -> None:
+    numbers = {k: a.astype(np.float16) if a.dtype == np.float32 else a for k, a in NUMBERS.items()}
+    misses(NAME, model().replace("float", "float16"), "float32 only", opset=17, **numbers)

@@ -207,3 +207,12 @@ def test_declines_prelu_of_fewer_channels(misses: Callable[..., None]) -> None:
 def test_declines_when_the_middle_is_returned(misses: Callable[..., None], inner: str) -> None:
     body = "r = Relu(x) n = Neg(x) q = Relu(n) m = Mul(slope, q) y = Sub(r, m)"
     misses(NAME, model(body, f"float y, float {inner}"), "graph output", **NUMBERS)
+
+
+@pytest.mark.parametrize("body", [
+    "p = Greater(x, zero) e = Exp(x) s = Sub(e, one) y = Where(p, x, s)",
+    "p = Greater(x, one) y = Where(p, x, zero)",
+])  # fmt: skip
+def test_declines_what_lacks_a_kernel_in_double(misses: Callable[..., None], body: str) -> None:
+    text = f"g (double[2, 3] x, double zero, double one) => (double y) {{ {body} }}"
+    misses(NAME, text, "lacks the operator for double", zero=np.float64(0), one=np.float64(1))
