@@ -89,10 +89,14 @@ class _Round:
     swaps: bool
     seen: set[tuple[VariableNode, Perm]] = field(default_factory=set)
     """Values and orders that a region was made of already."""
+    position: dict[OperatorNode, int] = field(default_factory=dict)
+    """Where in the graph a node is, or the one that it took the place of."""
 
     def run(self) -> None:
         """Move what is worth moving."""
-        for node in list(self.graph):
+        nodes = list(self.graph)
+        self.position = {node: index for index, node in enumerate(nodes)}
+        for node in nodes:
             if node.graph is not self.graph or not node.is_op("Transpose"):
                 continue
             perm, x = perm_of(node), node.inputs[0]
@@ -112,7 +116,7 @@ class _Round:
             return
         names = (name for each in (node, *chosen) for name in each.provenance)
         self.result.fired.append(Firing(MoveTransposes.name, tuple(dict.fromkeys(names))))
-        permute(self.graph, self.rewriter, chosen)
+        permute(self.rewriter, chosen, self.position)
 
     def _grown(self, value: VariableNode, order: Perm) -> Region:
         """Everything around ``value`` that can work if it is in ``order``."""

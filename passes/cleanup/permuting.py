@@ -6,16 +6,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from burnish.ir import Graph, OperatorNode, Shape, VariableNode
+from burnish.ir import OperatorNode, Shape, VariableNode
 from burnish.passes.cleanup.dead import erase_dead
 from burnish.passes.cleanup.permuted import Form, Perm, compose, inverse, is_identity, perm_of
 from burnish.rewrite import Rewriter
 
 
-def permute(graph: Graph, rewriter: Rewriter, chosen: Mapping[OperatorNode, Form]) -> None:
-    """Let ``chosen`` nodes of ``graph`` work in another order, with transposes where needed."""
-    work = _Permuting(rewriter)
-    for node in [node for node in graph if node in chosen]:
+def permute(
+    rewriter: Rewriter, chosen: Mapping[OperatorNode, Form], position: dict[OperatorNode, int]
+) -> None:
+    """Let ``chosen`` nodes work in another order, with transposes where needed.
+
+    ``position`` says where in their graph nodes are; those that take their place are added.
+    """
+    work = _Permuting(rewriter, position)
+    for node in sorted(chosen, key=position.__getitem__):
         work.change(node, chosen[node])
     rewriter.anchor = None
     erase_dead(rewriter, work.loose)
@@ -24,8 +29,9 @@ def permute(graph: Graph, rewriter: Rewriter, chosen: Mapping[OperatorNode, Form
 class _Permuting:
     """Values that there are in another order by now, and transposes that may not be needed."""
 
-    def __init__(self, rewriter: Rewriter) -> None:
+    def __init__(self, rewriter: Rewriter, position: dict[OperatorNode, int]) -> None:
         self.rewriter = rewriter
+        self.position = position
         self.made: dict[tuple[VariableNode, Perm], VariableNode] = {}
         self.loose: list[OperatorNode] = []
 
@@ -50,6 +56,7 @@ class _Permuting:
             {**node.attributes, **form.attributes}, name=node.name, provenance=node.provenance,
         )  # fmt: skip
         rw.insert(changed)
+        self.position[changed] = self.position[node]
         for index, (old, new) in enumerate(zip(node.outputs, changed.outputs, strict=True)):
             perm = form.outputs.get(index)
             new.dtype, new.shape = old.dtype, old.shape
