@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from burnish.analysis.axis_graph import ChannelGroup, axis_graph, channel_groups
 from burnish.analysis.axis_graph_edits import delete, permute
 from burnish.analysis.axis_graph_flow import readers
+from burnish.analysis.axis_graph_sites import Site
 from burnish.analysis.axis_graph_sizes import cannot_delete
-from burnish.ir import Graph
+from burnish.analysis.axis_graph_views import _reshaped
+from burnish.ir import Graph, VariableNode
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.passes import get_pass
@@ -213,6 +218,28 @@ def test_readers_are_found_behind_views_and_the_rest_is_named() -> None:
     found = readers(axes, next(iter(made)).output, shift=True)
     assert not isinstance(found, Miss)
     assert [reader.member.value.name for reader in found] == ["v"]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000))
+def test_random_reshapes_keep_track_of_channels(seed: int) -> None:
+    """Numbers of channels are moved by the analysis as a Reshape moves the channels themselves."""
+    rng = np.random.default_rng(seed)
+    factors = [int(n) for n in rng.choice([1, 2, 3], 6)]
+    before, after = regroup(factors, rng), regroup(factors, rng)
+    source = Site(VariableNode("x", shape=tuple(before)), (len(before) - 1,), np.arange(before[-1]))
+    values = np.broadcast_to(source.numbers, before).reshape(after)
+    moved = _reshaped(source, before, after)
+    assert moved is not None
+    axes, numbers = moved
+    shape = [n if axis in axes else 1 for axis, n in enumerate(after)]
+    assert np.array_equal(np.broadcast_to(numbers.reshape(shape), after), values)
+
+
+def regroup(factors: list[int], rng: np.random.Generator) -> list[int]:
+    """Sizes whose product is that of ``factors``: some neighbours multiplied."""
+    cuts = sorted({0, len(factors), *rng.integers(1, len(factors), 3).tolist()})
+    return [int(np.prod(factors[a:b])) for a, b in pairwise(cuts)]
 
 
 def test_time_is_linear_in_the_graph() -> None:

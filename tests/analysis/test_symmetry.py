@@ -7,8 +7,6 @@ the same in double precision. A transform of a larger class changes them.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import onnx.parser
 import pytest
@@ -19,10 +17,9 @@ from onnx.reference import ReferenceEvaluator
 
 from burnish.analysis.axis_graph import ChannelGroup, Part, channel_groups
 from burnish.analysis.axis_graph_edits import _edit, _mixed, permute, transform
-from burnish.analysis.axis_graph_sites import Site, Variance
-from burnish.analysis.axis_graph_views import _reshaped
+from burnish.analysis.axis_graph_sites import Variance
 from burnish.analysis.symmetry import LARGER, Transform, meet
-from burnish.ir import Graph, VariableNode
+from burnish.ir import Graph
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, run_pass
 from burnish.rewrite import Rewriter
@@ -375,28 +372,6 @@ def shifted(row: str) -> np.ndarray:
     found = evaluate(build(text.replace(before, after), constants), 5)[0]
     channel = 1 if "Conv" in text else -1
     return np.moveaxis(found - wanted, channel, 0).reshape(3, -1)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(0, 10_000))
-def test_random_reshapes_keep_track_of_channels(seed: int) -> None:
-    """Numbers of channels are moved by the analysis as a Reshape moves the channels themselves."""
-    rng = np.random.default_rng(seed)
-    factors = [int(n) for n in rng.choice([1, 2, 3], 6)]
-    before, after = regroup(factors, rng), regroup(factors, rng)
-    source = Site(VariableNode("x", shape=tuple(before)), (len(before) - 1,), np.arange(before[-1]))
-    values = np.broadcast_to(source.numbers, before).reshape(after)
-    moved = _reshaped(source, before, after)
-    assert moved is not None
-    axes, numbers = moved
-    shape = [n if axis in axes else 1 for axis, n in enumerate(after)]
-    assert np.array_equal(np.broadcast_to(numbers.reshape(shape), after), values)
-
-
-def regroup(factors: list[int], rng: np.random.Generator) -> list[int]:
-    """Sizes whose product is that of ``factors``: some neighbours multiplied."""
-    cuts = sorted({0, len(factors), *rng.integers(1, len(factors), 3).tolist()})
-    return [int(np.prod(factors[a:b])) for a, b in pairwise(cuts)]
 
 
 def test_the_order_of_classes() -> None:
