@@ -92,7 +92,7 @@ def collect(
     try:
         for result in track(results, title, total=total, console=errors):
             found.append(result)
-            errors.print(line(result), markup=False, highlight=False)
+            errors.print(line(result), markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         errors.print(f"interrupted after {len(found)} of {total}")
     return found

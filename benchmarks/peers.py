@@ -195,12 +195,14 @@ def _agreement(
 
 def as_table(rows: Sequence[PeerRow]) -> Table:
     """Operators and seconds of every tool, a row for each model."""
-    table = Table(title="Operators left, seconds taken", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title="Operators left, seconds taken, by burnish, onnxslim, onnxsim",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     table.add_column("model", no_wrap=True)
-    for tool in (US, SLIM, SIM, "open"):
-        table.add_column(tool, justify="right")
-    for column in ("s", "verified", "slim s", "sim s", "error"):
-        table.add_column(column, justify="right")
+    for column in ("ours", "slim", "sim", "open", "ours s", "verified", "slim s", "sim s", "error"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row.operators.get(tool, "failed")) for tool in (US, SLIM, SIM, SIM_OPEN)]
         cells += [

@@ -1,5 +1,6 @@
 """Comparison with other optimizers, exact folds, and the lines that judge them."""
 
+import io
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import onnx
 import onnx.parser
 import pytest
 from onnx import TensorProto, numpy_helper
+from rich.console import Console
 
 from benchmarks import peers
 from benchmarks.acceptance import SETS, Evidence
@@ -137,3 +139,9 @@ def test_models_in_double_precision() -> None:
     onnx.checker.check_model(wide, full_check=True)
     assert wide.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE
     assert numpy_helper.to_array(wide.graph.initializer[0]).dtype == np.float64
+
+
+def test_the_table_fits() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(peers.as_table([replace(ROW, model="mobilenet-v2-torchscript")]))
+    assert "…" not in console.export_text()
