@@ -76,7 +76,7 @@ def wide(count: int) -> ModelProto:
         ends.append(draft.op("Relu", _branch(draft, len(ends))))
     total = draft.op("Sum", *ends)
     joined = draft.op("Concat", *ends, axis=0)
-    return _model(draft, [total, draft.op("ReduceMax", joined, keepdims=1)])
+    return _model(draft, [total, draft.op("ReduceMax", joined, axes=[0], keepdims=1)])
 
 
 def constants(count: int) -> ModelProto:
@@ -172,7 +172,7 @@ def _model(
 
 
 def _graph(draft: _Draft, inputs: list[ValueInfoProto], outputs: list[str]) -> GraphProto:
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in outputs]
     return helper.make_graph(
         draft.nodes, draft.prefix, inputs, results, initializer=draft.initializers
     )
