@@ -78,6 +78,8 @@ def compiling() -> list[str]:
         "lower-attention",
         # Before recognition as well: attention may be written by Einsum.
         "lower-exotic",
+        # Definitions may loop, as that of LinearAttention does.
+        "inline-control-flow",
         *_tidy(),
         "canonical-forms",
         "merge-adapters",

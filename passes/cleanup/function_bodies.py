@@ -19,8 +19,8 @@ DOMAIN = "burnish.function"
 
 EXPANDED = (
     "AffineGrid", "BlackmanWindow", "Celu", "CenterCropPad", "DynamicQuantizeLinear",
-    "HammingWindow", "HannWindow", "MeanVarianceNormalization", "NegativeLogLikelihoodLoss",
-    "SoftmaxCrossEntropyLoss", "Swish",
+    "HammingWindow", "HannWindow", "LinearAttention", "MeanVarianceNormalization",
+    "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss", "Swish",
 )  # fmt: skip
 """Operators with a definition that are rare enough for it to do."""
 

@@ -179,3 +179,15 @@ def test_operands_change_places_where_the_result_wants_it() -> None:
     text = """g (float[2, 6, 3, 5] k, float[2, 4, 3, 5] q) => (float[2, 3, 4, 6] y) {
         y = Einsum<equation = "aecd,abcd->acbe">(k, q) }"""
     assert [node.op_type for node in check(text)] == ["Transpose", "Transpose", "MatMul"]
+
+
+def test_linear_attention_is_a_scan() -> None:
+    text = """g (float[2, 3, 5, 8] q, float[2, 3, 5, 8] k, float[2, 3, 5, 8] v)
+        => (float[2, 3, 5, 8] y, float[2, 3, 8, 8] s) {
+        y, s = LinearAttention<q_num_heads = 3, kv_num_heads = 3, update_rule = "linear">(q, k, v)
+    }"""
+    model = graph(text, opset=27)
+    InferShapes().run(model, CONTEXT)
+    result = LowerExotic().run(model, CONTEXT)
+    assert result.changed, result.missed
+    assert "Scan" in kinds(model)
