@@ -195,13 +195,10 @@ def _agreement(
 
 def as_table(rows: Sequence[PeerRow]) -> Table:
     """Operators and seconds of every tool, a row for each model."""
-    table = Table(
-        title="Operators left, seconds taken, by burnish, onnxslim, onnxsim",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
+    title = "Operators left and seconds taken by burnish, onnxslim, onnxsim"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
-    for column in ("ours", "slim", "sim", "open", "ours s", "verified", "slim s", "sim s", "error"):
+    for column in ("ours", "slim", "sim", "open", "s", "verify", "slim s", "sim s", "error"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row.operators.get(tool, "failed")) for tool in (US, SLIM, SIM, SIM_OPEN)]

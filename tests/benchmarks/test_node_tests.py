@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.node_tests import pool, report
+from benchmarks.node_tests import batch, pool, report
 from benchmarks.node_tests.batch import merge
 from benchmarks.node_tests.cases import Case, bound, differences
 from benchmarks.node_tests.checks import EQUAL, REFUSED, check_export, check_optimize
@@ -53,6 +53,16 @@ def test_what_gives_shapes_can_be_bound() -> None:
     assert reshape is not None
     assert list(reshape.feeds) == ["x"]
     assert bound(case(DOUBLED, x=np.float32([1, 2]))) is None
+
+
+def test_what_draws_random_numbers_has_no_right_answer() -> None:
+    text = "g (float[9] x, float r, bool t) => (float[9] y) { y = Dropout<seed = 1>(x, r, t) }"
+    drawn = case(text, x=np.ones(9, "f"), r=np.float32(0.5), t=True, outputs=[np.zeros(9, "f")])
+    assert batch._blame(drawn) == batch.CHANCE
+    fixed = case(DOUBLED, x=np.float32([1, 2]), outputs=[np.float32([9, 9])])
+    assert batch._blame(fixed) == batch.ENGINE
+    right = case(DOUBLED, x=np.float32([1, 2]), outputs=[np.float32([2, 4])])
+    assert batch._blame(right) == batch.WRONG
 
 
 def test_merged_graphs_keep_apart() -> None:
