@@ -81,6 +81,16 @@ class ChannelGroup:
         """Why no channel may be moved or deleted, None if they may."""
         return next((bound for bound in self.bounds if bound.whole), None)
 
+    @cached_property
+    def kinds(self) -> Array:
+        """[size]: only channels of the same kind, in the same values, can change places."""
+        arrays = {id(site.numbers): site for site in self.sites}
+        kinds = self.labels
+        for site in arrays.values():
+            counts = np.bincount(self.channels_of(site).reshape(-1), minlength=self.size)
+            kinds = np.unique(kinds * (counts.max() + 1) + counts, return_inverse=True)[1]
+        return kinds
+
     def channels_of(self, at: Member | Site) -> Array:
         """Which channel of this group stands where in a constant or a value."""
         found: Array = self._ranks[at.numbers]
@@ -176,9 +186,27 @@ def _walk(sites: Sites, body: Graph) -> None:
         handler = HANDLERS.get(node.op_type, unknown) if node.domain == "" else unknown
         if node.subgraphs:
             handler = unknown
+        known = len(sites.passages), len(sites.members), len(sites.bounds), len(sites.resized)
         handler(sites, node)
+        _fix_others(sites, node, known)
     for value in body.outputs:
         sites.pin(value, "the graph returns it", None)
+
+
+def _fix_others(sites: Sites, node: OperatorNode, known: tuple[int, int, int, int]) -> None:
+    """Channels that ``node`` reads and that its handler has said nothing about stay in place."""
+    told = {passage.source for passage in sites.passages[known[0] :]}
+    told |= {passage.target for passage in sites.passages[known[0] :] if passage.dual}
+    told |= {member.site for member in sites.members[known[1] :]}
+    told |= {bound.site for bound in sites.bounds[known[2] :]}
+    told |= {entry[1] for entry in sites.resized[known[3] :]}
+    for value in node.inputs:
+        # What a constant means to one node does not concern another: each may have its own.
+        if value is None or value.is_constant:
+            continue
+        for site in sites.sites(value):
+            if site not in told:
+                sites.bound(site, Transform.IDENTITY, f"{node.op_type} reads it", node)
 
 
 def _groups(axes: AxisGraph) -> list[ChannelGroup]:

@@ -27,6 +27,8 @@ def permute(rw: Rewriter, group: ChannelGroup, order: Sequence[int]) -> None:
         raise ValueError("not a permutation of the channels")
     if not np.array_equal(group.labels[where], group.labels):
         raise ValueError("channels would change heads")
+    if not np.array_equal(group.kinds[where], group.kinds):
+        raise ValueError("channels would change from one of several joined values to another")
     if any(part.symmetry is Transform.ROTARY for part in group.parts):
         raise ValueError("the channels cannot be moved: they turn in pairs")
     _edit(rw, group.members, lambda member, rows: rows[_moved(group.channels_of(member), where)])

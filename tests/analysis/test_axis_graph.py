@@ -242,6 +242,30 @@ def regroup(factors: list[int], rng: np.random.Generator) -> list[int]:
     return [int(np.prod(factors[a:b])) for a, b in pairwise(cuts)]
 
 
+def test_channels_of_joined_values_stay_in_their_value() -> None:
+    text = """g (float[2, 4] x, float[4, 3] w, float[4, 2] u, float[5, 2] v) => (float[2, 2] y) {
+        a = MatMul(x, w)  b = MatMul(x, u)  j = Concat<axis = 1>(a, b)  y = MatMul(j, v) }"""
+    made = build(text, w=(4, 3), u=(4, 2), v=(5, 2))
+    group = written_by(made, "w")
+    before = Graph.from_onnx(made.to_onnx())
+    permute(Rewriter(made), group, [2, 0, 1, 4, 3])
+    assert_equivalent(before, made, Numerics.REASSOCIATES)
+    with pytest.raises(ValueError, match="joined values"):
+        permute(Rewriter(made), group, [3, 1, 2, 0, 4])
+
+
+def test_what_no_rule_speaks_of_stays_where_it_is() -> None:
+    text = """g (float[2, 5, 6] x, float[6, 8] w, float[1, 1, 5, 5] m, float[8, 3] wo)
+        => (float[2, 5, 3] y) { q = MatMul(x, w)
+        shape = Constant<value = int64[4] {2, 4, 5, 5}>()  mask = Expand(m, shape)
+        a = Attention<q_num_heads = 4, kv_num_heads = 4>(q, q, q, mask)  y = MatMul(a, wo) }"""
+    made = build(text.replace("Constant<value = int64[4] {2, 4, 5, 5}>()", "Shape(big)").replace(
+        "float[8, 3] wo)", "float[8, 3] wo, float[2, 4, 5, 5] big)"), w=(6, 8), m=(1, 1, 5, 5),
+        wo=(8, 3))  # fmt: skip
+    masks = [g for g in channel_groups(made) if any(m.node.op_type == "Expand" for m in g.members)]
+    assert all(group.fixed is not None for group in masks)
+
+
 def test_time_is_linear_in_the_graph() -> None:
     def seconds(count: int) -> float:
         nodes = []
@@ -263,4 +287,5 @@ def test_time_is_linear_in_the_graph() -> None:
         return time.process_time() - started
 
     small, large = min(seconds(300) for _ in range(3)), seconds(3000)
-    assert large < 25 * small
+    # Ten times the graph, and room for a busy machine: a square would be a hundred times.
+    assert large < 50 * small
