@@ -101,8 +101,8 @@ class Runner:
                 self._note(case, REGION, reason)
             difference = "; ".join(differences(case, found))
             if difference:
-                native = self.outcomes[case.name].kind == NATIVE
-                self._note(case, WRONG if native else _blame(case), difference)
+                kind = WRONG if self.outcomes[case.name].kind == NATIVE else _blame(case)
+                self._note(case, kind, DRAWN if kind == CHANCE else difference)
 
     def _execute(self, cases: Sequence[Case]) -> tuple[list[list[Array]], list[str]]:
         graphs = [self.graphs[case.name] for case in cases]
@@ -134,6 +134,9 @@ DRAWING = frozenset(
     }
 )  # fmt: skip
 """Operators that draw random numbers; the standard names no generator, whatever the seed."""
+
+
+DRAWN = "it draws random numbers, so that no answer is the right one"
 
 
 def _blame(case: Case) -> str:
