@@ -47,6 +47,8 @@ $(VENV)/ready-dev: pyproject.toml
 	@echo "setting up $(VENV): about a minute, once"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@# An editable install is not compiled, and where PYTHONDONTWRITEBYTECODE is set it never would be.
+	@$(VENV)/bin/python -m compileall -q compiler passes backends
 	@touch $@
 
 $(VENV)/ready-zoo: $(VENV)/ready-dev
