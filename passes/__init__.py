@@ -43,8 +43,7 @@ PASSES: dict[str, str] = {
     "recognise-gelu": "burnish.passes.fusion.gelu:RecogniseGelu",
     "recognise-group-norm": "burnish.passes.fusion.group_norm:RecogniseGroupNorm",
     "recognise-layer-norm": "burnish.passes.fusion.layer_norm:RecogniseLayerNorm",
-    "recognise-local-response":
-        "burnish.passes.fusion.local_response:RecogniseLocalResponse",
+    "recognise-local-response": "burnish.passes.fusion.local_response:RecogniseLocalResponse",
     "recognise-lp-norm": "burnish.passes.fusion.lp_norm:RecogniseLpNorm",
     "recognise-rectifiers": "burnish.passes.fusion.rectifiers:RecogniseRectifiers",
     "recognise-rotary": "burnish.passes.fusion.rotary:RecogniseRotary",

@@ -119,7 +119,7 @@ def bounds(size: Amount, other: Amount) -> bool:
     """Whether ``size`` is ``other`` cut to some bound above 1."""
     if not isinstance(size, Size) or not isinstance(other, Size) or len(size.terms) != 1:
         return False
-    (names, factor), = size.terms
+    ((names, factor),) = size.terms
     if factor != 1 or len(names) != 1 or not names[0].startswith("min("):
         return False
     bound, _, rest = names[0][len("min(") : -1].partition(", ")

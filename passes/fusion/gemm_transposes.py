@@ -93,7 +93,6 @@ def _write_transposed(rw: Rewriter, match: Match, facts: None) -> None:
     rw.replace(old, rw.op("Gemm", [node.inputs[1], node.inputs[0]], attributes, like=old))
 
 
-_OPERAND = Op("Transpose", Any(), shared=True)
 # Gemm needs nothing to add since opset 11.
 RULES = (
     Rule("transposed-operands", Op("Gemm|MatMul"), _read_transposed, _operands, since=11),
