@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from burnish.passes.cleanup.constant_terms import (
 from burnish.passes.cleanup.remove_no_ops import can_stand_in
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule
+
+Term = TypeVar("Term", Shift, Factor)
 
 
 @dataclass(frozen=True)
@@ -64,27 +66,42 @@ def _named(match: Match, result: Merged, neutral: int) -> Merged | Miss:
     return Miss("a graph output must keep its own name", match.root)
 
 
-def _sum(match: Match) -> Merged | Miss:
+def _terms(match: Match, read: Callable[[OperatorNode], Term | Miss]) -> tuple[Term, Term] | Miss:
+    """What the inner and the outer operator do with their constants."""
     inner, root = match.node("inner"), match.root
     miss = grown(root, inner)
     if miss is not None:
         return miss
-    first, second = read_shift(inner), read_shift(root)
+    first, second = read(inner), read(root)
     if isinstance(first, Miss):
         return first
     if isinstance(second, Miss):
         return second
     if second.x is not inner.output:
-        return Miss("the sum is no operand", root)
+        return Miss("one operator does not read what the other computes", root)
+    return first, second
+
+
+def _merged(total: Array, root: OperatorNode, *parts: Shift | Factor) -> Array | Miss:
+    """``total`` in the type of the model; integers wrap around as they would one by one."""
+    amount = settled(total, root.output.dtype, *(part.amount for part in parts))
+    if isinstance(amount, Miss) or total.dtype.kind == "f":
+        return amount
+    return total.astype(parts[0].amount.dtype)
+
+
+def _sum(match: Match) -> Merged | Miss:
+    root, terms = match.root, _terms(match, read_shift)
+    if isinstance(terms, Miss):
+        return terms
+    first, second = terms
     with np.errstate(over="ignore"):
         total = np.asarray(second.sign * first.amount + second.amount)
     if total.dtype.kind == "f" and cancels(total, first.amount):
         return Miss("it adds and takes away a large number, which rounds", root)
-    amount = settled(total, root.output.dtype, first.amount, second.amount)
+    amount = _merged(total, root, first, second)
     if isinstance(amount, Miss):
         return amount
-    if total.dtype.kind != "f":
-        amount = total.astype(first.amount.dtype)
     if first.sign * second.sign < 0 and amount.dtype.kind == "u":
         return Miss("the type has no negative numbers", root)
     return _named(match, Merged(first.x, first.sign * second.sign, amount), 0)
@@ -96,27 +113,18 @@ def _write_sum(rw: Rewriter, match: Match, found: Merged) -> None:
 
 
 def _product(match: Match) -> Merged | Miss:
-    inner, root = match.node("inner"), match.root
-    miss = grown(root, inner)
-    if miss is not None:
-        return miss
-    first, second = read_factor(inner), read_factor(root)
-    if isinstance(first, Miss):
-        return first
-    if isinstance(second, Miss):
-        return second
-    if second.x is not inner.output:
-        return Miss("the product is no operand", root)
+    root, terms = match.root, _terms(match, read_factor)
+    if isinstance(terms, Miss):
+        return terms
+    first, second = terms
     with np.errstate(all="ignore"):
         if second.power > 0:
             total = np.asarray(second.amount * first.amount)
         else:
             total = np.asarray(second.amount / first.amount)
-    amount = settled(total, root.output.dtype, first.amount, second.amount)
+    amount = _merged(total, root, first, second)
     if isinstance(amount, Miss):
         return amount
-    if total.dtype.kind != "f":
-        amount = total.astype(first.amount.dtype)
     if first.power * second.power < 0 and not np.all(amount):
         return Miss("it divides zero", root)
     return _named(match, Merged(first.x, first.power * second.power, amount), 1)

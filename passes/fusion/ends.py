@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from burnish.ir import Array, Constant, OperatorNode
+from burnish.ir import Array, Constant, DType, OperatorNode
 from burnish.passes.fusion.affine import NOT_PER_CHANNEL, Affine, vector
 from burnish.passes.fusion.constants import Vector, per_channel
 from burnish.passes.fusion.linear import Linear, pads, read_linear, stored
@@ -36,6 +36,17 @@ class End:
     fold: Callable[[], Edit | Miss]
     added: int = 0
     """Operators that have to be added."""
+
+
+def rounded_edit(node: OperatorNode, arrays: Mapping[int, Array], dtype: DType) -> Edit | Miss:
+    """New constants of ``node`` by input, if the numbers of all of them fit into ``dtype``."""
+    inputs: dict[int, Constant] = {}
+    for slot, array in arrays.items():
+        constant = stored(array, dtype, node)
+        if isinstance(constant, Miss):
+            return constant
+        inputs[slot] = constant
+    return Edit(node, inputs)
 
 
 def constant_end(node: OperatorNode, slot: int, affine: Affine) -> End | Miss:
@@ -221,12 +232,6 @@ def recurrent_reader(node: OperatorNode, index: int, affine: Affine) -> End | Mi
             offset = np.zeros((directions, 2 * gates)) if bias is None else bias.numpy()
             moved = np.concatenate([old @ shift, np.zeros((directions, gates))], axis=1)
             arrays[3] = offset.astype(np.float64) + moved
-        inputs: dict[int, Constant] = {}
-        for slot, array in arrays.items():
-            constant = stored(array, weight.dtype, node)
-            if isinstance(constant, Miss):
-                return constant
-            inputs[slot] = constant
-        return Edit(node, inputs)
+        return rounded_edit(node, arrays, weight.dtype)
 
     return End(node, frozenset({1, 3}), fold)

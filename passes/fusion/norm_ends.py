@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from burnish.ir import Array, Constant, OperatorNode
+from burnish.ir import Constant, OperatorNode
 from burnish.passes.fusion.affine import NOT_PER_CHANNEL, Affine, vector
-from burnish.passes.fusion.ends import Edit, End
-from burnish.passes.fusion.linear import stored
+from burnish.passes.fusion.ends import Edit, End, rounded_edit
 from burnish.rewrite import Miss
 
 LAST_AXES = frozenset({"LayerNormalization", "RMSNormalization"})
@@ -43,7 +42,7 @@ def norm_writer(node: OperatorNode, affine: Affine) -> End | Miss | None:
         if bias is not None or trimmed.shift is not None:
             old = np.zeros(scale.shape) if bias is None else bias.numpy()
             results[2] = np.broadcast_to(trimmed.applied(old), results[1].shape)
-        return _stored(node, results, scale)
+        return rounded_edit(node, results, scale.dtype)
 
     return End(node, frozenset({1, 2}), fold)
 
@@ -64,16 +63,6 @@ def _trimmed(node: OperatorNode, affine: Affine, scale: Constant) -> Affine | Mi
     if any(vector(array, 1, channels) is None for array in affine.arrays):
         return Miss(NOT_PER_CHANNEL.format(node.op_type), node)
     return affine.mapped(lambda array: array.reshape(-1))
-
-
-def _stored(node: OperatorNode, arrays: dict[int, Array], like: Constant) -> Edit | Miss:
-    inputs: dict[int, Constant] = {}
-    for slot, array in arrays.items():
-        constant = stored(array, like.dtype, node)
-        if isinstance(constant, Miss):
-            return constant
-        inputs[slot] = constant
-    return Edit(node, inputs)
 
 
 def norm_reader(node: OperatorNode, index: int, affine: Affine) -> End | Miss | None:
@@ -137,6 +126,6 @@ def _batch_norm_reader(node: OperatorNode, affine: Affine) -> End | Miss:
         scale = flat.scaling.applied(gamma)
         offset = -mean if flat.shift is None else flat.shift - mean
         results = {1: scale, 2: beta + gamma * offset / deviation, 3: np.zeros_like(mean)}
-        return _stored(node, results, known[0])
+        return rounded_edit(node, results, known[0].dtype)
 
     return End(node, frozenset({1, 2, 3}), fold)
