@@ -23,7 +23,6 @@ PASSES: dict[str, str] = {
     "fuse-gemm-transposes": "burnish.passes.fusion.gemm_transposes:FuseGemmTransposes",
     "fuse-matmul-add": "burnish.passes.fusion.matmul_add:FuseMatMulAdd",
     "fuse-pad": "burnish.passes.fusion.pad:FusePad",
-    "fuse-reduce-views": "burnish.passes.fusion.reduce_views:FuseReduceViews",
     "infer-shapes": "burnish.passes.cleanup.infer_shapes:InferShapes",
     "inline-control-flow": "burnish.passes.cleanup.inline_control_flow:InlineControlFlow",
     "lower-attention": "burnish.passes.cleanup.lower_attention:LowerAttention",

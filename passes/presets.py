@@ -47,7 +47,6 @@ def default() -> list[str]:
         "rearrange-blocks",
         # After additions: what is added is transposed with the product.
         "fuse-gemm-transposes",
-        "fuse-reduce-views",
         # After what looks at heads as an axis. Not when compiling: lower-attention undoes it.
         "fuse-attention",
         *_tidy(),
@@ -88,7 +87,6 @@ def compiling() -> list[str]:
         "sink-views",
         *_fuse(),
         *_fold(),
-        "fuse-reduce-views",
         *_tidy(),
     ]
 

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from burnish.ir import OperatorNode
 from burnish.numerics import Numerics
 from burnish.passes.cleanup.reduction_rules import VIEWS, axes_of, without, write_reduction
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Any, Match, Miss, Op, Rewriter, Rule
 
 ASSOCIATIVE = "ReduceMax|ReduceMean|ReduceMin|ReduceProd|ReduceSum|ReduceL1|ReduceLogSumExp"
-POOLS = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+POOLS = {
+    "AveragePool": "ReduceMean", "GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax",
+    "MaxPool": "ReduceMax",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,23 @@ def _reduce(rewriter: Rewriter, match: Match, facts: tuple[tuple[int, ...], bool
     rewriter.replace(old, result)
 
 
+def _pools_all(node: OperatorNode) -> bool:
+    """Whether the window of a pool is all that there is."""
+    if node.op_type.startswith("Global"):
+        return True
+    if any(node.attribute("pads", ())) or node.attribute("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    if not set(node.attribute("dilations", ())) <= {1} or len(node.outputs) > 1:
+        return False
+    source = node.inputs[0]
+    shape = None if source is None else source.shape
+    return shape is not None and shape[2:] == tuple(node.attribute("kernel_shape", ()))
+
+
 def _flattened(match: Match) -> tuple[int, ...] | Miss:
     """The spatial axes that a view drops after a pool over them."""
+    if not _pools_all(match.node("pool")):
+        return Miss("the window of the pool is not all that there is", match.node("pool"))
     x, after = match["x"].shape, match.root.output.shape
     if (
         x is None

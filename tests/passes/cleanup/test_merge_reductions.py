@@ -17,6 +17,7 @@ Misses = Callable[..., None]
 CONSTANTS = {
     "one": np.array([1]), "two": np.array([2]), "last": np.array([-1]), "both": np.array([2, 3]),
     "flat": np.array([2, 3]), "wide": np.array([2, 3, 1, 1]), "other": np.array([3, 2]),
+    "ends": np.array([0, 3]), "inner": np.array([3, 4]),
 }  # fmt: skip
 
 
@@ -69,6 +70,17 @@ def test_a_pool_of_an_open_batch(fires: Fires) -> None:
     assert axes(fires(NAME, text, "flattened-pool", opset=13)) == ([2, 3], 0)
 
 
+@pytest.mark.parametrize("pool", ["AveragePool", "MaxPool"])
+def test_windows_of_everything(fires: Fires, misses: Misses, pool: str) -> None:
+    text = model(f"a = {pool}<kernel_shape = [4, 5]>(x) y = Flatten(a)")
+    assert axes(fires(NAME, text, "flattened-pool")) == ([2, 3], 0)
+    misses(NAME, text.replace("2, 3, 4, 5", "2, 3, 5, 5"), "not all that there is")
+    misses(NAME, text.replace("2, 3, 4, 5", '2, 3, 4, "w"'), "not all that there is")
+    for option in ("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER"'):
+        wider = text.replace("[4, 5]>", f"[4, 5], {option}>")
+        misses(NAME, wider, "not all that there is")
+
+
 @pytest.mark.parametrize(
     ("body", "inputs", "reason"),
     [
@@ -103,6 +115,7 @@ CHAINS = "simplify-chains"
         ("a = ReduceMean(x, both) y = Flatten(a)", ([2, 3], 0)),
         ("a = ReduceSum(x, both) y = Reshape(a, flat)", ([2, 3], 0)),
         ("a = ReduceMax(x, both) y = Squeeze(a, both)", ([2, 3], 0)),
+        ("a = ReduceSum(x, ends) y = Reshape(a, inner)", ([0, 3], 0)),
         ("a = ReduceMax<keepdims = 0>(x, both) y = Reshape(a, wide)", ([2, 3], 1)),
         ("a = ReduceL2<keepdims = 0>(x, both) y = Unsqueeze(a, both)", ([2, 3], 1)),
     ],
