@@ -77,6 +77,16 @@ def test_a_pass_has_its_own_test_file(name: str) -> None:
     assert (ROOT / "tests" / "passes" / family / f"test_{stem}.py").exists()
 
 
+@pytest.mark.parametrize("family", ["adapters", "cleanup", "folding", "fusion"])
+def test_a_family_says_what_its_modules_are_for(family: str) -> None:
+    text = import_module(f"burnish.passes.{family}").__doc__ or ""
+    folder = ROOT / "passes" / family
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    # A pass in the file of its name needs no more than its name.
+    plain = {name.replace("-", "_") for name in PASSES}
+    assert modules - plain <= set(re.findall(r"\w+", text))
+
+
 @pytest.mark.parametrize("name", PASSES)
 def test_rules_have_unique_names_and_real_opsets(name: str) -> None:
     for context in CONTEXTS:
