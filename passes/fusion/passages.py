@@ -208,8 +208,8 @@ def _slice(node: OperatorNode, affine: Affine, backward: bool) -> Affine | Miss:
     if affine.is_uniform:
         return affine
     axes, starts = node.attribute("axes") or integers(node.input(3)), node.input(1)
-    rank = node.output.rank
-    if axes is None and starts is not None and starts.constant is not None:
+    rank, given = node.output.rank, node.input(3) is not None
+    if axes is None and not given and starts is not None and starts.constant is not None:
         axes = tuple(range(starts.constant.size))
     if axes is None or rank is None:
         return Miss("the axes of Slice are unknown", node)
