@@ -178,8 +178,9 @@ def run_pass(
         error.add_note(f"in pass {step.name}")
         raise
     report.seconds = time.perf_counter() - started
-    report.edits, report.fired, report.missed = result.edits, result.fired, result.missed
-    report.notes = result.notes
+    report.edits, report.fired, report.notes = result.edits, result.fired, result.notes
+    if context.explain:
+        report.missed = result.missed
     report.census = Census.of(graph) if report.edits else census
     report.nodes_after = report.census.operators
     return report

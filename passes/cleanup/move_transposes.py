@@ -66,8 +66,6 @@ class MoveTransposes(Pass):
             if len(result.fired) == fired:
                 break
         result.edits = rewriter.edits
-        if not context.explain:
-            result.missed.clear()
         return result
 
 

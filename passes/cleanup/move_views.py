@@ -63,8 +63,6 @@ class MoveViews(Pass):
             if len(result.fired) == fired:
                 break
         result.edits = rewriter.edits
-        if not context.explain:
-            result.missed.clear()
         return result
 
 

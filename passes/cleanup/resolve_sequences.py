@@ -39,8 +39,6 @@ class ResolveSequences(Pass):
             work.sweep()
         result = work.result
         result.edits = work.rewriter.edits
-        if not context.explain:
-            result.missed = []
         return result
 
 

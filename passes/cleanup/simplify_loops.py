@@ -61,8 +61,6 @@ class SimplifyLoops(Pass):
             for moved in _hoist(rewriter, node, result):
                 result.fired.append(Firing("hoist", moved.provenance))
         result.edits = rewriter.edits
-        if not context.explain:
-            result.missed = []
         return result
 
 

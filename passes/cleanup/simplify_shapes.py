@@ -47,8 +47,6 @@ class SimplifyShapes(Pass):
             if node.domain == "" and node.op_type in ARGUMENTS and node.graph is not None:
                 _simplify(rewriter, inference, node, result)
         result.edits = rewriter.edits
-        if not context.explain:
-            result.missed.clear()
         return result
 
 
