@@ -114,11 +114,7 @@ def read_linear(node: OperatorNode) -> Linear | Miss | None:
     if len(value.uses) > 1 and weight.nbytes > MAX_SHARED:
         return Miss(f"the weights of {node.op_type} are shared: folding would copy them", node)
     if node.op_type == "MatMul":
-        if len(weight.shape) < 2:
-            return Miss("the weights of MatMul are not a matrix", node)
-        if slot == 0:
-            return Linear(node, weight, 0, 1, -2, -1, -2, -2)
-        return Linear(node, weight, 1, 1, -1, -2, -1, -1)
+        return _read_matmul(node, weight, slot)
     if node.op_type == "Gemm":
         out_axis = 0 if node.attribute("transB", 0) else 1
         data_axis = 0 if node.attribute("transA", 0) else 1
@@ -127,6 +123,17 @@ def read_linear(node: OperatorNode) -> Linear | Miss | None:
     if node.op_type == "Conv":
         return Linear(node, weight, 1, groups)
     return Linear(node, weight, 1, groups, out_axis=1, in_axis=0)
+
+
+def _read_matmul(node: OperatorNode, weight: Constant, slot: int) -> Linear | Miss:
+    if len(weight.shape) < 2:
+        return Miss("the weights of MatMul are not a matrix", node)
+    if slot == 1:
+        return Linear(node, weight, 1, 1, -1, -2, -1, -1)
+    data = node.inputs[1]
+    if data is None or data.rank is None or data.rank < 2:
+        return Miss("what the weights of MatMul multiply is no matrix", node)
+    return Linear(node, weight, 0, 1, -2, -1, -2, -2)
 
 
 def pads(node: OperatorNode) -> bool:

@@ -41,7 +41,9 @@ def norm_writer(node: OperatorNode, affine: Affine) -> End | Miss | None:
         results = {1: trimmed.scaling.applied(scale.numpy())}
         if bias is not None or trimmed.shift is not None:
             old = np.zeros(scale.shape) if bias is None else bias.numpy()
-            results[2] = np.broadcast_to(trimmed.applied(old), results[1].shape)
+            shifted = trimmed.applied(old)
+            shape = np.broadcast_shapes(shifted.shape, results[1].shape)
+            results = {1: np.broadcast_to(results[1], shape), 2: np.broadcast_to(shifted, shape)}
         return rounded_edit(node, results, scale.dtype)
 
     return End(node, frozenset({1, 2}), fold)

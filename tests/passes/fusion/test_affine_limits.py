@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+from burnish.ir import Graph
 
 NAME = "fuse-batch-norm"
 RNG = np.random.default_rng(4)
@@ -180,3 +183,39 @@ def test_declines_unknown_sizes(misses: Callable[..., None]) -> None:
         p = MatMul(x, w) r = Reshape(p, n) y = Mul(r, s)
     }"""
     misses(NAME, text, "sizes of the data are unknown", w=np.float32(M), s=np.float32(normal(3, 1)))
+
+
+VECTORS = {
+    "before": ("float[1, 4] x", """
+        n = BatchNormalization(x, gamma, beta, mean, variance) r = Reshape(n, four)
+        y = MatMul(w, r)"""),
+    "after": ("float[4] x", """
+        p = MatMul(w, x) r = Reshape(p, row) y = BatchNormalization(r, gamma, beta, mean, variance)
+        """),
+    "batches": ("float[4] x", "p = MatMul(batches, x) y = Mul(p, column)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_declines_vectors_that_matrices_multiply(misses: Callable[..., None], case: str) -> None:
+    data, body = VECTORS[case]
+    weights = {
+        "four": np.array([4]), "row": np.array([1, 4]), "w": np.float32(normal(4, 4)),
+        "batches": np.float32(normal(4, 4, 4)), "column": np.float32(normal(4, 1)),
+        "gamma": np.float32(normal(4)), "beta": np.float32(normal(4)),
+        "mean": np.float32(normal(4)), "variance": np.ones(4, np.float32),
+    }  # fmt: skip
+    used = {name: array for name, array in weights.items() if re.search(rf"\b{name}\b", body)}
+    kinds = ", ".join(f"{'int64' if a.dtype == np.int64 else 'float'} {n}" for n, a in used.items())
+    misses(NAME, f"g ({data}, {kinds}) => (float y) {{ {body} }}", "is no matrix", **used)
+
+
+def test_norms_whose_scale_is_one_number(fires: Callable[..., Graph]) -> None:
+    text = """
+    g (float[2, 4] x, float w, float b, float s) => (float y) {
+        n = LayerNormalization(x, w, b) y = Mul(n, s)
+    }"""
+    weights = {"w": normal(1), "b": normal(4), "s": normal(4)}
+    numbers = {name: np.float32(array) for name, array in weights.items()}
+    graph = fires(NAME, text, "affine-after-linear", **numbers)
+    assert [node.op_type for node in graph] == ["LayerNormalization"]
