@@ -167,6 +167,8 @@ def _merge(
     channels = channels_of(source, axes)
     if channels is None or (heavy.op_type == "Conv" and axes < 1):
         return Miss("the channels of the data are unknown", heavy)
+    if not channels:
+        return Miss("the data have no channels", heavy)
     found = [_branch(term, chain, channels, axes) for term, chain in chains.items()]
     chosen, into = _chosen([branch for branch in found if isinstance(branch, Branch)])
     if not isinstance(into, Frame):
@@ -175,7 +177,7 @@ def _merge(
     total = added([branch.kernel for branch in chosen], into)
     taken = {branch.term for branch in chosen}
     for index, value in enumerate(terms):
-        offset = _bias(value, total, axes)
+        offset = _bias(value, total, axes, source.rank or 0)
         if offset is not None:
             bias = offset if total.bias is None else total.bias + offset
             total = replace(total, bias=bias)
@@ -188,13 +190,11 @@ def _merge(
     return Merged(source, result, gemm, frozenset(taken), tuple(terms), ())
 
 
-def _bias(value: VariableNode, kernel: Kernel, axes: int) -> Vector | None:
+def _bias(value: VariableNode, kernel: Kernel, axes: int, rank: int) -> Vector | None:
     """``value`` [channels] if it is constant and adds a number to every channel."""
     if not value.is_constant:
         return None
-    return per_channel(
-        value, 1 if axes else -1, axes + 2 if axes else max(value.rank or 0, 1), kernel.outputs
-    )
+    return per_channel(value, 1 if axes else -1, rank, kernel.outputs)
 
 
 def _branch(term: int, chain: Chain, channels: int, axes: int) -> Branch | Miss:

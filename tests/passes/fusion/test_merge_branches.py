@@ -164,3 +164,23 @@ def test_declines_half_precision_that_overflows(misses: Callable[..., None]) -> 
     }"""
     huge = np.full((6, 6), 6e4, np.float16)
     misses(NAME, text, "would not fit into float16", a=huge, b=huge)
+
+
+def test_a_constant_that_adds_axes_stays_outside(fires: Callable[..., Graph]) -> None:
+    text = """
+    g (float[3, 4] x, float a, float b, float c) => (float[1, 1, 3, 5] y) {
+        p = MatMul(x, a) q = MatMul(x, b) s = Add(p, q) y = Add(s, c)
+    }"""
+    shapes = {"a": (4, 5), "b": (4, 5), "c": (1, 1, 1, 5)}
+    weights = {name: np.float32(normal(*shape)) for name, shape in shapes.items()}
+    graph = fires(NAME, text, "summed-branches", **weights)
+    assert graph.outputs[0].static_shape == (1, 1, 3, 5)
+
+
+def test_declines_data_without_channels(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[3, 4] x, int64[1] n, float a, float b) => (float y) {
+        e = Slice(x, n, n, n) p = MatMul(e, a) q = MatMul(e, b) y = Add(p, q)
+    }"""
+    none = np.zeros((0, 5), np.float32)
+    misses(NAME, text, "no channels", a=none, b=none, n=np.array([1]))
