@@ -7,6 +7,7 @@ from burnish.rewrite import Match, Miss, Op, Rewriter, Rule
 
 Pads = tuple[int, ...]
 """Elements before each spatial axis, then behind each."""
+POOLS = frozenset({"AveragePool", "MaxPool"})
 
 
 def _kernel(node: OperatorNode) -> tuple[int, ...] | None:
@@ -34,6 +35,8 @@ def explicit_pads(match: Match) -> Pads | Miss:
         return Miss("its pads follow from the size of its result", node)
     strides = node.attribute("strides") or (1,) * len(kernel)
     dilations = node.attribute("dilations") or (1,) * len(kernel)
+    if node.op_type in POOLS and any(step != 1 for step in dilations):
+        return Miss("engines differ in how they pad windows with gaps", node)
     before, behind = [], []
     for size, width, stride, dilation in zip(
         data.shape[2:], kernel, strides, dilations, strict=True

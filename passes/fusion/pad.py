@@ -113,6 +113,8 @@ def _into_max(match: Match) -> Padding | Miss:
         padding.value == 0 and _is_never_negative(match["data"])
     ):
         return Miss(f"MaxPool pads with minus infinity, not {padding.value:g}", match.node("pad"))
+    if any(step != 1 for step in match.root.attribute("dilations") or ()):
+        return Miss("a window with gaps may hold nothing but padding", match.root)
     return _fits_kernel(match, padding)
 
 

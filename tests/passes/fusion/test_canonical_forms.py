@@ -156,6 +156,15 @@ def test_keeps_windows_that_are_cut(misses: Misses) -> None:
     misses(NAME, text, "may be cut")
 
 
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+def test_keeps_pads_of_windows_with_gaps(misses: Misses, pool: str) -> None:
+    text = (
+        "g (float[1,4,8] x) => (float y) "
+        f'{{ y = {pool}<auto_pad = "SAME_UPPER", kernel_shape = [2], dilations = [2]>(x) }}'
+    )
+    misses(NAME, text, "windows with gaps")
+
+
 # Einsum
 
 

@@ -141,3 +141,11 @@ def test_declines_pooling(
     misses: Callable[..., None], pool: str, change: dict[str, object], reason: str
 ) -> None:
     misses(NAME, model(f"q = Pad(x, p, v) y = {pool}(q)"), reason, **fixed(**change))
+
+
+def test_declines_windows_with_gaps_that_may_hold_no_data(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[1, 1, 1] x, int64[6] p) => (float y) {
+        r = Relu(x) q = Pad(r, p) y = MaxPool<kernel_shape = [2], dilations = [2]>(q)
+    }"""
+    misses(NAME, text, "nothing but padding", p=np.array([0, 0, 1, 0, 0, 1]))
