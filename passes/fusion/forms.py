@@ -181,7 +181,22 @@ def spread_problem(match: Match, node: OperatorNode, axes: tuple[int, ...]) -> M
             continue
         if other.op_type == "Expand" or found is None or not _same_count(found, kept):
             return Miss("a reduction is not spread along the axes that it was taken over", node)
+    if not node.attribute("keepdims", 1) and axes != (0,) and _meets_data(match, node):
+        return Miss("the result of a reduction has lost the axes that it was taken over", node)
     return None
+
+
+def _meets_data(match: Match, node: OperatorNode) -> bool:
+    """Whether the result of ``node`` is combined with ``x`` before its axes are given back."""
+    inside, rank, pending = set(match.nodes), match["x"].rank, [node.output]
+    while pending:
+        for reader in pending.pop().consumers:
+            if reader not in inside or reader.op_type in SHAPERS.split("|"):
+                continue
+            if reader.output.rank == rank:
+                return True
+            pending.append(reader.output)
+    return False
 
 
 def _same_count(one: tuple[Dim, ...], other: tuple[Dim, ...]) -> bool:

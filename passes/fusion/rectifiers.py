@@ -194,7 +194,8 @@ def _is_selu(value: float) -> Callable[..., bool]:
 SLOPE = Const("slope", is_number)
 STEEP, FLAT = _parts(SLOPE)
 STEEP_CHANNELS, FLAT_CHANNELS = _parts(Const("slope"))
-FINITE = _attribute("slope", -1e30, 1e30, "")
+NOT_LARGER = "the larger is not the data where they are positive"
+FINITE = _attribute("slope", -1e30, 1e30, "", singles)
 ABOVE = OneOf(Op("Greater", X, Const("alpha", is_number)), Op("Less", Const("alpha", is_number), X))
 ABOVE_ZERO = _attribute("alpha", 1e-30, 1e30, "Elu wants one above 0", singles)
 # Zeros of one element, or of as many as the data have.
@@ -210,7 +211,7 @@ RULES = (
     Rule("leaky-relu", OneOf(STEEP, _chosen(X, Op("Mul", X, SLOPE))), _writes("LeakyRelu"), FINITE),
     Rule("leaky-relu-negated", FLAT, _writes("LeakyRelu"), _negated_slope(FINITE)),
     Rule("leaky-relu-max", Op("Max", X, Op("Mul", X, SLOPE)), _writes("LeakyRelu"),
-         _attribute("slope", 1e-30, 1.0, "the larger is not the data where they are positive")),
+         _attribute("slope", 1e-30, 1.0, NOT_LARGER, singles)),
     Rule("prelu-single", Op("PRelu", X, SLOPE), _writes("LeakyRelu"), FINITE),
     Rule("thresholded-relu", OneOf(Op("Where", ABOVE, X, ZEROS), Op("Mul", X, Op("Cast", ABOVE))),
          _writes("ThresholdedRelu"), _attribute("alpha", -1e30, 1e30, "", singles), since=10),

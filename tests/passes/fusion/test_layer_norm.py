@@ -354,3 +354,19 @@ def test_declines_rows_that_are_groups(misses: Callable[..., None]) -> None:
         "rows": np.array([2, 1, 24]), "w": np.ones(1, np.float32), "b": np.ones(1, np.float32),
     }  # fmt: skip
     misses(NAME, text, "scaled otherwise than by what is normalized", opset=17, **numbers)
+
+
+@pytest.mark.parametrize("lost", ["mean", "variance"])
+def test_declines_means_that_have_lost_their_axis(misses: Callable[..., None], lost: str) -> None:
+    gives_back = "m = Unsqueeze(a, axis)", "w = Unsqueeze(v, axis)"
+    mean, variance = (
+        back.replace("Unsqueeze(a, axis)" if lost == "mean" else "Unsqueeze(v, axis)",
+                     "Identity(a)" if lost == "mean" else "Identity(v)")
+        for back in gives_back
+    )  # fmt: skip
+    text = f"""g (float[3, 3] x, int64[1] axis, float eps) => (float y) {{
+        a = ReduceMean<keepdims = 0>(x, axis) {mean} c = Sub(x, m) q = Mul(c, c)
+        v = ReduceMean<keepdims = 0>(q, axis) {variance} e = Add(w, eps) s = Sqrt(e) y = Div(c, s)
+    }}""".replace("m = Identity(a)", "").replace("w = Identity(v)", "")
+    text = text.replace("Sub(x, m)", "Sub(x, a)") if lost == "mean" else text.replace("(w,", "(v,")
+    misses(NAME, text, "lost the axes", opset=21, axis=np.array([1]), eps=EPS)

@@ -212,7 +212,10 @@ def test_declines_when_the_middle_is_returned(misses: Callable[..., None], inner
 @pytest.mark.parametrize("body", [
     "p = Greater(x, zero) e = Exp(x) s = Sub(e, one) y = Where(p, x, s)",
     "p = Greater(x, one) y = Where(p, x, zero)",
+    "m = Mul(x, half) y = Max(x, m)",
+    "p = Greater(x, zero) m = Mul(x, half) y = Where(p, x, m)",
 ])  # fmt: skip
 def test_declines_what_lacks_a_kernel_in_double(misses: Callable[..., None], body: str) -> None:
-    text = f"g (double[2, 3] x, double zero, double one) => (double y) {{ {body} }}"
-    misses(NAME, text, "lacks the operator for double", zero=np.float64(0), one=np.float64(1))
+    numbers = {"zero": np.float64(0), "one": np.float64(1), "half": np.float64(0.5)}
+    text = f"g (double[2, 3] x, double zero, double one, double half) => (double y) {{ {body} }}"
+    misses(NAME, text, "lacks the operator for double", **numbers)
