@@ -50,6 +50,8 @@ def _meet(match: Match) -> Shape | Miss:
         return Miss("the shapes of scores and masks are unknown", match.root)
     if not _is_scores(match["logits"]):
         return Miss("what the masks are added to is no product", match.root)
+    if _is_scores(match["near"]) or _is_scores(match["far"]):
+        return Miss("several products are added up: it is unknown which is the mask", match.root)
     if max(len(near), len(far)) > len(scores):
         return Miss("a mask has more axes than the scores", match.root)
     wide = [(1,) * (len(scores) - len(shape)) + shape for shape in (near, far)]

@@ -143,6 +143,12 @@ def test_masks_that_stay_apart(
     misses(NAME, text, reason, opset=18, zero=np.float32(0))
 
 
+def test_products_that_are_added_up_are_no_masks(misses: Callable[..., None]) -> None:
+    body = "s = MatMul(q, k) p = MatMul(q, r) a = Add(s, p) c = Add(a, m) y = Softmax<axis = -1>(c)"
+    text = model(body, f"{K.replace(' k', ' r')}, float[3, 5] m, ")
+    misses(NAME, text, "which is the mask", opset=18, zero=np.float32(0))
+
+
 @pytest.mark.parametrize("keys", [
     "b = Mul(k, r) y = MatMul(a, b)",
     "b = Mul(r, k) t = Transpose<perm = [0, 1, 3, 2]>(b) y = MatMul(a, t)",
