@@ -94,6 +94,8 @@ def _take(walk: Walk, step: Step) -> str:
     vector = _vector(walk, step)
     if vector is None:
         return f"the constant of {step.node.op_type} is not one number per channel"
+    if walk.channel is None and not isinstance(vector, float):
+        walk.channel = -1
     if step.kind is Kind.SHIFT:
         walk.map.bias = walk.map.bias + (-vector if step.node.op_type == "Sub" else vector)
         return ""
@@ -132,7 +134,7 @@ def _vector(walk: Walk, step: Step) -> Vector | float | None:
     if rank is None:
         return None
     axis = _position(walk, rank)
-    shape = step.result.shape
+    shape = step.source.shape
     width = None if axis is None or shape is None else shape[axis]
     if walk.map.weight is not None:
         width = walk.map.weight.shape[0]

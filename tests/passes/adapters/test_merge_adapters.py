@@ -379,3 +379,22 @@ def test_what_scales_and_shifts_a_product_goes_into_it_by_the_presets() -> None:
     weights = {"w": W, "a": A, "b": B, "c": BIAS, "m": f(6), "s": f(6)}
     after, _ = api.optimize(build(text, 21, weights), verify="end")
     assert ops(after) == ["MatMul", "Add"]
+
+
+def test_a_shift_of_columns_before_convolutions_of_channels(misses) -> None:
+    text = (
+        "g (float[1, 4, 5, 4] x, float[4] s, float[4, 4, 1, 1] w, float[2, 4, 1, 1] a, "
+        "float[4, 2, 1, 1] b) => (float[1, 4, 5, 4] y) { r = Relu(x) t = Add(r, s) "
+        "p = Conv(r, w) d = Conv(t, a) u = Conv(d, b) y = Add(p, u) }"
+    )
+    weights = {"s": f(4), "w": f(4, 4, 1, 1), "a": f(2, 4, 1, 1), "b": f(4, 2, 1, 1)}
+    misses(NAME, text, "another axis", **weights)
+
+
+def test_scales_that_widen_their_data(misses) -> None:
+    text = (
+        "g (float[3, 1] x, float[8] s, float[8] t, float[8, 6] w, float[8, 2] a, float[2, 6] b) "
+        "=> (float[3, 6] y) { r = Relu(x) k = Mul(r, s) p = MatMul(k, w) "
+        "j = Mul(r, t) d = MatMul(j, a) u = MatMul(d, b) y = Add(p, u) }"
+    )
+    misses(NAME, text, None, s=f(8), t=f(8), w=f(8, 6), a=f(8, 2), b=f(2, 6))
