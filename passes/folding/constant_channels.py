@@ -53,9 +53,16 @@ def _written(group: ChannelGroup) -> dict[Site, Array]:
         for bias in group.riders:
             if bias.node is member.node and bias.site is member.site:
                 beta = float(bias.node.attribute("beta", 1.0))
-                values = values + beta * _by_channel(group, bias)
+                row = _by_channel(group, bias) if _is_row(group, bias) else np.nan
+                values = values + beta * row
         result[member.site] = values
     return result
+
+
+def _is_row(group: ChannelGroup, member: Member) -> bool:
+    """Whether a parameter is constant, and one number for each of its channels."""
+    constant = member.value.constant
+    return constant is not None and constant.size in (1, group.channels_of(member).size)
 
 
 def _by_channel(group: ChannelGroup, member: Member) -> Array:
@@ -124,7 +131,7 @@ def _evaluated(
             varies |= np.isnan(sources[value])
             row = np.nan_to_num(sources[value]).astype(kind)[None]
             inputs.append(VariableNode.of(Constant.of(row)))
-        elif index in riders and riders[index].value.constant is not None:
+        elif index in riders and _is_row(group, riders[index]):
             row = _by_channel(group, riders[index]).astype(value.dtype.numpy)
             inputs.append(VariableNode.of(Constant.of(row)))
         elif value.constant is not None and value.constant.size == 1:

@@ -319,3 +319,10 @@ def test_channels_are_normalized_together_without_scale(misses):
         "float[3] c", "float[3] c, float[6] one"
     )
     misses(NAME, text, None, opset=23, **weights, one=np.ones(6, np.float32))
+
+
+def test_what_is_added_differs_between_rows(misses):
+    weights = mlp()
+    weights["w"][:, [0, 3]] = 0
+    text = MLP.replace("float[6] b", "float[2, 6] b")
+    misses(NAME, text, None, **(weights | {"b": RNG.normal(size=(2, 6)).astype(np.float32)}))
