@@ -20,7 +20,7 @@ def _repeater(value: VariableNode | None, node: OperatorNode) -> OperatorNode | 
 
 def _broadcasts_to(shapes: list[Shape], result: Shape) -> bool:
     """Whether values of ``shapes`` are known to broadcast to ``result``."""
-    if result is None or None in result:
+    if result is None or None in result or all(len(shape or ()) < len(result) for shape in shapes):
         return False
     covered = [False] * len(result)
     for shape in shapes:

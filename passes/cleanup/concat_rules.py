@@ -34,7 +34,7 @@ def _nested(match: Match) -> list[OperatorNode] | Miss:
     root = match.root
     axis = split_axis(root)
     makers = [_maker(value, root, "Concat") for value in root.inputs]
-    nested = [node for node in makers if node is not None]
+    nested = list(dict.fromkeys(node for node in makers if node is not None))
     if not nested:
         return Miss("nothing that it joins was joined before", root)
     if axis is None:

@@ -119,6 +119,12 @@ def test_shared_inner_results_are_kept() -> None:
         ("float[1,3] x, float[1,3] z, int64[2] s", "a = Expand(x, s) y = Add(z, a)"),
         ("float[1,3] x, float[3] z", "s = Constant<value = int64[2] {2, 3}>() "
          "a = Expand(x, s) y = Add(a, z)"),
+        ('float[2,3,4] x, int64["k"] s', "a = Flatten(x) y = Reshape(a, s)"),
+        ('float["n",0] x', "a = Unsqueeze(x, zero) y = Unsqueeze(a, zero)"),
+        ('float[2,3,4] x, int64["k"] s', "r = Reshape(x, s) a = Transpose(r) y = Transpose(a)"),
+        ('float[2,3,4] x, int64["k"] s', "r = Reshape(x, s) y = Transpose<perm=[1,0]>(r)"),
+        ('float["n",3] x', "y = Transpose<perm=[0,1]>(x)"),
+        ("int64[1] s", "a = ConstantOfShape(s) y = Cast<to=10>(a)"),
     ],
 )  # fmt: skip
 def test_stays(inputs: str, body: str) -> None:
@@ -191,6 +197,10 @@ def test_operators_broadcast_by_themselves(inputs: str, body: str) -> None:
         ("float[2,3] x, float[4,3] z", "a = Tile(x, r) y = Mul(a, z)"),
         ('float[1,3] x, float["n",1] z, int64[2] s', "a = Expand(x, s) y = Mul(a, z)"),
         ("float[1,3] x, float[3] z, bool[3] c", "a = Tile(x, r) y = Where(c, a, z)"),
+        (
+            "float[2,1] x, float[3] z",
+            "s = Constant<value = int64[3] {1, 2, 1}>() a = Expand(x, s) y = Mul(a, z)",
+        ),
         ("float[1,3] x, float[3,2] z", "a = Tile(x, r) y = MatMul(a, z)"),
     ],
 )
