@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from burnish.ir import Array, Attribute, Constant, Graph, OperatorNode, VariableNode
+from burnish.ir.clone import values_read
 from burnish.ir.regions import outline
 from burnish.rewrite.provenance import merged
 
@@ -127,15 +128,16 @@ class Rewriter:
 
     def erase_unused(self, nodes: Iterable[OperatorNode]) -> None:
         """Delete those of ``nodes`` whose results nobody reads, users before producers."""
-        pending = [node for node in nodes if node.graph is not None]
-        progress = True
-        while progress:
-            progress = False
-            for node in list(pending):
-                if not any(value.uses for value in node.outputs):
-                    self.erase(node)
-                    pending.remove(node)
-                    progress = True
+        pending = dict.fromkeys(node for node in nodes if node.graph is not None)
+        queue = list(pending)
+        while queue:
+            node = queue.pop()
+            if node not in pending or any(value.uses for value in node.outputs):
+                continue
+            makers = [value.producer for value in values_read(node)]
+            self.erase(node)
+            del pending[node]
+            queue += [maker for maker in makers if maker is not None and maker in pending]
 
     def set_input(self, node: OperatorNode, index: int, value: VariableNode | None) -> None:
         """Make ``node`` read ``value`` at ``index`` (appending omitted inputs up to it)."""

@@ -102,6 +102,23 @@ def test_unused_nodes_go_users_first() -> None:
     assert rw.edits == {"erase": 2}
 
 
+def test_unused_nodes_may_be_named_twice_and_in_any_order() -> None:
+    model = graph("g (float[2] a) => (float y) { n = Neg(a) m = Exp(n) y = Abs(a) }")
+    rw = Rewriter(model)
+    rw.erase_unused([node(model, "Neg"), node(model, "Exp"), node(model, "Neg")])
+    assert [n.op_type for n in model] == ["Abs"]
+
+
+def test_unused_bodies_let_go_of_what_they_read() -> None:
+    model = graph("""g (float[2] a, bool c) => (float y) {
+        n = Neg(a) m = If(c) <then_branch = t () => (float[2] u) { u = Exp(n) },
+            else_branch = e () => (float[2] v) { v = Abs(n) }> y = Sqrt(a)
+    }""")
+    rw = Rewriter(model)
+    rw.erase_unused([node(model, "Neg"), node(model, "If")])
+    assert [n.op_type for n in model] == ["Sqrt"]
+
+
 def test_inputs_and_attributes_are_edits() -> None:
     model = graph("g (float[2] a, float l) => (float y) { y = Clip(a) }")
     rw, clip = Rewriter(model), node(model, "Clip")
