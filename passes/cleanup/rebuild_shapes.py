@@ -11,7 +11,7 @@ from burnish.analysis.sizes import Amount
 from burnish.analysis.values import sizes
 from burnish.ir import DType, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.shape_builder import Blueprint, ShapeBuilder
+from burnish.passes.cleanup.shape_builder import Blueprint, Numbers, ShapeBuilder
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Rewriter, RewriteResult
 
@@ -122,7 +122,12 @@ def _rebuild(part: Part, builder: ShapeBuilder, result: RewriteResult) -> None:
         found = _amounts(inference, value)
         if found is None or not builder.plan(plan, value, found):
             return
-    if not part.wanted or len(plan.steps) >= len(part.nodes):
+    # A graph output that is a constant takes an Identity.
+    named = sum(
+        isinstance(step, Numbers) and value.is_graph_output
+        for value, step in zip(part.wanted, plan.wanted, strict=True)
+    )
+    if not part.wanted or len(plan.steps) + named >= len(part.nodes):
         return
     names = tuple(dict.fromkeys(name for node in part.nodes for name in node.provenance))
     rewriter.provenance = names

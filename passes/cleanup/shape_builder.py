@@ -109,6 +109,8 @@ class ShapeBuilder:
         return None if source is None else Sizes(source[0], source[1], source[1] + 1, scalar=True)
 
     def _list(self, amounts: tuple[Amount, ...], position: int) -> Step | None:
+        if not amounts:
+            return Numbers(())
         parts = self._pieces(amounts, position)
         if parts is not None and len(parts) == 1 and not _needs(parts[0], self.opset):
             return parts[0]
@@ -169,7 +171,7 @@ class ShapeBuilder:
         rw.anchor = rw.graph.first if before is None else before.next
         if isinstance(step, Joined):
             length = sum(value.shape[0] for value in inputs if value.shape)  # type: ignore[misc]
-            like = VariableNode("", inputs[0].dtype, (length,))
+            like = VariableNode("", DType.INT64, (length,))
             result = rw.op("Concat", inputs, {"axis": 0}, like=like)
         else:
             result = self._sizes(step, inputs)

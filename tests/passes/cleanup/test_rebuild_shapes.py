@@ -109,6 +109,21 @@ def test_a_shape_of_what_is_made_from_it_is_no_source() -> None:
     assert kinds(after).count("Shape") == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Shape(x) y = Shape(s)",
+        "s = Shape<start = 2>(x) a = Identity(s) b = Identity(a) y = Abs(b)",
+    ],
+)
+def test_returned_constants_are_made_once(body: str) -> None:
+    before, after = model_of('float["n","m"] x', body), model_of('float["n","m"] x', body)
+    assert RebuildShapes().run(after, CONTEXT).changed
+    assert not RebuildShapes().run(after, CONTEXT).changed
+    assert kinds(after) == ["Identity"]
+    assert_equivalent(before, after, Numerics.EXACT)
+
+
 def test_what_a_returned_shape_is_called() -> None:
     body = "s = Shape(x) a = Gather(s, zero) b = Gather(s, one) y = Concat<axis=0>(a, b)"
     before, after = model_of('float["n","m"] x', body), model_of('float["n","m"] x', body)
