@@ -219,10 +219,13 @@ def _unroll_loop(rewriter: Rewriter, node: OperatorNode, times: int) -> None:
 
 def _stack(rewriter: Rewriter, values: list[VariableNode], axis: int) -> VariableNode:
     """``values`` side by side along a new axis."""
-    axes = rewriter.constant(np.array([axis], np.int64))
     rows = []
     for value in values:
-        row = rewriter.op("Unsqueeze", [value, axes])
+        if rewriter.graph.opset < 13:
+            row = rewriter.op("Unsqueeze", [value], {"axes": (axis,)})
+        else:
+            axes = rewriter.constant(np.array([axis], np.int64))
+            row = rewriter.op("Unsqueeze", [value, axes])
         row.dtype = value.dtype
         rows.append(row)
     result = rewriter.op("Concat", rows, {"axis": axis})

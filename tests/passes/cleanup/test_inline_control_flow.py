@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 from burnish.ir import Graph
@@ -111,6 +112,15 @@ def test_loop_with_known_count() -> None:
     model = check(text, max_nodes_left=10)
     assert kinds(model).count("Add") == 3
     assert "Loop" not in kinds(model)
+
+
+def test_results_are_stacked_in_the_form_of_the_opset() -> None:
+    text = LOOP.format(inputs="", count=THREE, start="", more="more = Identity(go)")
+    before, after = graph(text, opset=11), graph(text, opset=11)
+    InferShapes().run(after, CONTEXT)
+    assert InlineControlFlow(max_nodes_left=10).run(after, CONTEXT).changed
+    onnx.checker.check_model(after.to_onnx())
+    assert_equivalent(before, after, Numerics.EXACT)
 
 
 def test_loop_whose_body_decides_stays() -> None:
