@@ -12,7 +12,6 @@ from burnish.rewrite import Match, Miss, Rewriter
 Bounds = tuple[float, float]
 
 CLIP_TAKES_INPUTS = 11
-CLIP_TAKES_INTEGERS = 12
 
 
 def clamped_by(node: OperatorNode) -> tuple[VariableNode, Bounds] | Miss:
@@ -41,19 +40,15 @@ def both(match: Match) -> tuple[VariableNode, Bounds] | Miss:
     outer, first = clamped_by(root), clamped_by(inner)
     if isinstance(outer, Miss) or isinstance(first, Miss):
         return outer if isinstance(outer, Miss) else first
-    if outer[0] is not inner.output:
-        return Miss("the inner value is a bound", root)
     value, (low, high) = first
     if low > high or outer[1][0] > outer[1][1]:
         return Miss("the lower bound is above the upper one", root)
     if not value.dtype or value.dtype is DType.BFLOAT16:
         return Miss("the element type is not known, or has no Clip in most engines", root)
     found = tuple(min(max(bound, outer[1][0]), outer[1][1]) for bound in (low, high))
-    assert root.graph is not None
     integers = not value.dtype.is_floating
-    if integers and root.graph.opset < CLIP_TAKES_INTEGERS:
-        return Miss("Clip of integers needs opset 12: use --opset", root)
-    if abs(found[0]) > 2**53 and integers and not np.isinf(found[0]):
+    open_ends = (*extremes(value), -np.inf, np.inf)
+    if integers and any(abs(bound) > 2**53 and bound not in open_ends for bound in found):
         return Miss("the bounds are too large to compare", root)
     return value, (found[0], found[1])
 

@@ -53,8 +53,6 @@ def _requantized(match: Match) -> VariableNode | Miss:
     inner, root = match.node("inner"), match.root
     if match["x"].dtype is not root.output.dtype or not root.output.dtype:
         return Miss("the integers are of another type afterwards", root)
-    if match["x"].dtype.bits > 16:
-        return Miss("a float does not hold every integer of 32 bits", root)
     for index in (1, 2):
         a, b = inner.input(index), root.input(index)
         if a is not b and not _same(a, b):
@@ -91,8 +89,6 @@ def _negated(match: Match) -> Array | Miss:
     constant, root = match.constant("c"), match.root
     if constant.size > LARGEST:
         return Miss("the constant is large, and would be kept with both signs", root)
-    if constant.dtype.bits < 8:
-        return Miss("the constant's type has no sign", root)
     division = "Div" in (root.op_type, match.node("inner").op_type if "inner" in match else "")
     array = constant.numpy()
     if division and not constant.dtype.is_floating:
@@ -112,10 +108,8 @@ def _with_constant(rewriter: Rewriter, match: Match, array: Array) -> None:
 def _minus_one(match: Match) -> Miss | None:
     """A factor or divisor of -1 that does not broadcast."""
     constant, root = match.constant("c"), match.root
-    if constant.size > LARGEST or constant.dtype.bits < 8 or constant.dtype.name[0] == "U":
-        return Miss("the constant is large or has no sign", root)
-    if root.op_type == "Div" and not constant.dtype.is_floating:
-        return Miss("integers are divided with rounding", root)
+    if constant.size > LARGEST:
+        return Miss("the constant is large", root)
     if not np.all(constant.numpy() == -1):
         return Miss("the constant is not -1", root)
     if not keeps_shape(match["x"], match["c"], root.output):

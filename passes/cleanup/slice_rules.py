@@ -101,13 +101,9 @@ def _undone(match: Match) -> list[tuple[VariableNode, ...]] | Miss:
     groups = []
     for start, stop in bounds_of(made):
         inside = [v for v, at in zip(joined.inputs, starts, strict=True) if start <= at < stop]
-        values = tuple(v for v in inside if v is not None)
-        if sizes_along(values, axis) is None or start not in (*starts, sum(given)):
-            return Miss("it is split elsewhere than it is joined", root)
-        groups.append(values)
-    whole = sizes_along(tuple(v for group in groups for v in group), axis) == given
-    fits = [sum(sizes_along(g, axis) or ()) for g in groups] == list(made)
-    if not whole or not fits or not all(groups):
+        groups.append(tuple(v for v in inside if v is not None))
+    fits = [sum(sizes_along(group, axis) or ()) for group in groups] == list(made)
+    if not fits or not all(groups):
         return Miss("it is split elsewhere than it is joined", root)
     again = sum(len(group) > 1 for group in groups)
     if again > (len(joined.output.uses) == 1):

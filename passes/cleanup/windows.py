@@ -91,7 +91,7 @@ def split_axis(node: OperatorNode) -> int | None:
     """The axis of a Split or Concat, counted from the front; None if the rank is not known."""
     value = node.output if node.is_op("Concat") else node.inputs[0]
     rank = node.output.rank if value is None or value.rank is None else value.rank
-    return None if rank is None else int(node.attribute("axis", 0)) % rank
+    return int(node.attribute("axis", 0)) % rank if rank else None
 
 
 def sizes_along(values: tuple[VariableNode | None, ...], axis: int) -> tuple[int, ...] | None:

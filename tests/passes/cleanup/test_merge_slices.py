@@ -273,8 +273,76 @@ def test_old_slices_have_attributes(fires: Fires) -> None:
          {"k": np.array([1, 0])}),
         ("e = Expand(x, s) y = Expand(e, t)", "float[1] x, int64[2] s, int64[3] t", "not known",
          {}),
+        ("s = Slice(x, one, far, zero) y = Slice(s, b, far, zero)", "float[9] x, int64[1] b",
+         "only when it runs", {}),
+        ("j = Concat<axis = 0>(a, b) y = Slice(j, k, far, zero)", THREE + ", int64[1] k",
+         "only when it runs", {}),
+        ("j = Concat<axis = 0>(a, b) y, z = Split<num_outputs = 2>(j)",
+         'float["n", 3] a, float[4, 3] b', "sizes along the axis", {}),
+        ("j = Concat<axis = 0>(a, b, c) y, z = Split(j, k)", THREE, "elsewhere",
+         {"k": np.array([0, 8])}),
+        ("s, t = Split<num_outputs = 2>(x) u, v = Split<num_outputs = 2>(t) "
+         "y = Concat<axis = 0>(v, u, s)", 'float["n", 4] x', "sizes along the axis", {}),
+        ("p = Pad(x, k) y = Pad(p, b)", "float[4] x, int64[2] b", "not constant",
+         {"k": np.array([1, 0])}),
+        ("p = Pad(x, k, , one) y = Pad(p, k, , one)", "float[4, 4] x", "names axes",
+         {"k": np.array([1, 0])}),
+        ("p = Pad(x, k) y = Pad(p, l)", "float[4] x", "add a constant",
+         {"k": np.array([-1, 0]), "l": np.array([1, 0])}),
+        ("p = Pad(x, k) y = Slice(p, zero, two, zero)", 'float["n"] x', "only when it runs",
+         {"k": np.array([1, 0])}),
+        ("p = Pad(x, k) y = Slice(p, two, one, zero)", "float[4] x", "keeps nothing",
+         {"k": np.array([1, 0])}),
+        ("y = Concat<axis = 0>(a, b)", THREE, "joined before", {}),
+        ("p = Reshape(c, s) y = Concat<axis = 0>(a, p)", THREE + ', int64["k"] s',
+         "rank is not known", {}),
+        ("p = Reshape(a, s) q = Reshape(b, s) j = Concat<axis = 0>(p, q) "
+         "y = Concat<axis = 1>(j, p)", THREE + ', int64["k"] s', "rank is not known", {}),
+        ("s = Shape(x) g = Gather(s, both) y = Cast<to = 1>(g)", 'float["n", "m", 2] x',
+         "followed by name", {}),
+        ("y = Gather(x, at)", "float[4] x", "no short list", {"at": np.zeros(0, np.int64)}),
+        ("y = Gather(x, at)", "float[4] x", "some elements only", {"at": np.array([[0, 1]])}),
+        ("y = Gather(x, at)", "float[2] x", "another order", {"at": np.array([1, 0])}),
+        ("y = GatherND(x, at)", 'float["n", 2] x', "shapes are not known",
+         {"at": np.array([[0, 0]])}),
+        ("y = GatherND<batch_dims = 1>(x, at)", "float[2, 2] x", "has batches",
+         {"at": np.array([[0], [1]])}),
+        ("y = GatherND(x, at)", "float[3, 2] x", "some elements only",
+         {"at": np.array([[0], [1]])}),
+        ("s = Gather<axis = 1>(x, at) y = Gather<axis = 1>(s, swap)", "float[4, 6, 8] x",
+         "the first are no", {"at": np.int64(3), "swap": np.array([1, 0])}),
+        ("s = Gather<axis = 1>(x, odd) y = Gather<axis = 2>(s, odd)", "float[4, 6, 8] x",
+         "different axes", {"odd": np.array([5, 1, 0])}),
+        ("j = Concat<axis = 0>(a, b) y = Gather<axis = 1>(j, at)", THREE, "another axis",
+         {"at": np.array([1, 0])}),
+        ("j = Concat<axis = 0>(a, b) y = Gather(j, at)", THREE, "no short list",
+         {"at": np.zeros(0, np.int64)}),
+        ("t = Tile(x, triple) y = Tile(t, b)", "float[4, 6, 8] x, int64[3] b", "only when they run",
+         {}),
     ],
 )  # fmt: skip
 def test_stays(misses: Misses, body: str, inputs: str, reason: str, more: dict[str, Any]) -> None:
     outputs = "float y, float z" if " z = " in body or ", z = " in body else "float y"
     misses(NAME, model(body, inputs, outputs), reason, **{**used(body), **more})
+
+
+MANY = np.arange((1 << 16) + 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "more"),
+    [
+        ("y = Gather(x, many)", "float[65537] x", {}),
+        ("s = Gather(x, many) y = Gather(s, at)", "float[65537] x", {"at": np.array([3, 1])}),
+        ("s = Gather(x, at) y = Gather(s, many)", "float[4] x",
+         {"at": np.array([3, 1]), "many": MANY % 2}),
+        ("j = Concat<axis = 0>(a, a) y = Gather(j, many)", "float[65537] a", {}),
+    ],
+)  # fmt: skip
+def test_long_lists_are_data(misses: Misses, body: str, inputs: str, more: dict[str, Any]) -> None:
+    misses(NAME, model(body, inputs), "no short list", **{"many": MANY, **more})
+
+
+def test_old_slices_have_no_steps(misses: Misses) -> None:
+    misses(NAME, model("y = Gather(x, at)", "float[8] x"), "needs opset 10", opset=9,
+           at=np.array([1, 3, 5]))  # fmt: skip

@@ -119,12 +119,38 @@ def test_one_class(fires: Fires, kind: str, value: float) -> None:
         ("y = Pow(x, c)", "float[2, 4] x", "no operator", {"c": f(3)}),
         ("y = Pow(x, c)", "float[4] x", "broadcasts", {"c": np.float32([[2]])}),
         ("d = Sub(x, b) n = Neg(d) y = Add(n, d)", "float[4] x, float[4] b", "also read", {}),
+        ("d = Sub(c, x) y = Cast<to = 1>(d)", "uint8[4] x", "has no sign", {"c": np.uint8(0)}),
+        ("i = Div(c, x) p = Mul(b, i) y = Cast<to = 1>(p)", "int32[4] x, int32[4] b",
+         "with rounding", {"c": np.int32(1)}),
+        ("m = Max(x, l, b) y = Min(m, h)", "float[4] x, float[4] b", "more than two",
+         {"l": f(-1), "h": f(1)}),
+        ("m = Clip(x, l, h) y = Clip(m, h, l)", "float[4] x", "above the upper",
+         {"l": f(-1), "h": f(1)}),
+        ("m = Max(x, l) n = Min(m, h) y = Cast<to = 1>(n)", "int64[4] x", "too large",
+         {"l": np.int64(-(2**60) - 1), "h": np.int64(1)}),
+        ("m = Max(x, l) n = Min(m, h) y = Cast<to = 1>(n)", "int64[4] x", "too large",
+         {"l": np.int64(1), "h": np.int64(2**60 + 1)}),
+        ("s = Erf(x) k = ArgMax<axis = 1>(s) y = Cast<to = 1>(k)", "int32[2, 4] x",
+         "works on integers", {}),
     ],
 )  # fmt: skip
 def test_stays(
     misses: Misses, body: str, inputs: str, reason: str | None, constants: dict[str, Any]
 ) -> None:
     misses(NAME, model(body, inputs), reason, **constants)
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "reason"),
+    [
+        # Softmax went over all axes from the given one on.
+        ("y = Softmax(x)", "float[2, 3, 1] x", "its axis is not known"),
+        ("s = Softmax<axis = 2>(x) k = ArgMax<axis = 2>(s) y = Cast<to = 1>(k)",
+         "float[2, 3, 4] x", "not known to be the same"),
+    ],
+)  # fmt: skip
+def test_old_axes(misses: Misses, body: str, inputs: str, reason: str) -> None:
+    misses(NAME, model(body, inputs), reason, opset=11)
 
 
 def test_axes_as_attributes(misses: Misses) -> None:

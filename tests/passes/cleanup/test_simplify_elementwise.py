@@ -154,6 +154,16 @@ def test_quantized_again(fires: Fires) -> None:
         ("q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) r = QuantizeLinear(d, s, w) "
          "y = DequantizeLinear(r, s, w)", "float[8] x", "another type",
          {"s": np.float32(0.1), "z": np.uint8(0), "w": np.int8(0)}),
+        ("q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) r = QuantizeLinear(d, s, z) "
+         "e = DequantizeLinear(r, s, z) y = Cast<to = 1>(e)", "float16[8] x", "rounded too much",
+         {"s": np.float16(0.1), "z": np.uint8(0)}),
+        ("q = QuantizeLinear<axis = 0>(x, s) d = DequantizeLinear<axis = 0>(q, s) "
+         "r = QuantizeLinear<axis = 1>(d, s) y = DequantizeLinear<axis = 1>(r, s)",
+         "float[2, 2] x", "different axes", {"s": np.float32([0.1, 0.2])}),
+        ("n = Neg(x) d = Div(n, c) y = Cast<to = 1>(d)", "int32[8] x", "with rounding",
+         {"c": np.int32(2)}),
+        ("l = Equal(i, c) y = Cast<to = 1>(l)", "int64[8] i", "other values than conditions",
+         {"c": np.int64(0)}),
     ],
 )  # fmt: skip
 def test_stays(
@@ -162,6 +172,9 @@ def test_stays(
     misses(NAME, model(body, inputs, "float y"), reason, **constants)
 
 
-def test_large_constants_are_left_alone(misses: Misses) -> None:
-    text = model("n = Neg(x) y = Mul(n, c)", "float[300, 300] x", "float y")
-    misses(NAME, text, "large", c=np.ones((300, 300), np.float32))
+@pytest.mark.parametrize(
+    ("body", "value"), [("n = Neg(x) y = Mul(n, c)", 1), ("y = Mul(x, c)", -1)]
+)
+def test_large_constants_are_left_alone(misses: Misses, body: str, value: float) -> None:
+    text = model(body, "float[300, 300] x", "float y")
+    misses(NAME, text, "large", c=np.full((300, 300), value, np.float32))
