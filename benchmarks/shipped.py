@@ -15,8 +15,8 @@ from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, compile_artifact, optimize_model
 from benchmarks.inputs import Array
 
-FAMILIES = ("light", "pytorch-converted")
-"""Folders of the package; the first holds whole networks, the second single layers."""
+NETWORKS, LAYERS = "light", "pytorch-converted"
+"""Folders of the package with whole networks and with single layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class ShippedEvidence:
 def find_shipped() -> Iterator[ShippedModel]:
     """Yield the shipped models, in the order of their names."""
     data = Path(onnx.__file__).parent / "backend" / "test" / "data"
-    for path in sorted((data / "light").glob("*.onnx")):
-        yield ShippedModel("light", path.stem, path, _ramps(path))
-    for folder in sorted((data / "pytorch-converted").iterdir()):
+    for path in sorted((data / NETWORKS).glob("*.onnx")):
+        yield ShippedModel(NETWORKS, path.stem, path, _ramps(path))
+    for folder in sorted((data / LAYERS).iterdir()):
         path = folder / "model.onnx"
-        yield ShippedModel("pytorch-converted", folder.name, path, _recorded(path))
+        yield ShippedModel(LAYERS, folder.name, path, _recorded(path))
 
 
 def gather_shipped(jobs: int = 2) -> Iterator[ShippedEvidence]:

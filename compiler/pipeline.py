@@ -10,8 +10,8 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from burnish.agenda import Agenda
@@ -385,15 +385,3 @@ def copy_of(graph: Graph) -> Graph:
 def count_operators(graph: Graph) -> int:
     """Operators of ``graph`` and its subgraphs; a region counts as what it stands for."""
     return sum(1 for node in graph.walk() if not node.is_region)
-
-
-def with_options(step: Pass, options: Mapping[str, Any]) -> Pass:
-    """``step`` with some of its fields set; see ``burnish passes`` for what they are.
-
-    Raises:
-        KeyError: it has no such field.
-    """
-    unknown = sorted(set(options) - {f.name for f in fields(step)})
-    if unknown:
-        raise KeyError(unknown[0])
-    return replace(step, **options)

@@ -19,7 +19,6 @@ from burnish.pipeline import (
     PipelineReport,
     RulePass,
     run_pipeline,
-    with_options,
 )
 from burnish.rewrite import Any, Op, Rewriter, RewriteResult, Rule
 from burnish.testing import graph
@@ -316,12 +315,6 @@ def test_progress() -> None:
         sample(), [GOOD, NUDGE], CONTEXT, verify="end", progress=lambda *step: seen.append(step)
     )
     assert seen == [("drop-identity", 0, 2), ("nudge", 1, 2), ("verifying", 2, 2)]
-
-
-def test_options() -> None:
-    assert with_options(NOTHING, {"name": "other"}).name == "other"
-    with pytest.raises(KeyError, match="nmae"):
-        with_options(NOTHING, {"nmae": "other"})
 
 
 def test_loosest() -> None:

@@ -1,7 +1,6 @@
 """Pooling over channel-last activations, for any number of axes."""
 
 from collections.abc import Sequence
-from math import prod
 
 from tvm import te, tirx
 from tvm.ir import Expr
@@ -68,15 +67,6 @@ def average_pool(
         return sums / tirx.Cast(x.dtype, count)
 
     return te.compute(total.shape, mean, name="mean")
-
-
-def global_average_pool(x: te.Tensor) -> te.Tensor:
-    """The mean of each channel of ``x`` ``[batch, *spatial, C]``, to ``[batch, 1, ..., C]``."""
-    spatial = [int(extent) for extent in x.shape[1:-1]]
-    axes = [Axis(extent, 1, extent) for extent in spatial]
-    total = window(x, axes, "sum-pool")
-    factor = tirx.const(1.0 / prod(spatial), x.dtype)
-    return te.compute(total.shape, lambda *i: total(*i) * factor, name="mean")
 
 
 def _axes(

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 from tvm import relax
 
-from burnish.backends.kernels.pooling import average_pool, global_average_pool, max_pool
-from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
+from burnish.backends.kernels.pooling import average_pool, max_pool
+from tests.backends.kernels.harness import AVX512, Array, error, fuse, randoms, run
 
 CASES = {
     "3x3 stride 2": ((1, 24, 11, 12), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 0),
@@ -72,14 +72,3 @@ def test_average_pool(name: str, include: int) -> None:
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
     (result,) = run(fuse(build, [last.shape]), [last], [expected.shape])
     assert error(result, expected) < 1e-5
-
-
-@pytest.mark.parametrize("shape", [(1, 40, 7, 7), (2, 9, 3, 50)])
-def test_global_average_pool(shape: tuple[int, ...]) -> None:
-    (x,) = randoms(shape)
-    expected = reference("GlobalAveragePool", x)
-    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-    func = fuse(lambda bb, v: bb.emit_te(global_average_pool, v), [last.shape])
-    for target in (AVX512, SERIAL):
-        (result,) = run(func, [last], [expected.shape], target)
-        assert error(result, expected) < 1e-5
