@@ -3,6 +3,9 @@
 Nodes are the axes of tensors along which channels lie, edges lead through operators that keep
 channels apart. A connected component is a *channel group*: it can be permuted, scaled or thinned
 out only as a whole. The graph is walked once; the work is linear in it.
+
+After DepGraph (Fang et al., 2023, arXiv:2301.12900), whose nodes are layers: here they are axes,
+with a number for every channel, so that reshapes, splits and heads are followed exactly.
 """
 
 from __future__ import annotations

@@ -31,6 +31,9 @@ class MergeAdapters(Pass):
 
     Any number of them, in MatMul, Gemm, Conv and Gather, scaled and cast and dropped out as
     trainers leave them behind. An adapter x + s f(x) goes into all products that read it.
+
+    The first form is LoRA (Hu et al., 2021, arXiv:2106.09685), the other RepAdapter (Luo et al.,
+    2023, arXiv:2302.08106).
     """
 
     keep: bool = False

@@ -42,6 +42,8 @@ class FoldAttentionBiases(Pass):
     turned by their position, normalized or returned. The weights of values sum to one, so that
     their bias comes out as it is, unless a row may be masked entirely. Attention may be spelled out
     as MatMul, Softmax and MatMul, with heads split and merged in between.
+
+    See Namazifar et al., Role of bias terms in dot-product attention (2023, arXiv:2302.08626).
     """
 
     name: ClassVar[str] = "fold-attention-biases"

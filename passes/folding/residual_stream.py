@@ -40,6 +40,8 @@ class CenterResidualStream(Pass):
     constant or a product with constant weights, which a post-norm network does not fulfil, and only
     normalizations may read it. Shifts are folded first, by fold-layer-norm: a normalization that
     still has one stays what it is. Needs opset 23.
+
+    From SliceGPT (Ashkboos et al., 2024, arXiv:2401.15024), there as a step before pruning.
     """
 
     name: ClassVar[str] = "center-residual-stream"

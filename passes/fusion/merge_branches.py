@@ -47,7 +47,8 @@ class MergeBranches(RulePass):
     After:
         y = Conv[3x3](x)                                    z = MatMul(x, a + b)
 
-    These are the branches of RepVGG, of Diverse Branch Blocks and of adapters; average pooling and
+    These are the branches of RepVGG (Ding et al., 2021, arXiv:2101.03697), of Diverse Branch Blocks
+    (Ding et al., 2021, arXiv:2103.13425) and of adapters; average pooling and
     pointwise operators in front of another one count as well. Only where the merged weights take
     no more multiplications than the branches.
     """

@@ -27,7 +27,8 @@ class RecogniseRotary(RulePass):
         y = RotaryEmbedding(x, cos[..., :half], sin[..., :half])
 
     Channels may be turned in halves or in neighbouring pairs, all of them or the first few; cosines
-    and sines may be tables, gathered from tables by position, or computed.
+    and sines may be tables, gathered from tables by position, or computed. The method is that of
+    RoFormer (Su et al., 2021, arXiv:2104.09864).
     """
 
     name: ClassVar[str] = "recognise-rotary"
