@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from burnish.ir import Graph
+from tests.passes.models import in_double
 
 NAME = "fuse-batch-norm"
 RNG = np.random.default_rng(4)
@@ -22,13 +22,6 @@ def normal(*shape: int) -> np.ndarray:
 
 def positive(*shape: int) -> np.ndarray:
     return np.abs(normal(*shape)) + 0.1
-
-
-def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
-    kinds = {"i": "int64", "f": "double", "b": "bool"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
 
 
 W, B, M = normal(6, 4, 3, 3), normal(6), normal(8, 6)
@@ -113,7 +106,7 @@ NEAR = {
 def test_near_misses(misses: Callable[..., None], case: str) -> None:
     body, results, constants, reason = NEAR[case]
     weights = {"w": M, **constants}
-    text = model(ROWS, body, weights, results)
+    text = in_double(ROWS, body, weights, results)
     misses(NAME, text, reason, opset=23 if "RMS" in body else 21, **weights)
 
 
@@ -147,7 +140,7 @@ IMAGES = {
 def test_near_misses_behind_a_convolution(misses: Callable[..., None], case: str) -> None:
     body, constants, reason = IMAGES[case]
     weights = {"w": W, "b": B, **constants}
-    misses(NAME, model(IMAGE, f"{CONV} {body}", weights), reason, **weights)
+    misses(NAME, in_double(IMAGE, f"{CONV} {body}", weights), reason, **weights)
 
 
 def test_declines_what_a_branch_reads(misses: Callable[..., None]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.passes.models import in_double
 
 NAME = "fuse-batch-norm"
 RNG = np.random.default_rng(5)
@@ -19,13 +20,6 @@ def normal(*shape: int) -> np.ndarray:
 
 def positive(*shape: int) -> np.ndarray:
     return np.abs(normal(*shape)) + 0.1
-
-
-def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
-    kinds = {"i": "int64", "f": "double", "b": "bool"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
 
 
 M, W, B = normal(8, 6), normal(6, 4, 3, 3), normal(6)
@@ -85,7 +79,7 @@ OPERANDS = {
 @pytest.mark.parametrize("case", OPERANDS)
 def test_declines(misses: Callable[..., None], case: str) -> None:
     body, weights, reason = OPERANDS[case]
-    misses(NAME, model(ROWS, body, weights), reason, **weights)
+    misses(NAME, in_double(ROWS, body, weights), reason, **weights)
 
 
 COMPUTED = {
@@ -132,12 +126,12 @@ COMPUTED = {
 def test_declines_behind_or_before_layers(misses: Callable[..., None], case: str) -> None:
     declared, body, constants, reason = COMPUTED[case]
     weights = {"w": W, **constants}
-    misses(NAME, model(f"{IMAGE}, {declared}", body, weights), reason, **weights)
+    misses(NAME, in_double(f"{IMAGE}, {declared}", body, weights), reason, **weights)
 
 
 def test_declines_a_shift_before_rms_norm(misses: Callable[..., None]) -> None:
     weights = {"g": positive(8), "s": normal(1)}
-    text = model(ROWS, "m = Add(x, s) y = RMSNormalization(m, g)", weights)
+    text = in_double(ROWS, "m = Add(x, s) y = RMSNormalization(m, g)", weights)
     misses(NAME, text, "RMSNormalization does not take the mean away", opset=23, **weights)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from burnish.ir import Graph
+from tests.passes.models import in_double
 
 NAME = "fuse-batch-norm"
 RNG = np.random.default_rng(3)
@@ -25,13 +25,6 @@ def normal(*shape: int) -> np.ndarray:
 
 def positive(*shape: int) -> np.ndarray:
     return np.abs(normal(*shape)) + 0.1
-
-
-def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
-    kinds = {"i": "int64", "f": "double", "b": "bool"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
 
 
 W, B = normal(6, 4, 3, 3), normal(6)
@@ -84,7 +77,7 @@ AFTER_CONV = {
 def test_into_the_convolution_before(exact: Callable[..., Graph], path: str) -> None:
     tail, constants = AFTER_CONV[path]
     weights = {"w": W, "b": B, **constants}
-    exact(NAME, model(IMAGE, f"{CONV} {tail}", weights), f"Conv {between(tail)}", **weights)
+    exact(NAME, in_double(IMAGE, f"{CONV} {tail}", weights), f"Conv {between(tail)}", **weights)
 
 
 def between(body: str) -> str:
@@ -152,7 +145,7 @@ BEFORE_PRODUCT = {
 def test_into_what_reads_it(exact: Callable[..., Graph], path: str) -> None:
     body, kinds, constants = BEFORE_PRODUCT[path]
     weights = {"w": M, **constants}
-    exact(NAME, model(ROWS, body, weights), kinds, **weights)
+    exact(NAME, in_double(ROWS, body, weights), kinds, **weights)
 
 
 AFTER_PRODUCT = {
@@ -212,12 +205,12 @@ AFTER_PRODUCT = {
 def test_into_what_writes_it(exact: Callable[..., Graph], path: str) -> None:
     body, kinds, constants = AFTER_PRODUCT[path]
     weights = {"w": M, **constants}
-    exact(NAME, model(ROWS, body, weights), kinds, **weights)
+    exact(NAME, in_double(ROWS, body, weights), kinds, **weights)
 
 
 def test_past_a_residual(exact: Callable[..., Graph]) -> None:
     weights = {"w": normal(4, 4, 1, 1), "b": normal(4), "s": normal(4, 1, 1)}
-    text = model(IMAGE, "r = Relu(x) c = Conv(x, w, b) t = Add(r, c) y = Add(t, s)", weights)
+    text = in_double(IMAGE, "r = Relu(x) c = Conv(x, w, b) t = Add(r, c) y = Add(t, s)", weights)
     exact(NAME, text, "Relu Conv Add", **weights)
 
 
@@ -225,14 +218,14 @@ def test_past_a_residual(exact: Callable[..., Graph]) -> None:
 def test_past_a_pixel_shuffle(exact: Callable[..., Graph], mode: str) -> None:
     weights = {"w": normal(12, 4, 3, 3), "s": normal(3, 1, 1), "t": normal(3, 1, 1)}
     shuffle = f'DepthToSpace<blocksize = 2, mode = "{mode}">'
-    text = model(IMAGE, f"c = Conv(x, w) d = {shuffle}(c) m = Mul(d, s) y = Add(m, t)", weights)
+    text = in_double(IMAGE, f"c = Conv(x, w) d = {shuffle}(c) m = Mul(d, s) y = Add(m, t)", weights)
     exact(NAME, text, "Conv DepthToSpace", **weights)
 
 
 def test_past_a_space_to_depth(exact: Callable[..., Graph]) -> None:
     weights = {"w": normal(5, 16, 1, 1), "s": normal(4, 1, 1), "t": normal(4, 1, 1)}
     body = "m = Mul(x, s) n = Sub(m, t) d = SpaceToDepth<blocksize = 2>(n) y = Conv(d, w)"
-    exact(NAME, model(IMAGE, body, weights), "SpaceToDepth Conv", **weights)
+    exact(NAME, in_double(IMAGE, body, weights), "SpaceToDepth Conv", **weights)
 
 
 @pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
@@ -245,7 +238,7 @@ def test_into_a_recurrent_layer(
         "b": normal(2, gates * 10), "s": normal(8), "t": normal(8),
     }  # fmt: skip
     call = f'{kind}<hidden_size = 5, direction = "bidirectional">(n, w, r{bias})'
-    text = model(ROWS, f"m = Mul(x, s) n = Add(m, t) y = {call}", weights)
+    text = in_double(ROWS, f"m = Mul(x, s) n = Add(m, t) y = {call}", weights)
     single = {name: np.float32(array) for name, array in weights.items()}
     rules = ["affine-before-linear"] * 2
     graph = fires(NAME, text.replace("double", "float"), *rules, **single)
@@ -254,21 +247,23 @@ def test_into_a_recurrent_layer(
 
 def test_into_depthwise_convolution(exact: Callable[..., Graph]) -> None:
     weights = {"w": normal(4, 1, 3, 3), "b": normal(4), "s": positive(4, 1, 1)}
-    text = model(IMAGE, "c = Conv<group = 4>(x, w, b) r = Relu(c) y = Mul(r, s)", weights)
+    text = in_double(IMAGE, "c = Conv<group = 4>(x, w, b) r = Relu(c) y = Mul(r, s)", weights)
     exact(NAME, text, "Conv Relu", **weights)
 
 
 def test_into_groups_of_a_transposed_convolution(fires: Callable[..., Graph]) -> None:
     weights = {"w": normal(4, 3, 3, 3), "b": B, "s": positive(6, 1, 1)}
     body = "c = ConvTranspose<group = 2>(x, w, b) r = Relu(c) y = Mul(r, s)"
-    text = model(IMAGE, body, weights).replace("double", "float")
+    text = in_double(IMAGE, body, weights).replace("double", "float")
     single = {name: np.float32(array) for name, array in weights.items()}
     fires(NAME, text, "affine-after-linear", **single)
 
 
 def test_a_bias_that_does_not_change_may_be_computed(exact: Callable[..., Graph]) -> None:
     weights = {"w": W, "s": normal(4, 1, 1)}
-    text = model(f"{IMAGE}, double[6] k", "m = Mul(x, s) b = Relu(k) y = Conv(m, w, b)", weights)
+    text = in_double(
+        f"{IMAGE}, double[6] k", "m = Mul(x, s) b = Relu(k) y = Conv(m, w, b)", weights
+    )
     exact(NAME, text, "Relu Conv", **weights)
 
 

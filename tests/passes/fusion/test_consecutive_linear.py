@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from burnish.ir import Graph
+from tests.passes.models import in_double
 
 NAME = "fuse-consecutive-linear"
 RNG = np.random.default_rng(5)
@@ -17,13 +17,6 @@ IMAGE, ROWS = "double[2, 4, 7, 7] x", "double[2, 3, 6] x"
 
 def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
-
-
-def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
-    kinds = {"i": "int64", "f": "double"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
 
 
 SAME = "pads = [1, 1, 1, 1]"
@@ -52,7 +45,7 @@ CONVOLUTIONS = {
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_one_convolution_is_left(exact: Callable[..., Graph], case: str) -> None:
-    exact(NAME, model(IMAGE, CONVOLUTIONS[case], KERNELS), "Conv", **KERNELS)
+    exact(NAME, in_double(IMAGE, CONVOLUTIONS[case], KERNELS), "Conv", **KERNELS)
 
 
 MATRICES = {
@@ -72,14 +65,14 @@ PRODUCTS = {
 @pytest.mark.parametrize("case", PRODUCTS)
 def test_one_product_is_left(exact: Callable[..., Graph], case: str) -> None:
     body, kinds = PRODUCTS[case]
-    exact(NAME, model(ROWS, body, MATRICES), kinds, **MATRICES)
+    exact(NAME, in_double(ROWS, body, MATRICES), kinds, **MATRICES)
 
 
 @pytest.mark.parametrize("second", ["Gemm<transB = 1, beta = 3.0>(p, t, d3)", "MatMul(p, b)"])
 def test_gemm(exact: Callable[..., Graph], second: str) -> None:
     weights = MATRICES | {"d3": normal(3)}
     body = f"p = Gemm<alpha = 0.5>(x, a, c) y = {second}"
-    exact(NAME, model("double[3, 6] x", body, weights), "Gemm", **weights)
+    exact(NAME, in_double("double[3, 6] x", body, weights), "Gemm", **weights)
 
 
 def test_symbolic_sizes(fires: Callable[..., Graph]) -> None:
@@ -111,7 +104,7 @@ NEAR = {
 def test_near_misses(misses: Callable[..., None], case: str) -> None:
     body, results, reason = NEAR[case]
     weights = MATRICES | {"b3": normal(2, 5, 4)}
-    misses(NAME, model(ROWS, body, weights, results), reason, **weights)
+    misses(NAME, in_double(ROWS, body, weights, results), reason, **weights)
 
 
 WINDOWS = {
@@ -133,7 +126,7 @@ WINDOWS = {
 def test_near_misses_of_convolutions(misses: Callable[..., None], case: str) -> None:
     body, reason = WINDOWS[case]
     weights = KERNELS | {"places": np.array([2, 3])}
-    misses(NAME, model(IMAGE, body, weights), reason, **weights)
+    misses(NAME, in_double(IMAGE, body, weights), reason, **weights)
 
 
 def test_declines_weights_that_overflow(misses: Callable[..., None]) -> None:

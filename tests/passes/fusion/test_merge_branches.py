@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from burnish.ir import Graph
+from tests.passes.models import in_double
 
 NAME = "merge-branches"
 RNG = np.random.default_rng(11)
@@ -20,10 +21,7 @@ def normal(*shape: int) -> np.ndarray:
 
 def model(body: str, weights: dict[str, Any], source: str = "double[2, 4, 7, 7] x",
           results: str = "y") -> str:  # fmt: skip
-    kinds = {"i": "int64", "f": "double"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
+    return in_double(source, body, weights, results)
 
 
 SAME = "pads = [1, 1, 1, 1]"

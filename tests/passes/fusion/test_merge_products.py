@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from burnish.ir import Graph
+from tests.passes.models import in_double
 
 NAME = "merge-products"
 RNG = np.random.default_rng(2)
@@ -16,13 +16,6 @@ RNG = np.random.default_rng(2)
 
 def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
-
-
-def model(source: str, body: str, weights: dict[str, Any], results: str = "y") -> str:
-    kinds = {"i": "int64", "f": "double"}
-    constants = "".join(f", {kinds[w.dtype.kind]} {name}" for name, w in weights.items())
-    declared = ", ".join(f"double {name}" for name in results.split())
-    return f"g ({source}{constants}) => ({declared}) {{ {body} }}"
 
 
 ROWS = "double[2, 3, 6] x"
@@ -68,11 +61,11 @@ PRODUCTS = {
 @pytest.mark.parametrize("case", PRODUCTS)
 def test_one_product_is_left(exact: Callable[..., Graph], case: str) -> None:
     body, kinds = PRODUCTS[case]
-    exact(NAME, model(ROWS, body, WEIGHTS), kinds, **WEIGHTS)
+    exact(NAME, in_double(ROWS, body, WEIGHTS), kinds, **WEIGHTS)
 
 
 def test_gemm(exact: Callable[..., Graph]) -> None:
-    text = model(
+    text = in_double(
         "double[3, 6] x",
         "i = Gemm<alpha = 0.5, beta = 2.0>(x, a, d) j = Gemm<alpha = 0.5, beta = 2.0>(x, b)"
         f"k = Gemm<alpha = 0.5, beta = 2.0>(x, c, f) {END}", WEIGHTS,
@@ -93,7 +86,7 @@ def test_convolutions_and_their_activations(exact: Callable[..., Graph]) -> None
         "p = Conv(x, a, d) q = Conv<kernel_shape = [1, 1]>(x, b) r = Conv(x, c, f)"
         f"i = Relu(p) j = Relu(q) k = Relu(r) {JOIN}"
     )
-    exact(NAME, model(IMAGE, body, KERNELS), "Conv Relu Split Concat", **KERNELS)
+    exact(NAME, in_double(IMAGE, body, KERNELS), "Conv Relu Split Concat", **KERNELS)
 
 
 def test_windows_of_one_size(exact: Callable[..., Graph]) -> None:
@@ -101,19 +94,19 @@ def test_windows_of_one_size(exact: Callable[..., Graph]) -> None:
         "i = Conv<pads = [1, 1, 1, 1]>(x, w) j = Conv<pads = [1, 1, 1, 1]>(x, w, d)"
         f"k = Conv<pads = [1, 1, 1, 1]>(x, w) {JOIN}"
     )
-    exact(NAME, model(IMAGE, body, KERNELS), "Conv Split Concat", **KERNELS)
+    exact(NAME, in_double(IMAGE, body, KERNELS), "Conv Split Concat", **KERNELS)
 
 
 def test_results_of_the_graph_keep_their_names(fires: Callable[..., Graph]) -> None:
     single = {n: np.float32(a) if a.dtype.kind == "f" else a for n, a in WEIGHTS.items()}
-    text = model(ROWS, THREE, single, "p q r").replace("double", "float")
+    text = in_double(ROWS, THREE, single, "p q r").replace("double", "float")
     graph = fires(NAME, text, "products-of-one-value", **single)
     assert [value.name for value in graph.outputs] == ["p", "q", "r"]
 
 
 def test_sizes_are_an_attribute_before_opset_13(fires: Callable[..., Graph]) -> None:
     single = {n: np.float32(a) if a.dtype.kind == "f" else a for n, a in WEIGHTS.items()}
-    text = model(ROWS, THREE, single, "p q r").replace("double", "float")
+    text = in_double(ROWS, THREE, single, "p q r").replace("double", "float")
     graph = fires(NAME, text, "products-of-one-value", opset=11, **single)
     assert [node.op_type for node in graph] == ["MatMul", "Split"]
 
@@ -121,7 +114,7 @@ def test_sizes_are_an_attribute_before_opset_13(fires: Callable[..., Graph]) -> 
 def test_symbolic_sizes(fires: Callable[..., Graph]) -> None:
     single = {n: np.float32(a) if a.dtype.kind == "f" else a for n, a in WEIGHTS.items()}
     body = f"{BIASES} s = Reshape(i, open) t = Reshape(j, open) v = Reshape(k, open)"
-    text = model("double[B, S, 6] x", body, single, "s t v").replace("double", "float")
+    text = in_double("double[B, S, 6] x", body, single, "s t v").replace("double", "float")
     graph = fires(NAME, text, "products-of-one-value", "sink-split", **single)
     assert [node.op_type for node in graph] == ["MatMul", "Add", "Reshape", "Split"]
 
@@ -160,7 +153,7 @@ NEAR = {
 @pytest.mark.parametrize("case", NEAR)
 def test_near_misses(misses: Callable[..., None], case: str) -> None:
     body, reason = NEAR[case]
-    misses(NAME, model(ROWS, body, WEIGHTS), reason, **WEIGHTS)
+    misses(NAME, in_double(ROWS, body, WEIGHTS), reason, **WEIGHTS)
 
 
 CONVOLUTIONS = {
@@ -177,13 +170,13 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_near_misses_of_convolutions(misses: Callable[..., None], case: str) -> None:
     body, reason = CONVOLUTIONS[case]
-    misses(NAME, model(IMAGE, body, KERNELS), reason, **KERNELS)
+    misses(NAME, in_double(IMAGE, body, KERNELS), reason, **KERNELS)
 
 
 def test_declines_matrices_of_rows_as_gemm_bias(misses: Callable[..., None]) -> None:
     weights = WEIGHTS | {"rows": normal(3, 8)}
     calls = " ".join(f"{name} = Gemm(x, a, rows)" for name in "pqr")
-    text = model("double[3, 6] x", f"{calls} y = Sum(p, q, r)", weights)
+    text = in_double("double[3, 6] x", f"{calls} y = Sum(p, q, r)", weights)
     misses(NAME, text, "not one known number per channel", **weights)
 
 
@@ -215,10 +208,10 @@ def test_near_misses_behind_a_split(misses: Callable[..., None], case: str) -> N
         "one": np.array(1.0), "wide": np.array([2, 3, 2, 4]), "tall": np.array([2, 3, 4, 2]),
         "flat": np.array([2, 24]),
     }  # fmt: skip
-    text = model("double[2, 3, 16] x", body, weights, results)
+    text = in_double("double[2, 3, 16] x", body, weights, results)
     misses(NAME, text, reason, **weights)
 
 
 def test_declines_when_compiling(misses: Callable[..., None]) -> None:
-    text = model(ROWS, PRODUCTS["no biases"][0], WEIGHTS)
+    text = in_double(ROWS, PRODUCTS["no biases"][0], WEIGHTS)
     misses(NAME, text, "native code takes separate products as fast", target=True, **WEIGHTS)
