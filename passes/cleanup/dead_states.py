@@ -6,7 +6,7 @@ from collections import deque
 
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.ir.clone import values_read
-from burnish.passes.cleanup.loop_bodies import Layout
+from burnish.passes.cleanup.loop_bodies import Layout, removable
 from burnish.rewrite import Rewriter
 
 
@@ -20,7 +20,7 @@ def trim_states(rewriter: Rewriter, node: OperatorNode) -> tuple[VariableNode, .
         return ()
     body = node.subgraphs["body"]
     living = _living(node, body, layout)
-    dead = [state for state in range(layout.states) if state not in living]
+    dead = removable(node, [state for state in range(layout.states) if state not in living])
     if not dead or len(dead) == len(node.outputs):
         return ()
     inputs = tuple(body.inputs[layout.inner + state] for state in dead)

@@ -105,6 +105,8 @@ def _guard(match: Match) -> FunctionProto | Miss:
     values += [value for value in match.root.outputs if value.uses]
     if not all(ValueType.of(value).is_known for value in values):
         return Miss("the types of its inputs or results are not known", match.root)
+    if match.root.op_type == "Celu" and not match.root.output.rank:
+        return Miss("its definition gives a number an axis", match.root)
     return definition(match.root)
 
 

@@ -36,6 +36,15 @@ class Layout:
         return None
 
 
+def removable(node: OperatorNode, states: list[int]) -> list[int]:
+    """Those of ``states`` that may go: before opset 11, a Loop has to carry something."""
+    layout = Layout.of(node)
+    assert layout is not None
+    assert node.graph is not None
+    needs_one = node.is_op("Loop") and node.graph.opset < 11
+    return states[1:] if needs_one and len(states) == layout.states else states
+
+
 def count_unrolled(node: OperatorNode, times: int) -> int:
     """Nodes that are left if ``node`` is unrolled ``times`` times and what can be is folded."""
     layout = Layout.of(node)

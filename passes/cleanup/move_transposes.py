@@ -134,7 +134,7 @@ class _Round:
                 mine = dict(_values(node, form))
                 if any(region.perms.get(v, p) != p for v, p in mine.items()):
                     continue
-                if any(len(v.uses) > MAX_READERS for v in mine):
+                if any(len(v.uses) > MAX_READERS or 0 in (v.shape or ()) for v in mine):
                     continue
                 region.forms[node] = form
                 pending += [v for v in mine if v not in region.perms and not v.is_constant]

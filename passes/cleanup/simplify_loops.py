@@ -10,7 +10,7 @@ from burnish.analysis.effects import is_random
 from burnish.ir import Graph, OperatorNode, VariableNode
 from burnish.ir.clone import values_read
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.loop_bodies import Layout
+from burnish.passes.cleanup.loop_bodies import Layout, removable
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 
@@ -75,7 +75,8 @@ def _loops(graph: Graph) -> Iterator[OperatorNode]:
 def _settle_states(rewriter: Rewriter, node: OperatorNode, layout: Layout) -> bool:
     """Replace states that stay what they are by what they start with; whether there were any."""
     body = node.subgraphs["body"]
-    fixed = [state for state in range(layout.states) if _stays(node, body, layout, state)]
+    states = range(layout.states)
+    fixed = removable(node, [each for each in states if _stays(node, body, layout, each)])
     if not fixed:
         return False
     inputs = [body.inputs[layout.inner + state] for state in fixed]

@@ -81,7 +81,12 @@ class _Widening:
         """Casts that an earlier run, or the exporter, put at the inputs and outputs."""
         for node in graph:
             source = node.input(0)
-            if not node.is_op("Cast") or source is None:
+            if source is None or not node.is_op("Cast", "Identity"):
+                continue
+            if node.op_type == "Identity":
+                # A constant that the model returns.
+                if source.is_constant and all(isinstance(u.user, Graph) for u in node.output.uses):
+                    self.casts.add(node)
                 continue
             reads = source in graph.inputs and node.output.dtype is DType.FLOAT
             returns = source.dtype is DType.FLOAT and all(

@@ -97,6 +97,7 @@ def test_einsum_of_three() -> None:
         ('(float[3,3] x, int64 k) => (float[3,3] y) { y = Trilu(x, k) }', "not constant"),
         ('(float[1,2,5] x) => (float[1,2,"n"] y) '
          '{ y = LpPool<kernel_shape=[2], strides=[2], ceil_mode=1>(x) }', "may be cut"),
+        ('(float x) => (float y) { y = Celu(x) }', "gives a number an axis"),
         ('(float[2,2] x, int64[2] n) => (float[2,2] y) { y = ReverseSequence(x, n) }',
          "not constant"),
     ],

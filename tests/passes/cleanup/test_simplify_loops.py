@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 from burnish.ir import Graph
@@ -76,6 +77,21 @@ def test_states_that_are_returned() -> None:
 
 def test_loops_that_only_hand_on() -> None:
     assert main(check(loop("w = Identity(v) u = Identity(t)"))) == ["Identity"]
+
+
+@pytest.mark.parametrize("step", [SimplifyLoops, RemoveDeadCode])
+def test_old_loops_carry_something(step: type[SimplifyLoops | RemoveDeadCode]) -> None:
+    text = """g (float[2] x) => (int64[3] y) {
+        n = Constant<value = int64 {3}>()
+        z, y = Loop (n, , x) <body = step (int64 i, bool go, float[2] v)
+            => (bool on, float[2] w, int64 r) { on = Identity(go) w = Identity(v) r = Identity(i) }>
+    }"""
+    model = graph(text, opset=9)
+    InferShapes().run(model, CONTEXT)
+    step().run(model, CONTEXT)
+    onnx.checker.check_model(model.to_onnx())
+    assert_equivalent(graph(text, opset=9), model, Numerics.EXACT)
+    assert not step().run(model, CONTEXT).changed
 
 
 def test_chains_of_what_does_not_change() -> None:

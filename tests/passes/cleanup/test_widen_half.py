@@ -49,6 +49,13 @@ def test_casts_stand_at_the_border() -> None:
     assert kinds(check(MODEL)) == ["Cast", "MatMul", "Softmax", "Cast"]
 
 
+def test_returned_constants_stay() -> None:
+    text = """g (float x) => (float16[1] y, float z) {
+        c = Constant<value = float16[1] {15360}>() y = Identity(c) z = Exp(x)
+    }"""
+    assert not WidenHalf().run(graph(text), COMPILING).changed
+
+
 def test_weights_are_converted_when_they_are_read() -> None:
     model = check(MODEL)
     weight = next(v for v in model.constants() if v.rank == 2).constant
