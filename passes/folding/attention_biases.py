@@ -128,8 +128,12 @@ def _bias(axes: AxisGraph, node: OperatorNode) -> Member | Miss:
     for member in axes.members_of.get(node, ()):
         if member.role is Role.RIDER and member.variance is Variance.COVARIANT:
             constant = member.value.constant
-            if constant is not None and constant.size == member.numbers.size:
-                return member
+            if constant is None or constant.size != member.numbers.size:
+                continue
+            plain = node.input(1 - member.index) if node.op_type == "Add" else None
+            if plain is not None and (plain.rank is None or plain.rank < len(constant.shape)):
+                return Miss("what Add adds has more axes than the data", node)
+            return member
     return Miss(f"what {node.op_type} adds is not one number per channel", node)
 
 

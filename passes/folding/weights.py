@@ -99,6 +99,9 @@ def fold_shift(
             continue
         if slot is None:
             return Miss(f"{reader.node.op_type} has no bias to take the shift", reader.node)
+        biased = slot.node.op_type == "Gemm" and slot.node.input(slot.index) is not None
+        if biased and slot.node.attribute("beta", 1.0) == 0:
+            return Miss("Gemm multiplies its bias by 0", reader.node)
         here = arriving(axes, site, shift, reader.member)
         if here is None:
             return Miss("its channels cannot be told apart", reader.node)

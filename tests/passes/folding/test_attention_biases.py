@@ -206,3 +206,11 @@ def test_a_mask_that_may_hide_whole_rows(misses):
     for kind in ("bool", "float"):
         given = text.replace("float[4] bo)", f"float[4] bo, {kind}[5, 5] mask)")
         misses(NAME, given, "not sum to one", opset=23, **f32(**GROUPED))
+
+
+def test_a_bias_of_keys_that_adds_an_axis(misses):
+    text = """g (float[3, 6] x, float[3, 6] q, float[6, 6] wk, float[1, 1, 6] bk)
+        => (float[1, 3, 6] y) {
+        mk = MatMul(x, wk)  k = Add(mk, bk)  tk = Transpose<perm = [0, 2, 1]>(k)
+        s = MatMul(q, tk)  p = Softmax(s)  y = MatMul(p, x) }"""
+    misses(NAME, text, "more axes than the data", **f32(wk=(6, 6), bk=(1, 1, 6)))

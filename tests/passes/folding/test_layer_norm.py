@@ -198,3 +198,10 @@ def test_folded_weights_that_overflow(misses):
 def test_ones_and_zeros_are_left_alone(misses):
     weights = WEIGHTS | f32(gamma=np.ones(4), beta=np.zeros(4))
     misses(NAME, TWO_READERS, None, **weights)
+
+
+def test_a_gemm_that_multiplies_its_bias_by_zero(misses):
+    text = """g (float[2, 4] x, float[4] gamma, float[4] beta, float[4, 6] w, float[6] b)
+        => (float[2, 6] y) {
+        n = LayerNormalization(x, gamma, beta)  y = Gemm<beta = 0.0>(n, w, b) }"""
+    misses(NAME, text, "multiplies its bias by 0", **f32(gamma=GAMMA, beta=BETA, w=W, b=B))
