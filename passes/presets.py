@@ -165,6 +165,7 @@ def _fuse() -> list[str]:
     of the next product and take the form away.
     """
     return [
+        # Before weights are touched: what cancels here need not go into any.
         "simplify-elementwise",
         "simplify-arithmetic",
         "merge-reductions",
