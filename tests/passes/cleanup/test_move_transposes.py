@@ -19,7 +19,7 @@ from burnish.passes.cleanup.move_transposes import MoveTransposes
 from burnish.passes.cleanup.permuted import compose, inverse, is_identity, without
 from burnish.pipeline import PassContext, run_pass
 from burnish.target import resolve
-from burnish.testing import assert_equivalent
+from burnish.testing import assert_equivalent, graph
 
 CONTEXT = PassContext(explain=True)
 NATIVE = PassContext(target=resolve("x86-64-v3"), explain=True)
@@ -216,6 +216,16 @@ def test_near_misses_stay(body: str) -> None:
     result = MoveTransposes().run(graph, CONTEXT)
     assert not result.changed
     assert to_text(graph) == text
+
+
+def test_what_is_empty_moves_nowhere_and_back() -> None:
+    model = graph("""g (float[2,1] x) => (float[1,2] y, float[0,0] z) {
+        s = Constant<value = int64[2] {2, 1}>() e = Constant<value = int64[2] {9, 1}>()
+        y = Transpose<perm=[1,0]>(x) b = Slice(x, s, e) z = Transpose<perm=[1,0]>(b)
+    }""")
+    run_pass(model, get_pass("infer-shapes"), CONTEXT)
+    MoveTransposes().run(model, CONTEXT)
+    assert not MoveTransposes().run(model, CONTEXT).changed
 
 
 def test_says_why_not() -> None:
