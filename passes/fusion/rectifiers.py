@@ -102,7 +102,9 @@ def _slopes(sign: int) -> Callable[[Match], Array | Miss]:
         if any(s not in (1, size) for s, size in sizes):
             return Miss("the slopes have another shape than the data", match.root)
         found = rounded(sign * slope.numpy(), x.dtype)
-        return Miss("the slopes are not finite", match.root) if found is None else found
+        if found is None or not np.isfinite(found).all():
+            return Miss("the slopes are not finite", match.root)
+        return found
 
     return guard
 
