@@ -19,6 +19,7 @@ from burnish.passes.adapters.merging import (
     finished,
     misfit,
     shared,
+    walk_both,
     write_product,
 )
 from burnish.passes.adapters.paths import Kind, Step, step_to
@@ -52,19 +53,20 @@ def merge_ahead(pair: Pair) -> Ahead | Miss:
     problem = _leak(pair) or coarse(pair) or misfit(pair)
     if problem is not None:
         return problem
-    base, branch = compose(pair.base), compose(pair.branch)
-    if isinstance(base, Miss):
-        return base
-    if isinstance(branch, Miss):
-        return branch
+    walks = walk_both(pair)
+    if isinstance(walks, Miss):
+        return walks
+    base, branch = walks
     adapter = _square(base, branch)
     if adapter is None:
         return Miss("the adapter does not mix the channels that it is added to", pair.root)
-    merged = [_merge_into(reader, pair, adapter, branch) for reader in readers]
-    for one in merged:
+    merged: list[Merged] = []
+    for reader in readers:
+        one = _merge_into(reader, pair, adapter, branch)
         if isinstance(one, Miss):
             return one
-    return Ahead(tuple(one for one in merged if isinstance(one, Merged)))
+        merged.append(one)
+    return Ahead(tuple(merged))
 
 
 def _leak(pair: Pair) -> Miss | None:

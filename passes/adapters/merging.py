@@ -31,17 +31,24 @@ class Merged:
     """float64 [outputs]."""
 
 
+def walk_both(pair: Pair) -> tuple[Walk, Walk] | Miss:
+    """What base and branch compute, or why that is not one map each."""
+    base, branch = compose(pair.base), compose(pair.branch)
+    if isinstance(base, Miss):
+        return base
+    return branch if isinstance(branch, Miss) else (base, branch)
+
+
 def merge(pair: Pair) -> Merged | Miss:
     """What the product of ``pair.base`` becomes, or why the branch stays."""
     step = next(step for step in pair.base if step.kind is Kind.PRODUCT)
     problem = _forbidden(pair, step)
     if problem is not None:
         return problem
-    base, branch = compose(pair.base), compose(pair.branch)
-    if isinstance(base, Miss):
-        return base
-    if isinstance(branch, Miss):
-        return branch
+    walks = walk_both(pair)
+    if isinstance(walks, Miss):
+        return walks
+    base, branch = walks
     if step.node.attribute("group", 1) != 1:
         return Miss("the Conv beside the adapter has groups, and the adapter mixes them", step.node)
     unlike = _unlike(base, branch)
