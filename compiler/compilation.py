@@ -12,7 +12,7 @@ from burnish.ir import Graph
 from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, run_pipeline
 from burnish.report import describe_pass
 from burnish.selection import Selection, choose
-from burnish.suggest import unknown
+from burnish.suggest import no_input
 from burnish.target import Target
 from burnish.verification import Feeds, Reference
 
@@ -117,10 +117,9 @@ def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:
         UsageError: one is open, and the message has the option to give; or ``given`` names what
             is no input.
     """
-    inputs = [value.name for value in graph.inputs]
     for name in given:
-        if name not in inputs:
-            raise UsageError(f"--input-shape {name}: {unknown('input', name, inputs)}")
+        if graph.input_named(name) is None:
+            raise UsageError(no_input(name, {value.name: value.shape for value in graph.inputs}))
     settled = {
         dim
         for value in graph.inputs

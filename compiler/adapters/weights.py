@@ -101,6 +101,8 @@ def read_tensors(path: Path) -> dict[str, Array]:
     from safetensors import SafetensorError, deserialize
 
     try:
+        if path.is_dir():
+            raise InvalidInput(f"{path} is a folder; give the .safetensors file in it")
         if path.stat().st_size > LARGEST:
             raise InvalidInput(f"{path} is larger than {LARGEST >> 30} GB")
         parts = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]

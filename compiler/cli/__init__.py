@@ -59,7 +59,8 @@ def _explain(error: BaseException, session: Session) -> int:
     if isinstance(error, TyperException):
         # Without arguments the help has been printed, and there is nothing to add.
         if message := error.format_message():
-            session.complain(message)
+            # How the parser begins what a type says; it tells a user nothing.
+            session.complain(message.replace("Value error, ", ""))
         return 2
     if isinstance(error, MemoryError):
         session.complain("out of memory; try a smaller input shape or a machine with more")

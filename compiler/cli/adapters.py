@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from burnish.adapters.merge import Change, Plan
     from burnish.ir import Graph
 
-MODULE = 36
+MODULE = 44
 """Characters of a module's path that the table has room for."""
+NOTHING_FITS = "is it the model as it was exported, and not an optimized one?"
 
 adapters = typer.Typer(
     help="Put adapters that come in files of their own into a model.", no_args_is_help=True
@@ -119,7 +120,8 @@ def _complaint(planned: Plan) -> str:
         f"the model has no weights for {counted(len(planned.unmatched), 'adapted module')}: "
         + "; ".join(shown)
         + (f" and {more} more" if more else "")
-        + "; --allow-unmatched goes on without them"
+        + "; "
+        + ("--allow-unmatched goes on without them" if planned.merges else NOTHING_FITS)
     )
 
 
@@ -138,16 +140,18 @@ def _formula(
 def _show(session: Session, changes: list[Change], planned: Plan) -> None:
     from burnish.cli.tables import new_table
 
-    table = new_table("module", "found by", "in", "shape", "rank", "scale", "change",
-                      right=("rank", "scale", "change"))  # fmt: skip
+    figures = ("rank", "scale", "change")
+    table = new_table("module", "shape", *figures, right=figures)
     for change in changes:
         shape = "x".join(map(str, change.shape))
-        figures = (str(change.rank or ""), f"{change.scale:.3g}", f"{change.change:.0%}")
         name = shortened(change.module, MODULE)
-        table.add_row(name, change.how, change.operator, shape, *figures)
+        table.add_row(name, shape, str(change.rank or ""), f"{change.scale:.3g}",
+                      f"{change.change:.0%}")  # fmt: skip
     session.out.print(table)
     for value in planned.values:
         typer.echo(f"replaced {value.name}")
     for path, hint in planned.unmatched.items():
         typer.echo(wrapped(f"{path} ({hint})", "left out: ", "  "))
-    typer.echo(f"merged {counted(len(changes), 'adapter')}")
+    found_by = ", ".join(sorted({change.how for change in changes}))
+    found = f", found by {found_by}" if found_by else ""
+    typer.echo(f"merged {counted(len(changes), 'adapter')}{found}")

@@ -59,9 +59,9 @@ def compile_model(
 
     check_replaceable(out)
     selection = Selection(
-        preset, options.names(passes), options.skipped(skip, keep_adapter=keep_adapter),
-        options.settings(set_), options.shapes(input_shape), opset,
-        compiling=True,
+        preset, options.some_names("--passes", passes),
+        options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_),
+        options.shapes(input_shape), opset, compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(resolve(target, threads), selection, verify, None, seconds,

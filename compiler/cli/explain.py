@@ -60,13 +60,13 @@ def explain(
             target,
             preset=preset,
             input_shapes=options.shapes(input_shape),
-            passes=options.names(passes),
+            passes=options.some_names("--passes", passes),
             skip=options.names(skip) or (),
             set=options.settings(set_),
             opset=opset,
             progress=progress,
         )
-    wanted = Filter(options.names(pass_), rule, node, everything=verbose or json)
+    wanted = Filter(options.some_names("--pass", pass_), rule, node, everything=verbose or json)
     parts = wanted.apply(found)
     if json:
         session.data({"model": str(model), "target": target, **as_json(found, parts, wanted)})
@@ -74,8 +74,10 @@ def explain(
     before, after = found.operators
     typer.echo(f"operators {before} → {after}")
     _show_sections(parts, wanted, verbose)
+    if wanted.is_narrow and not any(part.fired or part.missed for part in parts):
+        typer.echo(wrapped(_nothing(rule, node), "\n", "  "))
     if node is not None:
-        _show_node(node, found, parts)
+        _show_node(node, found)
     elif target is not None:
         _show_declined(found, target, verbose)
 
@@ -112,6 +114,13 @@ def _show(section: Section, wanted: Filter, verbose: bool) -> None:
         typer.echo(wrapped(where_to + places(nodes, verbose), INDENT, INDENT))
 
 
+def _nothing(rule: str | None, node: str | None) -> str:
+    where = "" if node is None else f" at {node}"
+    if rule is None:
+        return f"no rule came close{where}"
+    return f"{rule} neither fired nor came close{where}"
+
+
 def _balance(section: Section) -> str:
     if section.removed > 0:
         return f": {counted(section.removed, 'operator')} fewer"
@@ -120,10 +129,8 @@ def _balance(section: Section) -> str:
     return f": {counted(section.edits, 'edit')}" if section.edits else ""
 
 
-def _show_node(node: str, found: Explanation, parts: list[Section]) -> None:
+def _show_node(node: str, found: Explanation) -> None:
     became = found.what_became_of(node)
-    if not any(part.fired or part.missed for part in parts):
-        typer.echo(wrapped(f"no rule came close at {node}", "\n", "  "))
     is_now = f"is now part of {', '.join(became)}" if became else "is gone from the result"
     typer.echo("\n" + wrapped(f"{node} {is_now}", "", "  "))
     for declined in found.declined:

@@ -109,12 +109,14 @@ def _show_model(session: Session, facts: dict[str, Any]) -> None:
     _show_ports(facts)
     sizes = f"{facts['constants']} constants of {data_size(facts['constant_bytes'])}"
     typer.echo(wrapped(f"{facts['operators']} operators, {sizes}, {_work(facts)}", "", "  "))
-    total = facts["flops"] or 1
-    table = new_table("operator", "count", "FLOP", "share", right=("count", "FLOP", "share"))
+    # A share of a part of the work would mislead.
+    total = 0 if facts["operators_of_unknown_cost"] else facts["flops"]
+    columns = ("count", "FLOP", *(["share"] if total else []))
+    table = new_table("operator", *columns, right=columns)
     for row in facts["operator_types"]:
         cost = row["flops"]
-        known = ("?", "") if cost is None else (of_thousand(cost), f"{cost / total:.1%}")
-        table.add_row(row["type"], str(row["count"]), *known)
+        cells = [str(row["count"]), "?" if cost is None else of_thousand(cost)]
+        table.add_row(row["type"], *cells, *([f"{cost / total:.1%}"] if total else []))
     session.out.print(table)
 
 

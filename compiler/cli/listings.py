@@ -6,6 +6,7 @@ import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
+from burnish.cli.wrapping import wrapped
 
 
 def list_passes(ctx: typer.Context, json: options.Json = False) -> None:
@@ -19,7 +20,7 @@ def list_passes(ctx: typer.Context, json: options.Json = False) -> None:
         return
     for entry in entries:
         typer.echo(f"{entry['name']:24} {entry['numerics']:13} {' '.join(entry['presets'])}")
-        typer.echo(f"    {entry['summary']}")
+        typer.echo(wrapped(entry["summary"], "    ", "    "))
         for name, value in entry["options"].items():
             typer.echo(f"    {entry['name']}.{name} = {value!r}")
 

@@ -46,7 +46,7 @@ def optimize(
             graph,
             preset or "default",
             input_shapes=options.shapes(input_shape),
-            passes=options.names(passes),
+            passes=options.some_names("--passes", passes),
             skip=options.skipped(skip, keep_adapter=keep_adapter),
             set=options.settings(set_),
             opset=opset,

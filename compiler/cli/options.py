@@ -22,7 +22,10 @@ InputShape = Annotated[
     ),
 ]
 Preset = Annotated[
-    str | None, typer.Option("--preset", metavar="NAME", help="minimal, default or max.")
+    str | None,
+    typer.Option(
+        "--preset", metavar="NAME", help="minimal, default or max; default, if not given."
+    ),
 ]
 Passes = Annotated[
     str | None,
@@ -70,6 +73,18 @@ ADAPTER_MERGERS = (
 def skipped(text: str | None, *, keep_adapter: bool) -> list[str]:
     """The passes to leave out."""
     return [*(names(text) or ()), *(ADAPTER_MERGERS if keep_adapter else ())]
+
+
+def some_names(option: str, text: str | None) -> list[str] | None:
+    """The items of a list with commas, None if the option was not given.
+
+    Raises:
+        UsageError: it was given, and names nothing.
+    """
+    found = names(text)
+    if found == []:
+        raise UsageError(f"{option} names no pass; `burnish passes` lists them")
+    return found
 
 
 def names(text: str | None) -> list[str] | None:

@@ -30,9 +30,11 @@ def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def pass_table(report: PipelineReport) -> Table:
+def pass_table(report: PipelineReport) -> Table | str:
     """One row per pass that did something or was undone, however often it ran."""
     rows = [s for s in sections(report) if s.edits or s.undone or s.notes]
+    if not rows:
+        return "no pass found anything to do"
     compared = any(section.error is not None for section in rows)
     columns = ["pass", "operators", "ms", *(["error"] if compared else []), "what it did"]
     table = new_table(*columns, right=("operators", "ms", "error"))

@@ -14,6 +14,7 @@ import numpy as np
 from burnish.errors import UsageError
 from burnish.ir import Array, DType, Graph, VariableNode
 from burnish.oracle.roles import Role, role_of
+from burnish.suggest import no_input, unknown
 
 Sizes = Mapping[str, int]
 
@@ -90,13 +91,12 @@ def random_inputs(
 def _bind(graph: Graph, sizes: Sizes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """A number for every open size."""
     bound = suggest_sizes(graph)
-    unknown = [name for name in sizes if name not in bound]
-    unknown += [name for name in shapes if graph.input_named(name) is None]
-    if unknown:
-        raise UsageError(
-            f"{unknown[0]!r} is no open size or input; there are: "
-            f"{', '.join([*bound, *(value.name for value in graph.inputs)])}"
-        )
+    for name in sizes:
+        if name not in bound:
+            raise UsageError(unknown("open size", name, bound))
+    for name in shapes:
+        if graph.input_named(name) is None:
+            raise UsageError(no_input(name, {value.name: value.shape for value in graph.inputs}))
     given = dict(sizes)
     for name, shape in shapes.items():
         value = graph.input_named(name)

@@ -16,6 +16,7 @@ from burnish.ir import Graph, OperatorNode
 from burnish.rewrite.match import Miss, matches, may_match
 from burnish.rewrite.near_miss import closest
 from burnish.rewrite.pattern import anchors, can_occur, depth
+from burnish.rewrite.provenance import merged
 from burnish.rewrite.rewriter import Rewriter
 from burnish.rewrite.rule import Rule
 
@@ -240,24 +241,34 @@ def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) ->
 def _near_misses(graph: Graph, by_type: RulesByType) -> Iterator[NearMiss]:
     for node in (node for node in graph.walk() if not _is_settled(node)):
         for rule in by_type.get((node.domain, node.op_type), ()):
-            miss = _why_not(graph, rule, node)
-            if miss is not None:
-                at = miss.at or node
-                yield NearMiss(rule.name, miss.reason, at.provenance or node.provenance)
+            stopped = _why_not(graph, rule, node)
+            if stopped is not None:
+                miss, nodes = stopped
+                concerned = (miss.at or node, *nodes)
+                yield NearMiss(rule.name, miss.reason, merged(one.provenance for one in concerned))
 
 
-def _why_not(graph: Graph, rule: Rule, node: OperatorNode) -> Miss | None:
-    """What stopped ``rule`` at ``node``: opset, a leak or the guard, else the form if close."""
-    misses: list[Miss] = []
+def _why_not(
+    graph: Graph, rule: Rule, node: OperatorNode
+) -> tuple[Miss, tuple[OperatorNode, ...]] | None:
+    """What stopped ``rule`` at ``node``: opset, a leak or the guard, else the form if close.
+
+    With it come the nodes that the rule would have replaced: to ask about one of them is to ask
+    about the rule.
+    """
+    misses: list[tuple[Miss, tuple[OperatorNode, ...]]] = []
     for found in matches(rule.pattern, node):
         if graph.opset < rule.since:
             reason = f"needs opset {rule.since}, the model has {graph.opset}: use --opset"
-            return Miss(reason, node)
+            return Miss(reason, node), found.nodes
         miss = found.leak() or rule.guard(found)
         if not isinstance(miss, Miss):
             return None
-        misses.append(miss)
-    return misses[0] if misses else closest(rule.pattern, node)
+        misses.append((miss, found.nodes))
+    if misses:
+        return misses[0]
+    near = closest(rule.pattern, node)
+    return None if near is None else (near, (node,))
 
 
 def _loop(result: RewriteResult) -> RuleLoop:

@@ -13,6 +13,7 @@ from burnish.ir import Dim, Graph, VariableNode
 from burnish.numerics import Numerics
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import RewriteResult
+from burnish.suggest import no_input
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class FreezeInputShapes(Pass):
         for name, shape in self.shapes.items():
             value = graph.input_named(name)
             if value is None:
-                known = ", ".join(v.name for v in graph.inputs) or "none"
-                raise UsageError(f"the model has no input {name!r}; its inputs: {known}")
+                raise UsageError(no_input(name, {v.name: v.shape for v in graph.inputs}))
             _bind(value, tuple(shape), bound)
         for value in graph.inputs:
             given = self.shapes.get(value.name)

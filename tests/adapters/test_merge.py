@@ -222,7 +222,8 @@ def test_the_table_fits_a_terminal(base: Path, save: Save, capsys: Any) -> None:
     assert merge(base, save(lora("layer.0.query", 8, 8)))[0] == 0
     printed = capsys.readouterr().out
     assert "layer.0.query" in printed
-    assert "merged 1 adapter\n" in printed
+    assert "…" not in printed
+    assert "merged 1 adapter, found by " in printed
     assert "verified against base and adapters apart" in printed
     assert max(map(len, printed.splitlines()[:-1])) <= 80
 
@@ -289,6 +290,21 @@ HOSTILE = {
         b'{"a": {"dtype": "F77", "shape": [1], "data_offsets": [0, 4]}}', b"\0" * 4
     ),
 }  # fmt: skip
+
+
+def test_the_folder_of_the_weights(base: Path, save: Save, capsys: Any) -> None:
+    folder = save(lora("layer.0.query", 8, 8)).parent
+    assert "give the .safetensors file in it" in refused(capsys, merge(base, folder), 4)
+
+
+@pytest.mark.parametrize(("others", "hint"), [
+    ({}, "as it was exported"), (lora("layer.0.query", 8, 8), "--allow-unmatched"),
+])  # fmt: skip
+def test_what_to_do_about_modules_that_the_model_lacks(
+    base: Path, save: Save, capsys: Any, others: dict[str, Array], hint: str
+) -> None:
+    weights = save(lora("decoder.9.gate", 8, 8) | others)
+    assert hint in refused(capsys, merge(base, weights), 1)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

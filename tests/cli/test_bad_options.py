@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("whole_or_nothing")
 
 WRONG_OPTIONS = {
     "unknown pass": (["--passes", "fold-constant"], "did you mean fold-constants"),
+    "no pass": (["--passes", ""], "names no pass"),
     "unknown skipped pass": (["--skip", "fuse-batchnorm"], "did you mean fuse-batch-norm"),
     "unknown preset": (["--preset", "defualt"], "did you mean default"),
     "unknown field": (["--set", "fold-constants.max_byte=1"], "did you mean max_bytes"),
@@ -29,6 +30,7 @@ WRONG_OPTIONS = {
     "field without a value": (["--set", "fold-constants.max_bytes"], "PASS.FIELD=VALUE"),
     "field of another type": (["--set", "fold-constants.max_bytes=big"], "a whole number"),
     "unknown input": (["--input-shape", "X=2,6"], "'X'"),
+    "size for an input": (["--input-shape", "batch=2"], "'x=batch,6'"),
     "shape of another rank": (["--input-shape", "x=2,6,1"], "axes"),
     "shape that contradicts": (["--input-shape", "x=2,7"], "axis 1"),
     "shape that is none": (["--input-shape", "x=two,6"], "NAME=1,3,224,224"),
@@ -76,6 +78,20 @@ def test_wrong_option_of_compile(
     done = burnish("compile", model, "-o", tmp_path / "out", *options)
     assert expected in done.message
     assert done.code == USAGE
+
+
+def test_a_name_like_no_other_is_not_answered_with_all(
+    burnish: Burnish, model: Path, tmp_path: Path
+) -> None:
+    done = burnish("optimize", model, "-o", tmp_path / "out.onnx", "--passes", "???")
+    assert "more" in done.message
+    assert len(done.message) < 400
+
+
+def test_what_is_no_choice_is_said_without_the_parsers_words(burnish: Burnish, model: Path) -> None:
+    message = burnish("optimize", model, "-o", "out.onnx", "--verify", "maybe").message
+    assert "'maybe' is not one of" in message
+    assert "Value error" not in message
 
 
 def test_unknown_command(burnish: Burnish) -> None:

@@ -91,6 +91,15 @@ def test_optimize_as_json(burnish: Burnish, model: Path, tmp_path: Path) -> None
     assert all(entry["error"] == 0 for entry in report["passes"])
 
 
+def test_what_is_optimized_already_is_said_to_be(
+    burnish: Burnish, model: Path, tmp_path: Path
+) -> None:
+    better = tmp_path / "better.onnx"
+    burnish("optimize", model, "-o", better)
+    again = burnish("optimize", better, "-o", tmp_path / "again.onnx").out
+    assert again.startswith("no pass found anything to do\n")
+
+
 def test_optimize_quietly(burnish: Burnish, model: Path, tmp_path: Path) -> None:
     done = burnish("optimize", model, "-o", tmp_path / "out.onnx", "-q")
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -132,6 +141,7 @@ def test_inspect_a_model(burnish: Burnish, open_model: Path) -> None:
     done = burnish("inspect", open_model, "--input-shape", "x=8,6")
     assert done.code == 0
     assert "x: float[8, 6]" in done.out
+    assert "share" in done.out
     assert "y: float[8, 4]" in done.out
     facts = json.loads(burnish("inspect", open_model, "--input-shape", "x=8,6", "--json").out)
     assert facts["operators"] == 3
@@ -146,12 +156,14 @@ def test_inspect_with_open_sizes(burnish: Burnish, open_model: Path) -> None:
     assert "x: float[batch, 6]" in done.out
     assert "FLOP unknown: 2 operators have shapes that depend" in " ".join(done.out.split())
     assert "give --input-shape x=?,6" in " ".join(done.out.split())
+    assert "share" not in done.out  # of a part of the work it would mislead
 
 
 def test_passes(burnish: Burnish) -> None:
     done = burnish("passes")
     assert done.code == 0
     assert all(name in done.out for name in PASSES)
+    assert max(map(len, done.out.splitlines())) <= 80
     entries = json.loads(burnish("passes", "--json").out)
     assert [entry["name"] for entry in entries] == list(PASSES)
     assert all(entry["summary"].endswith(".") for entry in entries)

@@ -138,9 +138,23 @@ def test_one_node(burnish: Burnish, near: Path, model: Path) -> None:
     assert data["node"] == {"name": "gate", "became": ["Sigmoid"]}
 
 
+def test_a_rule_concerns_every_node_that_it_would_replace(burnish: Burnish, near: Path) -> None:
+    for node in ("centre", "shift", "root"):
+        out = burnish("explain", near, "--node", node).out
+        assert "did not  layer-norm: needs opset 17" in out
+        assert "at scale" in out
+
+
+def test_a_rule_that_is_nowhere_near(burnish: Burnish, model: Path) -> None:
+    assert burnish("explain", model, "--rule", "layer-norm").out.endswith(
+        "\n\nlayer-norm neither fired nor came close\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "name", "hint"),
     [
+        ("--pass", "", "names no pass"),
         ("--pass", "remove-noops", "did you mean remove-no-ops"),
         ("--pass", "sink-views", "not among the passes of this run"),
         ("--rule", "no-op-identty", "did you mean no-op-identity"),

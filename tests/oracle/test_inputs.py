@@ -42,8 +42,8 @@ def test_shapes_bind_symbols() -> None:
 @pytest.mark.parametrize(
     ("sizes", "shapes", "message"),
     [
-        ({"M": 3}, {}, "'M' is no open size"),
-        ({}, {"q": (1,)}, "'q' is no open size or input"),
+        ({"M": 3}, {}, "unknown open size 'M'"),
+        ({}, {"q": (1,)}, "unknown input 'q'"),
         ({}, {"x": (1, 2, 3)}, "has 2 axes, not 3"),
         ({}, {"x": (1, 4)}, "axis 1 of 'x' is 2, not 4"),
         ({"N": 3}, {"x": (1, 2)}, "axis 0 of 'x' is 3, not 1"),
