@@ -112,7 +112,11 @@ class Inference:
             return contributed(scene) or ()
         refine = SHAPE_RULES.get(node.op_type) if node.domain == "" else None
         if refine is not None and found:
-            shape = complete(refine(scene), found[0].shape)
+            known = found[0].shape
+            if node.op_type == "Slice" and known is not None:
+                # Before opset 13, ONNX takes a cut axis of symbolic size for a whole one.
+                known = tuple(dim if isinstance(dim, int) else None for dim in known)
+            shape = complete(refine(scene), known)
             found[0] = ValueType(found[0].dtype, shape)
         return found
 

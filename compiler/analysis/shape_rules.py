@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from burnish.analysis.sizes import (
@@ -118,10 +118,13 @@ def _range(scene: Scene) -> Shape:
 
 def _slice(scene: Scene) -> Shape:
     data = scene.type(0).shape
-    if data is None or not scene.has_input(1):
+    if data is None:
         return None
-    starts, ends = _target(scene, 1), _target(scene, 2)
-    axes, steps = scene.integers(3), scene.integers(4)
+    starts: Sequence[Amount] | None = scene.integers(1, "starts")
+    ends: Sequence[Amount] | None = scene.integers(2, "ends")
+    if scene.has_input(1):
+        starts, ends = _target(scene, 1), _target(scene, 2)
+    axes, steps = scene.integers(3, "axes"), scene.integers(4)
     if axes is None and not scene.has_input(3) and starts is not None:
         axes = list(range(len(starts)))
     if starts is None or ends is None or axes is None or (steps is None and scene.has_input(4)):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from burnish.ir import Array, Attribute, OperatorNode, VariableNode
+from burnish.ir import Array, Attribute, DType, OperatorNode, VariableNode
 
 Perm: TypeAlias = tuple[int, ...]
 """An order of axes: axis ``i`` of the result is axis ``perm[i]`` of the value, as in Transpose."""
@@ -214,7 +214,9 @@ def _slice(node: OperatorNode, perm: Perm, opset: int) -> Form | None:
     moved = [perm.index(axis % len(perm)) for axis in axes]
     if "starts" in node.attributes:
         return _same(perm, node, axes=tuple(moved))
-    return Form({0: perm}, {0: perm}, {}, {3: np.array(moved, np.int64)})
+    bounds = node.inputs[1]
+    narrow = bounds is not None and bounds.dtype is DType.INT32
+    return Form({0: perm}, {0: perm}, {}, {3: np.array(moved, np.int32 if narrow else np.int64)})
 
 
 def _length(value: VariableNode | None) -> int | None:

@@ -240,6 +240,19 @@ def _package_models() -> Iterator[tuple[Path, dict[str, tuple[int, ...]]]]:
             yield from ((path, shapes) for path in Path(found.origin).parent.glob(pattern))
 
 
+@pytest.mark.parametrize("opset", [9, 10, 11, 13])
+def test_a_cut_axis_of_open_size_is_not_whole(opset: int) -> None:
+    cut = "y = Slice(a, s, e, k)"
+    if opset < 10:
+        cut = "y = Slice<starts = [0], ends = [1], axes = [0]>(a)"
+    lists = " ".join(
+        f"{n} = Constant<value = int64[1] {{{v}}}>()" for n, v in zip("sek", (0, 1, 0), strict=True)
+    )
+    text = f'g (bool["n","m"] x) => (bool[p, q] y) {{ {lists} a = Concat<axis=0>(x, x) {cut} }}'
+    model = graph(text, opset=opset)
+    assert infer(model).type_of(model.outputs[0]).shape in ((None, "m"), ("p", "m"))
+
+
 MODELS = list(_package_models())
 
 

@@ -218,6 +218,20 @@ def test_near_misses_stay(body: str) -> None:
     assert to_text(graph) == text
 
 
+def test_axes_have_the_type_of_the_bounds() -> None:
+    text = """g (float[2,3,4] x) => (float[2,3,4] y) {
+        s = Constant<value = int32[1] {0}>() e = Constant<value = int32[1] {-1}>()
+        k = Constant<value = int32[1] {1}>() p = Constant<value = int64[6] {0, 0, 0, 0, 0, 1}>()
+        a = Transpose<perm=[0,2,1]>(x) b = Slice(a, s, e, k) c = Transpose<perm=[0,2,1]>(b)
+        y = Pad(c, p)
+    }"""
+    model = graph(text)
+    run_pass(model, get_pass("infer-shapes"), CONTEXT)
+    assert run_pass(model, get_pass("move-transposes"), CONTEXT).changed
+    onnx.checker.check_model(model.to_onnx(), full_check=True)
+    assert_equivalent(graph(text), model, Numerics.EXACT)
+
+
 def test_what_is_empty_moves_nowhere_and_back() -> None:
     model = graph("""g (float[2,1] x) => (float[1,2] y, float[0,0] z) {
         s = Constant<value = int64[2] {2, 1}>() e = Constant<value = int64[2] {9, 1}>()
