@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -19,8 +20,17 @@ ACROSS = frozenset({
 })  # fmt: skip
 """Operators whose result at one channel depends on the others."""
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose weights write hidden channels."""
+
 PROBES = 3
 """Elements of a row that are compared before the others are looked at."""
+
+ABSENT = 12345.0
+"""Stands for a probe that is not there; a number that meets it is told apart by its whole row."""
+
+Multiples: TypeAlias = Literal["any", "positive", "equal"]
+"""Which multiples of a channel can take its place."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +40,6 @@ class Twin:
     kept: int
     other: int
     factor: float
-
-
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def worth_looking(graph: Graph) -> bool:
@@ -151,15 +158,15 @@ def twins(group: ChannelGroup, left_out: Array) -> list[Twin]:
         return []
     moving = [rows for rows in found if rows.member.variance is Variance.COVARIANT]
     still = [rows for rows in found if rows.member.variance is not Variance.COVARIANT]
-    signed = _factors(group)
+    multiples = _factors(group)
     result = []
-    for bucket in _buckets(group.size, moving, still, signed, left_out):
+    for bucket in _buckets(group.size, moving, still, multiples, left_out):
         kept: list[tuple[int, Array, Array]] = []
         for channel in bucket:
             line = np.concatenate([rows.all_of(channel) for rows in moving])
             rest = np.concatenate([np.zeros(0), *(rows.all_of(channel) for rows in still)])
             for other, other_line, other_rest in kept:
-                factor = _multiple(line, other_line, signed)
+                factor = _multiple(line, other_line, multiples)
                 if factor is not None and np.array_equal(rest, other_rest):
                     result.append(Twin(other, channel, factor))
                     break
@@ -169,7 +176,7 @@ def twins(group: ChannelGroup, left_out: Array) -> list[Twin]:
     return result
 
 
-def _factors(group: ChannelGroup) -> str:
+def _factors(group: ChannelGroup) -> Multiples:
     """Which multiples all operators on the way keep: equal ones, positive ones, or any."""
     if len(group.parts) != 1 or any(sign < 0 for sign in group.parts[0].signs.values()):
         return "equal"
@@ -180,44 +187,44 @@ def _factors(group: ChannelGroup) -> str:
 
 
 def _buckets(
-    size: int, moving: list[_Rows], still: list[_Rows], signed: str, left_out: Array
+    size: int, moving: list[_Rows], still: list[_Rows], multiples: Multiples, left_out: Array
 ) -> Iterator[list[int]]:
     """Channels whose probes agree, by twos and more."""
     probes = np.concatenate([rows.probe(size) for rows in moving], axis=1)
     rest = [rows.probe(size) for rows in still]
-    if signed != "equal":
-        probes = _normalized(probes, signed)
+    if multiples != "equal":
+        probes = _normalized(probes, multiples)
     # Adding zero makes -0.0 and 0.0 the same key.
-    keys = np.nan_to_num(np.concatenate([probes, *rest], axis=1), nan=12345.0) + 0.0
+    keys = np.nan_to_num(np.concatenate([probes, *rest], axis=1), nan=ABSENT) + 0.0
     buckets: dict[bytes, list[int]] = {}
     for channel in np.flatnonzero(~left_out):
         buckets.setdefault(keys[channel].tobytes(), []).append(int(channel))
     yield from (bucket for bucket in buckets.values() if len(bucket) > 1)
 
 
-def _normalized(probes: Array, signed: str) -> Array:
+def _normalized(probes: Array, multiples: Multiples) -> Array:
     """Multiples of one another made equal, to four digits."""
     known = np.nan_to_num(probes)
     at = np.abs(known).argmax(axis=1)[:, None]
     largest = np.take_along_axis(known, at, axis=1)
-    if signed == "positive":
+    if multiples == "positive":
         largest = np.abs(largest)
     scaled = known / np.where(largest == 0, 1, largest)
     result: Array = np.where(np.isnan(probes), np.nan, np.round(scaled, 4))
     return result
 
 
-def _multiple(line: Array, other: Array, signed: str) -> float | None:
+def _multiple(line: Array, other: Array, multiples: Multiples) -> float | None:
     """The factor that makes ``line`` out of ``other``, None if there is none."""
     if line.shape != other.shape:
         return None
     if np.array_equal(line, other):
         return 1.0
     at = int(np.abs(other).argmax()) if other.size else 0
-    if signed == "equal" or not other.size or other[at] == 0:
+    if multiples == "equal" or not other.size or other[at] == 0:
         return None
     factor = float(line[at] / other[at])
-    if factor == 0 or (signed == "positive" and factor < 0) or not np.isfinite(factor):
+    if factor == 0 or (multiples == "positive" and factor < 0) or not np.isfinite(factor):
         return None
     # The rounding of single precision is all that may differ.
     return factor if np.allclose(line, factor * other, rtol=3e-7, atol=0) else None
