@@ -53,6 +53,9 @@ def _lengths(match: Match) -> tuple[int, ...] | Miss:
     axes = reduced_axes(match.node("sum"))
     if not match["x"].dtype.is_floating:
         return Miss(f"the data are {match['x'].dtype}", match.root)
+    squares = match.node("sum").inputs[0]
+    if squares is None or squares.rank != match["x"].rank:
+        return Miss("the squares have more axes than the data", match.node("sum"))
     return Miss("the axes of the sum are unknown", match.node("sum")) if axes is None else axes
 
 

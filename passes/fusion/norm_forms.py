@@ -94,6 +94,8 @@ def normalized_axes(match: Match) -> tuple[int, ...] | Miss:
     axes = reduced_axes(variance)
     if axes is None or x.rank is None:
         return Miss("the normalized axes are unknown", variance)
+    if max(axes, default=0) >= x.rank:
+        return Miss("the squares have more axes than the data", variance)
     for name in (name for name in MEANS if name in match):
         if reduced_axes(match.node(name)) != axes:
             return Miss("mean and variance are taken along different axes", variance)

@@ -109,6 +109,13 @@ def _slopes(sign: int) -> Callable[[Match], Array | Miss]:
     return guard
 
 
+def _few_axes(match: Match) -> Miss | None:
+    """Engines differ where the slope has more axes than the data."""
+    if match["x"].rank is None or match["x"].rank < len(match.constant("slope").shape):
+        return Miss("the slope has more axes than the data", match.root)
+    return singles(match)
+
+
 def _write_prelu(rw: Rewriter, match: Match, slopes: Array) -> None:
     output = match.root.output
     rw.replace(output, rw.op("PRelu", [match["x"], rw.constant(slopes)], like=output))
@@ -198,6 +205,7 @@ STEEP, FLAT = _parts(SLOPE)
 STEEP_CHANNELS, FLAT_CHANNELS = _parts(Const("slope"))
 NOT_LARGER = "the larger is not the data where they are positive"
 FINITE = _attribute("slope", -1e30, 1e30, "", singles)
+NARROW = _attribute("slope", -1e30, 1e30, "", _few_axes)
 ABOVE = OneOf(Op("Greater", X, Const("alpha", is_number)), Op("Less", Const("alpha", is_number), X))
 ABOVE_ZERO = _attribute("alpha", 1e-30, 1e30, "Elu wants one above 0", singles)
 # Zeros of one element, or of as many as the data have.
@@ -214,7 +222,7 @@ RULES = (
     Rule("leaky-relu-negated", FLAT, _writes("LeakyRelu"), _negated_slope(FINITE)),
     Rule("leaky-relu-max", Op("Max", X, Op("Mul", X, SLOPE)), _writes("LeakyRelu"),
          _attribute("slope", 1e-30, 1.0, NOT_LARGER, singles)),
-    Rule("prelu-single", Op("PRelu", X, SLOPE), _writes("LeakyRelu"), FINITE),
+    Rule("prelu-single", Op("PRelu", X, SLOPE), _writes("LeakyRelu"), NARROW),
     Rule("thresholded-relu", OneOf(Op("Where", ABOVE, X, ZEROS), Op("Mul", X, Op("Cast", ABOVE))),
          _writes("ThresholdedRelu"), _attribute("alpha", -1e30, 1e30, "", singles), since=10),
     Rule("elu", _elu(), _writes("Elu"), ABOVE_ZERO),

@@ -370,3 +370,16 @@ def test_declines_means_that_have_lost_their_axis(misses: Callable[..., None], l
     }}""".replace("m = Identity(a)", "").replace("w = Identity(v)", "")
     text = text.replace("Sub(x, m)", "Sub(x, a)") if lost == "mean" else text.replace("(w,", "(v,")
     misses(NAME, text, "lost the axes", opset=21, axis=np.array([1]), eps=EPS)
+
+
+def test_declines_squares_with_more_axes(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[2, 3] x, float two, float third, float eps, int64[1] last) => (float y) {
+        q = Pow(x, two) t = ReduceSum(q, last) v = Mul(t, third) e = Add(v, eps) s = Sqrt(e)
+        y = Div(x, s)
+    }"""
+    numbers = {
+        "two": np.full((1, 1, 1, 1), 2, np.float32), "third": np.float32(1 / 3), "eps": EPS,
+        "last": np.array([-1]),
+    }  # fmt: skip
+    misses(NAME, text, "more axes than the data", opset=23, **numbers)

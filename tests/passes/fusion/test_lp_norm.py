@@ -121,3 +121,12 @@ def test_an_option_gives_short_vectors_up(tiny: float, wanted: list[str]) -> Non
     for step in (get_pass("fold-constants"), get_pass(NAME, tiny=tiny)):
         run_pass(graph, step, PassContext())
     assert kinds(graph) == wanted
+
+
+def test_declines_squares_with_more_axes(misses: Callable[..., None]) -> None:
+    text = """
+    g (float[2, 3] x, float two, int64[1] last) => (float y) {
+        q = Pow(x, two) s = ReduceSum(q, last) y = Sqrt(s)
+    }"""
+    two = np.full((1, 1, 1, 1), 2, np.float32)
+    misses(NAME, text, "more axes than the data", two=two, last=np.array([-1]))

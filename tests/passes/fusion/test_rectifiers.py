@@ -219,3 +219,8 @@ def test_declines_what_lacks_a_kernel_in_double(misses: Callable[..., None], bod
     numbers = {"zero": np.float64(0), "one": np.float64(1), "half": np.float64(0.5)}
     text = f"g (double[2, 3] x, double zero, double one, double half) => (double y) {{ {body} }}"
     misses(NAME, text, "lacks the operator for double", **numbers)
+
+
+def test_declines_a_slope_with_more_axes(misses: Callable[..., None]) -> None:
+    text = "g (float[2, 3] x, float slope) => (float y) { y = PRelu(x, slope) }"
+    misses(NAME, text, "more axes than the data", slope=np.full((1, 1, 1), 0.2, np.float32))
