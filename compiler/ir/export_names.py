@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import onnx.defs
+
 from burnish.ir.graph import Graph, VariableNode
 from burnish.ir.names import Names
 
@@ -66,7 +70,22 @@ class ExportNames:
 
 def _is_left_out(value: VariableNode) -> bool:
     """Whether nobody asks for ``value``; a node keeps at least its first output."""
-    if value.name or value.uses or value.producer is None:
+    node = value.producer
+    if value.name or value.uses or node is None:
         return False
-    outputs = value.producer.outputs
-    return value is not outputs[0] or any(other.uses or other.name for other in outputs)
+    if not _may_leave_out(node.op_type, node.domain, node.outputs.index(value)):
+        return False
+    return value is not node.outputs[0] or any(other.uses or other.name for other in node.outputs)
+
+
+@cache
+def _may_leave_out(op_type: str, domain: str, index: int) -> bool:
+    """Whether an operator may have no name for an output.
+
+    Engines crash where Split, whose outputs are one variadic list, leaves one out.
+    """
+    if not onnx.defs.has(op_type, domain):
+        return True
+    outputs = onnx.defs.get_schema(op_type, domain).outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return index < len(outputs) and outputs[index].option == optional

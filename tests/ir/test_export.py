@@ -89,6 +89,21 @@ def test_values_without_names_and_with_equal_names() -> None:
     np.testing.assert_array_equal(run(saved, x=X)["y"], np.maximum(X, 0))
 
 
+@pytest.mark.parametrize("call", ["Split <num_outputs = 3> (x)", "TopK (x, k)"])
+def test_unread_outputs_that_are_not_optional_keep_a_name(call: str) -> None:
+    results = "a, b, c" if call.startswith("Split") else "a, b"
+    loaded = graph(f"""g (float[6] x) => (float[n] y) {{
+      k = Constant <value = int64[1] {{2}}> ()
+      {results} = {call}
+      y = Relu(a) }}""")
+    (node,) = (one for one in loaded if one.is_op("Split", "TopK"))
+    for value in node.outputs[1:]:
+        value.name = ""
+    (saved,) = (one for one in loaded.to_onnx().graph.node if one.op_type == node.op_type)
+    assert all(saved.output)
+    assert run(loaded, x=np.arange(6, dtype=np.float32))["y"].shape == (2,)
+
+
 def test_output_without_a_type_is_refused() -> None:
     loaded = graph("g (float[2] x) => (float[2] y) { y = Relu(x) }")
     loaded.outputs[0].dtype = DType.UNDEFINED
