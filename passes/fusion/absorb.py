@@ -174,8 +174,6 @@ class Search:
         if affine.is_identity:
             return ()
         plan: Plan = ()
-        if not value.uses:
-            return Miss("nobody reads the result", writer)
         for use in value.uses:
             node = use.user
             if not isinstance(node, OperatorNode):

@@ -53,8 +53,6 @@ def constant_end(node: OperatorNode, slot: int, affine: Affine) -> End | Miss:
     """An operand of ``node`` that is constant itself."""
     constant = node.constant_input(slot)
     assert constant is not None
-    if not constant.dtype.is_floating:
-        return Miss(f"{node.op_type} reads {constant.dtype}", node)
     shape = _widened(constant.shape, affine)
     if shape is None:
         return Miss(f"the constant of {node.op_type} would grow", node)
@@ -217,8 +215,6 @@ def recurrent_reader(node: OperatorNode, index: int, affine: Affine) -> End | Mi
     weight, recurrent, bias = (node.constant_input(slot) for slot in (1, 2, 3))
     if index != 0 or weight is None or recurrent is None or (bias is None and node.input(3)):
         return Miss(f"the weights of {node.op_type} are computed", node)
-    if not weight.dtype.is_floating:
-        return Miss(f"the weights of {node.op_type} are {weight.dtype}", node)
     directions, gates, features = weight.shape
     vectors = _vectors(affine, -1, features, node)
     if isinstance(vectors, Miss):

@@ -170,10 +170,6 @@ def spread_problem(match: Match, node: OperatorNode, axes: tuple[int, ...]) -> M
     """Why what ``node`` reduces along ``axes`` of ``x`` does not line up with ``x`` again."""
     shape = match["x"].shape or ()
     shaping = [n for n in match.nodes if n.op_type in SHAPERS.split("|")]
-    if not shaping:
-        if node.attribute("keepdims", 1) or axes == (0,):
-            return None
-        return Miss("the result of a reduction has lost the axes that it was taken over", node)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     for other in shaping:
         found = other.output.shape

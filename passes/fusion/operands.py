@@ -293,8 +293,6 @@ def _into_concat(node: OperatorNode, slot: int, affine: Affine) -> Carried:
 
 
 def _into_split(node: OperatorNode, slot: int, affine: Affine) -> Carried:
-    if slot != 0:
-        return Miss("Split reads the value as sizes", node)
     pieces = _pieces(node, node.outputs, affine)
     if isinstance(pieces, Miss):
         return pieces

@@ -45,6 +45,10 @@ OPERANDS = {
         {"a": FIRST, "s": normal(2, 1, 1)}, "an operand of Add has no such channels"),
     "a divisor": ("m = Mul(x, s) t = Div(k, m) y = Relu(t)", {"s": positive(8), "k": normal(8)},
                   "Div divides by the data"),
+    "a shift before a product": (
+        "t = Transpose<perm = [0, 2, 1]>(x) m = Add(x, s) u = MatMul(m, t)"
+        "y = LayerNormalization(u, g)", {"s": normal(1), "g": normal(3)},
+        "a shift does not go through MatMul"),
     "a zero before a division": ("m = Mul(x, s) z = MatMul(m, w) y = Div(m, k)",
                                  {"s": np.arange(8.0), "k": positive(8), "w": M},
                                  "divided by zero"),
