@@ -152,6 +152,12 @@ def test_joined_twice(fires: Fires) -> None:
     assert kinds(after) == ["Concat"]
 
 
+def test_one_value_joined_twice_over(fires: Fires) -> None:
+    text = model("j = Concat<axis = 0>(a, b) y = Concat<axis = 0>(j, j, c)", THREE)
+    after = fires(NAME, text, "concat-of-concat")
+    assert kinds(after) == ["Concat"]
+
+
 def test_empty_parts(fires: Fires) -> None:
     """What a decoder has seen before the first word."""
     past = np.zeros((0, 3), np.float32)
