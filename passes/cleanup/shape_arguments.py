@@ -11,7 +11,7 @@ import numpy as np
 from burnish.analysis import Inference
 from burnish.analysis.sizes import Amount, Size, divide, equal, from_dim, minus
 from burnish.analysis.values import sizes
-from burnish.ir import Array, OperatorNode, VariableNode
+from burnish.ir import Array, DType, OperatorNode, VariableNode
 
 END = int(np.iinfo(np.int64).max)
 """A bound of a Slice that lies behind the last element, however many there are."""
@@ -113,7 +113,9 @@ def _slice(inference: Inference, node: OperatorNode) -> Arguments | str | None:
         positions = range(len(wanted)) if along is None else [int(a) for a in along]
         fixed = [_bound(size, data[axis]) for size, axis in zip(wanted, positions, strict=True)]
         if None not in fixed:
-            found[index] = np.array(fixed, np.int64)
+            # All bounds of a Slice have one type.
+            kind = np.int32 if inference.type_of(bounds).dtype is DType.INT32 else np.int64
+            found[index] = np.minimum(np.array(fixed, np.int64), np.iinfo(kind).max).astype(kind)
     return Arguments(found) if found else "where it cuts depends on sizes: give --input-shape"
 
 

@@ -88,11 +88,10 @@ class _Widening:
                 if source.is_constant and all(isinstance(u.user, Graph) for u in node.output.uses):
                     self.casts.add(node)
                 continue
-            reads = source in graph.inputs and node.output.dtype is DType.FLOAT
-            returns = source.dtype is DType.FLOAT and all(
-                isinstance(use.user, Graph) for use in node.output.uses
-            )
-            if reads or returns:
+            given = source in graph.inputs
+            returned = all(isinstance(use.user, Graph) for use in node.output.uses)
+            reads = given and node.output.dtype is DType.FLOAT
+            if reads or (returned and (given or source.dtype is DType.FLOAT)):
                 self.casts.add(node)
 
     def _is_half(self, dtype: DType) -> bool:

@@ -150,3 +150,14 @@ def test_a_graph_output_keeps_its_name() -> None:
     SimplifyShapes().run(model, CONTEXT)
     assert model.output_names == ("y",)
     assert model.outputs[0].name == "y"
+
+
+def test_bounds_keep_their_type() -> None:
+    body = (
+        "s = Constant<value = int32[1] {0}>() c = Constant<value = int32[1] {2}>() e = Identity(c) "
+        "y = Slice(x, s, e)"
+    )
+    before, after = model_of("float[3,4] x", body), model_of("float[3,4] x", body)
+    assert SimplifyShapes().run(after, CONTEXT).changed
+    onnx.checker.check_model(after.to_onnx(), full_check=True)
+    assert_equivalent(before, after, Numerics.EXACT)

@@ -56,6 +56,13 @@ def test_returned_constants_stay() -> None:
     assert not WidenHalf().run(graph(text), COMPILING).changed
 
 
+def test_inputs_that_are_returned_stay() -> None:
+    text = "g (float16[2] x) => (float16[2] y) { y = Cast<to = 10>(x) }"
+    model = graph(text)
+    InferShapes().run(model, COMPILING)
+    assert not WidenHalf().run(model, COMPILING).changed
+
+
 def test_weights_are_converted_when_they_are_read() -> None:
     model = check(MODEL)
     weight = next(v for v in model.constants() if v.rank == 2).constant
