@@ -183,22 +183,29 @@ def _run_checker(proto: ModelProto, *, has_external: bool) -> None:
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
         if "topologically sorted" in reason:
-            reason += f" (nodes out of order, or a cycle: {_disorder(proto.graph)})"
+            reason += f" ({_disorder(proto.graph)})"
         raise InvalidInput(
             f"the model breaks the ONNX standard: {reason[:500]}; export it again or repair it"
         ) from error
 
 
 def _disorder(graph: GraphProto) -> str:
-    """The first node that reads a result of itself or of a later node."""
+    """The first node that reads a result of itself or of a later node, or what is nowhere."""
+    known = {value.name for value in (*graph.input, *graph.initializer)}
+    known |= {value.values.name for value in graph.sparse_initializer}
     made_by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     for index, node in enumerate(graph.node):
         for name in node.input:
             maker = made_by.get(name, -1)
             if maker >= index:
                 other = graph.node[maker].name or graph.node[maker].op_type
-                return f"{node.name or node.op_type} reads {name!r} of {other}"
-    return "inside a subgraph"
+                return (
+                    "nodes out of order, or a cycle: "
+                    f"{node.name or node.op_type} reads {name!r} of {other}"
+                )
+            if name and name not in made_by and name not in known:
+                return f"{node.name or node.op_type} reads {name!r}, which nothing computes"
+    return "nodes out of order, or a cycle: inside a subgraph"
 
 
 def _checkable(proto: ModelProto, has_external: bool) -> ModelProto:

@@ -93,7 +93,7 @@ def breaks_the_standard(folder: Path) -> tuple[Path, str]:
 def undefined_value(folder: Path) -> tuple[Path, str]:
     model = small_model()
     model.graph.node[1].input[0] = "nowhere"
-    return save(model, folder / "undefined.onnx"), "nowhere"
+    return save(model, folder / "undefined.onnx"), "reads 'nowhere', which nothing computes"
 
 
 def cycle(folder: Path) -> tuple[Path, str]:
