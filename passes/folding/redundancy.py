@@ -161,19 +161,34 @@ def twins(group: ChannelGroup, left_out: Array) -> list[Twin]:
     multiples = _factors(group)
     result = []
     for bucket in _buckets(group.size, moving, still, multiples, left_out):
-        kept: list[tuple[int, Array, Array]] = []
+        kept: dict[bytes, list[tuple[int, Array]]] = {}
         for channel in bucket:
             line = np.concatenate([rows.all_of(channel) for rows in moving])
             rest = np.concatenate([np.zeros(0), *(rows.all_of(channel) for rows in still)])
-            for other, other_line, other_rest in kept:
+            alike = kept.setdefault(_key(line, rest, multiples), [])
+            for other, other_line in alike:
                 factor = _multiple(line, other_line, multiples)
-                if factor is not None and np.array_equal(rest, other_rest):
+                if factor is not None:
                     result.append(Twin(other, channel, factor))
                     break
             else:
                 if line.any():
-                    kept.append((channel, line, rest))
+                    alike.append((channel, line))
     return result
+
+
+def _key(line: Array, rest: Array, multiples: Multiples) -> bytes:
+    """What multiples have in common: where numbers are above and below zero.
+
+    Sparse weights agree in all probes, and pairs of them are too many to compare.
+    """
+    # Adding zero makes -0.0 and 0.0 the same key.
+    if multiples == "equal":
+        return (line + 0.0).tobytes() + (rest + 0.0).tobytes()
+    signs = (line > 0).astype(np.int8) - (line < 0)
+    if multiples == "any" and signs.any():
+        signs = signs * signs[np.flatnonzero(signs)[0]]
+    return bytes(signs.tobytes() + (rest + 0.0).tobytes())
 
 
 def _factors(group: ChannelGroup) -> Multiples:

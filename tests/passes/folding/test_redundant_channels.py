@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from burnish.passes.folding import redundancy
+
 NAME = "remove-redundant-channels"
 DEAD, CONSTANT, TWIN = "dead-channels", "constant-channels", "duplicate-channels"
 RNG = np.random.default_rng(3)
@@ -326,3 +328,15 @@ def test_what_is_added_differs_between_rows(misses):
     weights["w"][:, [0, 3]] = 0
     text = MLP.replace("float[6] b", "float[2, 6] b")
     misses(NAME, text, None, **(weights | {"b": RNG.normal(size=(2, 6)).astype(np.float32)}))
+
+
+def test_sparse_weights_are_not_compared_in_pairs(misses, monkeypatch):
+    compared = []
+    monkeypatch.setattr(redundancy, "_multiple", lambda *lines: compared.append(lines))
+    rng = np.random.default_rng(0)
+    w, v = (rng.normal(size=s) * (rng.random(s) < 0.2) for s in ((16, 128), (128, 16)))
+    text = """g (float[2, 16] x, float[16, 128] w, float[128, 16] v) => (float[2, 16] y) {
+        m = MatMul(x, w)  a = Relu(m)  y = MatMul(a, v) }"""
+    w[0], v[:, 0] = 1, 1
+    misses(NAME, text, None, w=w.astype(np.float32), v=v.astype(np.float32))
+    assert len(compared) < 128
