@@ -43,6 +43,12 @@ class NearMiss:
     reason: str
     provenance: tuple[str, ...]
 
+    @classmethod
+    def of(cls, rule: str, miss: Miss, node: OperatorNode) -> NearMiss:
+        """``miss`` where it says it was, else at ``node``."""
+        place = miss.at or node
+        return cls(rule, miss.reason, place.provenance or node.provenance)
+
 
 @dataclass
 class RewriteResult:

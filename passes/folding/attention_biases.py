@@ -64,8 +64,7 @@ class FoldAttentionBiases(Pass):
             if miss is None:
                 result.fired.append(Firing(rule, node.provenance))
             elif context.explain:
-                at = miss.at or node
-                result.missed.append(NearMiss(rule, miss.reason, at.provenance or node.provenance))
+                result.missed.append(NearMiss.of(rule, miss, node))
         result.edits = rw.edits
         return result
 

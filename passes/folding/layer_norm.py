@@ -53,10 +53,7 @@ class FoldLayerNorm(Pass):
             if miss is None:
                 result.fired.append(Firing(RULE, node.provenance))
             elif context.explain:
-                place = miss.at or node
-                result.missed.append(
-                    NearMiss(RULE, miss.reason, place.provenance or node.provenance)
-                )
+                result.missed.append(NearMiss.of(RULE, miss, node))
         result.edits = rw.edits
         return result
 

@@ -79,8 +79,7 @@ def _run_one(
     if miss is None:
         result.fired += [Firing(RULE, node.provenance) for node in bare]
     elif context.explain:
-        place = miss.at.provenance if miss.at is not None else ()
-        result.missed.append(NearMiss(RULE, miss.reason, place or norms[0].provenance))
+        result.missed.append(NearMiss.of(RULE, miss, norms[0]))
 
 
 def _unshifted(node: OperatorNode) -> bool:
