@@ -154,8 +154,8 @@ def test_a_graph_output_keeps_its_name() -> None:
 
 def test_bounds_keep_their_type() -> None:
     body = (
-        "s = Constant<value = int32[1] {0}>() c = Constant<value = int32[1] {2}>() e = Identity(c) "
-        "y = Slice(x, s, e)"
+        "s = Constant<value = int32[1] {0}>() n = Shape(x) b = Gather(n, zero) "
+        "e = Cast<to = 6>(b) y = Slice(x, s, e)"
     )
     before, after = model_of("float[3,4] x", body), model_of("float[3,4] x", body)
     assert SimplifyShapes().run(after, CONTEXT).changed
