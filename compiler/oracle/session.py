@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,9 @@ RAW_TYPES = {
 
 FIRST_OPSET = 7
 """The first opset for which ONNX Runtime has kernels throughout."""
+
+ITS_OWN_SOURCE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\S+ ")
+"""What ONNX Runtime's messages say of its own source; it helps nobody with a model."""
 
 SILENT = 4
 """Only fatal messages: what goes wrong reaches the caller as an exception."""
@@ -92,7 +96,7 @@ class _Engine:
         raise NotImplementedError
 
     def _refuse(self, doing: str, error: Exception) -> UnsupportedModel:
-        text = " ".join(str(error).split())[:500]
+        text = " ".join(ITS_OWN_SOURCE.sub("", str(error)).split())[:500]
         return UnsupportedModel(f"{self.name} cannot {doing}: {text or type(error).__name__}")
 
 

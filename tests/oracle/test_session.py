@@ -66,6 +66,15 @@ def test_refusal_is_clear(reference: bool) -> None:
         Oracle(strange, reference=reference).run({"x": np.float32(1)})
 
 
+def test_refusal_is_silent_on_the_source_of_onnx_runtime() -> None:
+    shaped = graph("g (float[2, 3] x, int64[2] s) => (float[a, b] y) { y = Reshape(x, s) }")
+    inputs = {"x": np.zeros((2, 3), np.float32), "s": np.array([4, 5])}
+    with pytest.raises(UnsupportedModel, match=r"Input shape:\{2,3\}") as refused:
+        Oracle(shaped).run(inputs)
+    assert "onnxruntime_src" not in str(refused.value)
+    assert "[ONNXRuntimeError]" not in str(refused.value)
+
+
 def test_reference_knows_float64() -> None:
     text = "g (double[2] x) => (double[2] y) { y = Erf(x) }"
     feed = {"x": np.array([0.5, -1])}
