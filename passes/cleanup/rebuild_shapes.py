@@ -122,9 +122,13 @@ def _rebuild(part: Part, builder: ShapeBuilder, result: RewriteResult) -> None:
         found = _amounts(inference, value)
         if found is None or not builder.plan(plan, value, found):
             return
-    # A graph output that is a constant takes an Identity.
+    # A graph output that is a constant or another output takes an Identity.
     named = sum(
-        isinstance(step, Numbers) and value.is_graph_output
+        value.is_graph_output
+        and (
+            isinstance(step, Numbers)
+            or (step in builder.built and builder.built[step].is_graph_output)
+        )
         for value, step in zip(part.wanted, plan.wanted, strict=True)
     )
     if not part.wanted or len(plan.steps) + named >= len(part.nodes):

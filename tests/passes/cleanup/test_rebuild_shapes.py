@@ -124,6 +124,16 @@ def test_returned_constants_are_made_once(body: str) -> None:
     assert_equivalent(before, after, Numerics.EXACT)
 
 
+def test_a_shape_that_is_returned_twice() -> None:
+    header = '<ir_version: 8, opset_import: ["": 21]>'
+    text = f"""{header} g (float[n] x) => (int64[1] y, int64[1] z) {{
+        a = Exp(x) y = Shape(a) b = Neg(x) z = Shape(b)
+    }}"""
+    model = Graph.from_onnx(onnx.parser.parse_model(text))
+    RebuildShapes().run(model, CONTEXT)
+    assert not RebuildShapes().run(model, CONTEXT).changed
+
+
 def test_what_a_returned_shape_is_called() -> None:
     body = "s = Shape(x) a = Gather(s, zero) b = Gather(s, one) y = Concat<axis=0>(a, b)"
     before, after = model_of('float["n","m"] x', body), model_of('float["n","m"] x', body)
