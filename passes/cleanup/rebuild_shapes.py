@@ -11,7 +11,7 @@ from burnish.analysis.sizes import Amount
 from burnish.analysis.values import sizes
 from burnish.ir import DType, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.cleanup.shape_builder import Blueprint, Numbers, ShapeBuilder
+from burnish.passes.cleanup.shape_builder import Blueprint, Numbers, ShapeBuilder, Step
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Rewriter, RewriteResult
 
@@ -123,14 +123,12 @@ def _rebuild(part: Part, builder: ShapeBuilder, result: RewriteResult) -> None:
         if found is None or not builder.plan(plan, value, found):
             return
     # A graph output that is a constant or another output takes an Identity.
-    named = sum(
-        value.is_graph_output
-        and (
-            isinstance(step, Numbers)
-            or (step in builder.built and builder.built[step].is_graph_output)
-        )
-        for value, step in zip(part.wanted, plan.wanted, strict=True)
-    )
+    returned: list[Step] = [step for step, made in builder.built.items() if made.is_graph_output]
+    named = 0
+    for value, step in zip(part.wanted, plan.wanted, strict=True):
+        if value.is_graph_output:
+            named += isinstance(step, Numbers) or step in returned
+            returned.append(step)
     if not part.wanted or len(plan.steps) + named >= len(part.nodes):
         return
     names = tuple(dict.fromkeys(name for node in part.nodes for name in node.provenance))

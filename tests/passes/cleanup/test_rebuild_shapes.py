@@ -132,6 +132,10 @@ def test_a_shape_that_is_returned_twice() -> None:
     model = Graph.from_onnx(onnx.parser.parse_model(text))
     RebuildShapes().run(model, CONTEXT)
     assert not RebuildShapes().run(model, CONTEXT).changed
+    named = Graph.from_onnx(onnx.parser.parse_model(
+        f"{header} g (float[n] x) => (int64[1] y, int64[1] z) {{ y = Shape(x) z = Identity(y) }}"
+    ))  # fmt: skip
+    assert not RebuildShapes().run(named, CONTEXT).changed
 
 
 def test_what_a_returned_shape_is_called() -> None:
