@@ -146,6 +146,9 @@ UNKNOWN = {
                   "q = MatMul(x, w) r = Reshape(q, z) y = Neg(r)", "unknown"),
     "a sign": ("float[] x", "y = Neg(x)", "the rank of the data is unknown"),
     "a transpose": ("float[] x", "t = Transpose(x) y = Neg(t)", "rank of the data is unknown"),
+    "a part of open size": (
+        "float[2, 3, 8] x, float[2, 3, C] z", "u = Mul(x, e) t = Concat<axis = -1>(u, z)"
+        "y = MatMul(t, w)", "the sizes of the parts of Concat are unknown"),
     "a joined part": ("float[2, 3, K] x, float[2, 3, 8] z",
                       "q = MatMul(z, w) p = Concat<axis = -1>(q, x) y = Mul(p, s)",
                       "unknown"),
@@ -155,8 +158,8 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_declines_unknown_shapes(misses: Callable[..., None], case: str) -> None:
     source, body, reason = UNKNOWN[case]
-    text = f"g ({source}, float w, float s, float m, int64 n) => (float y) {{ {body} }}"
-    weights = {"w": M, "s": B, "m": normal(9)}
+    text = f"g ({source}, float w, float s, float m, float e, int64 n) => (float y) {{ {body} }}"
+    weights = {"w": M, "s": B, "m": normal(9), "e": normal(8)}
     single = {name: np.float32(array) for name, array in weights.items()}
     misses(NAME, text, reason, **single, n=np.array([-1, 9]))
 

@@ -18,7 +18,7 @@ NUMBERS: dict[str, Any] = {
     "groups": np.array([0, 4, -1]), "wide": np.ones((1, 1, 1, 8), np.float32),
     "rows": np.ones((3, 1), np.float32), "fifth": np.array([2, 1, 8, 5, -1]),
     "first": np.array([1]), "spatial": np.array([0, 2, 3]), "planes": np.array([0, 2]),
-    "inner": np.array([2, 3]),
+    "inner": np.array([2, 3]), "batches": np.ones((2, 8, 1, 1), np.float32),
 }  # fmt: skip
 
 
@@ -53,6 +53,13 @@ NORMS = {
     "no rank": (LAYER, "float[] x", norm("last"), "the normalized axes are unknown"),
     "a scale with more axes": (
         LAYER, ROWS, "n = LayerNormalization(x, w) y = Mul(n, wide)", "unknown or too small"),
+    "a scale of the rows": (
+        LAYER, ROWS, norm("last", "r = Reciprocal(s) k = Mul(r, rows) y = Mul(c, k)"),
+        "differs along axes that are not normalized"),
+    "a scale of the batch": (
+        GROUP, "float[2, 8, 5, 6] x",
+        norm("inner", "r = Reciprocal(s) k = Mul(r, batches) y = Mul(c, k)"),
+        "the scale is not one number per channel"),
     "rows of open data": (LAYER, "float[N, 4, 8] x, int64[3] z", FOLDED,
                           "the shape of the data is unknown"),
     "open groups": (

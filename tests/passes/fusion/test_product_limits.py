@@ -35,6 +35,14 @@ BODIES = {
     "batches of weights that differ": (
         "merge-branches", "double[2, 6, 6] x", "p = MatMul(x, a) q = MatMul(x, b) y = Add(p, q)",
         SQUARE | {"b": normal(2, 6, 6)}, "not a matrix on the right"),
+    "a value that divides": (
+        "merge-branches", VALUE, "p = MatMul(x, a) d = Div(b, x) y = Add(p, d)",
+        SQUARE | {"b": normal(6)}, "Div divides by the data"),
+    "padding by a computed number": (
+        "fuse-pad", "double[2, 4, 9, 9] x, double v",
+        "q = Pad(x, s, v) y = Conv(q, w)",
+        {"s": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "w": normal(4, 4, 3, 3)},
+        "the value of the padding is unknown"),
     "many readers": (
         "merge-products", VALUE,
         f"{MANY} y = Sum({', '.join(f'p{i}' for i in range(65))})", {"a": normal(6, 6)},
