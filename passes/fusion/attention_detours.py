@@ -58,8 +58,6 @@ def _read_mask(match: Match) -> list[slice] | Miss:
     joined, mask = match.node("joined").output.static_shape, match["mask"].static_shape
     if scores is None or apart is None or mask is None or joined != scores:
         return Miss("the shapes of scores and mask are unknown or do not come back", match.root)
-    if match.node("added").output.static_shape != apart:
-        return Miss("the mask widens the scores", match.node("added"))
     found = groups(apart, scores)
     if found is None or found[-1] != slice(len(apart) - 1, len(apart)):
         return Miss("axes are not only merged and split", match.node("apart"))
@@ -112,7 +110,7 @@ MASK = Op(
     "Softmax",
     Op(
         "Reshape",
-        Op("Add", Op("Reshape", Any("scores"), Any(), name="apart"), Any("mask"), name="added"),
+        Op("Add", Op("Reshape", Any("scores"), Any(), name="apart"), Any("mask")),
         Any(),
         name="joined",
     ),
