@@ -63,13 +63,6 @@ def _rearranged(
     rewriter.replace(old, rewriter.op("Reshape", [moved, _integers(rewriter, shape)], like=old))
 
 
-def _blocks(match: Match) -> Facts | Miss:
-    shape = _static(match)
-    if not isinstance(shape, Miss) and match.root.output.static_shape is None:
-        return Miss("the shape of its result is not known", match.root)
-    return shape
-
-
 def _depth_to_space(rewriter: Rewriter, match: Match, shape: Facts) -> None:
     n, c, h, w = shape
     block = int(match.root.attributes["blocksize"])
@@ -221,14 +214,14 @@ Lowering: TypeAlias = tuple[
 ]
 
 LOWERINGS: dict[str, Lowering] = {
-    "DepthToSpace": (_depth_to_space, _blocks, 5),
+    "DepthToSpace": (_depth_to_space, _static, 5),
     "EyeLike": (_eye_like, _matrix_shapes, 9),
     "GlobalLpPool": (_global_lp_pool, _static, 13),
     "Hardmax": (_hardmax, _static, 13),
     "LpNormalization": (_lp_normalization, _static, 18),
     "LpPool": (_lp_pool, _whole_windows, 19),
     "ReverseSequence": (_reverse_sequence, _lengths, 11),
-    "SpaceToDepth": (_space_to_depth, _blocks, 5),
+    "SpaceToDepth": (_space_to_depth, _static, 5),
     "Trilu": (_trilu, _diagonal, 16),
 }
 """By operator: how to write it, when that is possible, and from which opset on."""

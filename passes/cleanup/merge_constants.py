@@ -77,8 +77,6 @@ def _terms(match: Match, read: Callable[[OperatorNode], Term | Miss]) -> tuple[T
         return first
     if isinstance(second, Miss):
         return second
-    if second.x is not inner.output:
-        return Miss("one operator does not read what the other computes", root)
     return first, second
 
 
@@ -95,8 +93,9 @@ def _sum(match: Match) -> Merged | Miss:
     if isinstance(terms, Miss):
         return terms
     first, second = terms
+    moved = first.amount if second.sign > 0 else np.negative(first.amount)
     with np.errstate(over="ignore"):
-        total = np.asarray(second.sign * first.amount + second.amount)
+        total = np.asarray(moved + second.amount)
     if total.dtype.kind == "f" and cancels(total, first.amount):
         return Miss("it adds and takes away a large number, which rounds", root)
     amount = _merged(total, root, first, second)
@@ -154,14 +153,10 @@ def _line(match: Match) -> Line | Miss:
     if miss is not None:
         return miss
     scale, shift = np.array(1.0), np.array(0.0)
-    x: VariableNode | None = None
     for node in nodes:
         term = read_shift(node) if node.op_type in ("Add", "Sub") else read_factor(node)
         if isinstance(term, Miss):
             return term
-        if x is not None and term.x is not x:
-            return Miss("the operators do not follow each other", node)
-        x = node.output
         before = shift
         if isinstance(term, Shift):
             scale, shift = scale * term.sign, shift * term.sign + term.amount

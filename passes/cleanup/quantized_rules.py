@@ -156,13 +156,6 @@ def _narrow(
     rw.replace(old, rw.op("Cast", [value], {"to": old.dtype}, like=old))
 
 
-def _can_quantize(match: Match) -> tuple[int, ...] | Miss:
-    node = match.root
-    if node.output.dtype not in RANGES or node.output.dtype is DType.INT32:
-        return Miss(f"{node.output.dtype} has no arithmetic here", node)
-    return _known(match)
-
-
 def _requantized(
     rw: Rewriter,
     total: VariableNode,
@@ -229,9 +222,9 @@ Lowering: TypeAlias = tuple[
 
 LOWERINGS: dict[str, Lowering] = {
     "DequantizeLinear": (_dequantize, _can_dequantize, 13),
-    "QLinearConv": (_qlinear_conv, _can_quantize, 13),
-    "QLinearMatMul": (_qlinear_matmul, _can_quantize, 13),
-    "QuantizeLinear": (_quantize, _can_quantize, 13),
+    "QLinearConv": (_qlinear_conv, _known, 13),
+    "QLinearMatMul": (_qlinear_matmul, _known, 13),
+    "QuantizeLinear": (_quantize, _known, 13),
 }
 """By operator: how to write it, when that is possible, and from which opset on."""
 

@@ -192,6 +192,31 @@ def test_scan_of_unknown_length_stays() -> None:
     refused(SCAN.format(size="n"), "give --input-shape")
 
 
+def test_an_old_scan_stays() -> None:
+    model = graph(SCAN.format(size="n").replace('"n"', "3"), opset=12)
+    InferShapes().run(model, CONTEXT)
+    result = InlineControlFlow(max_nodes_left=20).run(model, CONTEXT)
+    assert not result.changed
+    assert any("use --opset" in miss.reason for miss in result.missed)
+
+
+def test_scan_over_nothing_stays() -> None:
+    text = SCAN.format(size="n").replace("(s, x)", "(s, e)")
+    empty = "k = Constant<value = int64[1] {0}>() e = Slice(x, k, k) last, all ="
+    refused(text.replace("last, all =", empty), "runs over nothing")
+
+
+def test_a_loop_that_never_starts_stacks_nothing() -> None:
+    refused("""
+    g (float[2] x) => (float[2] y, float["n", 2] z) {
+        n = Constant<value = int64 {3}>() c = Constant<value = bool {0}>()
+        y, z = Loop (n, c, x) <body = step (int64 j, bool go, float[2] v)
+            => (bool on, float[2] w, float[2] u) {
+            on = Identity(go) w = Neg(v) u = Exp(v) }>
+    }
+    """, "stacks results")  # fmt: skip
+
+
 def test_equal_branches() -> None:
     model = check("""
     g (float[2] x, bool c) => (float[2] y) {

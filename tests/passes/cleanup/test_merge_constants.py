@@ -105,6 +105,9 @@ def test_integers_wrap(fires: Fires) -> None:
     text = model("p = Add(x, a) q = Add(p, b) y = Cast<to = 7>(q)", "int32[4] x", "int64 y")
     after = fires(NAME, text, SUM, a=np.int32(2**31 - 1), b=np.int32(7))
     assert constants(after) == [[-(2**31) + 6]]
+    text = model("p = Sub(a, x) q = Sub(b, p) y = Cast<to = 7>(q)", "uint8[4] x", "int64 y")
+    after = fires(NAME, text, SUM, a=np.uint8(5), b=np.uint8(3))
+    assert constants(after) == [[254]]
 
 
 @pytest.mark.parametrize(
@@ -126,11 +129,25 @@ def test_integers_wrap(fires: Fires) -> None:
         ("p = Add(x, a) y = Sub(p, a)", "its own name", {"a": f(2)}),
         ("p = Mul(x, a) q = Add(p, x) y = Mul(q, a)", "no constant", {"a": f(2)}),
         ("p = Mul(x, a) q = Add(p, b) y = Div(a, q)", "divides by what", {"a": f(2), "b": f(1)}),
+        ("p = Add(x, a) q = Mul(p, b) y = Sub(q, a)", "which rounds",
+         {"a": f(12582912), "b": f(1)}),
         ("p = Add(x, a) q = Div(b, p) y = Add(q, a)", "divides by what", {"a": f(2), "b": f(1)}),
     ],
 )  # fmt: skip
 def test_stays(misses: Misses, body: str, reason: str | None, values: dict[str, Any]) -> None:
     misses(NAME, model(body), reason, **values)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "reason"),
+    [
+        ("p = Add(x, a) y = Sub(b, p)", "uint8", "no negative numbers"),
+        ("p = Mul(x, a) q = Add(p, b) y = Mul(q, a)", "int32", "divided with rounding"),
+    ],
+)
+def test_integers_stay(misses: Misses, body: str, kind: str, reason: str) -> None:
+    text = model(body, f"{kind}[4] x", f"{kind} y")
+    misses(NAME, text, reason, a=np.array(3, kind), b=np.array(7, kind))
 
 
 def test_integers_are_not_divided(misses: Misses) -> None:

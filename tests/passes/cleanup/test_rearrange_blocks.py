@@ -128,6 +128,12 @@ def test_other_transposes_stay(
     misses(NAME, text, reason, s=np.array(shape), r=np.array(result))
 
 
+def test_blocks_of_unknown_size_stay(misses: Misses) -> None:
+    text = model("a = Reshape(x, s) t = Transpose<perm = [0, 3, 5, 1, 2, 4]>(a) y = Reshape(t, r)",
+                 'float["n", 3, 4, 6] x')  # fmt: skip
+    misses(NAME, text, "not known", s=np.array([1, 3, 2, 2, 3, 2]), r=np.array([1, 12, 2, 3]))
+
+
 def test_slices_stay_for_code_generation(misses: Misses) -> None:
     body = patches(ROWS_FIRST, (2, 3), 1)
     misses(NAME, model(body, CHANNELS_FIRST), None, target=True, **constants(body, (2, 3)))

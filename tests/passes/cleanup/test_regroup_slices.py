@@ -116,6 +116,15 @@ def test_slices_stay_for_code_generation(misses: Misses) -> None:
         ("a, b = Split<axis = 1>(x, halves) p = Squeeze(a, one) y = Add(p, b)", "float[3, 2] x",
          "read as they are"),
         ("a, b = Split<axis = 1>(x, halves) y = Add(b, a)", "float[3, 2] x", "read as they are"),
+        ("a, b = Split<axis = 1>(x, halves) p = Squeeze(a, one) q = Squeeze(b, one) y = Add(p, q) "
+         "z = Neg(a)", "float[3, 2] x", "read as they are"),
+        ("a, b = Split<axis = 1>(x, halves) p = Reshape(a, k) q = Reshape(b, k) y = Add(p, q)",
+         "float[48, 2] x", "not removed"),
+        ("r = Reshape(x, b) a, c = Split(r, halves) y = Add(a, c)", 'float[6, 8] x, int64["n"] b',
+         "rank is not known"),
+        ("a = Slice(x, zero, far, one) y = Neg(a)", "float[3, 6, 8] x", "not the first"),
+        ("a = Slice(x, zero, two, one) b = Slice(x, four, far, one) y = Concat<axis = 1>(b, a) "
+         "z = Neg(a)", "float[3, 6, 8] x", "also read as they are"),
     ],
 )  # fmt: skip
 def test_stays(misses: Misses, body: str, inputs: str, reason: str) -> None:

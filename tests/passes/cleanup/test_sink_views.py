@@ -64,6 +64,14 @@ def test_near_misses_stay(body: str) -> None:
     assert kinds == [node.op_type for node in before]
 
 
+def test_unknown_shapes_stay() -> None:
+    before, _after, kinds = ran(
+        f'g (float["n", 2] x) => (float y) {{ {W} p = MatMul(x, m) a = Constant<value_ints=[1]>()'
+        " u = Unsqueeze(p, a) b = Constant<value_floats=[1.0, 2.0, 3.0]>() y = Add(u, b) }"
+    )
+    assert kinds == [node.op_type for node in before]
+
+
 def test_a_second_run_changes_nothing() -> None:
     _, after, _ = ran(
         f"g (float[4, 2] x) => (float[4, 1, 3] y) {{ {W} p = MatMul(x, m)"

@@ -199,6 +199,27 @@ def test_an_operator_that_caps_its_scores(misses):
     misses(NAME, text, "caps its scores", opset=23, **f32(**GROUPED))
 
 
+def test_an_operator_with_queries_made_alike(misses):
+    text = OPERATOR.replace("q_num_heads = 3", "q_num_heads = 1").replace("(q, k, v)", "(k, k, v)")
+    text = text.replace("float[6, 4] wo", "float[2, 4] wo").replace(
+        "v = Add(mv, bv)", "v = Neg(mv)"
+    )
+    misses(NAME, text, "makes queries or values too", opset=23, **f32(**GROUPED | {"wo": (2, 4)}))
+
+
+def test_an_operator_with_past_keys(misses):
+    text = OPERATOR.replace("(q, k, v)", "(q, k, v, , past, past)")
+    text = text.replace("v = Add(mv, bv)", "v = Neg(mv)")
+    text = text.replace("float[4] bo)", "float[4] bo, float[2, 1, 7, 2] past)")
+    misses(NAME, text, "takes or returns keys", opset=23, **f32(**GROUPED))
+
+
+def test_softmax_over_channels(misses):
+    text = """g (float[2, 5, 5] a, float[2, 5, 6] x, float[6, 6] wv, float[6] bv) => (float y) {
+        mv = MatMul(x, wv)  v = Add(mv, bv)  s = MatMul(a, v)  y = Softmax(s) }"""
+    misses(NAME, text, "not one of queries and keys", **f32(wv=(6, 6), bv=(6,)))
+
+
 def test_a_mask_that_may_hide_whole_rows(misses):
     text = OPERATOR.replace("(q, k, v)", "(q, k, v, mask)").replace(
         "k = Add(mk, bk)", "k = Neg(mk)"
