@@ -57,7 +57,7 @@ def test_nothing_given_nothing_changed() -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"idx": (1, 2)}, "no input 'idx'; its inputs: ids, mask, x, free"),
+        ({"idx": (1, 2)}, "unknown input 'idx'; did you mean ids or x"),
         ({"ids": (1, 2, 3)}, "3 sizes, but the model declares ids[batch, seq]: give 2"),
         ({"x": (4, 7)}, "axis 0 is fixed at 3"),
         ({"ids": (1, 2), "mask": (1, 3)}, "makes dimension 'seq' 3, but input ids makes it 2"),
