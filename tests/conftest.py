@@ -17,13 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Compares text with the file named after the test, or rewrites it with --update-golden."""
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compares text with the file named after the test, or rewrites it with --update-golden.
+
+    A second argument names another file: its path under tests/golden, without the suffix.
+    """
     module = Path(str(request.node.path)).stem.removeprefix("test_")
     name = request.node.name.removeprefix("test_").replace("/", "-")
-    path = GOLDEN / module / f"{name}.txt"
 
-    def check(text: str) -> None:
+    def check(text: str, place: str = f"{module}/{name}") -> None:
+        path = GOLDEN / f"{place}.txt"
         if request.config.getoption("--update-golden"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
