@@ -184,7 +184,7 @@ def _engine(model: Graph | ModelProto | str | Path, threads: int) -> _Engine:
     try:
         return _OnnxRuntime(model, threads)
     except UnsupportedModel as error:
-        if "NOT_IMPLEMENTED" not in str(error) or _opset(model) >= FIRST_OPSET:
+        if "NOT_IMPLEMENTED" not in str(error.__cause__) or _opset(model) >= FIRST_OPSET:
             raise
         try:
             return _Reference(model)
