@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from burnish.ir import Graph
+
 ONES = np.ones(8, np.float32)
 NUMBERS: dict[str, Any] = {
     "two": np.float32(2), "eps": np.float32(1e-5), "one": np.float32(1), "zero": np.float32(0),
@@ -137,3 +139,17 @@ def test_declines_doubles(misses: Callable[..., None], name: str, body: str, rea
     text, used = model("double[2, 3, 8, 4] x", body, "double")
     wide = {key: a.astype(np.float64) if a.dtype.kind == "f" else a for key, a in used.items()}
     misses(name, text, reason, **wide)
+
+
+def test_a_scale_with_more_axes_than_the_data_stays_outside(fires: Callable[..., Graph]) -> None:
+    text = """
+    g (float[2, 3] x, float two, float eps, float[1, 2, 1] w, int64[1] last) => (float[1, 2, 3] y) {
+        m = ReduceMean(x, last) d = Sub(x, m) q = Pow(d, two) v = ReduceMean(q, last)
+        e = Add(v, eps) s = Sqrt(e) n = Div(d, s) y = Mul(n, w)
+    }"""
+    numbers = {
+        "two": np.float32(2), "eps": np.float32(1e-5), "last": np.array([-1]),
+        "w": np.array([[[1], [2]]], np.float32),
+    }  # fmt: skip
+    after = fires("recognise-layer-norm", text, "layer-norm", **numbers)
+    assert [node.op_type for node in after] == ["LayerNormalization", "Mul"]
