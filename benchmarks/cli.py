@@ -145,7 +145,11 @@ def pass_effects(
     environment = record_environment()
     plan = Plan(blocks=blocks, seconds=seconds, tune=tune)
     measured = measure_effects(chosen(models), threads, plan, Zoo(folder))
-    effects = collect(measured, "Leaving out", None, str)
+    try:
+        effects = collect(measured, "Leaving out", None, str)
+    except ZooError as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
     show(effect_table(effects))
     typer.echo(environment)
     if output is not None:

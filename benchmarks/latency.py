@@ -16,7 +16,7 @@ from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
-from benchmarks.inputs import Case, draw_feeds
+from benchmarks.inputs import Array, Case, draw_feeds
 from benchmarks.stats import Estimate, estimate_median
 from benchmarks.zoo import Model
 
@@ -160,19 +160,26 @@ def check_engines(model: Model, case: Case, onnx: Path, burnish: Engine, ort: En
         Disagreement: if either is wrong.
     """
     worst = 0.0
+    for expected in expected_outputs(model, case, onnx, (burnish, ort)):
+        worst = max(worst, worst_error(burnish.outputs(), expected))
+        try:
+            worst_error(ort.outputs(), expected)
+        except Disagreement as wrong:
+            raise Disagreement(f"ONNX Runtime itself, optimized: {wrong}") from None
+    return worst
+
+
+def expected_outputs(
+    model: Model, case: Case, onnx: Path, engines: Sequence[Engine]
+) -> Iterator[dict[str, Array]]:
+    """Feed ``engines`` with each seed in turn, the first one last; yield what the oracle says."""
     with Engine("oracle") as oracle:
         oracle.load(onnx, threads=1)
         for seed in reversed(SEEDS):
             feeds = draw_feeds(model.inputs, case, seed)
-            for engine in (oracle, burnish, ort):
+            for engine in (oracle, *engines):
                 engine.feed(feeds)
-            expected = oracle.outputs()
-            worst = max(worst, worst_error(burnish.outputs(), expected))
-            try:
-                worst_error(ort.outputs(), expected)
-            except Disagreement as wrong:
-                raise Disagreement(f"ONNX Runtime itself, optimized: {wrong}") from None
-    return worst
+            yield oracle.outputs()
 
 
 def time_engines(burnish: Engine, ort: Engine, plan: Plan) -> Figures:

@@ -17,8 +17,8 @@ from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
-from benchmarks.inputs import Case, draw_feeds
-from benchmarks.latency import SEEDS, Plan, time_engines
+from benchmarks.inputs import Case
+from benchmarks.latency import Plan, expected_outputs, time_engines
 from benchmarks.stats import Estimate
 from benchmarks.zoo import Model
 from burnish.backends.artifact import WEIGHTS
@@ -136,15 +136,9 @@ class _Leaving:
 
     def check(self, engines: list[Engine]) -> None:
         """Compare with the oracle; nothing that is wrong is timed."""
-        with Engine("oracle") as oracle:
-            oracle.load(self.onnx, threads=1)
-            for seed in reversed(SEEDS):
-                feeds = draw_feeds(self.model.inputs, self.case, seed)
-                for engine in (oracle, *engines):
-                    engine.feed(feeds)
-                expected = oracle.outputs()
-                for engine in engines:
-                    worst_error(engine.outputs(), expected)
+        for expected in expected_outputs(self.model, self.case, self.onnx, engines):
+            for engine in engines:
+                worst_error(engine.outputs(), expected)
 
 
 def digest(graph: Graph) -> str:
