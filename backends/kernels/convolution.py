@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tvm import te, tirx
 from tvm.ir import Expr
 
+from burnish.backends.kernels.bfloat16 import PAIRS, is_paired, weight
 from burnish.backends.kernels.geometry import Axis
 
 Ints = Sequence[int]
@@ -24,7 +25,7 @@ def convolution(
 
     Args:
         x: activations, channels last.
-        weights: as `packing.pack_convolution` writes them.
+        weights: as `packing.pack_convolution` writes them, or `packing.pairs` of that.
         columns: output channels of all groups.
         strides: one per spatial axis, as are ``dilations``.
         pads: positions before each spatial axis, then positions after each, as ONNX orders them.
@@ -76,7 +77,8 @@ def _contract(
     x: te.Tensor, weights: te.Tensor, axes: list[Axis], columns: int, groups: int
 ) -> te.Tensor:
     """Sum over kernel positions and input channels, everything within one block."""
-    batch, depth, lanes = int(x.shape[0]), int(weights.shape[-2]), int(weights.shape[-1])
+    batch, lanes = int(x.shape[0]), int(weights.shape[len(axes) + 2])
+    depth = int(x.shape[-1]) // groups
     per_group = columns // groups
     blocks = -(-per_group // lanes)
     taps = [te.reduce_axis((0, axis.kernel), f"tap{i}") for i, axis in enumerate(axes)]
@@ -95,13 +97,14 @@ def _contract(
         if guards:
             load = tirx.if_then_else(tirx.all(*guards), load, tirx.const(0, x.dtype))
         block = group * blocks + tirx.floordiv(within, lanes)
-        weight = weights(block, *taps, channel, tirx.floormod(within, lanes))
-        return te.sum(load * weight, axis=[*taps, channel])
+        factor = weight(weights, (block, *taps), channel, tirx.floormod(within, lanes))
+        return te.sum(load * factor, axis=[*taps, channel])
 
     shape = (batch, *(axis.outputs for axis in axes), columns)
     attrs = {
         "burnish.role": "contraction",
         "burnish.axes": [axis.encode() for axis in (Axis(batch, batch), *axes)],
         "burnish.groups": groups,
+        **({PAIRS: 1} if is_paired(weights) else {}),
     }
     return te.compute(shape, value, name="convolution", attrs=attrs)

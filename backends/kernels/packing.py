@@ -55,3 +55,12 @@ def pack_transposed_convolution(weights: Weights, lanes: int, groups: int = 1) -
 def pack_depthwise(weights: Weights) -> Weights:
     """``[C, 1, *kernel]`` to ``[*kernel, C]``."""
     return np.ascontiguousarray(np.moveaxis(weights[:, 0], 0, -1))
+
+
+def pairs(packed: Weights) -> Weights:
+    """``[..., K, lanes]`` to ``[..., ceil(K / 2), lanes, 2]``, both of a pair side by side."""
+    *lead, depth, lanes = packed.shape
+    padded = np.zeros((*lead, depth + depth % 2, lanes), packed.dtype)
+    padded[..., :depth, :] = packed
+    paired = padded.reshape(*lead, -1, 2, lanes)
+    return np.ascontiguousarray(np.swapaxes(paired, -1, -2))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tvm.tirx as tx
 
+from burnish.backends.kernels.bfloat16 import narrow, widen
 from burnish.ir import DType, OperatorNode
 
 Expr: TypeAlias = Any
@@ -142,14 +143,10 @@ def _cast_node(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
     if source.dtype is node.output.dtype:
         return value
     if source.dtype is DType.BFLOAT16:
-        value = tx.reinterpret("float32", value.astype("uint32") << tx.const(16, "uint32"))
+        value = widen(value)
     if node.output.dtype is not DType.BFLOAT16:
         return _cast(value, numpy_name(node.output.dtype))
-    single = _cast(value, "float32")
-    bits = tx.reinterpret("uint32", single)
-    odd = (bits >> tx.const(16, "uint32")) & tx.const(1, "uint32")
-    rounded = (bits + tx.const(0x7FFF, "uint32") + odd) >> tx.const(16, "uint32")
-    return tx.Select(tx.isnan(single), tx.const(0x7FC0, "uint32"), rounded).astype("uint16")
+    return narrow(_cast(value, "float32"))
 
 
 def _erf_gelu(x: Expr) -> Expr:

@@ -100,19 +100,21 @@ class Views:
     """Buffers seen as one row of elements, each declared once for a function."""
 
     def __init__(self) -> None:
-        self._views: dict[Buffer, Buffer] = {}
+        self._views: dict[tuple[Buffer, str], Buffer] = {}
 
-    def of(self, buffer: Buffer) -> Buffer:
-        """The flat view of `buffer`."""
-        if buffer not in self._views:
-            size = prod(int(extent) for extent in buffer.shape)
-            self._views[buffer] = tirx.decl_buffer((size,), buffer.dtype, name=buffer.name)
-        return self._views[buffer]
+    def of(self, buffer: Buffer, dtype: str | None = None, together: int = 1) -> Buffer:
+        """The flat view of `buffer`; as elements of `dtype` that take up `together` of its own."""
+        key = (buffer, dtype or str(buffer.dtype))
+        if key not in self._views:
+            size = prod(int(extent) for extent in buffer.shape) // together
+            self._views[key] = tirx.decl_buffer((size,), key[1], name=buffer.name)
+        return self._views[key]
 
     def declare(self, body: Sequence[Stmt]) -> Stmt:
         """`body` with its views declared."""
         views = [
-            DeclBuffer(view, data=tirx.buffer_data(buffer)) for buffer, view in self._views.items()
+            DeclBuffer(view, data=tirx.buffer_data(buffer))
+            for (buffer, _), view in self._views.items()
         ]
         return sequence([*views, *body])
 

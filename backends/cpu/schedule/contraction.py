@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.tirx import Buffer, BufferLoad, Stmt
+from tvm.tirx import Buffer, Stmt
 
+from burnish.backends.cpu.schedule.arithmetic import SINGLE, Arithmetic
 from burnish.backends.cpu.schedule.build import (
     Index,
     Registers,
     bind,
     index,
-    lanes,
     loop,
     sequence,
-    splat,
 )
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.tiling import Space, Tile
@@ -59,9 +58,10 @@ class Contraction:
 
     space: Space
     depth: int
-    """Products per kernel position: input channels of a group."""
+    """Steps per kernel position: input channels of a group, or pairs of them."""
     source: Source
     weights: Weights
+    arithmetic: Arithmetic = SINGLE
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class TileBuilder:
 
     def build(self) -> Stmt:
         """Sum up one tile, apply the epilogue, store the results."""
-        tile, dtype = self.tile, self.work.source.buffer.dtype
+        tile, dtype = self.tile, self.work.arithmetic.sums(self.work.source.buffer)
         rows, vectors = len(tile.rows.steps), tile.columns.span.size
         totals = Registers(rows, vectors, tile.space.width, dtype)
         window = tile.window(lambda taps, rows: self._channels(totals, taps, rows), self._unrolls)
@@ -135,18 +135,18 @@ class TileBuilder:
     ) -> list[Stmt]:
         """Multiply-adds of one channel at one kernel position."""
         source, pitch = self.work.source, self.work.weights.channel_pitch
+        arithmetic, width = self.work.arithmetic, totals.width
         element, starts = bases
         statements: list[Stmt] = []
         vectors = []
         for start in starts:
-            place = lanes(start + channel * pitch, totals.width)
-            load = BufferLoad(self.work.weights.buffer, [place])
+            load = arithmetic.vector(self.work.weights.buffer, start + channel * pitch, width)
             vectors.append(bind(load, statements, "w"))
         for row in rows:
             step = self.tile.input_step(row) * source.position_pitch
             place = element + step + channel * source.channel_pitch
-            value = bind(BufferLoad(source.buffer, [index(place)]), statements, "x")
+            value = bind(arithmetic.element(source.buffer, place), statements, "x")
             for j, weight in enumerate(vectors):
-                total = totals.read(row, j) + splat(value, totals.width) * weight
+                total = arithmetic.add(totals.read(row, j), value, weight, width)
                 statements.append(totals.write(row, j, total))
         return statements

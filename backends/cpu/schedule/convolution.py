@@ -6,12 +6,14 @@ from math import prod
 from tvm.ir import Expr
 from tvm.tirx import PrimFunc, Stmt
 
+from burnish.backends.cpu.schedule.arithmetic import BY_PAIRS, SINGLE
 from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.nests import nests
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
+from burnish.backends.kernels.bfloat16 import PAIRS
 from burnish.backends.kernels.geometry import Axis
 from burnish.target import Target
 
@@ -30,7 +32,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = nests(work.space, config, target.threads, write)
-    return fused.with_body(views.declare(body))
+    return fused.with_body(work.arithmetic.around(views.declare(body)))
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:
@@ -47,10 +49,12 @@ def describe(fused: Fused, views: Views) -> Contraction:
     source, weights = (load.source for load in fused.operands())
     axes = axes_of(fused)
     groups = int(fused.attrs["burnish.groups"])
-    _, *kernel, depth, width = (int(extent) for extent in weights.shape)
+    arithmetic = BY_PAIRS if PAIRS in fused.attrs else SINGLE
+    packed = [int(extent) for extent in weights.shape]
+    _, *kernel, depth, width = packed[:-1] if arithmetic is BY_PAIRS else packed
     columns = fused.anchor.extents[-1] // groups
     blocks = -(-columns // width)
-    channels = int(source.shape[-1])
+    channels = int(source.shape[-1]) // arithmetic.depth
     taps = prod(kernel)
 
     def element(positions: Sequence[Index], group: Expr) -> Index:
@@ -65,8 +69,9 @@ def describe(fused: Fused, views: Views) -> Contraction:
     return Contraction(
         Space(axes, groups, columns, width, False, lead_of(fused)),
         depth,
-        Source(views.of(source), element, channels),
-        Weights(views.of(weights), weight, taps * depth, width),
+        Source(arithmetic.view(views, source), element, channels),
+        Weights(arithmetic.view(views, weights), weight, taps * depth, width),
+        arithmetic,
     )
 
 

@@ -1,0 +1,63 @@
+"""Numbers stored as bfloat16 and computed with as float32.
+
+TVM rewrites its own bfloat16 to float32, so kernels see such numbers as their bits, uint16: the
+upper half of the float32 number of the same value.
+"""
+
+from typing import Any
+
+from tvm import te, tirx
+from tvm.ir import Expr
+
+STORED = "uint16"
+"""What kernels see elements of bfloat16 buffers as."""
+
+PAIRS = "burnish.pairs"
+"""Attribute of anchors that multiply bfloat16 numbers in pairs along the reduction."""
+
+
+def widen(bits: Expr, width: int = 1) -> Expr:
+    """The float32 values of a vector of ``width`` bfloat16 numbers, exactly."""
+    suffix = f"x{width}" if width > 1 else ""
+    half = tirx.const(16, "uint32")
+    by = tirx.Broadcast(half, width) if width > 1 else half
+    return tirx.reinterpret(f"float32{suffix}", bits.astype(f"uint32{suffix}") << by)
+
+
+def narrow(single: Expr) -> Expr:
+    """The bits of the bfloat16 number nearest to a float32 one, to even between two; NaN stays."""
+    bits = tirx.Var("bits", "uint32")
+    odd = (bits >> tirx.const(16, "uint32")) & tirx.const(1, "uint32")
+    rounded = (bits + tirx.const(0x7FFF, "uint32") + odd) >> tirx.const(16, "uint32")
+    is_nan = (bits & tirx.const(0x7FFFFFFF, "uint32")) > tirx.const(0x7F800000, "uint32")
+    result = tirx.Select(is_nan, tirx.const(0x7FC0, "uint32"), rounded)
+    return tirx.Let(bits, tirx.reinterpret("uint32", single), result).astype(STORED)
+
+
+class Widened:
+    """A tensor of bfloat16 numbers that reads as one of float32 numbers."""
+
+    dtype = "float32"
+
+    def __init__(self, stored: te.Tensor) -> None:
+        """Read ``stored``, whose elements are bits."""
+        self.stored = stored
+        self.shape = stored.shape
+
+    def __call__(self, *index: Any) -> Expr:
+        """The value at ``index``."""
+        return widen(self.stored(*index))
+
+
+def weight(weights: te.Tensor, lead: tuple[Any, ...], channel: Expr, lane: Expr) -> Expr:
+    """A packed weight: in its own type, as bfloat16, or that and in pairs (see `is_paired`)."""
+    if is_paired(weights):
+        pair, half = tirx.floordiv(channel, 2), tirx.floormod(channel, 2)
+        return widen(weights(*lead, pair, lane, half))
+    value = weights(*lead, channel, lane)
+    return widen(value) if str(weights.dtype) == STORED else value
+
+
+def is_paired(weights: te.Tensor) -> bool:
+    """Whether packed weights are `packing.pairs`: their last axis is that of a pair."""
+    return str(weights.dtype) == STORED and int(weights.shape[-1]) == 2
