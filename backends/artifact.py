@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from burnish.backends.archive import Files, open_files, write_files
+from burnish.backends.arrays import OutputArrays, numpy_dtype
 from burnish.backends.manifest import NAME as MANIFEST
 from burnish.backends.manifest import EntrySpec, Manifest, Port
-from burnish.backends.native import CallTime, NativeModel, aligned_empty, numpy_dtype
+from burnish.backends.native import CallTime, NativeModel
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
 from burnish.backends.self_test import Deviation, Tensors, Vector, deviation, unpack_vector
@@ -77,15 +78,15 @@ class Artifact:
             BurnishError: the artifact cannot run here, or a kernel failed.
         """
         number, arrays = self._match(inputs)
-        spec = self.manifest.entries[number]
-        outputs = [_allocate(port) for port in spec.outputs]
-        native = self.native
-        if self._engine is not None:
-            outputs = list(self._engine.run(native, (number, spec), arrays, outputs))
+        names, memory = self._results[number]
+        outputs = memory.make()
+        native, engine = self._native or self.native, self._engine
+        if engine is None:
+            native.run(number, arrays, outputs)
         else:
-            native.run(number, arrays, [array for array in outputs if array is not None])
-        named = zip(spec.outputs, outputs, strict=True)
-        return {port.name: array for port, array in named if array is not None}
+            outputs = engine.run(native, (number, self.manifest.entries[number]), arrays, outputs)
+        named = zip(names, outputs, strict=True)
+        return {name: array for name, array in named if array is not None}
 
     def example(self, entry: int = 0) -> Vector:
         """The golden vector of an entry: inputs, and the outputs expected for them.
@@ -179,11 +180,11 @@ class Artifact:
 
     def _match(self, inputs: Tensors) -> tuple[int, list[np.ndarray]]:
         """Return the entry that takes arrays like these, and them in its order, contiguous."""
-        entries = self.manifest.entries
         for number, ports in enumerate(self._expected):
             arrays = _fitting(ports, inputs)
             if arrays is not None:
                 return number, arrays
+        entries = self.manifest.entries
         if len(entries) > 1:
             known = "; or ".join(_describe(entry) for entry in entries)
             given = ", ".join(f"{n}: {a.dtype}{list(a.shape)}" for n, a in _arrays(inputs).items())
@@ -195,6 +196,14 @@ class Artifact:
         """Name, dtype and shape of each input of each entry."""
         return [
             [(port.name, numpy_dtype(port.dtype), port.shape) for port in entry.inputs]
+            for entry in self.manifest.entries
+        ]
+
+    @cached_property
+    def _results(self) -> list[tuple[list[str], OutputArrays]]:
+        """Names and memory of the outputs of each entry."""
+        return [
+            ([port.name for port in entry.outputs], OutputArrays(entry.outputs))
             for entry in self.manifest.entries
         ]
 
@@ -237,10 +246,6 @@ def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> No
     if digest.hexdigest() != wanted.sha256:
         raise InvalidInput(f"{files.path}: {name} is damaged (its hash differs from the "
                            "manifest's); copy the artifact again")  # fmt: skip
-
-
-def _allocate(port: Port) -> np.ndarray | None:
-    return None if -1 in port.shape else aligned_empty(port.shape, port.dtype)
 
 
 def _dtypes(ports: Sequence[Port]) -> dict[str, np.dtype]:

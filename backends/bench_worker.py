@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from burnish.backends.arrays import aligned_empty
 from burnish.backends.library import SharedLibrary
-from burnish.backends.native import aligned_empty
 from burnish.errors import BurnishError
 
 _LENGTH = struct.Struct("<Q")

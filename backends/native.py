@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import struct
 import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint64, c_void_p
@@ -13,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from burnish.backends.arrays import address_of, numpy_dtype
 from burnish.backends.library import SharedLibrary
 from burnish.backends.manifest import Port
 from burnish.errors import BurnishError, InvalidInput, UnsupportedModel
 
 ABI = 1
-ALIGNMENT = 64
-"""Of memory that kernels use where it lies, in bytes."""
 
 
 class _Tensor(ctypes.Structure):
@@ -33,7 +33,8 @@ class _Tensor(ctypes.Structure):
 
 
 _TENSOR = POINTER(_Tensor)
-_ARRAYS = POINTER(c_void_p)
+_ARRAYS = c_char_p
+"""An array of pointers, made by `_addresses`."""
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "abi": (c_int, ()),
     "last_error": (c_char_p, ()),
@@ -65,25 +66,6 @@ class CallTime:
 
     name: str
     seconds: float
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the numpy dtype called `name`; "bfloat16" is that of ml_dtypes."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        kind: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return kind
-    return np.dtype(name)
-
-
-def aligned_empty(shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Return an uninitialized array that kernels can use where it lies."""
-    kind = numpy_dtype(dtype)
-    size = math.prod(shape) * kind.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -_address(memory) % ALIGNMENT
-    return memory[start : start + size].view(kind).reshape(shape)
 
 
 class NativeModel:
@@ -131,7 +113,9 @@ class NativeModel:
         """How many sets of input shapes the model was compiled for."""
         return int(self._c.entry_count(self._model))
 
-    def run(self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+    def run(
+        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]
+    ) -> None:
         """Run an entry; `outputs` are overwritten.
 
         All arrays must be contiguous and have the dtypes and shapes of the entry's ports; the
@@ -226,7 +210,7 @@ class Run:
         if not size.value:
             return np.empty(port.shape, kind)
         memory = (ctypes.c_uint8 * size.value).from_address(address)
-        return np.ctypeslib.as_array(memory).view(kind).reshape(port.shape)
+        return np.frombuffer(memory, kind).reshape(port.shape)
 
 
 class _Functions:
@@ -245,15 +229,10 @@ class _Functions:
         raise AttributeError(name)
 
 
-def _addresses(arrays: Sequence[np.ndarray | None]) -> Any:
-    given = [None if array is None else _address(array) for array in arrays]
-    return (c_void_p * max(1, len(arrays)))(*given)
-
-
-def _address(array: np.ndarray) -> int:
-    # Several times as fast as array.ctypes.data, for models that take microseconds.
-    address: int = array.__array_interface__["data"][0]
-    return address
+def _addresses(arrays: Sequence[np.ndarray | None]) -> bytes:
+    """Return a C array of pointers, NULL for None."""
+    given = [0 if array is None else address_of(array) for array in arrays]
+    return struct.pack(f"{len(given)}P", *given)
 
 
 def _close(functions: _Functions, model: int, library: SharedLibrary) -> None:

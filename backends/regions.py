@@ -55,7 +55,7 @@ class RegionEngine:
         entry: tuple[int, EntrySpec],
         inputs: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray | None],
-    ) -> list[np.ndarray]:
+    ) -> list[np.ndarray | None]:
         """Run an entry, kernels and regions in turn, and return its outputs.
 
         Args:
@@ -72,7 +72,7 @@ class RegionEngine:
                     run.calls(segment.first, segment.last)
                 else:
                     self._run_region(segment.region, segment, run, values)
-        results = []
+        results: list[np.ndarray | None] = []
         for port, given in zip(spec.outputs, outputs, strict=True):
             array = given if port.value is None else values.get(port.value)
             if array is None:
