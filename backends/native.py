@@ -210,7 +210,7 @@ class Run:
         if not size.value:
             return np.empty(port.shape, kind)
         memory = (ctypes.c_uint8 * size.value).from_address(address)
-        return np.frombuffer(memory, kind).reshape(port.shape)
+        return np.frombuffer(memoryview(memory), kind).reshape(port.shape)
 
 
 class _Functions:
