@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.errors import UsageError
 from burnish.ir import Graph
+from burnish.oracle.comparison import TOLERANCES
 from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, run_pipeline
 from burnish.report import describe_pass
 from burnish.selection import Selection, choose
@@ -91,6 +92,7 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
     provenance = {
         "model": dict(request.source),
         "passes": [describe_pass(step) for step in kept],
+        "tolerance": max((TOLERANCES.get(v.dtype, 0.0) for v in graph.outputs), default=0.0),
     }
     tuning: list[Tuning] = []
     artifact = compile_graph(

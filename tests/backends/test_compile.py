@@ -30,6 +30,15 @@ def _compiled(model: Graph) -> None:
     assert not artifact.manifest.native["refusals"]
 
 
+@pytest.mark.parametrize(("dtype", "allowed"), [("float16", 1e-2), ("float", 1e-4), ("int32", 0)])
+def test_the_self_test_allows_what_the_type_of_the_outputs_allows(
+    dtype: str, allowed: float
+) -> None:
+    model = graph(f"g ({dtype}[3, 4] x) => ({dtype}[3, 4] y) {{ y = Add(x, x) }}")
+    artifact = burnish.compile(model, threads=1, tune="off")
+    assert artifact.manifest.tolerance == allowed
+
+
 @pytest.mark.parametrize("tail", ["y = Where(m, a, c)", "y = Max(a, b, c)"])
 def test_an_epilogue_in_another_layout_than_its_anchor(tail: str) -> None:
     model = graph(
