@@ -6,6 +6,7 @@ between them is stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -73,14 +74,19 @@ def maximum(a: Expr, b: Expr) -> Expr:
     """The larger; a NaN in ``a`` propagates as ONNX asks, one in ``b`` too."""
     if not is_float(a):
         return tx.max(a, b)
-    return tx.Select(tx.any(a > b, tx.isnan(a)), a, b)
+    # Comparisons alone become vector instructions; a test for NaN would be done lane by lane.
+    return tx.Select(a < b, b, a if _is_number(b) else tx.Select(a >= b, a, a + b))
 
 
 def minimum(a: Expr, b: Expr) -> Expr:
     """The smaller; NaN propagates."""
     if not is_float(a):
         return tx.min(a, b)
-    return tx.Select(tx.any(a < b, tx.isnan(a)), a, b)
+    return tx.Select(a > b, b, a if _is_number(b) else tx.Select(a <= b, a, a + b))
+
+
+def _is_number(x: Expr) -> bool:
+    return isinstance(x, tx.FloatImm) and not math.isnan(x.value)
 
 
 def clamp(x: Expr, low: Expr | None, high: Expr | None) -> Expr:

@@ -118,6 +118,18 @@ def test_infinities_survive_a_reduction() -> None:
     assert check(model(text), x=x) == []
 
 
+def test_not_a_number_survives_limits() -> None:
+    text = """g (float[4, 24] a, float[4, 24] b) => (float[4, 24] r, float[4, 24] s, float[4, 24] t) {
+        r = Max(a, b)
+        s = Min(a, b)
+        t = Relu(a)
+    }"""
+    a, b = normal(4, 24), normal(4, 24, seed=1)
+    a[0, 0] = b[1, 1] = a[2, 2] = b[2, 2] = np.nan
+    a[3, 3], b[3, 3] = np.inf, -np.inf
+    assert check(model(text), a=a, b=b) == []
+
+
 def test_a_pooling_window_larger_than_its_input() -> None:
     text = """g (float[1, 3, 7, 7] x) => (float[1, 3, 1, 1] y) {
         y = AveragePool <kernel_shape = [20, 20], strides = [20, 20], ceil_mode = 1> (x)
