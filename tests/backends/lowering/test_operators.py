@@ -119,7 +119,8 @@ def test_infinities_survive_a_reduction() -> None:
 
 
 def test_not_a_number_survives_limits() -> None:
-    text = """g (float[4, 24] a, float[4, 24] b) => (float[4, 24] r, float[4, 24] s, float[4, 24] t) {
+    text = """g (float[4, 24] a, float[4, 24] b)
+        => (float[4, 24] r, float[4, 24] s, float[4, 24] t) {
         r = Max(a, b)
         s = Min(a, b)
         t = Relu(a)
