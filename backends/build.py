@@ -22,7 +22,7 @@ from burnish.backends.driver import (
     DriverOptions,
     Entry,
     emit_driver,
-    native_calls,
+    kernel_names,
     number_buffers,
 )
 from burnish.backends.link import RUNTIME, Progress, link_library, silent
@@ -80,7 +80,7 @@ def build_artifact(
         list(dict.fromkeys(data for program in programs for data in program.objects)),
         {"driver.c": emit_driver(entries, weights, options)},
         target,
-        frozenset(call.kernel for program in programs for call in native_calls(program)),
+        frozenset(name for program in programs for name in kernel_names(program)),
         progress,
     )
     manifest = Manifest(

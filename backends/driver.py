@@ -55,7 +55,7 @@ def emit_driver(entries: Sequence[Entry], weights: Weights, options: DriverOptio
         ValueError: a program cannot be expressed: a kernel name that is no C identifier, an
             input or output of the wrong kind, a buffer that no part of the memory holds.
     """
-    kernels = sorted({call.kernel for each in entries for call in native_calls(each.program)})
+    kernels = sorted({name for each in entries for name in kernel_names(each.program)})
     for kernel in kernels:
         if not _IDENTIFIER.fullmatch(kernel):
             raise ValueError(f"kernel name {kernel!r} is not a C identifier")
@@ -71,8 +71,13 @@ def emit_driver(entries: Sequence[Entry], weights: Weights, options: DriverOptio
 
 
 def native_calls(program: Program) -> list[Call]:
-    """Return the calls that are kernels, not regions."""
+    """Return the calls that are kernels or jumps, not regions."""
     return [call for call in program.calls if call.region is None]
+
+
+def kernel_names(program: Program) -> set[str]:
+    """Return the names of the kernels that are called."""
+    return {call.kernel for call in native_calls(program) if call.jump is None}
 
 
 def number_buffers(program: Program) -> dict[Buffer, int]:
@@ -156,10 +161,12 @@ class _EntryTables:
 
     def _call(self, call: Call, numbers: dict[Buffer, int], args: list[int]) -> str:
         if call.region is not None:
-            return f"{{{_quote(call.kernel)}, 0, 0, 0}}"
+            return f"{{{_quote(call.kernel)}, 0, 0, 0, -1}}"
         first = len(args)
         args += [numbers[buffer] for buffer in call.args]
-        return f'{{"{call.kernel}", __tvm_ffi_{call.kernel}, {first}, {len(call.args)}}}'
+        if call.jump is not None:
+            return f'{{"{call.kernel}", 0, {first}, {len(call.args)}, {call.jump}}}'
+        return f'{{"{call.kernel}", __tvm_ffi_{call.kernel}, {first}, {len(call.args)}, -1}}'
 
     def _ports(self, name: str, buffers: Sequence[Buffer]) -> str:
         rows = []

@@ -72,7 +72,18 @@ def _live_ranges(program: Program) -> dict[Buffer, _Block]:
                 continue
             block = blocks.setdefault(owner, _Block([owner], _round_up(owner.nbytes), index, index))
             block.last = index
+    for head, end in _loops(program.calls):
+        for block in blocks.values():
+            # The next round needs what came from before the loop.
+            if block.first < head <= block.last < end:
+                block.last = end
     return blocks
+
+
+def _loops(calls: Sequence[Call]) -> list[tuple[int, int]]:
+    """The first and the last call of each loop, inner loops before outer ones."""
+    jumps = [(c.jump, i) for i, c in enumerate(calls) if c.jump is not None and c.jump <= i]
+    return sorted(jumps, key=lambda loop: loop[1] - loop[0])
 
 
 def _owner(buffer: Buffer) -> Buffer | None:

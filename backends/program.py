@@ -109,6 +109,8 @@ class Call:
     """How many trailing arguments are written."""
     inplace: int | None = None
     """The input that the single output may overwrite once nothing else needs it."""
+    jump: int | None = None
+    """Instead of calling a kernel, go on at this call, unless the one argument, if any, is true."""
     region: bytes | None = None
     """A serialized ONNX model to run instead of a kernel; its inputs and outputs are `args`."""
 

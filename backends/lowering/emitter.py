@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -57,6 +58,13 @@ class Emitter:
     constants: dict[Any, Buffer] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Forget copies made within, which calls behind a jump cannot rely on."""
+        before = dict(self.copies)
+        yield
+        self.copies = before
 
     def temporary(self, name: str, shape: Sequence[int], dtype: str) -> Buffer:
         """A new buffer in the arena."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
+from burnish.backends.lowering.control import CONTROL, emit_if, emit_loop
+from burnish.backends.lowering.control import declines as declines_control
 from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
@@ -21,7 +23,7 @@ from burnish.backends.lowering.host import (
 from burnish.backends.lowering.layout import identity, physical
 from burnish.backends.lowering.packed import PACKED
 from burnish.backends.lowering.packed import declines as declines_packed
-from burnish.backends.lowering.plan import VIEWS, plan_layouts, shape_of
+from burnish.backends.lowering.plan import VIEWS, extend_plan, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.errors import BurnishError, UnsupportedModel
@@ -85,6 +87,20 @@ def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -
     for value in graph.inputs:
         emitter.home[value] = _input(value)
     inputs = [emitter.home[value] for value in graph.inputs]
+    _emit_nodes(emitter, order, native, hosted, converted)
+    outputs = [_emit_output(emitter, value, index) for index, value in enumerate(graph.outputs)]
+    return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals)
+
+
+def _emit_nodes(
+    emitter: Emitter,
+    order: Sequence[OperatorNode],
+    native: frozenset[OperatorNode],
+    hosted: Mapping[OperatorNode, list[OperatorNode]],
+    converted: dict[OperatorNode, Converted],
+) -> None:
+    """Emit the calls of a graph, or of a subgraph."""
+    plan = emitter.plan
     groups = {group.nodes[-1]: group for group in group_nodes(order, plan, native, _fuses)}
     for node in order:
         if node in plan.views:
@@ -93,8 +109,14 @@ def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -
             _emit(emitter, groups[node], converted)
         elif node in hosted and hosted[node][-1] is node:
             emit_region(emitter, hosted[node])
-    outputs = [_emit_output(emitter, value, index) for index, value in enumerate(graph.outputs)]
-    return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals)
+
+
+def _emit_body(emitter: Emitter, body: Graph, converted: dict[OperatorNode, Converted]) -> None:
+    """Emit the calls of a subgraph, all of them kernels."""
+    order = list(body)
+    native = frozenset(order)
+    extend_plan(emitter.plan, order, native - frozenset(converted))
+    _emit_nodes(emitter, order, native, {}, converted)
 
 
 def _partition(
@@ -135,7 +157,13 @@ def _classify(
     refusals: dict[OperatorNode, str] = {}
     for node in graph:
         reason = failed.get(node) or _unsupported_types(node)
-        if reason is None and not _is_ours(node):
+        if reason is None and node.is_op(*CONTROL):
+            reason = declines_control(node)
+            for body in node.subgraphs.values() if reason is None else ():
+                inner, refused = _classify(body, failed)
+                converted |= inner
+                reason = next(iter(refused.values()), reason)
+        elif reason is None and not _is_ours(node):
             try:
                 converted[node] = convert(node, graph.opset)
             except NotConverted as error:
@@ -192,6 +220,9 @@ def _emit(emitter: Emitter, group: Group, converted: dict[OperatorNode, Converte
             emit_converted(emitter, group.anchor, converted[group.anchor])
         elif group.anchor is not None and group.anchor.op_type in PACKED:
             PACKED[group.anchor.op_type](emitter, group.anchor)
+        elif group.anchor is not None and group.anchor.op_type in CONTROL:
+            emit = emit_loop if group.anchor.op_type == "Loop" else emit_if
+            emit(emitter, group.anchor, lambda body: _emit_body(emitter, body, converted))
         else:
             emitter.emit_group(group)
     except BurnishError:

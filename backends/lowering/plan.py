@@ -84,10 +84,15 @@ def shape_of(value: VariableNode) -> tuple[int, ...]:
 def plan_layouts(order: Iterable[OperatorNode], native: frozenset[OperatorNode]) -> Plan:
     """Choose layouts for every value that ``native`` nodes make, given in ``order``."""
     plan = Plan()
+    extend_plan(plan, order, native)
+    return plan
+
+
+def extend_plan(plan: Plan, order: Iterable[OperatorNode], native: frozenset[OperatorNode]) -> None:
+    """Go on with nodes, of a subgraph perhaps, that read what ``plan`` knows."""
     for node in order:
         if node in native:
             _plan_node(node, plan)
-    return plan
 
 
 def _plan_node(node: OperatorNode, plan: Plan) -> None:

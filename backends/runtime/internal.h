@@ -57,9 +57,10 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  burnish_kernel kernel; /* NULL: another engine's part */
+  burnish_kernel kernel; /* NULL: another engine's part, or a jump */
   uint32_t first;        /* index of its first argument in args */
   uint32_t count;
+  int32_t jump; /* the call to go on at unless the argument, if any, is true; -1: no jump */
 } burnish_call;
 
 typedef struct {

@@ -98,7 +98,15 @@ static int run_call(burnish_context *context, uint32_t index) {
   return burnish_fail("kernel %s failed: %s", call->name, reason);
 }
 
+/* Whether a jump is taken: always, or unless the one element of its argument is true. */
+static int jumps(const burnish_context *context, const burnish_call *call) {
+  if (!call->count) return 1;
+  const burnish_dltensor *condition = context->frames[call->first].value.pointer;
+  return !*(const uint8_t *)condition->data;
+}
+
 int burnish_range(burnish_context *context, int first, int last) {
+  const burnish_call *calls = context->entry->calls;
   if (first < 0 || last < first || (uint32_t)last > context->entry->call_count) {
     return burnish_fail("no calls %d to %d; there are %u", first, last,
                         context->entry->call_count);
@@ -108,6 +116,10 @@ int burnish_range(burnish_context *context, int first, int last) {
   int profiling = context->model->profiling;
   int failed = 0;
   for (int i = first; i < last && !failed; i++) {
+    if (calls[i].jump >= 0) {
+      if (jumps(context, &calls[i])) i = calls[i].jump - 1;
+      continue;
+    }
     uint64_t start = profiling ? burnish_nanoseconds() : 0;
     failed = run_call(context, (uint32_t)i);
     if (profiling) context->nanoseconds[i] += burnish_nanoseconds() - start;

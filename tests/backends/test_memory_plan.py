@@ -128,6 +128,39 @@ def test_slices_written_one_by_one_share_their_owner() -> None:
     assert second - first >= 128
 
 
+def _looping(jump: int | None) -> Program:
+    """One value from before the loop is read at its start, another one made at its end."""
+    before, inside, end = temporary("before", 64), temporary("inside", 64), temporary("end", 64)
+    calls = [Call("k", (before,)), Call("k", (before, inside)), Call("k", (inside, end))]
+    back = [] if jump is None else [Call("goto", (), outputs=0, jump=jump)]
+    return Program([], [], [*calls, *back])
+
+
+def test_the_next_round_finds_what_came_from_before_the_loop() -> None:
+    before, _, end = plan_memory(_looping(1)).offsets.values()
+    assert before != end
+
+
+@pytest.mark.parametrize("jump", [None, 0, 2])
+def test_only_what_a_loop_reads_from_before_it_outlives_its_round(jump: int | None) -> None:
+    before, _, end = plan_memory(_looping(jump)).offsets.values()
+    assert before == end
+
+
+def test_an_inner_loop_keeps_what_the_outer_one_needs() -> None:
+    a, b, c = (temporary(name, 64) for name in "abc")
+    calls = [
+        Call("k", (a,)),
+        Call("k", (b,)),
+        Call("k", (a, b)),
+        Call("goto", (), outputs=0, jump=2),
+        Call("k", (c,)),
+        Call("goto", (), outputs=0, jump=1),
+    ]
+    plan = plan_memory(Program([], [], calls))
+    assert plan.offsets[c] not in (plan.offsets[a],)
+
+
 def test_reading_what_was_never_written_is_an_error() -> None:
     with pytest.raises(ValueError, match="reads a before anything writes it"):
         plan_memory(Program([], [], [Call("k", (temporary("a", 64), temporary("b", 64)))]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx
 
@@ -37,9 +39,24 @@ def lowered(text: str, opset: int = 21) -> Lowered:
 def check(proto: onnx.ModelProto, tolerance: float = 1e-5, **inputs: np.ndarray) -> list[str]:
     """Compile and run a model; assert that it agrees with ONNX Runtime. Returns why nodes were
     refused a kernel."""
-    expected = Oracle(proto, threads=1).run(inputs)
+    return check_all(proto, [inputs], tolerance)
+
+
+def check_all(
+    proto: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], tolerance: float = 1e-5
+) -> list[str]:
+    """The same for several inputs, one after the other."""
+    oracle = Oracle(proto, threads=1)
     low, program = compile_program(prepared(proto), TARGET)
-    found = build_artifact([program], TARGET, [], Provenance()).run(inputs)
+    artifact = build_artifact([program], TARGET, [], Provenance())
+    for inputs in feeds:
+        _compare(oracle.run(inputs), artifact.run(inputs), tolerance)
+    return sorted(set(low.refusals.values()))
+
+
+def _compare(
+    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], tolerance: float
+) -> None:
     assert set(found) == set(expected)
     for name, value in expected.items():
         assert found[name].dtype == value.dtype, name
@@ -48,7 +65,6 @@ def check(proto: onnx.ModelProto, tolerance: float = 1e-5, **inputs: np.ndarray)
         np.testing.assert_allclose(
             found[name], value, rtol=tolerance, atol=tolerance * scale, err_msg=name
         )
-    return sorted(set(low.refusals.values()))
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
