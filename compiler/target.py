@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Target:
     """LLVM's name of the processor."""
     features: frozenset[str] = frozenset()
     """Instruction sets that an artifact asks for, in LLVM's names."""
+    extensions: frozenset[str] = frozenset()
+    """Further ones that the processor has, for what asks for them by `using`."""
     vector_bits: int = 128
     registers: int = 16
     """Vector registers."""
@@ -51,14 +54,28 @@ class Target:
         options: dict[str, object] = {
             "kind": "llvm", "mtriple": self.triple, "mcpu": self.mcpu, "num-cores": self.threads,
         }  # fmt: skip
+        used = [f"+{name}" for name in sorted(self.features & self.extensions)]
         if self.arch == "x86_64" and self.vector_bits == 512:
             # LLVM would vectorize plain loops at half the width that our tiles use anyway.
-            options["mattr"] = ["-prefer-256-bit"]
+            used.append("-prefer-256-bit")
+        if used:
+            options["mattr"] = used
         if self.arch == "arm":
             options |= {"mattr": ["+neon"], "mfloat-abi": "hard"}
         if self.arch == "riscv64":
             options |= {"mattr": ["+m", "+a", "+f", "+d", "+c"], "mabi": "lp64d"}
         return options
+
+    def using(self, *names: str) -> Target:
+        """The same processor for an artifact that asks for extensions of it as well.
+
+        Raises:
+            UsageError: it lacks one.
+        """
+        for name in names:
+            if name not in self.extensions | self.features:
+                raise UsageError(f"the target {self.name} has no {name}")
+        return replace(self, features=self.features | set(names))
 
     def computes(self, dtype: DType) -> bool:
         """Whether kernels do arithmetic in ``dtype`` itself (else they widen it to float32)."""
@@ -100,7 +117,12 @@ ARMV7_CPUS = (
 )
 """Processors that LLVM and zig both know; LLVM takes any other name for a plain one."""
 
-_CPUINFO_NAMES = {"bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}
+BFLOAT16 = "avx512bf16"
+"""LLVM's name of sums of products of bfloat16 numbers, in pairs, on x86."""
+_EXTENSIONS = {"x86-64-v4": (BFLOAT16,)}
+"""Instruction sets beyond a level that kernels exist for."""
+
+_CPUINFO_NAMES = {"avx512bf16": "avx512_bf16", "bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}
 """Linux's names of instruction sets where they differ from LLVM's."""
 
 
@@ -173,17 +195,22 @@ def _host() -> Target:
     elif machine == "x86_64":
         flags = _cpu_flags()
         level = next(
-            (lv for lv in ("x86-64-v4", "x86-64-v3") if {
-                _CPUINFO_NAMES.get(f, f.replace(".", "_")) for f in X86_LEVELS[lv][2]} <= flags),
+            (lv for lv in ("x86-64-v4", "x86-64-v3") if _flag_names(X86_LEVELS[lv][2]) <= flags),
             "x86-64-v2",
-        )  # fmt: skip
-        base = _x86(level, "cpu")
+        )
+        more = frozenset(f for f in _EXTENSIONS.get(level, ()) if _flag_names((f,)) <= flags)
+        base = replace(_x86(level, "cpu"), extensions=more)
     else:
         raise UsageError(f"this machine ({machine}) is no known target; name one with --target")
     caches = {level: _cache_size(level) for level in (1, 2)}
     return replace(
         base, is_host=True, l1=caches[1] or base.l1, l2=caches[2] or base.l2,
     )  # fmt: skip
+
+
+def _flag_names(features: Sequence[str]) -> set[str]:
+    """Linux's names of instruction sets."""
+    return {_CPUINFO_NAMES.get(name, name.replace(".", "_")) for name in features}
 
 
 def _cpu_flags() -> set[str]:

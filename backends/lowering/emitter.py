@@ -12,6 +12,7 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
+from burnish.backends.kernels.bfloat16 import Widened
 from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name, stored_name
 from burnish.backends.lowering.fusion import Group
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
@@ -52,7 +53,7 @@ class Emitter:
     target: Target
     anchors: dict[str, AnchorEmitter]
     home: dict[VariableNode, Buffer] = field(default_factory=dict)
-    copies: dict[tuple[Buffer, tuple[int, ...], Layout, Layout], Buffer] = field(
+    copies: dict[tuple[Buffer, tuple[int, ...], Layout, Layout, str], Buffer] = field(
         default_factory=dict
     )
     constants: dict[Any, Buffer] = field(default_factory=dict)
@@ -89,33 +90,42 @@ class Emitter:
 
     def located(self, value: VariableNode, layout: Layout) -> Buffer:
         """A buffer that holds ``value`` in ``layout`` (over its own rank), copying if need be."""
+        return self._located(value, layout, numpy_name(value.dtype))
+
+    def stored(self, value: VariableNode, layout: Layout) -> Buffer:
+        """The same, but numbers that are kept as bfloat16 stay that."""
+        kept = numpy_name(value.dtype) if value.constant is not None else self.home[value].dtype
+        return self._located(value, layout, kept)
+
+    def _located(self, value: VariableNode, layout: Layout, dtype: str) -> Buffer:
         shape = shape_of(value)
         if value.constant is not None:
             array = value.constant.numpy()
             key = (id(value.constant), layout)
             return self.constant(array.transpose(layout), key)
         home, current = self.home[value], self.plan.layout(value)
-        if same_storage(shape, current, layout):
+        if home.dtype == dtype and same_storage(shape, current, layout):
             return self.view(home, physical(shape, layout))
         root, _ = home.root()
-        key_ = (root, shape, current, layout)
+        key_ = (root, shape, current, layout, dtype)
         if key_ not in self.copies:
-            self.copies[key_] = self._transpose(value, home, current, layout)
+            self.copies[key_] = self._transpose(value, current, layout, dtype)
         return self.copies[key_]
 
     def _transpose(
-        self, value: VariableNode, home: Buffer, current: Layout, layout: Layout
+        self, value: VariableNode, current: Layout, layout: Layout, dtype: str
     ) -> Buffer:
-        shape = shape_of(value)
+        shape, home = shape_of(value), self.home[value]
         builder = KernelBuilder(self)
         source = builder.argument(self.view(home, physical(shape, current)))
+        element_of = source if home.dtype == dtype else Widened(source)
 
         def element(*index: Expr) -> Expr:
             logical = dict(zip(layout, index, strict=True))
-            return source(*(logical[axis] for axis in current))
+            return element_of(*(logical[axis] for axis in current))
 
         result = te.compute(physical(shape, layout), element, name="transpose")
-        target = self.temporary(f"{value.name}.copy", physical(shape, layout), home.dtype)
+        target = self.temporary(f"{value.name}.copy", physical(shape, layout), dtype)
         makers = (value.producer,) if value.producer else ()
         self.launch(builder, [result], [target], makers, "transpose")
         return target
@@ -187,6 +197,7 @@ class KernelBuilder:
         self.emitter = emitter
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
+        self._widened: dict[te.Tensor, Widened] = {}
 
     @property
     def target(self) -> Target:
@@ -212,7 +223,20 @@ class KernelBuilder:
         return tensor
 
     def read(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
-        """The operand ``value`` in ``layout`` (row-major by default)."""
+        """The operand ``value`` in ``layout`` (row-major by default), for expressions.
+
+        Numbers that are kept as bfloat16 are widened as they are read.
+        """
+        assert value is not None
+        order = identity(len(shape_of(value))) if layout is None else layout
+        buffer = self.emitter.stored(value, order)
+        tensor = self.argument(buffer)
+        if buffer.dtype == numpy_name(value.dtype):
+            return tensor
+        return self._widened.setdefault(tensor, Widened(tensor))
+
+    def operand(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
+        """The same for kernels that take buffers: each number in the type of ``value``."""
         assert value is not None
         order = identity(len(shape_of(value))) if layout is None else layout
         return self.argument(self.emitter.located(value, order))

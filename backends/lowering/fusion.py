@@ -132,6 +132,8 @@ def _fits(node: OperatorNode, seed: OperatorNode, plan: Plan) -> bool:
     """Whether ``node`` is elementwise over the very elements that ``seed`` makes."""
     if node.op_type not in ELEMENTWISE or node.domain not in ("", "burnish.region"):
         return False
+    if node in plan.views:
+        return False
     if shape_of(node.output) != shape_of(seed.output):
         return False
     # Equal, not merely the same storage: one index addresses both.

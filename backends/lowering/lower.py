@@ -235,7 +235,7 @@ def _emit_view(emitter: Emitter, node: OperatorNode) -> None:
     source = node.inputs[0]
     assert source is not None
     output = node.output
-    held = emitter.located(source, emitter.plan.layout(source))
+    held = emitter.stored(source, emitter.plan.layout(source))
     shape = physical(shape_of(output), emitter.plan.layout(output))
     emitter.home[output] = emitter.view(held, shape)
 

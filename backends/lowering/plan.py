@@ -22,7 +22,7 @@ from burnish.backends.lowering.layout import (
     transposed,
 )
 from burnish.errors import UnsupportedModel
-from burnish.ir import OperatorNode, VariableNode
+from burnish.ir import DType, OperatorNode, VariableNode
 
 VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 """Operators that only give the same elements another shape."""
@@ -59,6 +59,8 @@ class Plan:
 
     layouts: dict[VariableNode, Layout] = field(default_factory=dict)
     views: set[OperatorNode] = field(default_factory=set)
+    narrow: set[VariableNode] = field(default_factory=set)
+    """Float32 values that are kept as bfloat16, which all their numbers are."""
 
     def layout(self, value: VariableNode) -> Layout:
         """The layout of ``value``; row-major unless decided otherwise."""
@@ -92,7 +94,7 @@ def extend_plan(plan: Plan, order: Iterable[OperatorNode], native: frozenset[Ope
     """Go on with nodes, of a subgraph perhaps, that read what ``plan`` knows."""
     for node in order:
         if node in native:
-            _plan_node(node, plan)
+            (_plan_recast if _recasts(node, plan) else _plan_node)(node, plan)
 
 
 def _plan_node(node: OperatorNode, plan: Plan) -> None:
@@ -118,6 +120,26 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
                 plan.layouts[value] = layout
 
 
+def _recasts(node: OperatorNode, plan: Plan) -> bool:
+    """Whether ``node`` makes bfloat16 numbers float32, or such ones bfloat16 again."""
+    source = node.input(0)
+    if source is None or not node.is_op("Cast") or source.is_constant:
+        return False
+    if source in plan.narrow:
+        return node.output.dtype is DType.BFLOAT16
+    return source.dtype is DType.BFLOAT16 and node.output.dtype is DType.FLOAT
+
+
+def _plan_recast(node: OperatorNode, plan: Plan) -> None:
+    """A view: who reads the result reads its operand, and widens each number on the way."""
+    source = node.inputs[0]
+    assert source is not None
+    plan.views.add(node)
+    plan.layouts[node.output] = plan.layout(source)
+    if node.output.dtype is DType.FLOAT:
+        plan.narrow.add(node.output)
+
+
 def _plan_view(node: OperatorNode, first: VariableNode, plan: Plan) -> None:
     """A Transpose always only renames axes, a reshape if no byte has to move."""
     output, held = node.output, plan.layout(first)
@@ -130,6 +152,8 @@ def _plan_view(node: OperatorNode, first: VariableNode, plan: Plan) -> None:
     if layout is not None:
         plan.views.add(node)
         plan.layouts[output] = layout
+        if first in plan.narrow:
+            plan.narrow.add(output)
 
 
 def _followed(node: OperatorNode, plan: Plan) -> Layout:

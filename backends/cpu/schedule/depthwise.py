@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.tirx import Buffer, BufferLoad, PrimFunc, Stmt
+from tvm.tirx import Buffer, PrimFunc, Stmt
 
+from burnish.backends.cpu.schedule.arithmetic import SINGLE
 from burnish.backends.cpu.schedule.build import (
     Index,
     Registers,
     Views,
     bind,
-    lanes,
     loop,
     ravel,
     sequence,
@@ -64,8 +64,9 @@ class Window:
     def write(self, tile: Tile, epilogue: Epilogue) -> Stmt:
         """The statements of one tile."""
         totals = Registers(
-            len(tile.rows.steps), tile.columns.span.size, self.space.width, self.source.dtype
-        )
+            len(tile.rows.steps), tile.columns.span.size, self.space.width,
+            SINGLE.sums(self.source),
+        )  # fmt: skip
         window = tile.outer_window(lambda taps: self._line(tile, totals, taps))
         return tile.finish(totals, [*totals.fill(self.initial), *window], epilogue)
 
@@ -81,23 +82,24 @@ class Window:
         """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
         channels, step = self.space.columns, tile.phases[-1].taps.step
-        place = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * channels
+        first = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * channels
         kernel = ravel(tile.kernel(taps), [axis.kernel for axis in self.space.axes]) * channels
         for j, column in enumerate(tile.columns.starts()):
-            element = bind(place + column, statements, "element")
+            element = bind(first + column, statements, "element")
             weight = bind(kernel + column, statements, "weight")
             read: dict[int, Expr] = {}
             for tap in range(count):
                 rows = tile.reached(tap)
                 factor = None
                 if self.weights is not None and rows:
-                    at = lanes(weight + tap * channels, totals.width)
-                    factor = bind(BufferLoad(self.weights, [at]), statements, "w")
+                    factor = SINGLE.vector(self.weights, weight + tap * channels, totals.width)
+                    factor = bind(factor, statements, "w")
                 for row in rows:
                     offset = tile.input_step(row) + tap * step
                     if offset not in read:
-                        at = lanes(element + offset * channels, totals.width)
-                        read[offset] = bind(BufferLoad(self.source, [at]), statements, "x")
+                        place = element + offset * channels
+                        value = SINGLE.vector(self.source, place, totals.width)
+                        read[offset] = bind(value, statements, "x")
                     total = self.combine(totals.read(row, j), read[offset], factor)
                     statements.append(totals.write(row, j, total))
         return sequence(statements)
@@ -107,7 +109,7 @@ def describe(fused: Fused, target: Target, views: Views) -> Window:
     """The work of an anchor with a role in `COMBINE`."""
     source, *weights = (load.source for load in fused.operands())
     axes = tuple(Axis.decode(values) for values in fused.attrs["burnish.axes"])
-    dtype = str(source.dtype)
+    dtype = SINGLE.sums(source)
     is_max = fused.role == "max-pool"
     channels = fused.anchor.extents[-1]
     width = min(target.lanes(dtype), channels)

@@ -46,9 +46,9 @@ def attention(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     scale = node.attribute("scale")
     builder.flops += 2.0 * batch * heads * queries * keys * (channels + width)
     result = attention_kernel(
-        builder.read(q, builder.layout(q)),
-        builder.read(k, builder.layout(k)),
-        builder.read(v, builder.layout(v)),
+        builder.operand(q, builder.layout(q)),
+        builder.operand(k, builder.layout(k)),
+        builder.operand(v, builder.layout(v)),
         _mask(builder, node.input(3)),
         sizes=sizes,
         scale=1.0 / math.sqrt(channels) if scale is None else float(scale),

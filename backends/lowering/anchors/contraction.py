@@ -12,6 +12,7 @@ from burnish.backends.kernels.convolution import convolution, transposed_convolu
 from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.backends.kernels.product import batch_product, product
 from burnish.backends.lowering.attributes import Window, window_of
+from burnish.backends.lowering.bfloat16 import packed_weights
 from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.layout import identity, spatial_order
 from burnish.backends.lowering.plan import shape_of
@@ -36,7 +37,7 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         )  # fmt: skip
     else:
         result = convolution(
-            source, _convolution_weights(builder, node, weights, order), columns=outputs,
+            source, _convolution_weights(builder, node, source, order), columns=outputs,
             strides=window.strides, pads=window.pads, dilations=window.dilations, groups=groups,
         )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
@@ -53,8 +54,9 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     window, padding = _transpose_window(node, shape_of(x)[2:], kernel)
     window = window.ordered(order)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
+    source = builder.read(x, layout)
     result = transposed_convolution(
-        builder.read(x, layout), _convolution_weights(builder, node, weights, order),
+        source, _convolution_weights(builder, node, source, order),
         columns=per_group * groups, strides=window.strides, pads=window.pads,
         dilations=window.dilations, output_padding=[padding[i] for i in order], groups=groups,
     )  # fmt: skip
@@ -74,9 +76,11 @@ def _depthwise_weights(
 
 
 def _convolution_weights(
-    builder: KernelBuilder, node: OperatorNode, weights: VariableNode, order: Sequence[int]
+    builder: KernelBuilder, node: OperatorNode, source: te.Tensor, order: Sequence[int]
 ) -> te.Tensor:
     """``[groups * blocks, *kernel, I / groups, lanes]``, packed here or by a kernel of its own."""
+    weights = node.inputs[1]
+    assert weights is not None
     is_transposed = node.op_type == "ConvTranspose"
     groups = int(node.attribute("group", 1))
     moved = (0, 1, *(axis + 2 for axis in order))
@@ -87,10 +91,10 @@ def _convolution_weights(
         pack = packing.pack_transposed_convolution if is_transposed else packing.pack_convolution
         array = weights.constant.numpy().transpose(moved)
         key = (id(weights.constant), node.op_type, order, lanes, groups)
-        return builder.weights(pack(array, lanes, groups), key)
+        return packed_weights(builder, source, pack(array, lanes, groups), key)
     blocks = -(-columns // lanes)
     inner = KernelBuilder(builder.emitter)
-    source = inner.read(weights, moved)
+    loose = inner.read(weights, moved)
 
     def element(block: te.Var, *rest: te.Var) -> te.Expr:
         *taps, entry, lane = rest
@@ -98,11 +102,11 @@ def _convolution_weights(
         column = te.indexmod(block, blocks) * lanes + lane
         inward, outward = group * depth + entry, group * columns + column
         at = (inward, column) if is_transposed else (outward, entry)
-        return te.if_then_else(column < columns, source(*at, *taps), te.const(0, source.dtype))
+        return te.if_then_else(column < columns, loose(*at, *taps), te.const(0, loose.dtype))
 
     shape = (groups * blocks, *kernel, depth, lanes)
     result = te.compute(shape, element, name="pack")
-    held = builder.emitter.temporary(f"{node.name}.weights", shape, str(source.dtype))
+    held = builder.emitter.temporary(f"{node.name}.weights", shape, str(loose.dtype))
     builder.emitter.launch(inner, [result], [held], (node,), "pack")
     return builder.argument(held)
 
@@ -145,9 +149,9 @@ def matmul(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     if 1 in (len(shape_of(a)), len(shape_of(b))):
         return [_with_vector(builder, node)]
     if b.constant is not None and len(b.constant.shape) == 2:
-        columns = b.constant.shape[1]
-        packed = _packed_product(builder, b.constant.numpy(), (id(b.constant), "product"))
-        return [product(builder.read(a), packed, columns=columns)]
+        columns, source = b.constant.shape[1], builder.read(a)
+        packed = _packed_product(builder, source, b.constant.numpy(), (id(b.constant), "product"))
+        return [product(source, packed, columns=columns)]
     left, turned_left = _matrix_operand(builder, a)
     right, turned_right = _matrix_operand(builder, b)
     return [batch_product(left, right, transpose_a=turned_left, transpose_b=turned_right)]
@@ -172,7 +176,7 @@ def _matrix_operand(builder: KernelBuilder, value: VariableNode) -> tuple[te.Ten
     rank = len(shape_of(value))
     swapped = (*range(rank - 2), rank - 1, rank - 2)
     turned = not value.is_constant and builder.layout(value) == swapped
-    return builder.read(value, swapped if turned else identity(rank)), turned
+    return builder.operand(value, swapped if turned else identity(rank)), turned
 
 
 def _product_flops(node: OperatorNode, a: VariableNode) -> float:
@@ -187,24 +191,26 @@ def gemm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     order = (1, 0) if node.attribute("transA", 0) else (0, 1)
     depth = shape_of(a)[order[1]]
     builder.flops += 2.0 * float(np.prod(shape_of(node.output), dtype=float)) * depth
-    left = builder.read(a, order)
     if b.constant is not None:
+        left = builder.read(a, order)
         array = b.constant.numpy()
         array = array.T if node.attribute("transB", 0) else array
         scaled = array if alpha == 1.0 else array * array.dtype.type(alpha)
         key = (id(b.constant), "gemm", node.attribute("transB", 0), alpha)
         result = product(
-            left, _packed_product(builder, scaled, key), columns=array.shape[1]
+            left, _packed_product(builder, left, scaled, key), columns=array.shape[1]
         )  # fmt: skip
         return [_biased(builder, result, node.input(2), beta)]
-    right = builder.read(b)
+    left, right = builder.operand(a, order), builder.operand(b)
     result = batch_product(left, right, transpose_b=bool(node.attribute("transB", 0)))
     return [_biased(builder, result, node.input(2), beta, alpha)]
 
 
-def _packed_product(builder: KernelBuilder, array: Array, key: tuple[object, ...]) -> te.Tensor:
+def _packed_product(
+    builder: KernelBuilder, source: te.Tensor, array: Array, key: tuple[object, ...]
+) -> te.Tensor:
     lanes = _lanes(builder, array.shape[1])
-    return builder.weights(packing.pack_product(array, lanes), (*key, lanes))
+    return packed_weights(builder, source, packing.pack_product(array, lanes), (*key, lanes))
 
 
 def _lanes(builder: KernelBuilder, columns: int) -> int:

@@ -130,7 +130,7 @@ def _state(builder: KernelBuilder, node: OperatorNode, index: int, cell: Cell) -
     value = node.input(index)
     if value is None:
         return builder.weights(np.zeros((len(cell.reverse), cell.batch, cell.hidden), np.float32))
-    return builder.read(value, (1, 0, 2) if node.attribute("layout", 0) else None)
+    return builder.operand(value, (1, 0, 2) if node.attribute("layout", 0) else None)
 
 
 def _batch_first(result: te.Tensor) -> te.Tensor:
