@@ -202,6 +202,24 @@ def _reverse_sequence(rewriter: Rewriter, match: Match, shape: Facts) -> None:
     rewriter.replace(old, gathered)
 
 
+def _scaled(match: Match) -> Facts | Miss:
+    if match.root.attribute("spatial_scale", 1.0) == 1.0:
+        return Miss("its boxes are in pixels already", match.root)
+    return ()
+
+
+def _roi_align(rewriter: Rewriter, match: Match, shape: Facts) -> None:
+    """Scale the boxes first: converters disagree about whether half a pixel is scaled as well."""
+    node = match.root
+    x, boxes, batch = node.inputs
+    assert x is not None and boxes is not None and batch is not None
+    attributes = {**node.attributes, "spatial_scale": 1.0}
+    scale = _scalar(rewriter, node.attributes["spatial_scale"], boxes.dtype)
+    scaled = rewriter.op("Mul", [boxes, scale], like=boxes)
+    aligned = rewriter.op("RoiAlign", [x, scaled, batch], attributes, like=node.output)
+    rewriter.replace(node.output, aligned)
+
+
 def _matrix_shapes(match: Match) -> Facts | Miss:
     shape = _static(match)
     if isinstance(shape, Miss) or len(shape) >= 2:
@@ -221,6 +239,7 @@ LOWERINGS: dict[str, Lowering] = {
     "LpNormalization": (_lp_normalization, _static, 18),
     "LpPool": (_lp_pool, _whole_windows, 19),
     "ReverseSequence": (_reverse_sequence, _lengths, 11),
+    "RoiAlign": (_roi_align, _scaled, 10),
     "SpaceToDepth": (_space_to_depth, _static, 5),
     "Trilu": (_trilu, _diagonal, 16),
 }

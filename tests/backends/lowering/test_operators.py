@@ -170,3 +170,14 @@ def test_casts_of_bfloat16_round_to_even() -> None:
     assert found.dtype == ml_dtypes.bfloat16
     expected = x.astype(ml_dtypes.bfloat16).astype(np.float32)
     np.testing.assert_array_equal(found.astype(np.float32), expected)
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+def test_boxes_of_another_scale_than_pixels(mode: str) -> None:
+    text = (
+        "g (float[1, 2, 9, 9] x, float[3, 4] b) => (float[3, 2, 3, 3] y)"
+        " { i = Constant<value_ints=[0, 0, 0]>() y = RoiAlign<output_height=3, output_width=3,"
+        f' sampling_ratio=2, spatial_scale=0.5, coordinate_transformation_mode="{mode}">(x, b, i) }}'
+    )
+    boxes = np.array([[0, 0, 18, 18], [3, 4, 11.5, 9], [-4, 2, 30, 9]], np.float32)
+    assert check(model(text, 16), x=normal(1, 2, 9, 9), b=boxes) == []

@@ -204,3 +204,22 @@ def test_linear_attention_is_a_scan() -> None:
     result = LowerExotic().run(model, CONTEXT)
     assert result.changed, result.missed
     assert "Scan" in kinds(model)
+
+
+ROI = (
+    "g (float[1, 2, 9, 9] x, float[k, 4] b, int64[k] i) => (float[k, 2, 3, 3] y)"
+    " { y = RoiAlign<output_height=3, output_width=3, sampling_ratio=2, OPTIONS>(x, b, i) }"
+)
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+def test_boxes_are_scaled_before_they_are_aligned(mode: str) -> None:
+    options = f'spatial_scale=0.5, coordinate_transformation_mode="{mode}"'
+    text = ROI.replace("OPTIONS", options).replace("k", "4")
+    boxes = np.array([[0, 0, 18, 18], [3, 4, 11.5, 9], [5, 5, 5.5, 6], [-4, 2, 30, 9]], np.float32)
+    x = np.random.default_rng(0).standard_normal((1, 2, 9, 9)).astype(np.float32)
+    check(text, 16, inputs={"x": x, "b": boxes, "i": np.zeros(4, np.int64)})
+
+
+def test_boxes_in_pixels_are_left_alone() -> None:
+    refused(ROI.replace("OPTIONS", "spatial_scale=1.0"), "in pixels already")
