@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import statistics
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import numpy as np
 
 from burnish.backends.archive import Files, open_files, write_files
 from burnish.backends.arrays import OutputArrays, numpy_dtype
+from burnish.backends.calls import NAME as CALLS
+from burnish.backends.calls import CallSpec, unpack_calls
 from burnish.backends.manifest import NAME as MANIFEST
 from burnish.backends.manifest import EntrySpec, Manifest, Port
-from burnish.backends.native import CallTime, NativeModel
+from burnish.backends.native import NativeModel
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
 from burnish.backends.self_test import Deviation, Tensors, Vector, deviation, unpack_vector
@@ -30,6 +34,16 @@ WEIGHTS = "weights.bin"
 HEADER = "burnish.h"
 REPORT = "report.json"
 """Measured figures; the one file outside every hash."""
+
+
+@dataclass(frozen=True)
+class CallTiming:
+    """How long one call took, over several runs."""
+
+    name: str
+    seconds: float
+    """The median."""
+    fastest: float
 
 
 class Artifact:
@@ -120,19 +134,42 @@ class Artifact:
             )
         return found
 
-    def profile(self, inputs: Tensors, repeat: int) -> list[CallTime]:
-        """Run the model `repeat` times and return the mean time of each call, in seconds.
+    def profile(self, inputs: Tensors, repeat: int) -> list[CallTiming]:
+        """Run the model `repeat` times and return how long each call took, in seconds.
 
-        No other run may be in progress.
+        What ONNX Runtime runs counts as nothing. No other run may be in progress.
         """
         number, _ = self._match(inputs)
         self.run(inputs)
-        self.native.profile(True)
-        for _ in range(repeat):
-            self.run(inputs)
-        self.native.profile(False)
-        times = self.native.call_times(number)
-        return [CallTime(each.name, each.seconds / repeat) for each in times]
+        runs = []
+        try:
+            for _ in range(repeat):
+                self.native.profile(True)
+                self.run(inputs)
+                runs.append(self.native.call_times(number))
+        finally:
+            self.native.profile(False)
+        return [
+            CallTiming(
+                call[0].name,
+                statistics.median(each.seconds for each in call),
+                min(each.seconds for each in call),
+            )
+            for call in zip(*runs, strict=True)
+        ]
+
+    def calls(self, entry: int = 0) -> list[CallSpec] | None:
+        """What each call of an entry does; None if the artifact does not say so.
+
+        Raises:
+            InvalidInput: it cannot be read.
+        """
+        if CALLS not in self.manifest.files:
+            return None
+        entries = unpack_calls(self._files.read(CALLS))
+        if len(entries) != len(self.manifest.entries):
+            raise InvalidInput(f"{self.path}: {CALLS} describes {len(entries)} entries")
+        return entries[entry]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the artifact to `path`: one zip if it ends in .burnish, else a folder.

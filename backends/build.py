@@ -7,7 +7,7 @@ import itertools
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -18,6 +18,8 @@ import onnx
 
 from burnish.backends.archive import Chunks, write_files
 from burnish.backends.artifact import HEADER, LIBRARY, WEIGHTS, Artifact, load_artifact
+from burnish.backends.calls import JUMP, KERNEL, REGION, CallSpec, Operand, pack_calls
+from burnish.backends.calls import NAME as CALLS
 from burnish.backends.driver import (
     DriverOptions,
     Entry,
@@ -29,10 +31,10 @@ from burnish.backends.link import RUNTIME, Progress, link_library, silent
 from burnish.backends.manifest import NAME as MANIFEST
 from burnish.backends.manifest import EntrySpec, FileSpec, Manifest, Port, Segment, TargetSpec
 from burnish.backends.memory_plan import plan_memory
-from burnish.backends.program import Buffer, Program
+from burnish.backends.program import Buffer, BufferKind, Call, Program, Work
 from burnish.backends.self_test import NAME as SELF_TEST
 from burnish.backends.self_test import Vector, pack_vectors
-from burnish.backends.weights import lay_out_weights
+from burnish.backends.weights import Weights, lay_out_weights
 from burnish.errors import UnsupportedModel
 from burnish.target import Target
 
@@ -98,6 +100,7 @@ def build_artifact(
         WEIGHTS: weights.chunks,
         SELF_TEST: partial(_whole, pack_vectors(vectors)),
         HEADER: partial(_whole, (RUNTIME / HEADER).read_bytes()),
+        CALLS: partial(_whole, pack_calls([_calls(entry, weights) for entry in entries])),
     }
     contents |= {name: partial(_whole, model) for model, name in regions.items()}
     return _write(manifest, contents)
@@ -148,6 +151,55 @@ def _port_names(region: bytes) -> list[str]:
     held = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in held]
     return inputs + [value.name for value in graph.output]
+
+
+_SPACES = {
+    BufferKind.INPUT: "input",
+    BufferKind.OUTPUT: "output",
+    BufferKind.CONSTANT: "weights",
+    BufferKind.TEMPORARY: "arena",
+}
+
+
+def _calls(entry: Entry, weights: Weights) -> list[CallSpec]:
+    """What profiling needs to know of each call."""
+    program = entry.program
+    work = program.work or [Work()] * len(program.calls)
+    jumps = [(number, call.jump) for number, call in enumerate(program.calls)]
+    backward = [(end, head) for end, head in jumps if head is not None and head < end]
+    return [
+        CallSpec(
+            call.kernel, does.flops, does.arithmetic, does.operators, does.sources,
+            tuple(_operands(call, does, entry, weights)), _kind(call),
+            any(head <= number < end for end, head in backward),
+        )
+        for number, (call, does) in enumerate(zip(program.calls, work, strict=True))
+    ]  # fmt: skip
+
+
+def _kind(call: Call) -> str:
+    if call.region is not None:
+        return REGION
+    return KERNEL if call.jump is None else JUMP
+
+
+def _operands(call: Call, work: Work, entry: Entry, weights: Weights) -> Iterator[Operand]:
+    """The memory of the arguments of `call`, as far as it is the artifact's or the caller's."""
+    most = sum(buffer.nbytes for buffer in call.writes if buffer.is_static)
+    for number, buffer in enumerate(call.args):
+        if not buffer.is_static:
+            continue
+        owner, start = buffer.root()
+        if owner.kind is BufferKind.CONSTANT:
+            start += weights.offsets[owner]
+        elif owner.kind is BufferKind.TEMPORARY:
+            start += entry.plan.offsets[owner]
+        else:
+            ports = entry.program.inputs, entry.program.outputs
+            start = ports[owner.kind is BufferKind.OUTPUT].index(owner)
+        written = number >= len(call.args) - call.outputs
+        touched = min(buffer.nbytes, most) if work.selects else buffer.nbytes
+        yield Operand(_SPACES[owner.kind], start, buffer.nbytes, touched, written)
 
 
 def _describe(entry: Entry, regions: Mapping[bytes, str]) -> EntrySpec:

@@ -133,7 +133,7 @@ def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Progr
         else Call(symbols[keys[call.kernel]], call.args, call.outputs, call.inplace)
         for call in lowered.calls
     ]  # fmt: skip
-    return Program(lowered.inputs, lowered.outputs, calls, objects)
+    return Program(lowered.inputs, lowered.outputs, calls, objects, work=lowered.work)
 
 
 def _tasks(lowered: Lowered, distinct: dict[str, Kernel], keys: dict[str, str]) -> list[Task]:

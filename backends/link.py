@@ -88,6 +88,20 @@ def link_kernels(objects: Sequence[bytes], target: Target) -> bytes:
     return _linked(parts, target)
 
 
+def probe_objects(target: Target) -> list[bytes]:
+    """Return object files of the kernels that measure a machine; see `roofline_probe`.
+
+    Raises:
+        BurnishError: as for `link_library`.
+    """
+    flags = [*_cpu_flags(target)]
+    if target.arch == "x86_64":
+        # Otherwise clang would compute with half of a register of 512 bits.
+        flags.append(f"-mprefer-vector-width={target.vector_bits}")
+    paths = _compiled(target, (RUNTIME / "bench" / "roofline.c",), flags)
+    return [path.read_bytes() for path in paths]
+
+
 def zig_target(target: Target) -> str:
     """Return `target` as zig spells it, with the C library's version."""
     arch, _, system = target.triple.partition("-")

@@ -97,6 +97,22 @@ class Buffer:
         return buffer, offset
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a call does, for those who ask how well it does it."""
+
+    flops: int = 0
+    """Operations, a multiplication with an addition as two."""
+    arithmetic: str = "float32"
+    """The dtype that is multiplied."""
+    operators: tuple[str, ...] = ()
+    """Types of the operators that it computes."""
+    sources: tuple[str, ...] = ()
+    """Names of the nodes of the model that these came from."""
+    selects: bool = False
+    """Whether it reads only as much of an argument as it writes, as a lookup does."""
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One kernel call, or one region that ONNX Runtime runs on the host."""
@@ -135,3 +151,5 @@ class Program:
     objects: list[bytes] = field(default_factory=list)
     """Object files that export the kernels."""
     metadata: dict[str, str] = field(default_factory=dict)
+    work: list[Work] = field(default_factory=list)
+    """What each of `calls` does; empty where nobody knows."""

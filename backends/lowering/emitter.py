@@ -59,6 +59,12 @@ class Emitter:
     constants: dict[Any, Buffer] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    origins: list[Sequence[OperatorNode]] = field(default_factory=list)
+    """The nodes that each call was emitted for; one sequence for all calls of a group."""
+
+    def credit(self, nodes: Sequence[OperatorNode]) -> None:
+        """Say that the calls emitted since the last time were for ``nodes``."""
+        self.origins += [nodes] * (len(self.calls) - len(self.origins))
 
     @contextmanager
     def isolated(self) -> Iterator[None]:

@@ -25,7 +25,8 @@ from burnish.backends.lowering.packed import PACKED
 from burnish.backends.lowering.packed import declines as declines_packed
 from burnish.backends.lowering.plan import VIEWS, extend_plan, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
-from burnish.backends.program import Buffer, BufferKind, Call
+from burnish.backends.lowering.work import describe_calls
+from burnish.backends.program import Buffer, BufferKind, Call, Work
 from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
 from burnish.target import Target
@@ -41,6 +42,8 @@ class Lowered:
     kernels: list[Kernel]
     refusals: dict[OperatorNode, str]
     """Nodes left to ONNX Runtime, with the reason."""
+    work: list[Work]
+    """What each of ``calls`` does."""
 
 
 class KernelFailed(Exception):
@@ -89,7 +92,9 @@ def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -
     inputs = [emitter.home[value] for value in graph.inputs]
     _emit_nodes(emitter, order, native, hosted, converted)
     outputs = [_emit_output(emitter, value, index) for index, value in enumerate(graph.outputs)]
-    return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals)
+    emitter.credit(())
+    work = describe_calls(emitter.calls, emitter.origins, emitter.kernels)
+    return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals, work)
 
 
 def _emit_nodes(
@@ -109,10 +114,12 @@ def _emit_nodes(
             _emit(emitter, groups[node], converted)
         elif node in hosted and hosted[node][-1] is node:
             emit_region(emitter, hosted[node])
+        emitter.credit(groups[node].nodes if node in groups else hosted.get(node, [node]))
 
 
 def _emit_body(emitter: Emitter, body: Graph, converted: dict[OperatorNode, Converted]) -> None:
     """Emit the calls of a subgraph, all of them kernels."""
+    emitter.credit(())
     order = list(body)
     native = frozenset(order)
     extend_plan(emitter.plan, order, native - frozenset(converted))

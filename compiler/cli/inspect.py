@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from burnish.cli import options
+from burnish.cli.inspect_artifact import inspect_artifact, show_ports
 from burnish.cli.session import Session
 from burnish.errors import UsageError
 
 if TYPE_CHECKING:
-    from burnish.backends.artifact import Artifact
     from burnish.ir import Graph
-
-PROFILE_RUNS = 20
 
 
 def inspect(
@@ -24,7 +22,11 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="MODEL|ARTIFACT", help="What to look at.")],
     input_shape: options.InputShape = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Time each kernel of an artifact.")
+        bool,
+        typer.Option(
+            "--profile",
+            help="Time each kernel of an artifact, and compare it with what this machine can do.",
+        ),
     ] = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
@@ -35,7 +37,7 @@ def inspect(
     if is_artifact(path):
         if input_shape:
             raise UsageError("--input-shape is for models; the shapes of an artifact are fixed")
-        _inspect_artifact(session, path, profile)
+        inspect_artifact(session, path, profile=profile)
     elif profile:
         raise UsageError("--profile is for artifacts; compile the model first")
     else:
@@ -106,7 +108,7 @@ def _show_model(session: Session, facts: dict[str, Any]) -> None:
 
     made_by = f", made by {facts['producer']}" if facts["producer"] else ""
     typer.echo(f"{facts['model']}: opset {facts['opset']}{made_by}")
-    _show_ports(facts)
+    show_ports(facts)
     sizes = f"{facts['constants']} constants of {data_size(facts['constant_bytes'])}"
     typer.echo(wrapped(f"{facts['operators']} operators, {sizes}, {_work(facts)}", "", "  "))
     # A share of a part of the work would mislead.
@@ -139,65 +141,3 @@ def _advice(facts: dict[str, Any]) -> str:
         if "?" in sizes and port["shape"] != []:
             parts.append(f"--input-shape {port['name']}={','.join(sizes)}")
     return " ".join(parts)
-
-
-def _show_ports(facts: dict[str, Any]) -> None:
-    for side in ("inputs", "outputs"):
-        for port in facts[side]:
-            shape = "" if port["shape"] is None else ", ".join(map(str, port["shape"]))
-            typer.echo(f"  {side[:-1]:6} {port['name']}: {port['dtype']}[{shape}]")  # fmt: skip
-
-
-def _inspect_artifact(session: Session, path: Path, profile: bool) -> None:
-    from dataclasses import asdict
-
-    from burnish.backends.artifact import load_artifact
-
-    artifact = load_artifact(path)
-    facts: dict[str, Any] = {"artifact": str(path), **asdict(artifact.manifest)}
-    if profile:
-        facts["profile"] = _profile(artifact)
-    if session.json:
-        session.data(facts)
-    else:
-        _show_artifact(session, facts)
-
-
-def _profile(artifact: Artifact) -> list[dict[str, Any]]:
-    """Mean microseconds of each call on the stored example, the slowest first."""
-    calls = artifact.profile(artifact.example().inputs, PROFILE_RUNS)
-    rows = [{"kernel": call.name, "microseconds": round(call.seconds * 1e6, 2)} for call in calls]
-    return sorted(rows, key=lambda row: -float(str(row["microseconds"])))
-
-
-def _show_artifact(session: Session, facts: dict[str, Any]) -> None:
-    from burnish.cli.tables import data_size, native_lines, new_table
-
-    target = facts["target"]
-    features = " ".join(target["features"]) or "no features beyond the base"
-    typer.echo(f"{facts['artifact']}: for {target['name']} ({target['triple']}, {features}), "
-              f"{facts['threads']} threads")  # fmt: skip
-    for entry in facts["entries"]:
-        _show_ports(entry)
-        typer.echo(f"  scratch memory {data_size(entry['arena_bytes'])}")
-    for line in native_lines(facts["native"]):
-        typer.echo(line)
-    files = new_table("file", "size", right=("size",))
-    for name, file in facts["files"].items():
-        files.add_row(name, data_size(file["bytes"]))
-    session.out.print(files)
-    if facts["passes"]:
-        typer.echo("passes: " + ", ".join(step["name"] for step in facts["passes"]))
-    if "profile" in facts:
-        _show_profile(session, facts["profile"])
-
-
-def _show_profile(session: Session, rows: list[dict[str, Any]]) -> None:
-    from burnish.cli.tables import new_table
-
-    total = sum(row["microseconds"] for row in rows) or 1.0
-    table = new_table("kernel", "µs", "share", right=("µs", "share"))
-    for row in rows:
-        share = row["microseconds"] / total
-        table.add_row(row["kernel"], f"{row['microseconds']:.1f}", f"{share:.1%}")
-    session.out.print(table)

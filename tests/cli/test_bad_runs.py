@@ -107,6 +107,9 @@ def test_artifact_for_another_processor(burnish: Burnish, model: Path, tmp_path:
     here = platform.machine()
     there, target = OTHER[here]
     assert burnish("compile", model, "-o", tmp_path / "a.burnish", "--target", target).code == 0
+    profiled = burnish("inspect", tmp_path / "a.burnish", "--profile")
+    assert f"this artifact is for {there}" in profiled.message
+    assert profiled.code == FAILED
     done = burnish("run", tmp_path / "a.burnish", "-o", tmp_path / "out.npz")
     assert f"this artifact is for {there}" in done.message
     assert done.code == FAILED

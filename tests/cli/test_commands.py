@@ -225,8 +225,24 @@ def test_inspect_an_artifact(burnish: Burnish, artifact: Path) -> None:
     assert "weights.bin" in done.out
     assert "native: 100.0% of operators, 100.0% of FLOPs" in done.out
     facts = json.loads(burnish("inspect", artifact, "--profile", "--json").out)
-    assert facts["profile"]
     assert all(row["microseconds"] >= 0 for row in facts["profile"])
+    (row,) = (row for row in facts["profile"] if row["sources"] and "product" in row["sources"])
+    assert row["flops"] == 2 * 2 * 6 * 4 + 2 * 4
+    assert row["bytes"] >= 4 * (2 * 6 + 6 * 4 + 2 * 4)
+    assert 0 < row["bound_microseconds"] < row["microseconds"]
+    assert row["bound_by"] in ("arithmetic", "L2", "L3", "memory")
+    assert facts["machine"]["peaks"]["float32"] > 0
+    assert [entry["entry"] for entry in facts["profile_entries"]] == [0]
+
+
+def test_inspect_says_in_brief_what_an_artifact_is(burnish: Burnish, artifact: Path) -> None:
+    text = " ".join(burnish("inspect", artifact).out.split())
+    for part in ("1 kernel, weights", "arena", "needs", "output y: float32[2, 4]", "passes: "):
+        assert part in text
+    facts = json.loads(burnish("inspect", artifact, "--json").out)
+    assert facts["summaries"] == [{"calls": 1, "kernels": 1, "regions": 0}]
+    assert "profile" not in facts
+    assert "machine" not in facts
 
 
 def test_compile_as_json(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:

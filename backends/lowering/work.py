@@ -1,0 +1,73 @@
+"""What lowering knows of each call: its arithmetic, and the operators that it stands for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import tvm_ffi
+from tvm.s_tir import SBlock
+
+from burnish.analysis.cost import COUNTERS, node_flops
+from burnish.backends.kernels.bfloat16 import PAIRS
+from burnish.backends.lowering.emitter import Kernel
+from burnish.backends.program import Call, Work
+from burnish.ir import OperatorNode
+
+SELECTS = frozenset({"Compress", "Gather", "GatherElements", "GatherND", "Slice"})
+"""Operators that read as much of an input as they write."""
+INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+
+
+def describe_calls(
+    calls: Sequence[Call], origins: Sequence[Sequence[OperatorNode]], kernels: Iterable[Kernel]
+) -> list[Work]:
+    """Return the work of each of `calls`.
+
+    A node's operations count for the last of the calls that were emitted for it, less those that
+    the others state themselves: what comes before packs, transposes, or does a part.
+
+    Args:
+        calls: as they run.
+        origins: the nodes that each call was emitted for; one sequence for all calls of a group.
+        kernels: those of the calls that have one in TIR.
+    """
+    by_name = {kernel.name: kernel for kernel in kernels}
+    found: list[Work] = []
+    pairs = zip(calls, origins, strict=True)
+    for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[1])):
+        emitted = list(group)
+        nodes = emitted[-1][1]
+        left = sum(node_flops(node) or 0 for node in nodes)
+        for call, _ in emitted[:-1]:
+            kernel = by_name.get(call.kernel)
+            own = min(left, round(kernel.flops)) if kernel else 0
+            left -= own
+            found.append(_work(call, nodes, kernel, own))
+        call = emitted[-1][0]
+        found.append(_work(call, nodes, by_name.get(call.kernel), left))
+    return found
+
+
+def _work(call: Call, nodes: Sequence[OperatorNode], kernel: Kernel | None, flops: int) -> Work:
+    types = [node.op_type for node in nodes]
+    return Work(
+        flops=flops,
+        arithmetic="int8" if INTEGER.intersection(types) else _arithmetic(kernel),
+        operators=tuple(types),
+        sources=tuple(dict.fromkeys(name for node in nodes for name in node.provenance if name)),
+        selects=bool(SELECTS.intersection(types)) and COUNTERS.keys().isdisjoint(types),
+    )
+
+
+def _arithmetic(kernel: Kernel | None) -> str:
+    """The dtype that a kernel multiplies, integers apart."""
+    if kernel is None:
+        return "float32"
+    attributes: set[str] = set()
+
+    def visit(block: SBlock) -> None:
+        attributes.update(map(str, block.annotations))
+
+    tvm_ffi.structural_walk(kernel.func.body, (SBlock, visit), order="pre")
+    return "bfloat16" if PAIRS in attributes else "float32"

@@ -1,0 +1,85 @@
+"""Timing each call of an artifact on this machine, against the machine's roofline."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from burnish.backends.artifact import Artifact
+from burnish.backends.calls import CallSpec
+from burnish.backends.roofline import Bound, Roofline, bounds
+from burnish.backends.self_test import Tensors
+from burnish.errors import InvalidInput
+
+SECONDS = 1.0
+"""Time that the runs of one entry may take, more or less."""
+RUNS = (5, 200)
+"""Fewest and most runs that are timed."""
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class CallProfile:
+    """One call of an entry, in a run that follows others."""
+
+    number: int
+    """Its place in the run."""
+    seconds: float
+    """Median of the runs."""
+    fastest: float
+    spec: CallSpec | None
+    """What it does; None for an artifact of a version that did not record it."""
+    bound: Bound | None
+    """The least time that it can take on this machine, if that is known."""
+    kernel: str
+
+
+@dataclass(frozen=True)
+class EntryProfile:
+    """The calls of one entry, and the whole run."""
+
+    entry: int
+    seconds: float
+    """Median of whole runs, without timing calls."""
+    runs: int
+    calls: tuple[CallProfile, ...]
+    """In the order in which they lie; what no kernel runs is not among them."""
+
+
+def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> EntryProfile:
+    """Run an entry on its stored example and time each call.
+
+    Raises:
+        BurnishError: the artifact cannot run here.
+        InvalidInput: it has no example, or its files disagree.
+    """
+    inputs = artifact.example(entry).inputs
+    seconds, runs = _time(artifact, inputs)
+    times = artifact.profile(inputs, runs)
+    specs = artifact.calls(entry)
+    if specs is not None and [spec.kernel for spec in specs] != [each.name for each in times]:
+        raise InvalidInput(f"{artifact.path}: the library makes other calls than are described")
+    limits = bounds(specs, roofline) if specs and roofline else None
+    calls = tuple(
+        CallProfile(
+            number, each.seconds, each.fastest, specs[number] if specs else None,
+            limits[number] if limits else None, each.name,
+        )
+        for number, each in enumerate(times)
+        if each.seconds  # else it is a jump, a part for ONNX Runtime or a branch not taken
+    )  # fmt: skip
+    return EntryProfile(entry, seconds, runs, calls)
+
+
+def _time(artifact: Artifact, inputs: Tensors) -> tuple[float, int]:
+    """Median seconds of a run, and how many runs were timed."""
+    for _ in range(WARM_UP):
+        artifact.run(inputs)
+    times: list[float] = []
+    least, most = RUNS
+    while len(times) < least or (len(times) < most and sum(times) < SECONDS):
+        started = time.perf_counter()
+        artifact.run(inputs)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times), len(times)
