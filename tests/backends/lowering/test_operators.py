@@ -177,7 +177,8 @@ def test_boxes_of_another_scale_than_pixels(mode: str) -> None:
     text = (
         "g (float[1, 2, 9, 9] x, float[3, 4] b) => (float[3, 2, 3, 3] y)"
         " { i = Constant<value_ints=[0, 0, 0]>() y = RoiAlign<output_height=3, output_width=3,"
-        f' sampling_ratio=2, spatial_scale=0.5, coordinate_transformation_mode="{mode}">(x, b, i) }}'
+        " sampling_ratio=2, spatial_scale=0.5,"
+        f' coordinate_transformation_mode="{mode}">(x, b, i) }}'
     )
     boxes = np.array([[0, 0, 18, 18], [3, 4, 11.5, 9], [-4, 2, 30, 9]], np.float32)
     assert check(model(text, 16), x=normal(1, 2, 9, 9), b=boxes) == []
