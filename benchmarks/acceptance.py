@@ -10,6 +10,7 @@ from rich.table import Table
 from benchmarks.evidence import CaseEvidence, RepeatEvidence
 from benchmarks.folds import FoldEvidence, judge_adapters, judge_centering
 from benchmarks.node_tests.report import GOALS
+from benchmarks.peer_engines import ORT
 from benchmarks.peers import (
     PeerRow,
     judge_agreement,
@@ -134,9 +135,9 @@ def judge_libraries(evidence: Evidence) -> Verdict:
 def judge_latency(evidence: Evidence) -> Verdict:
     """No case takes more than 1.5 times as long as in ONNX Runtime."""
     ratios = {
-        f"{case.row.model} {case.row.case} {case.row.threads}t": case.row.figures.ratio.median
+        f"{case.row.model} {case.row.case} {case.row.threads}t": 1 / versus.ratio.median
         for case in evidence.cases
-        if case.row.figures is not None
+        if (versus := case.row.versus(ORT.name)) is not None
     }
     if not ratios:
         return Verdict(False, "nothing measured")
@@ -185,8 +186,8 @@ def judge_faster(evidence: Evidence) -> Verdict:
     ratios: dict[str, list[float]] = defaultdict(list)
     for case in evidence.cases:
         if case.row.threads == 2:
-            figures = case.row.figures
-            ratios[case.row.model].append(figures.ratio.median if figures else float("inf"))
+            versus = case.row.versus(ORT.name)
+            ratios[case.row.model].append(1 / versus.ratio.median if versus else float("inf"))
     faster = [name for name, every in ratios.items() if max(every) <= 1.0]
     text = f"{len(faster)} of {len(ratios)}: {or_none(faster)}"
     return Verdict(bool(ratios) and 8 * len(faster) >= 6 * len(ratios), text)

@@ -98,7 +98,7 @@ class Zoo:
             raise ZooError(f"{model.name} needs {', '.join(missing)}; run: pip install -e '.[zoo]'")
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".building-") as scratch:
-            _run_builder(model, Path(scratch) / f"{model.name}.onnx")
+            run_builder(model, Path(scratch) / f"{model.name}.onnx")
             built = sorted(Path(scratch).iterdir())
             digests = {file.name: sha256(file) for file in built}
             _check_digest(model, digests)
@@ -156,7 +156,7 @@ def find_builder(model: Model) -> Callable[..., None]:
     return builder
 
 
-def _run_builder(model: Model, path: Path) -> None:
+def run_builder(model: Model, path: Path) -> None:
     """Write the model; exporters print and warn a lot, which is kept for the error message."""
     chatter = io.StringIO()
     arguments: dict[str, Any] = dict(model.options)

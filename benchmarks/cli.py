@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,10 +19,22 @@ from benchmarks.compiling import CommandFailed
 from benchmarks.environment import record_environment
 from benchmarks.gathering import collect, errors, gather, gather_node_tests
 from benchmarks.generated import GENERATORS
-from benchmarks.latency import Plan, Row, as_table, measure
+from benchmarks.latency import Row, measure
+from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
+from benchmarks.peer_engines import (
+    PEERS,
+    VARIABLE,
+    NoInterpreter,
+    NotInstalled,
+    PeerEngine,
+    Seat,
+    interpreters,
+    seat,
+)
 from benchmarks.peers import as_table as peer_table
 from benchmarks.scale import measure_scale, scale_table
+from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
 from benchmarks.zoo import MODELS, Group, Model, find
 
@@ -40,6 +53,17 @@ Names = Annotated[
 Folder = Annotated[
     Path | None,
     typer.Option("--zoo", help="Folder of built models; $BURNISH_ZOO or ~/.cache/burnish/zoo."),
+]
+Engines = Annotated[
+    str, typer.Option(help=f"To compare with, with commas between: {', '.join(PEERS)}.")
+]
+Pythons = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--peers-python",
+        help=f"An interpreter that has engines which this one lacks; may be repeated. {VARIABLE} "
+        "names more.",
+    ),
 ]
 
 
@@ -98,18 +122,26 @@ def latency(
     artifacts: Annotated[
         Path | None, typer.Option(help="Use artifacts found here, keep those compiled.")
     ] = None,
-    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks per engine.")] = 10,
-    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = 0.2,
+    engines: Engines = "ort,openvino,torch",
+    pythons: Pythons = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Passed to burnish compile; OpenVINO gets the same.")
+    ] = None,
+    blocks: Annotated[
+        int, typer.Option(min=1, help="Alternating blocks per engine, at most.")
+    ] = Plan().blocks,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = Plan().seconds,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write all figures to this file.")
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Time compiled models against ONNX Runtime; a wrong result is reported, never timed."""
-    environment = record_environment()
-    plan = Plan(blocks=blocks, seconds=seconds, tune=tune)
+    """Time compiled models against other engines; a wrong result is reported, never timed."""
+    seats = seated(engines, pythons or [], precision)
+    environment = record_environment(seats)
+    plan = Plan(blocks=blocks, seconds=seconds, tune=tune, precision=precision)
     every, numbers = chosen(models), integers(threads)
-    measured = measure(every, numbers, plan, Zoo(folder), artifacts)
+    measured = measure(every, numbers, plan, Zoo(folder), seats, artifacts)
     total = sum(len(model.cases) for model in every) * len(numbers)
     try:
         rows = collect(measured, "Measuring", total, str)
@@ -124,6 +156,28 @@ def latency(
         write_json(output, {"environment": environment.as_json(), "rows": rows_json})
     if len(rows) < total or any(row.failure for row in rows):
         raise typer.Exit(1)
+
+
+def seated(names: str, pythons: Sequence[Path], precision: str | None) -> list[Seat]:
+    """Find interpreters for engines by name; say of those that are missing what would help."""
+    found = []
+    try:
+        every = interpreters(pythons)
+        for name in names.split(","):
+            try:
+                found.append(seat(peer_engine(name, precision), every))
+            except NotInstalled as missing:
+                errors.print(str(missing), markup=False, highlight=False)
+    except NoInterpreter as error:
+        raise typer.BadParameter(str(error)) from None
+    return found
+
+
+def peer_engine(name: str, precision: str | None) -> PeerEngine:
+    """Return the engine of that name, in that precision where it has a choice."""
+    if name not in PEERS:
+        raise typer.BadParameter(f"no engine {name!r}; there are: {', '.join(PEERS)}")
+    return PEERS.get(f"{name}-{precision}", PEERS[name])
 
 
 @app.command("pass-effects")

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.inputs import Array
+from benchmarks.inputs import Array, Shape
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,14 +29,19 @@ class Engine:
     has the cores to itself.
     """
 
-    def __init__(self, name: str) -> None:
-        """Start a worker for the engine `name`, a key of `benchmarks.engines.ENGINES`."""
+    def __init__(self, name: str, python: Path = Path(sys.executable)) -> None:
+        """Start a worker.
+
+        Args:
+            name: a key of `benchmarks.engines.ENGINES`.
+            python: the interpreter that has what the engine needs.
+        """
         self.name = name
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._files = tempfile.TemporaryDirectory(prefix="burnish-benchmark-")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [str(python), "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -60,9 +65,16 @@ class Engine:
         self._log.close()
         self._files.cleanup()
 
-    def load(self, path: Path, threads: int) -> float:
-        """Load a model or artifact and return how many seconds that took."""
-        reply = self._ask(do="load", engine=self.name, path=str(path.resolve()), threads=threads)
+    def load(self, path: Path, threads: int, shapes: Mapping[str, Shape] | None = None) -> float:
+        """Load a model or artifact and return how many seconds that took.
+
+        Args:
+            path: the ONNX file or artifact.
+            threads: how many the engine may use.
+            shapes: of every input, for engines that compile for them.
+        """
+        what = {"engine": self.name, "path": str(path.resolve())}
+        reply = self._ask(do="load", **what, threads=threads, shapes=dict(shapes or {}))
         return float(reply["seconds"])
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
@@ -112,7 +124,7 @@ class Engine:
         process.send_signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise EngineFailed(f"{self.name}: {reply['error']}")
+            raise EngineFailed(f"{self.name}: {' '.join(reply['error'].split())[:300]}")
         return reply
 
     def _last_words(self) -> str:

@@ -62,6 +62,7 @@ def compile_artifact(
     *,
     threads: int,
     tune: str | None = None,
+    precision: str | None = None,
     cache: Path | None = None,
     skip: Sequence[str] = (),
 ) -> Compiled:
@@ -73,6 +74,7 @@ def compile_artifact(
         shapes: of every input; scalars are left out, as nothing about them can be open.
         threads: how many the artifact shall use.
         tune: "off" or seconds; the command's default if None.
+        precision: of arithmetic; the command's default if None.
         cache: folder for what burnish keeps between runs; the user's own if None.
         skip: names of passes to leave out.
 
@@ -83,6 +85,8 @@ def compile_artifact(
     arguments += ["--threads", str(threads), *shape_options(shapes)]
     if tune is not None:
         arguments += ["--tune", tune]
+    if precision is not None:
+        arguments += ["--precision", precision]
     if skip:
         arguments += ["--skip", ",".join(skip)]
     return Compiled(artifact, run_burnish(arguments, cache=cache))

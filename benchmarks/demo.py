@@ -18,7 +18,10 @@ from benchmarks.client import EngineFailed
 from benchmarks.comparison import Disagreement
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Array
-from benchmarks.latency import Plan, Row, as_table, check_and_time
+from benchmarks.latency import check_and_time
+from benchmarks.latency_table import as_table
+from benchmarks.peer_engines import ORT, Seat
+from benchmarks.timing import Plan
 from benchmarks.zoo import Model, find
 from burnish import load_artifact
 
@@ -100,14 +103,15 @@ def compare(model: Model, source: Path, artifact: Path) -> None:
     """Print error and latency beside ONNX Runtime's, each engine in a process of its own."""
     case, console = model.cases[0], Console(width=100)
     share = float(load_artifact(artifact).manifest.native["operators"])
+    here = Seat(ORT, Path(sys.executable))
     rows = []
     for threads in (1, 2):
         try:
             with machine_to_ourselves():
-                error, figures = check_and_time(model, case, threads, Plan(), source, artifact)
+                checked = check_and_time(model, case, threads, Plan(), source, artifact, (here,))
         except (EngineFailed, Disagreement) as failure:
             sys.exit(f"comparison with ONNX Runtime failed: {failure}")
-        rows.append(Row(model.name, case.label, threads, None, share, error, figures))
+        rows.append(checked.row(model, case, threads, None, share))
     console.print(as_table(rows), end="")
 
 

@@ -5,13 +5,15 @@ import importlib.metadata
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
+
+from benchmarks.peer_engines import Seat
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +44,13 @@ class Environment:
         return f"{self.date}, {self.cores} x {self.cpu}, load {self.load:.1f}, {tools}"
 
 
-def record_environment() -> Environment:
-    """Describe this machine as it is now."""
+def record_environment(seats: Sequence[Seat] = ()) -> Environment:
+    """Describe this machine as it is now, and the engines to compare with."""
     versions = {}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
+    versions |= {one.peer.package: one.version for one in seats}
     now = datetime.datetime.now(datetime.UTC)
     return Environment(
         date=now.strftime("%Y-%m-%d %H:%M:%S"),

@@ -3,6 +3,7 @@
 import filecmp
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, compile_artifact, optimize_model
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case, draw_feeds
-from benchmarks.latency import Plan, Row, check_and_time
+from benchmarks.latency import Row, check_and_time
+from benchmarks.peer_engines import ORT, Seat
+from benchmarks.timing import Plan
 from benchmarks.zoo import Model, find
 
 WARM_UP_MODEL = "functions"
@@ -82,12 +85,12 @@ def gather_case(model: Model, case: Case, threads: int, plan: Plan, zoo: Zoo) ->
                 )
                 memory, foreign = weigh("burnish", artifact, model, case, threads)
                 ort_memory, _ = weigh("ort", onnx, model, case, threads)
-                error, figures = check_and_time(model, case, threads, plan, onnx, artifact)
+                here = (Seat(ORT, Path(sys.executable)),)
+                checked = check_and_time(model, case, threads, plan, onnx, artifact, here)
         except (CommandFailed, EngineFailed, Disagreement) as failure:
             return CaseEvidence(Row(model.name, case.label, threads, failure=str(failure)))
-        share = compiled.native_share
         return CaseEvidence(
-            Row(model.name, case.label, threads, compiled.seconds, share, error, figures),
+            checked.row(model, case, threads, compiled.seconds, compiled.native_share),
             compiled.regions,
             foreign,
             memory,

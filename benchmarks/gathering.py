@@ -11,12 +11,12 @@ from benchmarks.cache import Zoo
 from benchmarks.environment import Environment, record_environment
 from benchmarks.evidence import gather_cases, gather_repeats
 from benchmarks.folds import ADAPTED, gather_folds
-from benchmarks.latency import Plan
 from benchmarks.node_tests import report
 from benchmarks.node_tests.pool import Result as NodeResult
 from benchmarks.peers import gather_peers
 from benchmarks.scale import measure_scale
 from benchmarks.shipped import find_shipped, gather_shipped
+from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Model
 

@@ -1,41 +1,38 @@
-"""Latency of compiled models against ONNX Runtime, checked for equality before it is timed."""
+"""Latency of compiled models against other engines, checked for equality before it is timed."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from benchmarks.cache import Zoo
 from benchmarks.client import Engine, EngineFailed
-from benchmarks.comparison import Disagreement, worst_error
+from benchmarks.comparison import LOSSY, TOLERANCE, Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Array, Case, draw_feeds
-from benchmarks.stats import Estimate, estimate_median
+from benchmarks.peer_engines import Seat
+from benchmarks.stats import Estimate
+from benchmarks.timing import Blocks, Plan, alternate, fastest_ratio, ratio, seconds
 from benchmarks.zoo import Model
 
 SEEDS = (0, 1)
 """Inputs that outputs are compared on; the first is also the one that is timed."""
+US = "burnish"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how often to measure."""
+class Versus:
+    """What was measured of another engine."""
 
-    blocks: int = 10
-    """Blocks per engine; they alternate, so that drifts of the machine hit both alike."""
-    seconds: float = 0.2
-    """About how long one block of the slower engine runs."""
-    warm: int = 3
-    """Runs at the start of a block that do not count."""
-    tune: str | None = None
-    """Passed to `burnish compile`; its default if None."""
+    seconds: Estimate
+    """Per run."""
+    ratio: Estimate
+    """Its time over burnish's, from the medians of neighbouring blocks: above 1 it is slower."""
+    fastest_ratio: float
+    """The same of the fastest runs: what is left when other work on the machine is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,8 @@ class Figures:
 
     burnish: Estimate
     """Seconds per run."""
-    ort: Estimate
-    """Seconds per run."""
-    ratio: Estimate
-    """burnish over ONNX Runtime, from the medians of neighbouring blocks."""
-    fastest_ratio: float
-    """The same of the fastest runs: what is left when other work on the machine is not counted."""
+    peers: Mapping[str, Versus]
+    """By the names of engines that were right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +59,39 @@ class Row:
     figures: Figures | None = None
     failure: str | None = None
     """Why there are no figures."""
+    untimed: Mapping[str, str] = field(default_factory=dict)
+    """Engines without figures, and why."""
+
+    def versus(self, engine: str) -> Versus | None:
+        """What was measured of an engine, if anything was."""
+        return None if self.figures is None else self.figures.peers.get(engine)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Row":
+        """Return what `as_json` was called on."""
+        figures = content["figures"]
+        return cls(**{**content, "figures": figures and _figures(figures)})
 
     def __str__(self) -> str:
         """Return one line for people."""
         what = f"{self.model} {self.case}, {self.threads} threads: "
         if self.figures is None:
             return what + str(self.failure)
-        return what + f"{self.figures.ratio.median:.2f} of ONNX Runtime's time"
+        parts = [f"{n} takes {v.ratio.median:.2f}" for n, v in self.figures.peers.items()]
+        parts += [f"no {name}: {why}" for name, why in self.untimed.items()]
+        return f"{what}{self.figures.burnish.median * 1e3:.3g} ms; {', '.join(parts)}"
+
+
+def _figures(content: Mapping[str, Any]) -> Figures:
+    peers = {
+        name: Versus(Estimate(**one["seconds"]), Estimate(**one["ratio"]), one["fastest_ratio"])
+        for name, one in content["peers"].items()
+    }
+    return Figures(Estimate(**content["burnish"]), peers)
 
 
 def measure(
@@ -84,21 +99,23 @@ def measure(
     threads: Sequence[int],
     plan: Plan,
     zoo: Zoo,
+    seats: Sequence[Seat],
     artifacts: Path | None = None,
 ) -> Iterator[Row]:
     """Compile, check and time models, each case at each number of threads.
 
     Args:
         models: from the zoo, already built.
-        threads: numbers of threads, the same for both engines.
+        threads: numbers of threads, the same for all engines.
         plan: how long to measure.
         zoo: where the ONNX files are.
+        seats: the engines to compare with.
         artifacts: folder of artifacts to use if they are there, and to keep; None compiles all
             anew and keeps none.
 
     Yields:
-        One row per model, case and number of threads, with a failure instead of figures where an
-        engine fails or is wrong.
+        One row per model, case and number of threads, with a failure instead of figures where
+        burnish fails or is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="burnish-latency-") as scratch:
         folder = artifacts or Path(scratch)
@@ -106,127 +123,159 @@ def measure(
         for model in models:
             for case in model.cases:
                 for count in threads:
-                    yield measure_case(model, case, count, plan, zoo.path(model), folder)
+                    yield measure_case(model, case, count, plan, zoo.path(model), seats, folder)
 
 
 def measure_case(
-    model: Model, case: Case, threads: int, plan: Plan, onnx: Path, folder: Path
+    model: Model,
+    case: Case,
+    threads: int,
+    plan: Plan,
+    onnx: Path,
+    seats: Sequence[Seat],
+    folder: Path,
 ) -> Row:
     """Compile, check and time one model at one set of shapes."""
-    artifact = folder / f"{model.name}-{case.label}-{threads}.artifact"
+    precision = f"-{plan.precision}" if plan.precision else ""
+    artifact = folder / f"{model.name}-{case.label}-{threads}{precision}.artifact"
+    taken = None
     try:
         if artifact.exists():
-            compiled, seconds = Compiled(artifact, 0.0), None
+            compiled = Compiled(artifact, 0.0)
         else:
             compiled = compile_artifact(
-                onnx, artifact, case.shapes, threads=threads, tune=plan.tune
+                onnx,
+                artifact,
+                case.shapes,
+                threads=threads,
+                tune=plan.tune,
+                precision=plan.precision,
             )
-            seconds = compiled.seconds
+            taken = compiled.seconds
         with machine_to_ourselves():
-            error, figures = check_and_time(model, case, threads, plan, onnx, artifact)
+            checked = check_and_time(model, case, threads, plan, onnx, artifact, seats)
     except (CommandFailed, EngineFailed, Disagreement) as failure:
         return Row(model.name, case.label, threads, failure=str(failure))
-    share = compiled.native_share
-    return Row(model.name, case.label, threads, seconds, share, error, figures)
+    return checked.row(model, case, threads, taken, compiled.native_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An artifact that agrees with the oracle, and its times."""
+
+    error: float
+    figures: Figures
+    untimed: Mapping[str, str]
+
+    def row(
+        self, model: Model, case: Case, threads: int, taken: float | None, native_share: float
+    ) -> Row:
+        """Return the line of the latency table; `taken` are the seconds of its compile."""
+        return Row(
+            model.name,
+            case.label,
+            threads,
+            taken,
+            native_share,
+            self.error,
+            self.figures,
+            untimed=self.untimed,
+        )
 
 
 def check_and_time(
-    model: Model, case: Case, threads: int, plan: Plan, onnx: Path, artifact: Path
-) -> tuple[float, Figures]:
-    """Compare an artifact with the oracle, then time it against ONNX Runtime.
+    model: Model,
+    case: Case,
+    threads: int,
+    plan: Plan,
+    onnx: Path,
+    artifact: Path,
+    seats: Sequence[Seat],
+) -> Checked:
+    """Compare an artifact with the oracle, then time it against other engines.
 
-    Returns:
-        The largest relative error of the artifact, and the times.
+    An engine that fails or is wrong is left out, with the reason.
 
     Raises:
-        EngineFailed: if an engine cannot load or run the model.
-        Disagreement: if an engine is wrong; nothing is timed then.
+        EngineFailed: if burnish or the oracle cannot load or run the model.
+        Disagreement: if burnish is wrong; nothing is timed then.
     """
     with ExitStack() as stack:
-        burnish, ort = (stack.enter_context(Engine(name)) for name in ("burnish", "ort"))
-        burnish.load(artifact, threads)
-        ort.load(onnx, threads)
-        error = check_engines(model, case, onnx, burnish, ort)
-        return error, time_engines(burnish, ort, plan)
+        ours = stack.enter_context(Engine(US))
+        ours.load(artifact, threads)
+        peers: dict[str, Engine] = {}
+        untimed: dict[str, str] = {}
+        for one in seats:
+            engine = stack.enter_context(Engine(one.peer.name, one.python))
+            try:
+                engine.load(onnx, threads, case.shapes)
+                peers[one.peer.name] = engine
+            except EngineFailed as failure:
+                untimed[one.peer.name] = str(failure)
+        error = check_engines(model, case, onnx, ours, peers, untimed, plan.tolerance)
+        blocks = alternate({US: ours, **peers}, plan, US)
+        return Checked(error, figures_of(blocks), untimed)
 
 
-def check_engines(model: Model, case: Case, onnx: Path, burnish: Engine, ort: Engine) -> float:
-    """Compare both engines with the oracle; both are left with the feeds of the first seed.
+def check_engines(
+    model: Model,
+    case: Case,
+    onnx: Path,
+    ours: Engine,
+    peers: dict[str, Engine],
+    untimed: dict[str, str],
+    tolerance: Mapping[str, float] = TOLERANCE,
+) -> float:
+    """Compare all engines with the oracle; they are left with the feeds of the first seed.
+
+    Args:
+        model: the model, which all have loaded.
+        case: the shapes.
+        onnx: the model's file, for the oracle.
+        ours: the engine that has to be right.
+        peers: the others; those that fail or are wrong are taken out.
+        untimed: receives why.
+        tolerance: largest errors allowed to ours, by dtype.
 
     Returns:
-        The largest relative error of burnish.
+        The largest relative error of our engine.
 
     Raises:
-        Disagreement: if either is wrong.
+        Disagreement: if our engine is wrong.
     """
     worst = 0.0
-    for expected in expected_outputs(model, case, onnx, (burnish, ort)):
-        worst = max(worst, worst_error(burnish.outputs(), expected))
-        try:
-            worst_error(ort.outputs(), expected)
-        except Disagreement as wrong:
-            raise Disagreement(f"ONNX Runtime itself, optimized: {wrong}") from None
+    for feeds, expected in expected_outputs(model, case, onnx):
+        ours.feed(feeds)
+        worst = max(worst, worst_error(ours.outputs(), expected, tolerance))
+        for name, engine in list(peers.items()):
+            try:
+                engine.feed(feeds)
+                allowed = LOSSY if name.endswith("-bf16") else TOLERANCE
+                worst_error(engine.outputs(), expected, allowed)
+            except (EngineFailed, Disagreement) as failure:
+                untimed[name] = str(failure)
+                del peers[name]
     return worst
 
 
 def expected_outputs(
-    model: Model, case: Case, onnx: Path, engines: Sequence[Engine]
-) -> Iterator[dict[str, Array]]:
-    """Feed ``engines`` with each seed in turn, the first one last; yield what the oracle says."""
+    model: Model, case: Case, onnx: Path
+) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+    """Yield the feeds of each seed, the first one last, and what the oracle says of them."""
     with Engine("oracle") as oracle:
         oracle.load(onnx, threads=1)
         for seed in reversed(SEEDS):
             feeds = draw_feeds(model.inputs, case, seed)
-            for engine in (oracle, *engines):
-                engine.feed(feeds)
-            yield oracle.outputs()
+            oracle.feed(feeds)
+            yield feeds, oracle.outputs()
 
 
-def time_engines(burnish: Engine, ort: Engine, plan: Plan) -> Figures:
-    """Time two loaded and fed engines in alternating blocks."""
-    slowest = max(min(engine.time(plan.warm, warm=plan.warm)) for engine in (burnish, ort))
-    count = max(3, round(plan.seconds / slowest))
-    ours: list[list[float]] = []
-    theirs: list[list[float]] = []
-    turns = [(burnish, ours), (ort, theirs)]
-    for _ in range(plan.blocks):
-        for engine, blocks in turns:
-            blocks.append(engine.time(count, warm=plan.warm))
-        turns.reverse()  # so that neither always follows the other
-    ratios = [median(one) / median(other) for one, other in zip(ours, theirs, strict=True)]
-    all_ours = [second for block in ours for second in block]
-    all_theirs = [second for block in theirs for second in block]
-    return Figures(
-        burnish=estimate_median(all_ours),
-        ort=estimate_median(all_theirs),
-        ratio=estimate_median(ratios),
-        fastest_ratio=min(all_ours) / min(all_theirs),
-    )
-
-
-def as_table(rows: Iterable[Row]) -> Table:
-    """Lay rows out for a terminal of 100 columns."""
-    title = "Latency: median ratio of burnish to ONNX Runtime, with its 95% interval"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    table.add_column("case", no_wrap=True)
-    for heading in ("thr", "ORT ms", "burnish ms", "ratio", "interval", "native", "error"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(row.model, row.case, str(row.threads), *_cells(row))
-    return table
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    if row.figures is None or row.error is None or row.native_share is None:
-        return ("", "", "[red]fails[/]", "", "", "")
-    ratio = row.figures.ratio
-    colour = "green" if ratio.median <= 1.0 else "yellow" if ratio.median <= 1.5 else "red"
-    return (
-        f"{row.figures.ort.median * 1e3:.2f}",
-        f"{row.figures.burnish.median * 1e3:.2f}",
-        f"[{colour}]{ratio.median:.2f}[/]",
-        f"{ratio.low:.2f}-{ratio.high:.2f}",
-        f"{row.native_share:.0%}",
-        f"{row.error:.0e}",
-    )
+def figures_of(blocks: Mapping[str, Blocks]) -> Figures:
+    """Turn the times of all runs into medians and ratios."""
+    ours = blocks[US]
+    peers = {
+        name: Versus(seconds(theirs), ratio(theirs, ours), fastest_ratio(theirs, ours))
+        for name, theirs in blocks.items()
+        if name != US
+    }
+    return Figures(seconds(ours), peers)

@@ -18,8 +18,9 @@ from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case
-from benchmarks.latency import Plan, expected_outputs, time_engines
+from benchmarks.latency import expected_outputs
 from benchmarks.stats import Estimate
+from benchmarks.timing import Plan, alternate, ratio
 from benchmarks.zoo import Model
 from burnish.backends.artifact import WEIGHTS
 from burnish.ir import Graph
@@ -132,12 +133,14 @@ class _Leaving:
             every.load(whole, self.threads)
             fewer.load(less, self.threads)
             self.check([every, fewer])
-            return time_engines(every, fewer, self.plan).ratio
+            blocks = alternate({"every": every, "fewer": fewer}, self.plan, "fewer")
+            return ratio(blocks["every"], blocks["fewer"])
 
     def check(self, engines: list[Engine]) -> None:
         """Compare with the oracle; nothing that is wrong is timed."""
-        for expected in expected_outputs(self.model, self.case, self.onnx, engines):
+        for feeds, expected in expected_outputs(self.model, self.case, self.onnx):
             for engine in engines:
+                engine.feed(feeds)
                 worst_error(engine.outputs(), expected)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 Request = Mapping[str, Any]
-FOREIGN = ("tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon")
+FOREIGN = ("tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon", "openvino", "torch")
 """Packages whose presence in a process is reported, dependencies of compilers and other engines."""
 
 
@@ -38,10 +38,12 @@ class Worker:
         return actions[request["do"]](request)
 
     def _load(self, request: Request) -> dict[str, Any]:
-        from benchmarks.engines import ENGINES
+        from benchmarks.engines import ENGINES, Job
 
         begin = time.perf_counter()
-        self.run = ENGINES[request["engine"]](Path(request["path"]), request["threads"])
+        shapes = {name: tuple(shape) for name, shape in request["shapes"].items()}
+        job = Job(Path(request["path"]), request["threads"], shapes)
+        self.run = ENGINES[request["engine"]](job)
         return {"seconds": time.perf_counter() - begin}
 
     def _feed(self, request: Request) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Export of torch modules by either of torch's two ONNX exporters, always with the same weights."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,29 @@ OPSET = {"dynamo": 18, "torchscript": 17, "unfused": 17}
 
 Dynamic = Mapping[str, Mapping[int, str]]
 """Names of dynamic dimensions: input or output -> axis -> name."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """What would have been exported."""
+
+    model: Any
+    inputs: tuple[str, ...]
+    """Names of its positional arguments."""
+    outputs: tuple[str, ...]
+
+
+_interceptors: list[list[Module]] = []
+
+
+@contextmanager
+def intercepted() -> Iterator[list[Module]]:
+    """Within, `export` writes nothing: the modules it was given come into the list."""
+    _interceptors.append([])
+    try:
+        yield _interceptors[-1]
+    finally:
+        _interceptors.pop()
 
 
 def seeded() -> None:
@@ -85,6 +110,9 @@ def export(
         dynamic: dimensions that stay symbolic; the others are fixed to the example's.
     """
     model.eval()
+    if _interceptors:
+        _interceptors[-1].append(Module(model, tuple(inputs), tuple(outputs)))
+        return
     common: dict[str, Any] = {
         "input_names": list(inputs),
         "output_names": list(outputs),

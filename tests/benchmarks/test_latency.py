@@ -1,6 +1,8 @@
 """Engines in worker processes: loaded, compared and only then timed. No test asserts a time."""
 
 import io
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +14,16 @@ from benchmarks.cache import Zoo
 from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement
 from benchmarks.inputs import Array, draw_feeds
-from benchmarks.latency import (
-    Figures,
-    Plan,
-    Row,
-    as_table,
-    check_engines,
-    measure_case,
-    time_engines,
-)
+from benchmarks.latency import Figures, Row, Versus, check_engines, figures_of, measure_case
+from benchmarks.latency_table import as_table, geometric_mean, means
+from benchmarks.peer_engines import ORT, PeerEngine, Seat
 from benchmarks.stats import Estimate
+from benchmarks.timing import FEWEST, Plan, alternate, ratio
 from benchmarks.zoo import MODELS, Model, find
 
 QUICK = Plan(blocks=2, seconds=0.0, warm=1)
+HERE = Path(sys.executable)
+SEATS = (Seat(ORT, HERE),)
 
 
 @pytest.fixture
@@ -69,10 +68,31 @@ def test_figures_come_from_alternating_blocks(built: tuple[Model, Path]) -> None
     with Engine("oracle") as one, Engine("ort") as other:
         for engine in (one, other):
             engine.load(path, threads=1)
-        assert check_engines(model, model.cases[0], path, one, other) == 0.0
-        figures = time_engines(one, other, QUICK)
+        peers = {"ort": other}
+        assert check_engines(model, model.cases[0], path, one, peers, {}) == 0.0
+        figures = figures_of(alternate({"burnish": one, **peers}, QUICK, "burnish"))
     assert figures.burnish.median > 0
-    assert figures.ratio.low <= figures.ratio.median <= figures.ratio.high
+    ratio = figures.peers["ort"].ratio
+    assert ratio.low <= ratio.median <= ratio.high
+
+
+class Fixed(Engine):
+    """An engine whose runs always take as long; there is no worker behind it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.name, self.seconds, self.calls = "fixed", seconds, 0
+
+    def time(self, count: int, *, warm: int) -> list[float]:
+        self.calls += 1
+        return [self.seconds] * count
+
+
+def test_blocks_end_when_the_ratio_is_known() -> None:
+    slow, fast = Fixed(0.02), Fixed(0.01)
+    blocks = alternate({"slow": slow, "fast": fast}, Plan(blocks=50), "fast")
+    assert len(blocks["slow"]) == len(blocks["fast"]) == FEWEST
+    assert [len(block) for block in blocks["fast"]] == [10] * FEWEST  # of 0.2 s at the slower one
+    assert ratio(blocks["slow"], blocks["fast"]) == Estimate(2.0, 2.0, 2.0)
 
 
 class Wrong(Engine):
@@ -94,41 +114,89 @@ def test_wrong_results_are_not_timed(
 ) -> None:
     model, path = built
 
-    def start(name: str) -> Engine:
+    def start(name: str, python: Path = HERE) -> Engine:
         # The worker loads the ONNX file in place of an artifact.
         return Wrong("ort") if name == "burnish" else Engine(name)
 
     monkeypatch.setattr(latency, "Engine", start)
     with pytest.raises(Disagreement, match="masked is off by"):
-        latency.check_and_time(model, model.cases[0], 1, QUICK, path, path)
+        latency.check_and_time(model, model.cases[0], 1, QUICK, path, path, SEATS)
+    assert Wrong.timed == 0
+
+
+def test_peers_that_fail_or_are_wrong_are_left_out(
+    built: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = built
+
+    def start(name: str, python: Path = HERE) -> Engine:
+        return {"burnish": Engine, "ort": Wrong, "oracle": Engine}.get(name, Engine)(
+            "ort" if name in ("burnish", "ort") else name, python
+        )
+
+    Wrong.timed = 0
+    monkeypatch.setattr(latency, "Engine", start)
+    absent = Seat(PeerEngine("abacus", "Abacus", "abacus"), HERE)
+    seats = (*SEATS, absent)
+    checked = latency.check_and_time(model, model.cases[0], 1, QUICK, path, path, seats)
+    assert checked.figures.peers == {}
+    assert "masked is off by" in checked.untimed["ort"]
+    assert "KeyError" in checked.untimed["abacus"]
     assert Wrong.timed == 0
 
 
 def test_a_failing_compiler_is_a_row(tmp_path: Path) -> None:
     missing = tmp_path / "missing.onnx"
     model = find("edges")
-    row = measure_case(model, model.cases[0], 1, QUICK, missing, tmp_path)
+    row = measure_case(model, model.cases[0], 1, QUICK, missing, SEATS, tmp_path)
     assert row.figures is None
     assert row.failure is not None
     assert "exit code" in row.failure
 
 
+def figures(**ratios: Estimate) -> Figures:
+    time = Estimate(0.1234567, 0.1, 0.2)
+    return Figures(time, {name: Versus(time, ratio, 1.0) for name, ratio in ratios.items()})
+
+
 def test_rows_read_as_lines() -> None:
-    estimate = Estimate(1.0, 1.0, 1.0)
-    good = Row("m", "1x3", 2, figures=Figures(estimate, estimate, estimate, 1.0))
-    assert str(good) == "m 1x3, 2 threads: 1.00 of ONNX Runtime's time"
+    even = Estimate(1.0, 1.0, 1.0)
+    good = Row("m", "1x3", 2, figures=figures(ort=even), untimed={"torch": "no g++"})
+    assert str(good) == "m 1x3, 2 threads: 123 ms; ort takes 1.00, no torch: no g++"
     assert str(Row("m", "1x3", 2, failure="no")) == "m 1x3, 2 threads: no"
 
 
-def test_tables_fit_100_columns() -> None:
-    estimate = Estimate(0.1234567, 0.1, 0.2)
-    figures = Figures(estimate, estimate, Estimate(12.34, 11.11, 13.33), 12.0)
+def test_rows_survive_json() -> None:
+    even = Estimate(1.0, 0.5, 1.5)
+    for row in (
+        Row("m", "1x3", 2, 1.0, 1.0, 1e-6, figures(ort=even), untimed={"torch": "no g++"}),
+        Row("m", "1x3", 2, failure="no"),
+    ):
+        assert Row.from_json(json.loads(json.dumps(row.as_json()))) == row
+
+
+@pytest.mark.parametrize("engines", [("ort",), ("ort", "openvino"), ("ort", "openvino", "torch")])
+def test_tables_fit_100_columns(engines: tuple[str, ...]) -> None:
+    wide = Estimate(12.34, 11.11, 13.33)
     name = max((model.name for model in MODELS), key=len)
     label = max((case.label for model in MODELS for case in model.cases), key=len)
-    row = Row(name, label, 16, 50.0, 1.0, 1e-5, figures)
+    row = Row(name, label, 16, 50.0, 1.0, 1e-5, figures(**dict.fromkeys(engines, wide)))
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(as_table([row, Row(name, "1x1", 1, failure="wrong")]))
     text = console.export_text()
     assert "…" not in text
     assert name in text
     assert "fails" in text
+    assert text.count("12.34±9%") == 2 * len(engines)
+
+
+def test_means_are_geometric_and_know_the_least() -> None:
+    rows = [
+        Row(name, "1", 2, figures=figures(ort=Estimate(ratio, ratio, ratio)))
+        for name, ratio in (("a", 0.5), ("b", 8.0))
+    ]
+    (mean,) = means([*rows, Row("c", "1", 2, failure="no")])
+    assert (mean.engine, mean.threads, mean.count, mean.least) == ("ort", 2, 2, 0.5)
+    assert mean.ratio.median == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="at least one"):
+        geometric_mean([])

@@ -1,0 +1,73 @@
+"""Interpreters that hold the engines to compare with."""
+
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.peer_engines import (
+    ORT,
+    VARIABLE,
+    NoInterpreter,
+    NotInstalled,
+    PeerEngine,
+    Seat,
+    interpreters,
+    seat,
+)
+
+HERE = Path(sys.executable)
+ABACUS = PeerEngine("abacus", "Abacus", "abacus-of-bronze")
+
+
+def other(folder: Path, answer: str) -> Path:
+    """An interpreter that gives one answer, whatever it is asked."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_this_interpreter_comes_first_then_those_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, os.pathsep.join(["/c", "/d"]))
+    assert interpreters([Path("/b")]) == (HERE, Path("/b"), Path("/c"), Path("/d"))
+    monkeypatch.delenv(VARIABLE)
+    assert interpreters() == (HERE,)
+
+
+def test_an_engine_is_seated_where_its_package_is(tmp_path: Path) -> None:
+    assert seat(ORT, (HERE,)) == Seat(ORT, HERE, importlib.metadata.version("onnxruntime"))
+    there = other(tmp_path, '{"abacus-of-bronze": "1.2"}')
+    assert seat(ABACUS, (HERE, there)) == Seat(ABACUS, there, "1.2")
+
+
+def test_a_missing_engine_says_what_helps() -> None:
+    with pytest.raises(
+        NotInstalled, match=r"no abacus-of-bronze here; pip install 'burnish\[peers"
+    ):
+        seat(ABACUS, (HERE,))
+
+
+@pytest.mark.parametrize("answer", [None, "hello"])
+def test_what_is_no_interpreter_is_named(answer: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "absent" if answer is None else other(tmp_path, answer)
+    with pytest.raises(NoInterpreter, match=f"{path} does not run as a Python interpreter"):
+        seat(ABACUS, (path,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engines", "abacus"], "no engine 'abacus'"),
+        (["--peers-python", "/nowhere", "--engines", "openvino"], "/nowhere does not run"),
+    ],
+)
+def test_usage_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peer_engines.sys.executable", "/nowhere")
+    result = CliRunner().invoke(app, ["latency", "--models", "loop", *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
