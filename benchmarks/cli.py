@@ -180,6 +180,42 @@ def peer_engine(name: str, precision: str | None) -> PeerEngine:
     return PEERS.get(f"{name}-{precision}", PEERS[name])
 
 
+@app.command()
+def operators(
+    only: Annotated[
+        str, typer.Option(help="Only operators whose names contain one of these, with commas.")
+    ] = "",
+    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas between.")] = "1,2",
+    tune: Annotated[str, typer.Option(help="Passed to burnish compile: off, or seconds.")] = "off",
+    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks per engine.")] = 6,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = 0.02,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures to this file.")
+    ] = None,
+) -> None:
+    """Time single operators against ONNX Runtime; a wrong result is reported, never timed."""
+    from benchmarks.operator_cases import operator_cases
+    from benchmarks.operators import as_table as operator_table
+    from benchmarks.operators import measure_operators
+
+    environment = record_environment()
+    parts, numbers = only.split(","), integers(threads)
+    cases = [case for case in operator_cases() if any(part in case.name for part in parts)]
+    plan = Plan(blocks=blocks, seconds=seconds, tune=tune)
+    total = len(cases) * len(numbers)
+    rows = collect(measure_operators(cases, numbers, plan), "Measuring", total, str)
+    show(operator_table(rows))
+    typer.echo(environment)
+    for row in rows:
+        if row.failure:
+            errors.print(str(row), markup=False, highlight=False)
+    if output is not None:
+        rows_json = [row.as_json() for row in rows]
+        write_json(output, {"environment": environment.as_json(), "rows": rows_json})
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
 @app.command("pass-effects")
 def pass_effects(
     models: Names = Group.MAIN_JOB.value,

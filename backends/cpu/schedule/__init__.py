@@ -75,7 +75,7 @@ def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = Non
         else:
             return Scheduled(_with_symbol_of(func, built), "anchored")
     func = narrow_indices(func)
-    prepared = _Prepared(func, target)
+    prepared = _Prepared(func)
     for rule in RULES:
         start = prepared.get() if rule.prepared else func
         if start is None or not rule.applies(Schedule(start)):
@@ -93,15 +93,14 @@ def schedule_with_rule(func: tirx.PrimFunc, target: Target, config: object = Non
 class _Prepared:
     """The prepared function, computed when the first rule asks for it."""
 
-    def __init__(self, func: tirx.PrimFunc, target: Target) -> None:
+    def __init__(self, func: tirx.PrimFunc) -> None:
         self._func = func
-        self._target = target
         self._done = False
         self._result: tirx.PrimFunc | None = None
 
     def get(self) -> tirx.PrimFunc | None:
         if not self._done:
-            self._result = prepare(self._func, self._target)
+            self._result = prepare(self._func)
             self._done = True
         return self._result
 

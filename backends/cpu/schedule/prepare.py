@@ -8,9 +8,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import SBlockRV
 
-from burnish.backends.cpu.schedule.lanes import split_rows
 from burnish.backends.cpu.schedule.nest import Nest, body_cost, nests
-from burnish.target import Target
 
 _LOG = logging.getLogger(__name__)
 _MOST_ELEMENTS = 1 << 31
@@ -37,16 +35,15 @@ def narrow_indices(func: tirx.PrimFunc) -> tirx.PrimFunc:
     return narrowed
 
 
-def prepare(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc | None:
-    """Normalize `func`, inline its cheap producers, split its row reductions over lanes.
+def prepare(func: tirx.PrimFunc) -> tirx.PrimFunc | None:
+    """Normalize `func` and inline its cheap producers.
 
     None when the function has blocks that cannot be normalized.
     """
     sch = Schedule(func)
     if not _inline_producers(sch):
         return None
-    found = nests(sch)
-    return None if found is None else split_rows(sch, found, target)
+    return None if nests(sch) is None else sch.mod["main"]
 
 
 def _inline_producers(sch: Schedule) -> bool:
