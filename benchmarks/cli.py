@@ -16,7 +16,7 @@ from benchmarks.acceptance import SETS, AcceptanceSet
 from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
-from benchmarks.environment import record_environment
+from benchmarks.environment import machine_to_ourselves, record_environment
 from benchmarks.gathering import collect, errors, gather, gather_node_tests
 from benchmarks.generated import GENERATORS
 from benchmarks.latency import Row, measure
@@ -33,6 +33,8 @@ from benchmarks.peer_engines import (
     seat,
 )
 from benchmarks.peers import as_table as peer_table
+from benchmarks.pool import as_table as pool_table
+from benchmarks.pool import measure_pool
 from benchmarks.scale import measure_scale, scale_table
 from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
@@ -291,6 +293,19 @@ def acceptance(
         write_json(output, {"environment": environment.as_json(), **asdict(evidence)})
     if not all(one.passed for one in chosen_set.verdicts(evidence, wanted)):
         raise typer.Exit(1)
+
+
+@app.command()
+def pool(
+    threads: Annotated[int, typer.Option(min=1, help="Of the pool, the caller's included.")] = 2,
+    repeat: Annotated[int, typer.Option(min=1, help="Forks of each kind.")] = 2000,
+) -> None:
+    """Time how long the thread pool takes to share out work and to wake."""
+    environment = record_environment()
+    with machine_to_ourselves():
+        rows = measure_pool(threads, repeat)
+    show(pool_table(rows))
+    typer.echo(environment)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 #ifndef BURNISH_INTERNAL_H
 #define BURNISH_INTERNAL_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -107,11 +108,17 @@ typedef struct burnish_pool burnish_pool;
 burnish_pool *burnish_pool_new(int threads);
 void burnish_pool_delete(burnish_pool *pool);
 int burnish_pool_threads(const burnish_pool *pool);
-/* Make pool the one that this thread's kernels fork on, and rouse it if it sleeps. */
-void burnish_pool_use(burnish_pool *pool);
+/* Around a run: this thread's kernels fork on pool, whose threads expect work for so long. */
+void burnish_pool_enter(burnish_pool *pool);
+void burnish_pool_leave(burnish_pool *pool);
 
 /* Run a parallel loop in tasks (0: as many as there are threads) and wait for all of them. */
 int32_t burnish_launch(burnish_task task, void *closure, int32_t tasks);
+
+/* ---- affinity.c ---- */
+
+/* Bind the pool's thread of that number, from 0, to the processor that the user wants. */
+int burnish_affinity_apply(pthread_t thread, int worker);
 
 /* ---- weights.c ---- */
 

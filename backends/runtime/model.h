@@ -2,8 +2,6 @@
 #ifndef BURNISH_MODEL_H
 #define BURNISH_MODEL_H
 
-#include <pthread.h>
-
 #include "internal.h"
 
 /* All that one run in progress needs: an arena, and the call frames that point into it. */

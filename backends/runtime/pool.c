@@ -8,8 +8,12 @@
  *
  * The counter and the number of the job are one word, so that a claim can only succeed on the
  * job that the claimant saw: while it holds a claim that job cannot end, and its fields stand.
+ *
+ * A worker without work spins: long while a run is under way, briefly after one. After a while it
+ * offers its processor to others between two looks, at once if it has ended up on the one that the
+ * caller needs. Then it sleeps, and the first fork that finds it asleep wakes it.
  */
-#include <pthread.h>
+#define _GNU_SOURCE /* for sched_getcpu */
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,9 +22,12 @@
 #include "internal.h"
 
 enum {
-  SPIN_NANOSECONDS = 60000, /* what a sleeping thread costs to wake, about */
-  SPINS_PER_CLOCK = 64,
-  SPINS_PER_YIELD = 2048,
+  /* Spinning between runs, about what a sleeping thread costs to wake, and during one, through a
+   * serial kernel; for the first third of it even others who want the processor have to wait. */
+  IDLE_NANOSECONDS = 60000,
+  BUSY_NANOSECONDS = 600000,
+  SPINS_PER_CLOCK = 32,
+  SPINS_PER_YIELD = 512,
   LINE = 128 /* two lines of 64 bytes are fetched together on x86 */
 };
 
@@ -31,18 +38,22 @@ typedef struct {
 } worker;
 
 struct burnish_pool {
+  /* What a worker needs to take part comes to it in one line. */
   _Alignas(LINE) _Atomic uint64_t claims; /* job number << 32 | unclaimed tasks */
+  burnish_task task;
+  void *closure;
+  int32_t tasks;
   _Alignas(LINE) _Atomic int32_t finished;
+  atomic_int failed;
   _Alignas(LINE) atomic_int busy;
   atomic_int sleeping;
   atomic_int stop;
-  _Alignas(LINE) burnish_task task;
-  void *closure;
-  int32_t tasks;
-  atomic_int failed;
-  char error[512];
+  atomic_int runs;   /* under way */
+  atomic_int caller; /* the processor of the last run's caller */
   _Alignas(LINE) pthread_mutex_t mutex;
   pthread_cond_t wake;
+  unsigned wakes; /* how often sleepers were roused; guarded by the mutex */
+  char error[512];
   int threads;
   worker *workers;
 };
@@ -80,34 +91,54 @@ static void claim_and_run(burnish_pool *pool) {
 }
 
 static int has_work(burnish_pool *pool) {
-  return (uint32_t)atomic_load_explicit(&pool->claims, memory_order_acquire) != 0;
+  return (uint32_t)atomic_load(&pool->claims) != 0;
+}
+
+static int processor(void) {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+static int is_on_processor_of_caller(burnish_pool *pool) {
+  int here = processor();
+  return here >= 0 && here == atomic_load_explicit(&pool->caller, memory_order_relaxed);
 }
 
 static int spin_for_work(burnish_pool *pool) {
-  uint64_t deadline = burnish_nanoseconds() + SPIN_NANOSECONDS;
+  uint64_t start = burnish_nanoseconds(), waited = 0, limit;
   do {
     for (int i = 0; i < SPINS_PER_CLOCK; i++) {
       if (has_work(pool)) return 1;
       pause_briefly();
     }
-  } while (burnish_nanoseconds() < deadline);
+    int runs = atomic_load_explicit(&pool->runs, memory_order_relaxed);
+    limit = runs ? BUSY_NANOSECONDS : IDLE_NANOSECONDS;
+    waited = burnish_nanoseconds() - start;
+    if (waited > limit / 3 || is_on_processor_of_caller(pool)) sched_yield();
+  } while (waited < limit);
   return 0;
 }
 
 static void sleep_until_roused(burnish_pool *pool) {
   pthread_mutex_lock(&pool->mutex);
   /* Announced before the last look for work; rouse looks in the opposite order. */
-  atomic_fetch_add(&pool->sleeping, 1);
-  if (!(uint32_t)atomic_load(&pool->claims) && !atomic_load(&pool->stop)) {
+  atomic_store(&pool->sleeping, 1);
+  unsigned wakes = pool->wakes;
+  while (!has_work(pool) && !atomic_load(&pool->stop) && wakes == pool->wakes) {
     pthread_cond_wait(&pool->wake, &pool->mutex);
   }
-  atomic_fetch_sub(&pool->sleeping, 1);
   pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Once for all sleepers: those on their way need no second call. */
 static void rouse(burnish_pool *pool) {
   if (!atomic_load(&pool->sleeping)) return;
   pthread_mutex_lock(&pool->mutex);
+  atomic_store(&pool->sleeping, 0);
+  pool->wakes++;
   pthread_cond_broadcast(&pool->wake);
   pthread_mutex_unlock(&pool->mutex);
 }
@@ -115,7 +146,7 @@ static void rouse(burnish_pool *pool) {
 static void *work(void *argument) {
   worker *self = argument;
   burnish_workspace_use(self->workspace);
-  burnish_pool_use(self->pool);
+  current = self->pool;
   while (!atomic_load_explicit(&self->pool->stop, memory_order_relaxed)) {
     if (spin_for_work(self->pool)) {
       claim_and_run(self->pool);
@@ -170,9 +201,15 @@ int32_t burnish_launch(burnish_task task, void *closure, int32_t tasks) {
 
 int burnish_pool_threads(const burnish_pool *pool) { return pool->threads; }
 
-void burnish_pool_use(burnish_pool *pool) {
+void burnish_pool_enter(burnish_pool *pool) {
   current = pool;
-  if (pool) rouse(pool);
+  atomic_store_explicit(&pool->caller, processor(), memory_order_relaxed);
+  atomic_fetch_add_explicit(&pool->runs, 1, memory_order_relaxed);
+}
+
+void burnish_pool_leave(burnish_pool *pool) {
+  current = NULL;
+  atomic_fetch_sub_explicit(&pool->runs, 1, memory_order_relaxed);
 }
 
 static int start_workers(burnish_pool *pool, int count) {
@@ -185,6 +222,7 @@ static int start_workers(burnish_pool *pool, int count) {
       return burnish_fail("cannot start thread %d of %d", i + 2, count + 1);
     }
     pool->threads++;
+    if (burnish_affinity_apply(each->thread, i)) return 1;
   }
   return 0;
 }

@@ -112,7 +112,7 @@ int burnish_range(burnish_context *context, int first, int last) {
                         context->entry->call_count);
   }
   burnish_workspace_use(context->workspace);
-  burnish_pool_use(context->model->pool);
+  burnish_pool_enter(context->model->pool);
   int profiling = context->model->profiling;
   int failed = 0;
   for (int i = first; i < last && !failed; i++) {
@@ -125,7 +125,7 @@ int burnish_range(burnish_context *context, int first, int last) {
     if (profiling) context->nanoseconds[i] += burnish_nanoseconds() - start;
   }
   burnish_workspace_use(NULL);
-  burnish_pool_use(NULL);
+  burnish_pool_leave(context->model->pool);
   return failed;
 }
 

@@ -62,10 +62,8 @@ static int run(const call *timed) {
   return timed->kernel(NULL, timed->args, timed->count, &result);
 }
 
-int burnish_bench_time(burnish_pool *pool, const call *timed, const burnish_dltensor *flushed,
-                       int flushed_count, int repeat, uint64_t budget, uint64_t *nanoseconds) {
-  burnish_clear_error();
-  burnish_pool_use(pool);
+static int time_calls(const call *timed, const burnish_dltensor *flushed, int flushed_count,
+                      int repeat, uint64_t budget, uint64_t *nanoseconds) {
   if (run(timed)) return -1;
   uint64_t begin = burnish_nanoseconds();
   for (int i = 0; i < repeat; i++) {
@@ -79,4 +77,13 @@ int burnish_bench_time(burnish_pool *pool, const call *timed, const burnish_dlte
     if (stop - begin > budget) return i + 1;
   }
   return repeat;
+}
+
+int burnish_bench_time(burnish_pool *pool, const call *timed, const burnish_dltensor *flushed,
+                       int flushed_count, int repeat, uint64_t budget, uint64_t *nanoseconds) {
+  burnish_clear_error();
+  burnish_pool_enter(pool);
+  int done = time_calls(timed, flushed, flushed_count, repeat, budget, nanoseconds);
+  burnish_pool_leave(pool);
+  return done;
 }

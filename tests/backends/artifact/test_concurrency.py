@@ -16,7 +16,7 @@ import pytest
 from burnish.backends.artifact import Artifact, load_artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.program import Buffer, BufferKind, Call, Program
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, InvalidInput
 from burnish.target import Target
 from tests.backends.artifact import toy
 
@@ -57,6 +57,65 @@ def test_an_idle_model_uses_no_processor(artifact: Artifact) -> None:
     before = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - before < 0.1
+
+
+def test_a_run_without_parallel_kernels_wakes_nobody(kernels: bytes, target: Target) -> None:
+    made = single("reverse", kernels, target)
+    made.run({"x": toy.sample()})
+    time.sleep(0.05)
+    before = voluntary_switches()
+    for _ in range(50):
+        made.run({"x": toy.sample()})
+    assert voluntary_switches() == before
+
+
+def voluntary_switches() -> list[int]:
+    """How often each thread but this one has gone to sleep."""
+    main = threading.get_native_id()
+    tasks = (task for task in os.listdir("/proc/self/task") if int(task) != main)
+    return [int(status(task, "voluntary_ctxt_switches")) for task in sorted(tasks)]
+
+
+def status(task: str, field: str) -> str:
+    lines = Path("/proc/self/task", task, "status").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith(field))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="binds threads on Linux only")
+def test_threads_run_where_they_are_wanted(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact.save(tmp_path / "m")
+    allowed = sorted(os.sched_getaffinity(0))
+    wanted = [allowed[-1], allowed[0]]
+    known = set(os.listdir("/proc/self/task"))
+    monkeypatch.setenv("BURNISH_AFFINITY", ",".join(map(str, wanted)))
+    loaded = load_artifact(tmp_path / "m", threads=4)
+    assert np.array_equal(loaded.run({"x": toy.sample()})["y"], toy.answer(toy.sample()))
+    new = sorted(set(os.listdir("/proc/self/task")) - known, key=int)
+    assert [status(task, "Cpus_allowed_list") for task in new] == [
+        str(wanted[0]), str(wanted[1]), str(wanted[0])
+    ]  # fmt: skip
+    assert sorted(os.sched_getaffinity(0)) == allowed
+
+
+@pytest.mark.parametrize("text", ["x", "1-", "3-1", "0,", "-1", "0;1", "99999"])
+def test_a_list_of_processors_that_is_none_is_refused(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    artifact.save(tmp_path / "m")
+    monkeypatch.setenv("BURNISH_AFFINITY", text)
+    with pytest.raises(InvalidInput, match=f'BURNISH_AFFINITY is "{text}"; list processors'):
+        load_artifact(tmp_path / "m", threads=2).run({"x": toy.sample()})
+
+
+def test_a_processor_that_is_not_there_is_named(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact.save(tmp_path / "m")
+    monkeypatch.setenv("BURNISH_AFFINITY", "1023")
+    with pytest.raises(InvalidInput, match="cannot use processor 1023"):
+        load_artifact(tmp_path / "m", threads=2).run({"x": toy.sample()})
 
 
 def test_two_models_in_one_process(artifact: Artifact, tmp_path: Path) -> None:
