@@ -11,18 +11,23 @@ from burnish.analysis.cost import node_flops
 from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.cpu import codegen
+from burnish.backends.cpu.candidates import candidates
 from burnish.backends.cpu.schedule import anchored, schedule
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.cpu.tuner import Task, tune
+from burnish.backends.kernels.winograd import OUTPUTS
 from burnish.backends.link import silent
 from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.lowering.lower import KernelFailed, Lowered, lower
 from burnish.backends.program import BufferKind, Call, Program
 from burnish.backends.schedule_cache import ScheduleCache
 from burnish.backends.self_test import Vector
-from burnish.errors import UnsupportedModel
+from burnish.errors import GateFailed, UnsupportedModel
 from burnish.ir import Graph, OperatorNode
 from burnish.target import Target
+
+_MARGIN = 0.5
+"""Share of the tolerance that convolutions by minimal filtering may use up."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class CompileOptions:
     """Called with a stage's name, how many steps of it are done, and of how many."""
     tuned: Callable[[int, int], None] | None = None
     """Called after tuning with how many kernels are tuned, and how many can be."""
+    winograd: bool = True
+    """Whether convolutions may be computed by minimal filtering, which rounds differently."""
+    notice: Callable[[str], None] | None = None
+    """Called with what a user should know of how the artifact came to be."""
 
 
 def compile_graph(
@@ -57,27 +66,72 @@ def compile_graph(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
-    lowered, program = compile_program(graph, target, options)
-    native = _native_share(graph, lowered)
-    artifact = build_artifact(
-        [program],
-        target,
-        [vectors],
-        Provenance(**{**provenance, "native": native}),
-        options.progress or silent,
-    )
-    if target.is_host:
-        artifact.self_test()
+    for winograd in _filters(target, options):
+        lowered, program = compile_program(graph, target, options, winograd)
+        native = _native_share(graph, lowered)
+        artifact = build_artifact(
+            [program],
+            target,
+            [vectors],
+            Provenance(**{**provenance, "native": native}),
+            options.progress or silent,
+        )
+        if not target.is_host or _agrees(artifact, lowered, target, winograd):
+            break
+        if options.notice:
+            options.notice(
+                f"Winograd convolutions of {winograd}x{winograd} outputs round too coarsely for "
+                "this model; compiled it again with more exact ones"
+            )
     return artifact
 
 
+def _filters(target: Target, options: CompileOptions) -> tuple[int, ...]:
+    """Outputs along an axis that may share products, in the order in which to try them.
+
+    Where the result cannot be checked, only what rounds no more than a direct sum.
+    """
+    if not options.winograd:
+        return (1,)
+    return (*sorted(OUTPUTS, reverse=True), 1) if target.is_host else (min(OUTPUTS),)
+
+
+def _agrees(artifact: Artifact, lowered: Lowered, target: Target, winograd: int) -> bool:
+    """Whether the artifact passes its self-test, by a margin if more exact kernels are left.
+
+    Raises:
+        GateFailed: it does not, and there are none.
+    """
+    try:
+        worst = max((each.error for each in artifact.self_test()), default=0.0)
+    except GateFailed:
+        if winograd > 1 and _is_filtered(lowered, target):
+            return False
+        raise
+    within = worst <= _MARGIN * artifact.manifest.tolerance
+    return within or winograd == 1 or not _is_filtered(lowered, target)
+
+
+def _is_filtered(lowered: Lowered, target: Target) -> bool:
+    """Whether some convolution may have been computed by minimal filtering."""
+    return any(
+        config.tile > 1
+        for kernel in lowered.kernels
+        if anchored.applies(kernel.func)
+        for config in candidates(kernel.func, target)
+    )
+
+
 def compile_program(
-    graph: Graph, target: Target, options: CompileOptions = CompileOptions()
+    graph: Graph,
+    target: Target,
+    options: CompileOptions = CompileOptions(),
+    winograd: int = 1,
 ) -> tuple[Lowered, Program]:
     """Lower and generate code; nodes whose kernels cannot be compiled go to the host."""
     failed: dict[OperatorNode, str] = {}
     while True:
-        lowered = lower(graph, target, failed)
+        lowered = lower(graph, target, failed, winograd)
         try:
             return lowered, generate(lowered, target, options)
         except KernelFailed as failure:

@@ -132,6 +132,7 @@ def compile(
     samples: Sequence[Feeds] | None = None,
     threads: int | None = None,
     tune: float | str | None = None,
+    winograd: bool = True,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model to an artifact; ``model`` itself stays as it is.
@@ -149,6 +150,8 @@ def compile(
         samples: as for ``optimize``; the first one also becomes the artifact's self-test.
         threads: of the artifact; by default all cores of this machine, or one elsewhere.
         tune: seconds for timing candidates of kernels, or "off"; None for the default.
+        winograd: whether 3x3 convolutions may share products between outputs (Winograd's minimal
+            filtering): several times faster, rounded differently.
         progress: called with the name of a step, how many are done and how many there are.
 
     Raises:
@@ -165,7 +168,7 @@ def compile(
         compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
-    request = Request(goal, selection, verify, samples, seconds, describe_source(model))
+    request = Request(goal, selection, verify, samples, seconds, winograd, describe_source(model))
     return compile_model(_graph(model), request, progress).artifact
 
 

@@ -34,6 +34,8 @@ class Request:
     samples: Sequence[Feeds] | None = None
     tune: float | str = TUNE
     """Seconds for timing candidates of kernels, or "off"."""
+    winograd: bool = True
+    """Whether convolutions may be computed by minimal filtering."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says about where the model came from."""
 
@@ -65,6 +67,8 @@ class Compilation:
     """Wall clock of all of it."""
     tuning: Tuning | None = None
     """How far tuning came, if there was any."""
+    notices: tuple[str, ...] = ()
+    """What a user should know of how the artifact came to be."""
 
 
 def compile_model(graph: Graph, request: Request, progress: Progress | None = None) -> Compilation:
@@ -95,6 +99,7 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
         "tolerance": max((TOLERANCES.get(v.dtype, 0.0) for v in graph.outputs), default=0.0),
     }
     tuning: list[Tuning] = []
+    notices: list[str] = []
     artifact = compile_graph(
         static,
         request.target,
@@ -104,12 +109,15 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
             tune=seconds,
             progress=progress,
             tuned=lambda tuned, kernels: tuning.append(Tuning(seconds, tuned, kernels)),
+            winograd=request.winograd,
+            notice=notices.append,
         ),
     )
     if request.target.is_host and request.verify != "off":
         reference.check_compiled(artifact.run)
     last = tuning[-1] if tuning else None
-    return Compilation(artifact, report, static, time.perf_counter() - started, last)
+    passed = time.perf_counter() - started
+    return Compilation(artifact, report, static, passed, last, tuple(notices))
 
 
 def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:

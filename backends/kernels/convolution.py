@@ -7,6 +7,7 @@ from tvm.ir import Expr
 
 from burnish.backends.kernels.bfloat16 import PAIRS, is_paired, weight
 from burnish.backends.kernels.geometry import Axis
+from burnish.backends.kernels.winograd import KERNEL
 
 Ints = Sequence[int]
 
@@ -20,6 +21,7 @@ def convolution(
     pads: Ints,
     dilations: Ints,
     groups: int = 1,
+    winograd: int = 1,
 ) -> te.Tensor:
     """Convolve ``x`` ``[batch, *spatial, I]`` to ``[batch, *outputs, columns]``.
 
@@ -31,6 +33,8 @@ def convolution(
         pads: positions before each spatial axis, then positions after each, as ONNX orders them.
         dilations: distance of kernel positions.
         groups: channel groups; depthwise ones have a kernel of their own.
+        winograd: outputs along each axis that may share products, by minimal filtering; ignored
+            where that does not apply.
 
     Raises:
         ValueError: the window does not fit the padded input.
@@ -43,7 +47,14 @@ def convolution(
         )
         for i in range(count)
     ]  # fmt: skip
-    return _contract(x, weights, axes, columns, groups)
+    filtered = winograd if groups == 1 and _is_filter(x, axes) else 1
+    return _contract(x, weights, axes, columns, groups, filtered)
+
+
+def _is_filter(x: te.Tensor, axes: Sequence[Axis]) -> bool:
+    """Whether `axes` are those of 3x3 taps, neither strided nor dilated, of float32 numbers."""
+    taps = {(axis.kernel, axis.stride, axis.dilation) for axis in axes}
+    return len(axes) == 2 and taps == {(KERNEL, 1, 1)} and str(x.dtype) == "float32"
 
 
 def transposed_convolution(
@@ -74,7 +85,12 @@ def transposed_convolution(
 
 
 def _contract(
-    x: te.Tensor, weights: te.Tensor, axes: list[Axis], columns: int, groups: int
+    x: te.Tensor,
+    weights: te.Tensor,
+    axes: list[Axis],
+    columns: int,
+    groups: int,
+    winograd: int = 1,
 ) -> te.Tensor:
     """Sum over kernel positions and input channels, everything within one block."""
     batch, lanes = int(x.shape[0]), int(weights.shape[len(axes) + 2])
@@ -106,5 +122,6 @@ def _contract(
         "burnish.axes": [axis.encode() for axis in (Axis(batch, batch), *axes)],
         "burnish.groups": groups,
         **({PAIRS: 1} if is_paired(weights) else {}),
+        **({"burnish.winograd": winograd} if winograd > 1 and not is_paired(weights) else {}),
     }
     return te.compute(shape, value, name="convolution", attrs=attrs)

@@ -52,6 +52,8 @@ class Emitter:
     plan: Plan
     target: Target
     anchors: dict[str, AnchorEmitter]
+    winograd: int = 1
+    """Outputs along an axis of a convolution that may share products."""
     home: dict[VariableNode, Buffer] = field(default_factory=dict)
     copies: dict[tuple[Buffer, tuple[int, ...], Layout, Layout, str], Buffer] = field(
         default_factory=dict

@@ -58,7 +58,10 @@ class KernelFailed(Exception):
 
 
 def lower(
-    graph: Graph, target: Target, failed: Mapping[OperatorNode, str] | None = None
+    graph: Graph,
+    target: Target,
+    failed: Mapping[OperatorNode, str] | None = None,
+    winograd: int = 1,
 ) -> Lowered:
     """Lower ``graph``, whose shapes are static, for ``target``.
 
@@ -66,6 +69,7 @@ def lower(
         graph: after the passes of the ``compile`` preset.
         target: what to make kernels for.
         failed: nodes whose kernels could not be compiled in an earlier attempt, with the reason.
+        winograd: outputs along an axis that convolutions may compute from shared products.
 
     Raises:
         UnsupportedModel: an input has no static shape or a type that buffers cannot hold, or it is
@@ -75,18 +79,20 @@ def lower(
     refused = dict(failed or {})
     while True:
         try:
-            return _attempt(graph, target, refused)
+            return _attempt(graph, target, refused, winograd)
         except KernelFailed as failure:
             refused |= dict.fromkeys(failure.nodes, str(failure))
 
 
-def _attempt(graph: Graph, target: Target, failed: Mapping[OperatorNode, str]) -> Lowered:
+def _attempt(
+    graph: Graph, target: Target, failed: Mapping[OperatorNode, str], winograd: int
+) -> Lowered:
     converted, refusals = _classify(graph, failed)
     order, hosted = _partition(graph, refusals)
     native = frozenset(node for node in order if node not in hosted)
     # What TVM converts is row-major throughout.
     plan = plan_layouts(order, native - frozenset(converted))
-    emitter = Emitter(graph, plan, target, ANCHORS)
+    emitter = Emitter(graph, plan, target, ANCHORS, winograd)
     for value in graph.inputs:
         emitter.home[value] = _input(value)
     inputs = [emitter.home[value] for value in graph.inputs]

@@ -36,6 +36,14 @@ def compile_model(
             "kept for the next time. Off gives the same bytes every time.",
         ),
     ] = None,
+    winograd: Annotated[
+        bool,
+        typer.Option(
+            "--winograd/--no-winograd",
+            help="Whether 3x3 convolutions may share products between outputs: several times "
+            "faster, rounded differently. Given up by itself where a model needs exacter sums.",
+        ),
+    ] = True,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -64,13 +72,15 @@ def compile_model(
         options.shapes(input_shape), opset, compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
-    request = Request(resolve(target, threads), selection, verify, None, seconds,
+    request = Request(resolve(target, threads), selection, verify, None, seconds, winograd,
                       api.describe_source(model))  # fmt: skip
     graph = api.load(model)
     with session.progress() as progress:
         made = compile_model(graph, request, progress)
         made.artifact.save(out)
     session.warn_of_rollbacks(made.report)
+    for notice in made.notices:
+        session.note(notice)
     if session.json:
         session.data(_describe(model, out, made))
     elif session.shows_tables:

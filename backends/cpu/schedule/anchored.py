@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 from tvm.tirx import PrimFunc
 
-from burnish.backends.cpu.schedule import choices, convolution, depthwise, product
+from burnish.backends.cpu.schedule import (
+    choices,
+    convolution,
+    depthwise,
+    product,
+    winograd,
+    winograd_choices,
+)
 from burnish.backends.cpu.schedule.build import Views
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, parse, role_of
 from burnish.backends.cpu.schedule.tiling import TileConfig
@@ -18,6 +25,9 @@ BUILDERS: dict[str, Builder] = {
     **dict.fromkeys(depthwise.COMBINE, depthwise.build),
 }
 """Builders by the role of an anchor."""
+
+_DIRECT = 3
+"""Direct sums that are tried where Winograd's filtering looks faster."""
 
 
 def applies(func: PrimFunc) -> bool:
@@ -41,7 +51,10 @@ def schedule(func: PrimFunc, target: Target, config: TileConfig | None = None) -
         ScheduleMiss: `func` has no known anchor, or something unknown follows it.
     """
     fused = _known(func)
-    return BUILDERS[fused.role](fused, target, config or _candidates(fused, target)[0])
+    config = config or _candidates(fused, target)[0]
+    if config.tile > 1:
+        return winograd.build(fused, target, config)
+    return BUILDERS[fused.role](fused, target, config)
 
 
 def _known(func: PrimFunc) -> Fused:
@@ -55,4 +68,9 @@ def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
         return choices.for_window(depthwise.describe(fused, target, Views()).space, target)
     if fused.role == "batch-product":
         return choices.for_contraction(product.describe(fused, target, Views())[0], target)
-    return choices.for_contraction(convolution.describe(fused, Views()), target)
+    work = convolution.describe(fused, Views())
+    direct = choices.for_contraction(work, target)
+    filtered = winograd_choices.candidates(fused, target)
+    if not filtered or filtered[0][0] > choices.cost(work, target, direct[0]):
+        return direct
+    return [*(config for _, config in filtered), *direct[:_DIRECT]]

@@ -38,7 +38,7 @@ def for_contraction(work: Contraction, target: Target) -> list[TileConfig]:
     found: dict[TileConfig, float] = {}
     for rows, vectors in shapes[:_TILE_SHAPES]:
         for config in _orders(work, target, rows, vectors):
-            found[config] = _cost(work, target, config)
+            found[config] = cost(work, target, config)
     return sorted(found, key=lambda config: found[config])[:LIMIT]
 
 
@@ -163,8 +163,8 @@ def _orders(work: Contraction, target: Target, rows: int, vectors: int) -> Itera
             return
 
 
-def _cost(work: Contraction, target: Target, config: TileConfig) -> float:
-    """Estimated cycles on the slowest thread."""
+def cost(work: Contraction, target: Target, config: TileConfig) -> float:
+    """Estimated cycles of the slowest thread."""
     sizes = _sizes(work, config.rows, config.vectors)
     row_tasks = -(-sizes.units // config.row_block)
     column_tasks = -(-sizes.blocks // config.column_block)

@@ -42,6 +42,8 @@ class TileConfig:
     """Tiles side by side in a task."""
     columns_slow: bool = True
     """Whether neighbouring tasks share columns (weights) instead of rows (activations)."""
+    tile: int = 1
+    """Outputs along each axis that share products (Winograd); 1 for direct sums."""
 
 
 WindowBody = Callable[[tuple[Index, ...], Sequence[int]], list[Stmt]]

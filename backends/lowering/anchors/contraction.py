@@ -39,6 +39,7 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         result = convolution(
             source, _convolution_weights(builder, node, source, order), columns=outputs,
             strides=window.strides, pads=window.pads, dilations=window.dilations, groups=groups,
+            winograd=builder.emitter.winograd,
         )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
 
