@@ -120,6 +120,12 @@ def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> 
     return artifact
 
 
+def state_precision(artifact: Artifact, precision: Mapping[str, Any]) -> None:
+    """Record in the manifest of a new ``artifact`` what measuring it has shown."""
+    artifact.manifest = replace(artifact.manifest, precision=precision)
+    (artifact.path / MANIFEST).write_bytes(artifact.manifest.to_json().encode())
+
+
 def _whole(data: bytes) -> Chunks:
     return (data,)
 

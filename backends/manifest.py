@@ -105,6 +105,8 @@ class Manifest:
     """Shares, 0 to 1, of operators and FLOPs that run as kernels."""
     tolerance: float = 1e-4
     """Of the self-test: largest error relative to the largest expected magnitude."""
+    precision: Mapping[str, Any] | None = None
+    """What was rounded to fewer bits, and how far that moves each output; None if nothing was."""
     files: Mapping[str, FileSpec] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -139,6 +141,7 @@ class Manifest:
             tools=root.get("tools", dict),
             native=root.get("native", dict),
             tolerance=root.number("tolerance"),
+            precision=root.get("precision", dict) if "precision" in root.data else None,
             files={
                 _file_name(name): _file(_Reader(data, f"{NAME}: files.{name}"))
                 for name, data in root.get("files", dict).items()

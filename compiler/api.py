@@ -133,6 +133,8 @@ def compile(
     threads: int | None = None,
     tune: float | str | None = None,
     winograd: bool = True,
+    precision: str | None = None,
+    tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model to an artifact; ``model`` itself stays as it is.
@@ -152,14 +154,20 @@ def compile(
         tune: seconds for timing candidates of kernels, or "off"; None for the default.
         winograd: whether 3x3 convolutions may share products between outputs (Winograd's minimal
             filtering): several times faster, rounded differently.
+        precision: "f32", the default, or "bf16": products and convolutions multiply numbers that
+            are rounded to bfloat16 where that is faster, and sum in float32.
+        tolerance: how far rounding may move any output, relative to its largest value; 0.01 by
+            default. Products are left in float32 where it would be more.
         progress: called with the name of a step, how many are done and how many there are.
 
     Raises:
         UsageError: an option does not exist, or a shape is missing or does not fit.
         InvalidInput: the model is no valid ONNX.
-        UnsupportedModel: an operator or dtype cannot be compiled for the target.
+        UnsupportedModel: an operator, dtype or precision cannot be compiled for the target.
+        GateFailed: rounding moves an output farther than ``tolerance``.
     """
     from burnish.compilation import TUNE, Request, compile_model
+    from burnish.narrowing import Precision
 
     _check(verify, samples)
     goal = target if isinstance(target, Target) else resolve(target, threads)
@@ -168,7 +176,10 @@ def compile(
         compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
-    request = Request(goal, selection, verify, samples, seconds, winograd, describe_source(model))
+    request = Request(
+        goal, selection, verify, samples, seconds, winograd, describe_source(model),
+        Precision.of(precision, tolerance),
+    )  # fmt: skip
     return compile_model(_graph(model), request, progress).artifact
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from burnish.errors import UsageError
+from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
+from burnish.narrowing import Narrowed, Precision, narrow
+from burnish.narrowing import describe as describe_precision
 from burnish.oracle.comparison import TOLERANCES
 from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, run_pipeline
 from burnish.report import describe_pass
@@ -38,6 +40,7 @@ class Request:
     """Whether convolutions may be computed by minimal filtering."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says about where the model came from."""
+    precision: Precision = field(default_factory=Precision)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Compilation:
     """How far tuning came, if there was any."""
     notices: tuple[str, ...] = ()
     """What a user should know of how the artifact came to be."""
+    precision: Mapping[str, Any] | None = None
+    """What was rounded, and how far that moves each output; as in the manifest."""
 
 
 def compile_model(graph: Graph, request: Request, progress: Progress | None = None) -> Compilation:
@@ -79,13 +84,11 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
         UnsupportedModel: something in it cannot be compiled for the target.
         GateFailed: on this machine, the result does not answer what the original does.
     """
-    from burnish.backends.compile import CompileOptions, compile_graph
-    from burnish.backends.self_test import Vector
-
     started = time.perf_counter()
+    target = request.precision.suited(request.target)
     steps = choose(request.selection)
     require_shapes(graph, request.selection.input_shapes or {})
-    seconds = tuning_seconds(request.tune)
+    tuning_seconds(request.tune)
     reference = Reference(graph, request.samples, request.selection.input_shapes)
     static, report = run_pipeline(
         graph, steps, PassContext(request.target), verify=request.verify, reference=reference,
@@ -93,31 +96,95 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
     )  # fmt: skip
     undone = {id(entry) for entry in report.rolled_back}
     kept = [step for step, entry in zip(steps, report, strict=True) if id(entry) not in undone]
+    tolerance = max((TOLERANCES.get(v.dtype, 0.0) for v in graph.outputs), default=0.0)
+    narrowed = None
+    if not request.precision.is_full:
+        narrowed = _narrow(static, request, target, reference, report, progress)
+        static = narrowed.graph
+        kept += [narrowed.step] if narrowed.step else []
+        tolerance = max(tolerance, request.precision.tolerance)
     provenance = {
         "model": dict(request.source),
         "passes": [describe_pass(step) for step in kept],
-        "tolerance": max((TOLERANCES.get(v.dtype, 0.0) for v in graph.outputs), default=0.0),
+        "tolerance": tolerance,
     }
+    made = _generate(static, target, request, reference, provenance, report, progress)
+    if narrowed is not None:
+        made.precision = _measure(made.artifact, narrowed, request, reference)
+    elif target.is_host and request.verify != "off":
+        reference.check_compiled(made.artifact.run)
+    made.seconds = time.perf_counter() - started
+    return made
+
+
+def _generate(
+    graph: Graph,
+    target: Target,
+    request: Request,
+    reference: Reference,
+    provenance: dict[str, Any],
+    report: PipelineReport,
+    progress: Progress | None,
+) -> Compilation:
+    """Code for ``graph``; how long all of it took is still to be said."""
+    from burnish.backends.compile import CompileOptions, compile_graph
+    from burnish.backends.self_test import Vector
+
+    seconds = tuning_seconds(request.tune)
     tuning: list[Tuning] = []
     notices: list[str] = []
-    artifact = compile_graph(
-        static,
-        request.target,
-        Vector(reference.feeds[0], reference.expected[0]),
-        provenance,
-        CompileOptions(
-            tune=seconds,
-            progress=progress,
-            tuned=lambda tuned, kernels: tuning.append(Tuning(seconds, tuned, kernels)),
-            winograd=request.winograd,
-            notice=notices.append,
-        ),
+    vector = Vector(reference.feeds[0], reference.expected[0])
+    options = CompileOptions(
+        tune=seconds,
+        progress=progress,
+        tuned=lambda tuned, kernels: tuning.append(Tuning(seconds, tuned, kernels)),
+        winograd=request.winograd,
+        notice=notices.append,
     )
-    if request.target.is_host and request.verify != "off":
-        reference.check_compiled(artifact.run)
+    artifact = compile_graph(graph, target, vector, provenance, options)
     last = tuning[-1] if tuning else None
-    passed = time.perf_counter() - started
-    return Compilation(artifact, report, static, passed, last, tuple(notices))
+    return Compilation(artifact, report, graph, 0.0, last, tuple(notices))
+
+
+def _narrow(
+    graph: Graph,
+    request: Request,
+    target: Target,
+    reference: Reference,
+    report: PipelineReport,
+    progress: Progress | None,
+) -> Narrowed:
+    """Round, and add to ``report`` what that did."""
+    judge = None if request.verify == "off" else reference
+    narrowed = narrow(graph, request.precision, PassContext(target), judge, progress)
+    if narrowed.report is not None:
+        report.passes.append(narrowed.report)
+    return narrowed
+
+
+def _measure(
+    artifact: Artifact, narrowed: Narrowed, request: Request, reference: Reference
+) -> dict[str, Any]:
+    """State in ``artifact`` how far it is from the original, by running it where that is possible.
+
+    Raises:
+        GateFailed: that is farther than is allowed.
+    """
+    from burnish.backends.build import state_precision
+
+    errors = dict(narrowed.errors)
+    if request.target.is_host:
+        errors = reference.errors_of(artifact.run)
+    precision = describe_precision(narrowed, request.precision, errors)
+    worst = max(errors, key=lambda name: errors[name], default=None)
+    if worst is not None and not errors[worst] <= request.precision.tolerance:
+        raise GateFailed(
+            f"compiled with bf16, the output {worst!r} is off by {errors[worst]:.2g} of its "
+            f"largest value, where {request.precision.tolerance:.2g} is allowed; raise "
+            "--tolerance, or leave --precision out"
+        )
+    state_precision(artifact, precision)
+    return precision
 
 
 def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:

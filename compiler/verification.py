@@ -106,6 +106,26 @@ class Reference:
             worst = max(worst, comparison.error)
         return worst
 
+    def errors(self, graph: Graph) -> dict[str, float]:
+        """How far ``graph`` moves each output, relative to its largest value, at most.
+
+        Raises:
+            Disagreement: an output has another form, or not a number in other places.
+        """
+        oracle = Oracle(graph)
+        return self.errors_of(oracle.run)
+
+    def errors_of(self, run: Callable[[Feeds], Mapping[str, Any]]) -> dict[str, float]:
+        """The same of what ``run`` answers to the inputs."""
+        worst: dict[str, float] = {}
+        for feeds, expected in zip(self.feeds, self.expected, strict=True):
+            comparison = compare(expected, run(feeds), Numerics.LOSSY)
+            if not comparison:
+                raise Disagreement(str(comparison))
+            for each in comparison.outputs:
+                worst[each.name] = max(worst.get(each.name, 0.0), each.error)
+        return worst
+
     def check_compiled(self, run: Callable[[Feeds], Mapping[str, Any]]) -> None:
         """Compare what compiled code answers to the inputs with what the original does.
 

@@ -35,6 +35,7 @@ PASSES: dict[str, str] = {
     "merge-slices": "burnish.passes.cleanup.merge_slices:MergeSlices",
     "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
     "move-views": "burnish.passes.cleanup.move_views:MoveViews",
+    "narrow-products": "burnish.passes.precision.narrow_products:NarrowProducts",
     "rearrange-blocks": "burnish.passes.cleanup.rearrange_blocks:RearrangeBlocks",
     "rebuild-shapes": "burnish.passes.cleanup.rebuild_shapes:RebuildShapes",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",

@@ -91,6 +91,11 @@ def compiling() -> list[str]:
     ]
 
 
+def precise() -> list[str]:
+    """What ``--precision`` asks for, after what compiling needs: no pass looks at its Casts."""
+    return ["narrow-products"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -203,6 +208,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "default": default,
     "max": maximum,
     "compile": compiling,
+    "precision": precise,
 }
 
 

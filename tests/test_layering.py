@@ -25,7 +25,7 @@ LAYERS = (
     ("burnish.report",),
     ("burnish.adapters",),
     ("burnish.passes",),
-    ("burnish.selection",),
+    ("burnish.narrowing", "burnish.selection"),
     ("burnish.backends",),
     ("burnish.compilation",),
     ("burnish.explanation",),

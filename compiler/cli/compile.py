@@ -44,6 +44,21 @@ def compile_model(
             "faster, rounded differently. Given up by itself where a model needs exacter sums.",
         ),
     ] = True,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", metavar="f32|bf16",
+            help="What products and convolutions multiply; bf16 rounds where that is faster.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance", metavar="E",
+            help="How far rounding may move an output, relative to its largest value; 0.01 by "
+            "default.",
+        ),
+    ] = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -62,6 +77,7 @@ def compile_model(
     from burnish import api
     from burnish.backends.archive import check_replaceable
     from burnish.compilation import TUNE, Request, compile_model
+    from burnish.narrowing import Precision
     from burnish.selection import Selection
     from burnish.target import resolve
 
@@ -73,7 +89,7 @@ def compile_model(
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(resolve(target, threads), selection, verify, None, seconds, winograd,
-                      api.describe_source(model))  # fmt: skip
+                      api.describe_source(model), Precision.of(precision, tolerance))  # fmt: skip
     graph = api.load(model)
     with session.progress() as progress:
         made = compile_model(graph, request, progress)
@@ -102,17 +118,24 @@ def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
         "native": dict(manifest.native),
         "files": {name: file.bytes for name, file in manifest.files.items()},
         **describe_run(made.report),
+        **({} if made.precision is None else {"precision": dict(made.precision)}),
         "seconds": round(made.seconds, 3),
     }
 
 
 def _show(session: Session, out: Path, made: Compilation) -> None:
-    from burnish.cli.tables import agreement_line, data_size, native_lines, pass_table
+    from burnish.cli.tables import (
+        agreement_line,
+        data_size,
+        native_lines,
+        pass_table,
+        precision_lines,
+    )
 
     manifest = made.artifact.manifest
     session.out.print(pass_table(made.report))
     typer.echo(f"passes {agreement_line(made.report)}")
-    for line in native_lines(manifest.native):
+    for line in [*native_lines(manifest.native), *precision_lines(made.precision)]:
         typer.echo(line)
     sizes = ", ".join(f"{name} {data_size(file.bytes)}" for name, file in manifest.files.items())
     typer.echo(f"wrote {out} in {made.seconds:.1f} s: {sizes}")

@@ -85,6 +85,17 @@ def native_lines(native: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def precision_lines(precision: Mapping[str, Any] | None) -> list[str]:
+    """What was rounded, and how far that moves each output."""
+    if precision is None:
+        return []
+    count, all_of_them = precision["rounded"], precision["eligible"]
+    lines = [f"{precision['products']}: {count} of {all_of_them} products that gain by it"]
+    for name, error in precision["errors"].items():
+        lines.append(f"  {name}: largest relative error {error:.1e}")
+    return lines
+
+
 def data_size(count: int) -> str:
     """Bytes for people: ``4.7 MB``."""
     size = float(count)

@@ -20,6 +20,7 @@ from burnish.compilation import Compilation, Request, Tuning
 from burnish.ir import Graph
 from burnish.passes import PASSES
 from burnish.pipeline import Progress
+from burnish.target import BFLOAT16, resolve
 from tests.cli.conftest import Burnish, expected
 
 CALLS = ["optimize", "compile", "run", "inspect", "explain", "passes", "targets"]
@@ -274,3 +275,29 @@ def test_no_command_prints_the_help(burnish: Burnish) -> None:
 
 def test_version(burnish: Burnish) -> None:
     assert burnish("--version").out == f"burnish {api.__version__}\n"
+
+
+def test_compile_with_fewer_bits_says_how_far_that_moves_the_outputs(
+    burnish: Burnish, tmp_path: Path
+) -> None:
+    if BFLOAT16 not in resolve("cpu").extensions:
+        pytest.skip("needs a CPU with bfloat16")
+    weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    ports = [onnx.helper.make_tensor_value_info(n, 1, [4, 16]) for n in "xy"]
+    graph = onnx.helper.make_graph(
+        [node], "g", ports[:1], ports[1:], [numpy_helper.from_array(weights, "w")]
+    )
+    path, out = tmp_path / "m.onnx", tmp_path / "out"
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    options = ("compile", path, "-o", out, "--tune", "off", "--precision", "bf16")
+    done = burnish(*options)
+    assert done.code == 0, done.err
+    assert re.search(r"^bf16: 1 of 1 products that gain by it\n  y: largest relative error "
+                     r"\d\.\de-0\d$", done.out, re.MULTILINE)  # fmt: skip
+    said = json.loads(burnish(*options, "--json").out)["precision"]
+    assert 0 < said["errors"]["y"] < 1e-2
+    failed = burnish(*options, "--tolerance", "1e-6")
+    assert failed.code == 3
+    assert "--tolerance" in failed.err

@@ -1,0 +1,5 @@
+"""Fewer bits for what costs the most; only on request, and measured.
+
+``sites`` finds products and convolutions with constant weights; ``rounding`` makes constants and
+values bfloat16.
+"""
