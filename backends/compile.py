@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from burnish.backends.cpu.tuner import Task, tune
 from burnish.backends.kernels.winograd import OUTPUTS
 from burnish.backends.link import silent
 from burnish.backends.lowering.emitter import Kernel
+from burnish.backends.lowering.join import join, share_constants, split
 from burnish.backends.lowering.lower import KernelFailed, Lowered, lower
 from burnish.backends.program import BufferKind, Call, Program
 from burnish.backends.schedule_cache import ScheduleCache
@@ -46,19 +47,19 @@ class CompileOptions:
     """Called with what a user should know of how the artifact came to be."""
 
 
-def compile_graph(
-    graph: Graph,
+def compile_graphs(
+    graphs: Sequence[Graph],
     target: Target,
-    vectors: Vector,
+    vectors: Sequence[Vector],
     provenance: dict[str, Any],
     options: CompileOptions = CompileOptions(),
 ) -> Artifact:
-    """Compile ``graph``, whose shapes are static.
+    """Compile a model to one artifact with an entry for each of ``graphs``.
 
     Args:
-        graph: after the passes of the ``compile`` preset.
+        graphs: the model for each set of input shapes, after the passes of the ``compile`` preset.
         target: what to generate code for.
-        vectors: inputs and the outputs expected for them, for the self-test.
+        vectors: inputs and the outputs expected for them, for the self-test of each entry.
         provenance: what the manifest records of the model, passes and native share.
         options: tuning and progress.
 
@@ -67,12 +68,13 @@ def compile_graph(
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
     for winograd in _filters(target, options):
-        lowered, program = compile_program(graph, target, options, winograd)
-        native = _native_share(graph, lowered)
+        models, programs = compile_programs(graphs, target, options, winograd)
+        lowered = join(models)
+        native = _native_share(graphs, lowered)
         artifact = build_artifact(
-            [program],
+            programs,
             target,
-            [vectors],
+            vectors,
             Provenance(**{**provenance, "native": native}),
             options.progress or silent,
         )
@@ -129,20 +131,32 @@ def compile_program(
     winograd: int = 1,
 ) -> tuple[Lowered, Program]:
     """Lower and generate code; nodes whose kernels cannot be compiled go to the host."""
+    lowered, programs = compile_programs([graph], target, options, winograd)
+    return lowered[0], programs[0]
+
+
+def compile_programs(
+    graphs: Sequence[Graph],
+    target: Target,
+    options: CompileOptions = CompileOptions(),
+    winograd: int = 1,
+) -> tuple[list[Lowered], list[Program]]:
+    """Lower graphs and generate code for all of them together; see ``compile_program``."""
     failed: dict[OperatorNode, str] = {}
     while True:
-        lowered = lower(graph, target, failed, winograd)
+        models = (lower(graph, target, failed, winograd) for graph in graphs)
+        lowered = share_constants(models) if len(graphs) > 1 else list(models)
         try:
-            return lowered, generate(lowered, target, options)
+            return lowered, split(generate(join(lowered), target, options), lowered)
         except KernelFailed as failure:
             if all(node in failed for node in failure.nodes):
                 raise UnsupportedModel(str(failure)) from failure
             failed |= dict.fromkeys(failure.nodes, str(failure))
 
 
-def _native_share(graph: Graph, lowered: Lowered) -> dict[str, Any]:
+def _native_share(graphs: Sequence[Graph], lowered: Lowered) -> dict[str, Any]:
     """Shares of operators and FLOPs that run in kernels of our own; what does not, and why."""
-    nodes = [node for node in graph.walk() if not node.is_region]
+    nodes = [node for graph in graphs for node in graph.walk() if not node.is_region]
     native = [not _is_refused(node, lowered) for node in nodes]
     costs = [node_flops(node) or 0 for node in nodes]
     flops = sum(cost for cost, is_native in zip(costs, native, strict=True) if is_native)

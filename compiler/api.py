@@ -26,6 +26,7 @@ from burnish.pipeline import (
     run_pipeline,
 )
 from burnish.selection import Selection, choose
+from burnish.shape_sets import distinct
 from burnish.target import Target, resolve
 from burnish.verification import Feeds, Reference
 
@@ -122,7 +123,7 @@ def compile(
     model: Model,
     target: str | Target = "cpu",
     *,
-    input_shapes: InputShapes | None = None,
+    input_shapes: InputShapes | Sequence[InputShapes] | None = None,
     preset: str | None = None,
     passes: Sequence[str] | None = None,
     skip: Sequence[str] = (),
@@ -142,14 +143,16 @@ def compile(
     Args:
         model: a graph, or what ``load`` takes.
         target: a name that ``burnish targets`` lists.
-        input_shapes: shapes of the inputs that the model leaves open.
+        input_shapes: shapes of the inputs that the model leaves open; a list of several such sets
+            gives one artifact for all of them, which shares weights and picks by shape.
         preset: ``minimal``, ``default`` or ``max``, to run before what compiling needs.
         passes: names of passes to run instead of all these, in this order.
         skip: names of passes to leave out.
         set: options of passes, by ``pass.field``.
         opset: as for ``optimize``; by default the newest.
         verify: as for ``optimize``.
-        samples: as for ``optimize``; the first one also becomes the artifact's self-test.
+        samples: as for ``optimize``; the first one of each set of shapes also becomes the
+            artifact's self-test.
         threads: of the artifact; by default all cores of this machine, or one elsewhere.
         tune: seconds for timing candidates of kernels, or "off"; None for the default.
         winograd: whether 3x3 convolutions may share products between outputs (Winograd's minimal
@@ -172,13 +175,12 @@ def compile(
     _check(verify, samples)
     goal = target if isinstance(target, Target) else resolve(target, threads)
     selection = Selection(
-        preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
-        compiling=True,
+        preset, _names(passes), _names(skip) or (), set, None, opset, compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(
         goal, selection, verify, samples, seconds, winograd, describe_source(model),
-        Precision.of(precision, tolerance),
+        Precision.of(precision, tolerance), _sets(input_shapes),
     )  # fmt: skip
     return compile_model(_graph(model), request, progress).artifact
 
@@ -259,6 +261,16 @@ def _names(names: Sequence[str] | None) -> Sequence[str] | None:
     if isinstance(names, str):
         raise UsageError(f"passes, skip and keep take a list of names, not {names!r}")
     return names
+
+
+def _sets(
+    shapes: InputShapes | Sequence[InputShapes] | None,
+) -> list[dict[str, tuple[int, ...]]]:
+    """One or several sets of shapes, in Python's own integers."""
+    if isinstance(shapes, Sequence) and shapes and all(isinstance(s, Mapping) for s in shapes):
+        return distinct([_whole(each) or {} for each in shapes])
+    # One set, or nothing of the kind.
+    return [_whole(shapes) or {}]  # type: ignore[arg-type]
 
 
 def _whole(shapes: InputShapes | None) -> dict[str, tuple[int, ...]] | None:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from burnish.entries import (
+    Entry,
+    Preparation,
+    merged,
+    passes_of,
+    prepare,
+    require_distinct,
+    samples_of_entries,
+)
 from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
-from burnish.narrowing import Narrowed, Precision, narrow
+from burnish.narrowing import Precision
 from burnish.narrowing import describe as describe_precision
 from burnish.oracle.comparison import TOLERANCES
-from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, run_pipeline
-from burnish.report import describe_pass
-from burnish.selection import Selection, choose
+from burnish.pipeline import PipelineReport, Progress, Verify
+from burnish.selection import Selection
 from burnish.suggest import no_input
 from burnish.target import Target
-from burnish.verification import Feeds, Reference
+from burnish.verification import Feeds
 
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
@@ -32,6 +40,7 @@ class Request:
 
     target: Target
     selection: Selection
+    """Its shapes apply where ``shapes`` says nothing."""
     verify: Verify = "end"
     samples: Sequence[Feeds] | None = None
     tune: float | str = TUNE
@@ -41,6 +50,13 @@ class Request:
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says about where the model came from."""
     precision: Precision = field(default_factory=Precision)
+    shapes: Sequence[Mapping[str, Sequence[int]]] = ()
+    """Sets of input shapes, of which each becomes an entry of the artifact."""
+
+    def selections(self) -> list[Selection]:
+        """The options of each entry."""
+        sets = self.shapes or [self.selection.input_shapes or {}]
+        return [replace(self.selection, input_shapes=shapes) for shapes in sets]
 
 
 @dataclass(frozen=True)
@@ -86,54 +102,52 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
     """
     started = time.perf_counter()
     target = request.precision.suited(request.target)
-    steps = choose(request.selection)
-    require_shapes(graph, request.selection.input_shapes or {})
+    selections = request.selections()
+    for selection in selections:
+        require_shapes(graph, selection.input_shapes or {})
     tuning_seconds(request.tune)
-    reference = Reference(graph, request.samples, request.selection.input_shapes)
-    static, report = run_pipeline(
-        graph, steps, PassContext(request.target), verify=request.verify, reference=reference,
-        progress=progress,
-    )  # fmt: skip
-    undone = {id(entry) for entry in report.rolled_back}
-    kept = [step for step, entry in zip(steps, report, strict=True) if id(entry) not in undone]
+    samples = samples_of_entries(request.samples, selections)
+    how = Preparation(request.target, request.verify, request.precision, progress)
+    entries = [
+        prepare(graph, selection, own, how)
+        for selection, own in zip(selections, samples, strict=True)
+    ]
+    require_distinct([entry.graph for entry in entries])
     tolerance = max((TOLERANCES.get(v.dtype, 0.0) for v in graph.outputs), default=0.0)
-    narrowed = None
     if not request.precision.is_full:
-        narrowed = _narrow(static, request, target, reference, report, progress)
-        static = narrowed.graph
-        kept += [narrowed.step] if narrowed.step else []
         tolerance = max(tolerance, request.precision.tolerance)
     provenance = {
         "model": dict(request.source),
-        "passes": [describe_pass(step) for step in kept],
+        "passes": passes_of(entries),
         "tolerance": tolerance,
     }
-    made = _generate(static, target, request, reference, provenance, report, progress)
-    if narrowed is not None:
-        made.precision = _measure(made.artifact, narrowed, request, reference)
+    made = _generate(entries, target, request, provenance, progress)
+    if not request.precision.is_full:
+        made.precision = _measure(made.artifact, entries, request)
     elif target.is_host and request.verify != "off":
-        reference.check_compiled(made.artifact.run)
+        for entry in entries:
+            entry.reference.check_compiled(made.artifact.run)
     made.seconds = time.perf_counter() - started
     return made
 
 
 def _generate(
-    graph: Graph,
+    entries: Sequence[Entry],
     target: Target,
     request: Request,
-    reference: Reference,
     provenance: dict[str, Any],
-    report: PipelineReport,
     progress: Progress | None,
 ) -> Compilation:
-    """Code for ``graph``; how long all of it took is still to be said."""
-    from burnish.backends.compile import CompileOptions, compile_graph
+    """Code for all entries; how long all of it took is still to be said."""
+    from burnish.backends.compile import CompileOptions, compile_graphs
     from burnish.backends.self_test import Vector
 
     seconds = tuning_seconds(request.tune)
     tuning: list[Tuning] = []
     notices: list[str] = []
-    vector = Vector(reference.feeds[0], reference.expected[0])
+    graphs = [entry.graph for entry in entries]
+    references = [entry.reference for entry in entries]
+    vectors = [Vector(each.feeds[0], each.expected[0]) for each in references]
     options = CompileOptions(
         tune=seconds,
         progress=progress,
@@ -141,30 +155,13 @@ def _generate(
         winograd=request.winograd,
         notice=notices.append,
     )
-    artifact = compile_graph(graph, target, vector, provenance, options)
+    artifact = compile_graphs(graphs, target, vectors, provenance, options)
     last = tuning[-1] if tuning else None
-    return Compilation(artifact, report, graph, 0.0, last, tuple(notices))
+    report = merged([entry.report for entry in entries])
+    return Compilation(artifact, report, graphs[0], 0.0, last, tuple(notices))
 
 
-def _narrow(
-    graph: Graph,
-    request: Request,
-    target: Target,
-    reference: Reference,
-    report: PipelineReport,
-    progress: Progress | None,
-) -> Narrowed:
-    """Round, and add to ``report`` what that did."""
-    judge = None if request.verify == "off" else reference
-    narrowed = narrow(graph, request.precision, PassContext(target), judge, progress)
-    if narrowed.report is not None:
-        report.passes.append(narrowed.report)
-    return narrowed
-
-
-def _measure(
-    artifact: Artifact, narrowed: Narrowed, request: Request, reference: Reference
-) -> dict[str, Any]:
+def _measure(artifact: Artifact, entries: Sequence[Entry], request: Request) -> dict[str, Any]:
     """State in ``artifact`` how far it is from the original, by running it where that is possible.
 
     Raises:
@@ -172,10 +169,15 @@ def _measure(
     """
     from burnish.backends.build import state_precision
 
-    errors = dict(narrowed.errors)
+    narrowed = [entry.narrowed for entry in entries if entry.narrowed is not None]
+    found = [each.errors for each in narrowed]
     if request.target.is_host:
-        errors = reference.errors_of(artifact.run)
-    precision = describe_precision(narrowed, request.precision, errors)
+        found = [entry.reference.errors_of(artifact.run) for entry in entries]
+    errors: dict[str, float] = {}
+    for name, error in (item for each in found for item in each.items()):
+        errors[name] = max(error, errors.get(name, 0.0))
+    least = min(narrowed, key=lambda each: each.rounded)
+    precision = describe_precision(least, request.precision, errors)
     worst = max(errors, key=lambda name: errors[name], default=None)
     if worst is not None and not errors[worst] <= request.precision.tolerance:
         raise GateFailed(

@@ -15,7 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"compiler": "burnish", "passes": "burnish.passes", "backends": "burnish.backends"}
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = (
-    ("burnish.agenda", "burnish.errors", "burnish.numerics", "burnish.suggest", "burnish.output"),
+    (
+        "burnish.agenda",
+        "burnish.errors",
+        "burnish.numerics",
+        "burnish.suggest",
+        "burnish.output",
+        "burnish.shape_sets",
+    ),
     ("burnish.ir",),
     ("burnish.rewrite",),
     ("burnish.analysis",),
@@ -26,6 +33,7 @@ LAYERS = (
     ("burnish.adapters",),
     ("burnish.passes",),
     ("burnish.narrowing", "burnish.selection"),
+    ("burnish.entries",),
     ("burnish.backends",),
     ("burnish.compilation",),
     ("burnish.explanation",),

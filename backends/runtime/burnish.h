@@ -17,7 +17,8 @@
  * burnish_run may be called from several threads at once on one model. Functions that can fail
  * return NULL or a non-zero int, and burnish_last_error then says why, in the calling thread.
  *
- * An entry is one set of input shapes. Every model has entry 0.
+ * An entry is one set of input shapes. Every model has entry 0; where there are several, they share
+ * weights and threads, and burnish_choose_entry finds the one for an input.
  */
 #ifndef BURNISH_H
 #define BURNISH_H
@@ -82,6 +83,12 @@ BURNISH_API int burnish_input_count(const burnish_model *model, int entry);
 BURNISH_API int burnish_output_count(const burnish_model *model, int entry);
 BURNISH_API int burnish_input(const burnish_model *model, int entry, int index, burnish_tensor *out);
 BURNISH_API int burnish_output(const burnish_model *model, int entry, int index, burnish_tensor *out);
+
+/*
+ * The entry whose inputs have these shapes, one array for each input in the order of entry 0, with
+ * as many sizes as the input has axes there; -1 if there is none.
+ */
+BURNISH_API int burnish_choose_entry(const burnish_model *model, const int64_t *const *shapes);
 
 /* Bytes of scratch memory that one run of the entry needs; each concurrent run has its own. */
 BURNISH_API uint64_t burnish_arena_bytes(const burnish_model *model, int entry);

@@ -121,6 +121,24 @@ int burnish_output(const burnish_model *model, int entry, int index, burnish_ten
   return found ? describe(found->outputs, found->output_count, index, out) : 1;
 }
 
+static int takes(const burnish_entry *entry, const int64_t *const *shapes) {
+  for (uint32_t i = 0; i < entry->input_count; i++) {
+    for (int32_t axis = 0; axis < entry->inputs[i].rank; axis++) {
+      if (entry->inputs[i].shape[axis] != shapes[i][axis]) return 0;
+    }
+  }
+  return 1;
+}
+
+int burnish_choose_entry(const burnish_model *model, const int64_t *const *shapes) {
+  for (uint32_t entry = 0; entry < model->program->entry_count; entry++) {
+    if (takes(&model->program->entries[entry], shapes)) return (int)entry;
+  }
+  burnish_fail("none of the %u entries of this model takes these shapes",
+               model->program->entry_count);
+  return -1;
+}
+
 uint64_t burnish_arena_bytes(const burnish_model *model, int entry) {
   const burnish_entry *found = burnish_find_entry(model, entry);
   return found ? found->arena_bytes : 0;

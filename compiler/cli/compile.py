@@ -9,8 +9,10 @@ import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
+from burnish.shape_sets import as_options
 
 if TYPE_CHECKING:
+    from burnish.backends.manifest import EntrySpec
     from burnish.compilation import Compilation
 
 
@@ -59,7 +61,7 @@ def compile_model(
             "default.",
         ),
     ] = None,
-    input_shape: options.InputShape = None,
+    input_shape: options.InputShapes = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
     skip: options.Skip = None,
@@ -85,11 +87,12 @@ def compile_model(
     selection = Selection(
         preset, options.some_names("--passes", passes),
         options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_),
-        options.shapes(input_shape), opset, compiling=True,
+        None, opset, compiling=True,
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(resolve(target, threads), selection, verify, None, seconds, winograd,
-                      api.describe_source(model), Precision.of(precision, tolerance))  # fmt: skip
+                      api.describe_source(model), Precision.of(precision, tolerance),
+                      options.shape_sets(input_shape))  # fmt: skip
     graph = api.load(model)
     with session.progress() as progress:
         made = compile_model(graph, request, progress)
@@ -114,6 +117,7 @@ def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
         "output": str(out),
         "target": manifest.target.name,
         "threads": manifest.threads,
+        "entries": [_shapes(entry) for entry in manifest.entries],
         "graph": describe_graph(made.graph),
         "native": dict(manifest.native),
         "files": {name: file.bytes for name, file in manifest.files.items()},
@@ -121,6 +125,10 @@ def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
         **({} if made.precision is None else {"precision": dict(made.precision)}),
         "seconds": round(made.seconds, 3),
     }
+
+
+def _shapes(entry: EntrySpec) -> dict[str, list[int]]:
+    return {port.name: list(port.shape) for port in entry.inputs}
 
 
 def _show(session: Session, out: Path, made: Compilation) -> None:
@@ -137,5 +145,8 @@ def _show(session: Session, out: Path, made: Compilation) -> None:
     typer.echo(f"passes {agreement_line(made.report)}")
     for line in [*native_lines(manifest.native), *precision_lines(made.precision)]:
         typer.echo(line)
+    if len(manifest.entries) > 1:
+        shapes = "; ".join(as_options(_shapes(entry)) for entry in manifest.entries)
+        typer.echo(f"{len(manifest.entries)} entries: {shapes}")
     sizes = ", ".join(f"{name} {data_size(file.bytes)}" for name, file in manifest.files.items())
     typer.echo(f"wrote {out} in {made.seconds:.1f} s: {sizes}")

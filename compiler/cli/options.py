@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from burnish.errors import UsageError
+from burnish.shape_sets import pair_up
 
 Verify: TypeAlias = Literal["each", "end", "off"]
 
@@ -19,6 +20,16 @@ InputShape = Annotated[
         "--input-shape",
         metavar="NAME=1,3,224,224",
         help="Shape of an input; repeat for more inputs.",
+    ),
+]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,224,224",
+        help="Shape of an input; repeat for more inputs. More shapes of the same inputs make more "
+        "entries of one artifact: the first of each are one set, the second another; an input "
+        "with one shape has it in all sets.",
     ),
 ]
 Preset = Annotated[
@@ -101,20 +112,33 @@ def shapes(items: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         UsageError: an item has another form or a size below 1, or a name comes twice.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for item in items or ():
-        name, equals, sizes = item.rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size)
-        except ValueError:
-            name = ""
-        if not equals or not name:
-            raise UsageError(f"--input-shape takes NAME=1,3,224,224, not {item!r}")
-        if any(size < 1 for size in shape):
-            raise UsageError(f"--input-shape takes sizes of at least 1, not {item!r}")
+    for name, shape in map(_shape, items or ()):
         if name in found:
             raise UsageError(f"--input-shape gives {name!r} twice; one shape per input")
         found[name] = shape
     return found
+
+
+def shape_sets(items: Sequence[str] | None) -> list[dict[str, tuple[int, ...]]]:
+    """Sets of shapes by input name; a name that comes again starts another set.
+
+    Raises:
+        UsageError: an item has another form or a size below 1, or the sets do not come out even.
+    """
+    return pair_up([_shape(item) for item in items or ()])
+
+
+def _shape(item: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = item.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size)
+    except ValueError:
+        name = ""
+    if not equals or not name:
+        raise UsageError(f"--input-shape takes NAME=1,3,224,224, not {item!r}")
+    if any(size < 1 for size in shape):
+        raise UsageError(f"--input-shape takes sizes of at least 1, not {item!r}")
+    return name, shape
 
 
 def settings(items: Sequence[str] | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def run(
         typer.Option(
             "-i", "--input", metavar="NAME=IN.npy",
             help="An input from a .npy file, or all of them from an .npz file; repeatable. "
-            "Without it, the example stored in the artifact is run.",
+            "Without it, the example stored for each entry of the artifact is run.",
         ),
     ] = None,
     out: Annotated[
@@ -40,7 +40,7 @@ def run(
         typer.Option("-o", "--output", metavar="OUT.npz", help="Write the outputs there."),
     ] = None,
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="Run the stored example and check its outputs.")
+        bool, typer.Option("--self-test", help="Run the stored examples and check their outputs.")
     ] = False,
     repeat: Annotated[
         int, typer.Option("--repeat", metavar="N", min=1, help="Run N times and print the times.")
@@ -69,22 +69,45 @@ def run(
     model = load_artifact(artifact, threads)
     result: dict[str, Any] = {"artifact": str(artifact)}
     if self_test:
-        checked = model.self_test()
-        result["self_test"] = {each.output: each.error for each in checked}
+        worst: dict[str, float] = {}
+        for each in model.self_test():
+            worst[each.output] = max(each.error, worst.get(each.output, 0.0))
+        result["self_test"] = worst
     if not self_test or inputs or out is not None or repeat > 1:
-        feeds = read_inputs(inputs) if inputs else dict(model.example().inputs)
-        outputs, times = _repeat(model, feeds, repeat)
-        result["outputs"] = {
-            name: {"dtype": str(array.dtype), "shape": list(array.shape)}
-            for name, array in outputs.items()
-        }
-        result["milliseconds"] = _summary(times)
-        if out is not None:
-            _write(out, outputs)
+        runs = [_run(model, feeds, repeat, out) for feeds in _feeds(model, inputs, out)]
+        result |= runs[0]
+        if len(runs) > 1:
+            result["entries"] = runs
     if session.json:
         session.data(result)
     elif not session.quiet:
         _show(result, out)
+
+
+def _feeds(model: Artifact, inputs: Sequence[str] | None, out: Path | None) -> list[Arrays]:
+    """What to run the model on: the inputs that were given, else the example of each entry."""
+    if inputs:
+        return [read_inputs(inputs)]
+    count = len(model.manifest.entries)
+    if count > 1 and out is not None:
+        raise UsageError(
+            f"-o writes one run, and {model.path} has examples of {count} entries; give -i"
+        )
+    return [dict(model.example(entry).inputs) for entry in range(count)]
+
+
+def _run(model: Artifact, feeds: Arrays, repeat: int, out: Path | None) -> dict[str, Any]:
+    """Run a model on ``feeds``; what its outputs are and, if asked for, its times."""
+    outputs, times = _repeat(model, feeds, repeat)
+    if out is not None:
+        _write(out, outputs)
+    return {
+        "outputs": {
+            name: {"dtype": str(array.dtype), "shape": list(array.shape)}
+            for name, array in outputs.items()
+        },
+        "milliseconds": _summary(times),
+    }
 
 
 def read_inputs(items: Sequence[str]) -> Arrays:
@@ -165,13 +188,14 @@ def _write(path: Path, outputs: Arrays) -> None:
 def _show(result: dict[str, Any], out: Path | None) -> None:
     for name, error in result.get("self_test", {}).items():
         typer.echo(f"self-test: {name} agrees, largest relative error {error:.1e}")
-    for name, value in result.get("outputs", {}).items():
-        typer.echo(f"{name}: {value['dtype']}{value['shape']}")
-    times = result.get("milliseconds")
-    if times:
-        typer.echo(
-            f"{times['median']:.3f} ms median of {times['runs']} runs "
-            f"({times['fastest']:.3f} to {times['slowest']:.3f})"
-        )
+    for each in result.get("entries", [result]):
+        for name, value in each.get("outputs", {}).items():
+            typer.echo(f"{name}: {value['dtype']}{value['shape']}")
+        times = each.get("milliseconds")
+        if times:
+            typer.echo(
+                f"{times['median']:.3f} ms median of {times['runs']} runs "
+                f"({times['fastest']:.3f} to {times['slowest']:.3f})"
+            )
     if out is not None:
         typer.echo(f"wrote {out}")

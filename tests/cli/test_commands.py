@@ -246,6 +246,28 @@ def test_inspect_says_in_brief_what_an_artifact_is(burnish: Burnish, artifact: P
     assert "machine" not in facts
 
 
+def test_compile_for_two_shapes(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "two.burnish"
+    options = ["--input-shape", "x=3,6", "--input-shape", "x=5,6", "--tune", "off"]
+    done = burnish("compile", open_model, "-o", out, *options)
+    assert "2 entries: x=3,6; x=5,6" in done.out
+    report = json.loads(burnish("compile", open_model, "-o", out, *options, "--json").out)
+    assert report["entries"] == [{"x": [3, 6]}, {"x": [5, 6]}]
+    shown = burnish("inspect", out, "--profile").out
+    assert shown.count("input  x: float32[5, 6]") == 1
+    assert shown.count("entry 1") == 2
+    done = burnish("run", out, "--self-test", "--repeat", "3")
+    assert "self-test: y agrees" in done.out
+    assert done.out.count("median of 3 runs") == 2
+    facts = json.loads(burnish("run", out, "--json").out)
+    assert [each["outputs"]["y"]["shape"] for each in facts["entries"]] == [[3, 4], [5, 4]]
+    np.save(tmp_path / "x.npy", np.ones((5, 6), np.float32))
+    assert "y: float32[5, 4]" in burnish("run", out, "-i", f"x={tmp_path / 'x.npy'}").out
+    done = burnish("run", out, "-o", tmp_path / "out.npz")
+    assert "examples of 2 entries; give -i" in done.message
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_compile_as_json(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "folder"
     options = ["--input-shape", "x=3,6", "--threads", "1", "--json", "--target", "x86-64-v3"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -54,3 +58,36 @@ def test_another_shape_is_refused_with_those_there_are(two: Artifact) -> None:
     )
     with pytest.raises(UsageError, match=message):
         two.run({"x": np.zeros(8, np.float32)})
+
+
+C_PROGRAM = r"""
+#include <stdio.h>
+#include "burnish.h"
+static _Alignas(64) float x[500], y[500];
+int main(int argc, char **argv) {
+  burnish_model *model = burnish_open(argv[argc - 1], 0);
+  const void *inputs[] = {x};
+  void *outputs[] = {y};
+  const int64_t wide[] = {500}, none[] = {8};
+  const int64_t *shapes[] = {wide}, *others[] = {none};
+  if (!model) return 1;
+  int entry = burnish_choose_entry(model, shapes);
+  if (burnish_run_entry(model, entry, inputs, outputs)) return 2;
+  printf("%d %d %g %d %s\n", burnish_entry_count(model), entry, y[499],
+         burnish_choose_entry(model, others), burnish_last_error());
+  burnish_close(model);
+  return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_from_c(two: Artifact, tmp_path: Path) -> None:
+    two.save(tmp_path / "two")
+    (tmp_path / "main.c").write_text(C_PROGRAM)
+    command = ["cc", "main.c", "-Itwo", "two/model.so", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        ["./main", "two/weights.bin"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "2 1 499 -1 none of the 2 entries of this model takes these shapes\n"
