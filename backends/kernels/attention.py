@@ -2,13 +2,21 @@
 
 For each batch, key head and share of the query rows, in parallel:
 
-    keys <- transposed copy [D, keys]                 # once per key head
+    keys, values <- copies in panels of two vectors          # once per key head
     for each query head of the group, each block of rows:
-        scores[rows, keys] <- (q @ keys) * scale + mask
-        scores <- exp(scores - max);  total <- sum    # in the first-level cache
-        out[rows, D] <- (scores @ v) / total
+        queries <- copy * scale
+        for each block of keys whose scores fit the first-level cache:
+            scores[rows, block] <- queries @ keys + mask;  largest <- max
+            scores <- exp(scores - largest);  total <- total * exp(change of largest) + sum
+            out[rows, D] <- out * exp(change of largest) + scores @ values
+        out <- out / total
 
-Both products keep their accumulators in registers, `rows` by two vectors.
+Both products keep their accumulators in registers, `rows` by two vectors. With a single block of
+keys nothing is rescaled. Copies are needed because rows of merged heads lie a power of two apart as
+often as not, and then share a few sets of the caches.
+
+Source of the rescaling: Milakov and Gimelshein, Online normalizer calculation for softmax (2018);
+Dao et al., FlashAttention (2022).
 """
 
 import math
@@ -109,11 +117,29 @@ class _Memory:
     """Buffers of one task."""
 
     keys: tirx.Buffer
-    """[D, padded keys], the keys of the head with positions contiguous."""
+    """[panels, D, panel width], the keys of the head with positions contiguous."""
+    values: tirx.Buffer | None
+    """[panels, keys, panel width]; None if they are read where they are."""
+    queries: tirx.Buffer
+    """[rows, D], scaled."""
     scores: tirx.Buffer
-    """[rows, padded keys]."""
-    inverse: tirx.Buffer
-    """[rows], one over the sum of each row's exponentials."""
+    """[rows, keys of a block and some, so that rows do not share sets of the cache]."""
+    total: tirx.Buffer
+    """[rows], the sum of the exponentials so far."""
+    running: "_Running | None"
+    """None with a single block of keys."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    """What passes from one block of keys to the next."""
+
+    largest: tirx.Buffer
+    """[rows], what was subtracted from the scores."""
+    change: tirx.Buffer
+    """[rows], what results so far are to be multiplied with."""
+    sums: tirx.Buffer
+    """[rows, padded Dv], results so far."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +151,15 @@ class _Place:
     key_head: Expr
     row: Expr
     """First query position."""
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """A block of keys: `count` from `start` on."""
+
+    start: Expr
+    count: int
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -144,9 +179,9 @@ class _Kernel:
     out_order: str
 
     @property
-    def padded_keys(self) -> int:
-        """Keys rounded up to whole vectors."""
-        return math.ceil(self.sizes.keys / self.tile.lanes) * self.tile.lanes
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.tile.vectors * self.tile.lanes
 
     def emit(self) -> tirx.Stmt:
         """The whole kernel."""
@@ -158,11 +193,10 @@ class _Kernel:
                 batch = task // (sizes.key_heads * tile.shares)
                 key_head = task // tile.shares % sizes.key_heads
                 first = task % tile.shares * share
-                keys = build.alloc_buffer((sizes.channels, self.padded_keys), "float32")
-                self._transpose_keys(keys, batch, key_head)
-                scores = build.alloc_buffer((tile.rows, self.padded_keys), "float32")
-                inverse = build.alloc_buffer((tile.rows,), "float32")
-                memory = _Memory(keys, scores, inverse)
+                memory = self._memory(share * sizes.group)
+                self._pack_keys(memory.keys, batch, key_head)
+                if memory.values is not None:
+                    self._pack_values(memory.values, batch, key_head)
                 with build.serial(0, sizes.group) as member, build.serial(0, share) as block:
                     # The last block moves up instead of shrinking: some rows are computed twice.
                     row = tirx.min((first + block) * tile.rows, sizes.queries - tile.rows)
@@ -170,78 +204,167 @@ class _Kernel:
                     self._row_block(memory, _Place(batch, head, key_head, row))
             return builder.get()
 
-    def _transpose_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
-        """Copy the keys of a head with positions contiguous, zero beyond the last."""
-        sizes, lanes = self.sizes, self.tile.lanes
-        if self.k.channels_last and min(sizes.keys, sizes.channels) >= lanes:
-            self._transpose_squares(keys, batch, head)
-        else:
-            with build.serial(0, sizes.channels) as d, build.serial(0, sizes.keys) as j:
-                _store(keys, self.k.load(batch, head, j, d), d, j)
-        if self.padded_keys > sizes.keys:
-            pad = self.padded_keys - sizes.keys
-            with build.serial(0, sizes.channels) as d, build.serial(0, pad) as j:
-                _store(keys, _zero(), d, j + sizes.keys)
+    def _memory(self, uses: int) -> _Memory:
+        """Buffers of a task that goes over all keys `uses` times."""
+        sizes, tile = self.sizes, self.tile
+        channels = math.ceil(sizes.value_channels / self.width) * self.width
 
-    def _transpose_squares(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
+        def alloc(*shape: int) -> tirx.Buffer:
+            return build.alloc_buffer(shape, "float32")
+
+        panels = math.ceil(sizes.keys / self.width)
+        copies = uses > 1 and self.v.pitch > sizes.value_channels
+        return _Memory(
+            keys=alloc(panels, sizes.channels, self.width),
+            values=alloc(channels // self.width, sizes.keys, self.width) if copies else None,
+            queries=alloc(tile.rows, sizes.channels),
+            scores=alloc(tile.rows, tile.keys + tile.lanes),
+            total=alloc(tile.rows),
+            running=_Running(alloc(tile.rows), alloc(tile.rows), alloc(tile.rows, channels))
+            if tile.keys < sizes.keys
+            else None,
+        )
+
+    def _pack_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
+        """Copy the keys of a head with positions contiguous, zero beyond the last."""
+        sizes, lanes, width = self.sizes, self.tile.lanes, self.width
+        for start, count, size in _cover(sizes.keys, width):
+            with build.serial(0, count) as step:
+                panel = start // width + step
+                first = panel * width
+                if self.k.channels_last and min(size, sizes.channels) >= lanes:
+                    self._turn_squares(keys, panel, size, batch, head)
+                else:
+                    with build.serial(0, sizes.channels) as d, build.serial(0, size) as j:
+                        _store(keys, self.k.load(batch, head, first + j, d), panel, d, j)
+                if size < width:
+                    with build.serial(0, sizes.channels) as d, _each(width - size) as j:
+                        _store(keys, _zero(), panel, d, j + size)
+
+    def _turn_squares(
+        self, keys: tirx.Buffer, panel: Expr, size: int, batch: Expr, head: Expr
+    ) -> None:
         """Transpose in registers; the last square of a row or column overlaps the one before."""
         sizes, lanes = self.sizes, self.tile.lanes
-        counts = [math.ceil(extent / lanes) for extent in (sizes.keys, sizes.channels)]
-        with build.serial(0, counts[0]) as across, build.serial(0, counts[1]) as down:
-            j = tirx.min(across * lanes, sizes.keys - lanes)
+        with build.serial(0, math.ceil(sizes.channels / lanes)) as down:
             d = tirx.min(down * lanes, sizes.channels - lanes)
-            square = [vector_load(self.k.load(batch, head, j + r, d), lanes) for r in range(lanes)]
-            for r, column in enumerate(transposed(square)):
-                vector_store(keys, column, [d + r, j], lanes)
+            for j in (min(at, size - lanes) for at in range(0, size, lanes)):
+                position = panel * self.width + j
+                square = [
+                    vector_load(self.k.load(batch, head, position + r, d), lanes)
+                    for r in range(lanes)
+                ]
+                for r, column in enumerate(transposed(square)):
+                    vector_store(keys, column, [panel, d + r, j], lanes)
+
+    def _pack_values(self, values: tirx.Buffer, batch: Expr, head: Expr) -> None:
+        """Copy the values of a head, a panel of channels at a time."""
+        for start, count, size in _cover(self.sizes.value_channels, self.width):
+            with build.serial(0, count) as step, build.serial(0, self.sizes.keys) as j:
+                channel = start + step * size
+                with _each(size) as lane:
+                    element = self.v.load(batch, head, j, channel + lane)
+                    _store(values, element, start // self.width + step, j, lane)
 
     def _row_block(self, memory: _Memory, place: _Place) -> None:
         tile, sizes = self.tile, self.sizes
-        width = tile.vectors * tile.lanes
-        for start, count, size in _cover(self.padded_keys, width):
-            with build.serial(0, count) as step:
-                self._score_tile(memory, place, start + step * size, size)
+        self._copy_queries(memory.queries, place)
+        running = memory.running
+        if running is None:
+            self._key_block(memory, place, _Keys(0, sizes.keys, is_last=True))
+            return
         with build.serial(0, tile.rows) as r:
-            self._mask_row(memory.scores, place, r)
-            self._softmax_row(memory, r)
-        for start, count, size in _cover(sizes.value_channels, width):
+            _store(running.largest, _hidden(), r)
+            _store(memory.total, _zero(), r)
+            panels = int(running.sums.shape[1]) // self.width
+            with build.serial(0, panels) as panel, _each(self.width) as lane:
+                _store(running.sums, _zero(), r, panel * self.width + lane)
+        last = (math.ceil(sizes.keys / tile.keys) - 1) * tile.keys
+        with build.serial(0, last // tile.keys) as number:
+            start = number * tile.keys
+            block = _Keys(start, tile.keys, is_last=False)
+            with build.If(start < self._visible(place)), build.Then():
+                self._key_block(memory, place, block)
+        self._key_block(memory, place, _Keys(last, sizes.keys - last, is_last=True))
+
+    def _visible(self, place: _Place) -> Expr:
+        """Keys up to which any row of a block looks."""
+        if self.causal_offset is None:
+            return self.sizes.keys
+        end = place.row + (self.tile.rows + self.causal_offset)
+        return tirx.max(tirx.min(end, self.sizes.keys), 0)
+
+    def _copy_queries(self, queries: tirx.Buffer, place: _Place) -> None:
+        """Copy a block of queries, scaled."""
+        factor = tirx.const(self.scale / (self.softcap or 1.0), "float32")
+        # Vectors said outright: LLVM would exchange the loops and gather.
+        with build.serial(0, self.tile.rows) as r:
+            for start, count, size in _cover(self.sizes.channels, self.tile.lanes):
+                with build.serial(0, count) as step, _each(size) as lane:
+                    d = start + step * size + lane
+                    query = self.q.load(place.batch, place.head, place.row + r, d)
+                    _store(queries, query * factor, r, d)
+
+    def _key_block(self, memory: _Memory, place: _Place, block: _Keys) -> None:
+        width = self.width
+        seen = tirx.max(tirx.min(self._visible(place) - block.start, block.count), 0)
+        whole, rest = divmod(block.count, width)
+        if whole:
+            with build.serial(0, tirx.min(whole, (seen + width - 1) // width)) as step:
+                self._score_tile(memory, place, block, step * width, width)
+        if rest:
+            with build.If(seen > whole * width), build.Then():
+                self._score_tile(memory, place, block, whole * width, rest)
+        with build.serial(0, self.tile.rows) as r:
+            self._softmax_row(memory, r, seen)
+        for start, count, size in _cover(self.sizes.value_channels, width):
             with build.serial(0, count) as step:
-                self._value_tile(memory, place, start + step * size, size)
+                self._value_tile(memory, place, block, seen, (start, step, size))
 
-    def _score_tile(self, memory: _Memory, place: _Place, column: Expr, size: int) -> None:
-        keys, scores = memory.keys, memory.scores
-        rows = self.tile.rows
-        sums = self._accumulators(size)
+    def _score_tile(
+        self, memory: _Memory, place: _Place, block: _Keys, column: Expr, size: int
+    ) -> None:
+        """Scores of `size` keys from `column` of the block on; hidden up to a whole vector."""
+        keys, queries, scores = memory.keys, memory.queries, memory.scores
+        lanes, panel = self.tile.lanes, (block.start + column) // self.width
+        padded = math.ceil(size / lanes) * lanes
+        sums = self._accumulators(padded)
         with build.serial(0, self.sizes.channels) as d:
-            for r in range(rows):
-                query = self.q.load(place.batch, place.head, place.row + r, d)
-                with _each(size) as lane:
-                    _store(sums[r], sums[r][lane] + query * keys[d, column + lane], lane)
-        for r in range(rows):
-            with _each(size) as lane:
-                _store(scores, self._scaled(sums[r][lane]), r, column + lane)
+            for r, row in enumerate(sums):
+                with _each(padded) as lane:
+                    _store(row, row[lane] + queries[r, d] * keys[panel, d, lane], lane)
+        masked = self.mask is not None and size < padded
+        for r, row in enumerate(sums):
+            with _each(padded) as lane:
+                score = self._bounded(row[lane])
+                if not masked:
+                    at = (r, column + lane, block.start + column + lane)
+                    score = self._masked(score, place, *at[::2])
+                    if size < padded:
+                        score = tirx.Select(lane < size, score, _hidden())
+                _store(scores, score, r, column + lane)
+            if masked:
+                # No vector of the mask may reach beyond its end.
+                with build.serial(0, size) as lane:
+                    at = block.start + column + lane
+                    score = self._masked(scores[r, column + lane], place, r, at)
+                    _store(scores, score, r, column + lane)
+                with build.serial(0, padded - size) as lane:
+                    _store(scores, _hidden(), r, column + lane + size)
 
-    def _scaled(self, product: Expr) -> Expr:
+    def _bounded(self, product: Expr) -> Expr:
         if not self.softcap:
-            return product * tirx.const(self.scale, "float32")
-        bound = tirx.const(self.softcap, "float32")
-        return fast_math.tanh(product * tirx.const(self.scale / self.softcap, "float32")) * bound
+            return product
+        return fast_math.tanh(product) * tirx.const(self.softcap, "float32")
 
-    def _mask_row(self, scores: tirx.Buffer, place: _Place, r: Expr) -> None:
-        """Add the mask to a row; -inf where causality or padding hides the key."""
-        hidden = tirx.const(float("-inf"), "float32")
-        keys, position = self.sizes.keys, place.row + r
-        if self.mask is not None or self.causal_offset is not None:
-            with build.serial(0, keys) as key:
-                score = scores[r, key]
-                if self.mask is not None:
-                    score = score + self._mask_at(place.batch, place.head, position, key)
-                if self.causal_offset is not None:
-                    visible = key <= position + self.causal_offset
-                    score = tirx.Select(visible, score, hidden)
-                _store(scores, score, r, key)
-        if self.padded_keys > keys:
-            with build.serial(0, self.padded_keys - keys) as key:
-                _store(scores, hidden, r, key + keys)
+    def _masked(self, score: Expr, place: _Place, r: Expr, key: Expr) -> Expr:
+        """A score with the mask added; -inf where causality hides the key."""
+        position = place.row + r
+        if self.mask is not None:
+            score = score + self._mask_at(place.batch, place.head, position, key)
+        if self.causal_offset is not None:
+            score = tirx.Select(key <= position + self.causal_offset, score, _hidden())
+        return score
 
     def _mask_at(self, batch: Expr, head: Expr, position: Expr, key: Expr) -> Expr:
         assert self.mask is not None
@@ -252,48 +375,83 @@ class _Kernel:
         ]
         return tirx.BufferLoad(self.mask, indices)
 
-    def _softmax_row(self, memory: _Memory, r: Expr) -> None:
-        """Replace a row of scores by exp(score - max); keep one over their sum."""
-        scores, inverse = memory.scores, memory.inverse
-        lanes = self.tile.lanes
-        rounds = self.padded_keys // lanes
-        partial = build.alloc_buffer((lanes,), "float32")
-        largest = build.alloc_buffer((1,), "float32")
-        first = partial[0]
+    def _softmax_row(self, memory: _Memory, r: Expr, seen: Expr) -> None:
+        """Replace a row of scores by exp(score - largest); bring largest and total up to date."""
+        scores, lanes = memory.scores, self.tile.lanes
+        partial = build.alloc_buffer((lanes,), "float32", scope="local")
+        rounds = (seen + lanes - 1) // lanes
         with build.vectorized(0, lanes) as lane:
             _store(partial, _hidden(), lane)
         with build.serial(0, rounds) as step, build.vectorized(0, lanes) as lane:
-            score = scores[r, step * lanes + lane]
-            _store(partial, tirx.max(partial[lane], score), lane)
-        _store(largest, fold(vector_load(first, lanes), lanes, tirx.max), 0)
-        # A row that sees no key at all: its scores become 0, not NaN.
-        is_blind = largest[0] <= _hidden()
-        offset = tirx.Select(is_blind, _zero(), largest[0])
+            _store(partial, tirx.max(partial[lane], scores[r, step * lanes + lane]), lane)
+        peak = fold(vector_load(partial[0], lanes), lanes, tirx.max)
+        running = memory.running
+        offset = build.alloc_buffer((1,), "float32")
+        _store(offset, peak if running is None else tirx.max(running.largest[r], peak), 0)
+        if running is not None:
+            previous = build.bind(running.largest[r])
+            _store(running.largest, offset[0], r)
+        # A row that has seen no key at all: its scores become 0, not NaN.
+        _store(offset, tirx.Select(offset[0] <= _hidden(), _zero(), offset[0]), 0)
         with build.vectorized(0, lanes) as lane:
             _store(partial, _zero(), lane)
         with build.serial(0, rounds) as step:
             with build.vectorized(0, lanes) as lane:
-                shifted = scores[r, step * lanes + lane] - offset
+                shifted = scores[r, step * lanes + lane] - offset[0]
                 _store(scores, fast_math.exp_nonpositive(shifted), r, step * lanes + lane)
             with build.vectorized(0, lanes) as lane:
                 _store(partial, partial[lane] + scores[r, step * lanes + lane], lane)
-        total = fold(vector_load(first, lanes), lanes, lambda a, b: a + b)
-        _store(inverse, tirx.Select(is_blind, _zero(), tirx.const(1.0, "float32") / total), r)
+        total = fold(vector_load(partial[0], lanes), lanes, lambda a, b: a + b)
+        if running is None:
+            _store(memory.total, total, r)
+            return
+        change = build.bind(fast_math.exp_nonpositive(previous - offset[0]))
+        _store(memory.total, memory.total[r] * change + total, r)
+        _store(running.change, change, r)
 
-    def _value_tile(self, memory: _Memory, place: _Place, channel: Expr, size: int) -> None:
-        """Scores times values, over their sum, for a tile of channels."""
-        scores = memory.scores
+    def _value_tile(
+        self,
+        memory: _Memory,
+        place: _Place,
+        block: _Keys,
+        seen: Expr,
+        at: tuple[int, Expr, int],
+    ) -> None:
+        """Scores times values for a tile of channels, over their sum behind the last block."""
+        scores, (start, step, size) = memory.scores, at
+        channel, panel = start + step * size, start // self.width + step
         sums = self._accumulators(size)
-        with build.serial(0, self.sizes.keys) as j:
-            for r in range(self.tile.rows):
+        running = memory.running
+        if running is not None:
+            for r, row in enumerate(sums):
                 with _each(size) as lane:
-                    value = self.v.load(place.batch, place.key_head, j, channel + lane)
-                    _store(sums[r], sums[r][lane] + scores[r, j] * value, lane)
-        for r in range(self.tile.rows):
+                    _store(row, running.sums[r, channel + lane] * running.change[r], lane)
+        with build.serial(0, seen) as j:
+            for r, row in enumerate(sums):
+                with _each(size) as lane:
+                    value = self._value(memory, place, (panel, block.start + j, channel), lane)
+                    _store(row, row[lane] + scores[r, j] * value, lane)
+        for r, row in enumerate(sums):
+            if running is not None and not block.is_last:
+                with _each(size) as lane:
+                    _store(running.sums, row[lane], r, channel + lane)
+                continue
+            total = memory.total[r]
+            inverse = build.bind(
+                tirx.Select(total > _zero(), tirx.const(1.0, "float32") / total, _zero())
+            )
             with _each(size) as lane:
-                at = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
-                result = sums[r][lane] * memory.inverse[r]
-                _store(self.out, result, *(at[axis] for axis in self.out_order))
+                spot = {"b": place.batch, "h": place.head, "s": place.row + r, "d": channel + lane}
+                _store(self.out, row[lane] * inverse, *(spot[axis] for axis in self.out_order))
+
+    def _value(
+        self, memory: _Memory, place: _Place, at: tuple[Expr, Expr, Expr], lane: Expr
+    ) -> Expr:
+        """Value number `lane` of a panel, for the key of `at`."""
+        panel, key, channel = at
+        if memory.values is None:
+            return self.v.load(place.batch, place.key_head, key, channel + lane)
+        return memory.values[panel, key, lane]
 
     def _accumulators(self, size: int) -> list[tirx.Buffer]:
         """One buffer per row: a larger one would go to memory instead of registers."""

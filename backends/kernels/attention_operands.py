@@ -56,6 +56,8 @@ class Tile:
     lanes: int
     shares: int
     """Parallel tasks per batch and key head, over the query rows."""
+    keys: int
+    """Keys whose scores are computed at a time."""
 
     @classmethod
     def choose(cls, sizes: Sizes, target: Target) -> "Tile":
@@ -68,7 +70,17 @@ class Tile:
             range(most, least - 1, -1), key=lambda r: math.ceil(sizes.queries / r) * (r + 1.0)
         )
         blocks = math.ceil(sizes.queries / rows)
-        return cls(rows, vectors, lanes, _shares(sizes, blocks, target.threads))
+        shares = _shares(sizes, blocks, target.threads)
+        return cls(
+            rows, vectors, lanes, shares, _key_block(sizes.keys, rows, vectors * lanes, target)
+        )
+
+
+def _key_block(keys: int, rows: int, width: int, target: Target) -> int:
+    """Keys whose scores fill most of the first-level cache, in equal blocks of whole panels."""
+    most = max(width, target.l1 * 7 // 8 // (4 * rows) // width * width)
+    blocks = math.ceil(keys / most)
+    return math.ceil(keys / blocks / width) * width
 
 
 def _shares(sizes: Sizes, blocks: int, threads: int) -> int:
@@ -90,6 +102,13 @@ class View:
     width: int
     """Channels of a head."""
     batch: int
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one position to the next, where channels are neighbours."""
+        order = self.layout.order
+        position = next(i for i, axis in enumerate(order) if axis in "sr")
+        return math.prod(int(extent) for extent in self.buffer.shape[position + 1 :])
 
     @property
     def channels_last(self) -> bool:

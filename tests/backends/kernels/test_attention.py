@@ -39,6 +39,12 @@ CASES = {
     "bounded scores": Case(Sizes(1, 2, 2, 9, 20, 16, 16), mask=(1, 1, 9, 20), softcap=0.5),
     "one channel": Case(Sizes(1, 2, 2, 6, 6, 1, 1)),
     "other value width": Case(Sizes(1, 2, 2, 20, 18, 16, 24)),
+    "blocks of keys": Case(Sizes(1, 2, 1, 15, 1100, 24, 40), "bshd", mask=(1, 1, 15, 1100)),
+    "causal blocks": Case(Sizes(1, 1, 1, 30, 900, 16, 16), causal=True, causal_offset=600),
+    "blocks of hidden keys": Case(
+        Sizes(1, 1, 1, 6, 900, 16, 16), mask=(1, 1, 1, 900), hidden=tuple(range(880))
+    ),
+    "blind rows": Case(Sizes(1, 1, 1, 20, 9, 16, 16), mask=(1, 1, 20, 9)),
     "heads first out": Case(Sizes(1, 2, 2, 20, 18, 16, 16), out_order="bhsd"),
 }
 
