@@ -20,11 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from burnish.backends.bench_patterns import Expected, Patterns
 from burnish.backends.link import link_kernels
 from burnish.errors import BurnishError
 from burnish.target import Target
 
 _LENGTH = struct.Struct("<Q")
+START_TIMEOUT = 30.0
+"""Seconds in which a library is loaded."""
 
 
 class KernelFailure(BurnishError):
@@ -47,16 +50,31 @@ class KernelBench:
         Raises:
             BurnishError: they cannot be linked.
         """
+        self._target = target
         self._library = link_kernels(objects, target)
         self._threads = threads or target.threads
         self._process: subprocess.Popen[bytes] | None = None
-        self._sent: tuple[np.ndarray, ...] | None = None
+        self._sent: tuple[np.ndarray, ...] | Patterns | None = None
 
     def __enter__(self) -> KernelBench:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def load(self, objects: Sequence[bytes]) -> None:
+        """Take other kernels, in the same process.
+
+        Raises:
+            BurnishError: they cannot be linked or loaded.
+        """
+        self._library = link_kernels(objects, self._target)
+        if self._process is not None:
+            self._send(("load", "at start", None, self._library, self._threads), "at start")
+            answer = self._receive("at start", time.monotonic() + START_TIMEOUT)
+            if isinstance(answer, str):
+                self.close()
+                raise KernelFailure(answer)
 
     def close(self) -> None:
         """End the process."""
@@ -68,7 +86,7 @@ class KernelBench:
     def time_kernel(
         self,
         symbol: str,
-        arrays: Sequence[np.ndarray],
+        arrays: Sequence[np.ndarray] | Patterns,
         repeat: int,
         cold: bool | Sequence[int] = False,
         budget: float = 1.0,
@@ -78,8 +96,8 @@ class KernelBench:
 
         Args:
             symbol: The kernel's name, without `__tvm_ffi_`.
-            arrays: Its arguments, outputs included. Arrays that the last call had too are not
-                sent again; what kernels write stays on the other side.
+            arrays: Its arguments, outputs included, or how to make them. Arrays that the last
+                call had too are not sent again; what kernels write stays on the other side.
             repeat: How often to time it.
             cold: Whether all arguments are put out of the caches before each call, or which.
             budget: Seconds after which no further repetition starts; one is always done.
@@ -91,7 +109,8 @@ class KernelBench:
         Raises:
             KernelFailure: it crashed, hung or reported an error.
         """
-        flushed = tuple(range(len(arrays))) if cold is True else tuple(cold or ())
+        count = len(arrays.arguments if isinstance(arrays, Patterns) else arrays)
+        flushed = tuple(range(count)) if cold is True else tuple(cold or ())
         seconds: list[float] = self._ask("time", symbol, arrays, timeout, repeat, flushed, budget)
         return seconds
 
@@ -108,15 +127,37 @@ class KernelBench:
         self._sent = None
         return results
 
+    def check_kernel(
+        self,
+        symbol: str,
+        arrays: Patterns,
+        expected: Sequence[Expected],
+        timeout: float = 30.0,
+    ) -> None:
+        """Call a kernel and compare what it writes with what is known of it.
+
+        The first kernel that is right for some arrays is kept in mind: later ones for the same
+        arrays have to agree with all of its outputs.
+
+        Raises:
+            KernelFailure: it crashed, hung, reported an error or was wrong.
+        """
+        self._ask("check", symbol, arrays, timeout, tuple(expected))
+
     def _ask(
-        self, verb: str, symbol: str, arrays: Sequence[np.ndarray], timeout: float, *rest: object
+        self,
+        verb: str,
+        symbol: str,
+        arrays: Sequence[np.ndarray] | Patterns,
+        timeout: float,
+        *rest: object,
     ) -> Any:
         if self._process is None:
             self._start(timeout)
-        same = self._sent is not None and len(self._sent) == len(arrays)
-        same = same and all(a is b for a, b in zip(self._sent or (), arrays, strict=True))
-        self._sent = tuple(arrays)
-        self._send((verb, symbol, None if same else self._sent, *rest), symbol)
+        content = arrays if isinstance(arrays, Patterns) else tuple(arrays)
+        same = _is_same(self._sent, content)
+        self._sent = content
+        self._send((verb, symbol, None if same else content, *rest), symbol)
         answer = self._receive(symbol, time.monotonic() + timeout)
         if isinstance(answer, str):
             raise KernelFailure(f"kernel {symbol}: {answer}")
@@ -171,3 +212,14 @@ class KernelBench:
         self._process = self._sent = None
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise KernelFailure(f"kernel {symbol}: crashed ({reason})")
+
+
+def _is_same(
+    sent: tuple[np.ndarray, ...] | Patterns | None, arrays: tuple[np.ndarray, ...] | Patterns
+) -> bool:
+    """Whether the other side has these very arrays."""
+    if isinstance(sent, Patterns) or isinstance(arrays, Patterns):
+        return sent == arrays
+    if sent is None or len(sent) != len(arrays):
+        return False
+    return all(a is b for a, b in zip(sent, arrays, strict=True))

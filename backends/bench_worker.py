@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from burnish.backends.arrays import aligned_empty
+from burnish.backends.bench_patterns import Expected, Patterns, agree
 from burnish.backends.library import SharedLibrary
 from burnish.errors import BurnishError
 
@@ -61,22 +62,43 @@ class Kernels:
     """A loaded library of kernels, and the arrays that they are called on."""
 
     def __init__(self, library: bytes, threads: int) -> None:
+        self._c: Any = None
+        self._pool = ctypes.c_void_p()
+        self._arrays: list[np.ndarray] = []
+        self._tensors: Any = None
+        self._right: list[np.ndarray] | None = None
+        """The outputs of the first kernel that was right for these arrays."""
+        self._open(library, threads)
+
+    def load(self, _: str, library: bytes, threads: int) -> str | None:
+        """Use another library from now on; return what went wrong."""
+        try:
+            self._c.burnish_bench_close(self._pool)
+            self._open(library, threads)
+        except BurnishError as error:
+            return str(error)
+        return None
+
+    def _open(self, library: bytes, threads: int) -> None:
         self._library = SharedLibrary(library, "the library of candidate kernels")
         c = self._library.handle
         c.burnish_bench_open.restype = ctypes.c_void_p
         c.burnish_last_error.restype = ctypes.c_char_p
         self._pool = ctypes.c_void_p(c.burnish_bench_open(threads))
         self._c = c
-        self._arrays: list[np.ndarray] = []
-        self._tensors: Any = None
 
-    def take(self, arrays: Sequence[np.ndarray]) -> None:
-        """Copy `arrays` to aligned memory and describe them to kernels."""
-        self._arrays = []
-        self._tensors = (_Tensor * max(1, len(arrays)))()
-        for tensor, given in zip(self._tensors, arrays, strict=False):
-            array = aligned_empty(given.shape, given.dtype.name)
-            array[...] = given
+    def take(self, given: Sequence[np.ndarray] | Patterns) -> None:
+        """Copy arrays to aligned memory and describe them to kernels."""
+        if isinstance(given, Patterns):
+            count = len(given.arguments)
+            arrays = (given.array(number) for number in range(count))
+        else:
+            count, arrays = len(given), (array for array in given)
+        self._arrays, self._right = [], None
+        self._tensors = (_Tensor * max(1, count))()
+        for tensor, given_array in zip(self._tensors, arrays, strict=False):
+            array = aligned_empty(given_array.shape, given_array.dtype.name)
+            array[...] = given_array
             self._arrays.append(array)
             code = _BFLOAT if array.dtype.name == "bfloat16" else _CODES[array.dtype.kind]
             shape = (ctypes.c_int64 * max(1, array.ndim))(*array.shape)
@@ -113,6 +135,24 @@ class Kernels:
         failed = self.time(symbol, 0, (), 0.0)
         return failed if isinstance(failed, str) else self._arrays
 
+    def check(self, symbol: str, expected: Sequence[Expected]) -> str | None:
+        """Call a kernel once; return what is wrong with what it writes."""
+        outputs = [self._arrays[one.argument] for one in expected]
+        for output in outputs:
+            # What is not written shows.
+            output.view(np.uint8).fill(0xFF)
+        failed = self.time(symbol, 0, (), 0.0)
+        if isinstance(failed, str):
+            return failed
+        for one, output in zip(expected, outputs, strict=True):
+            if not agree(one.values, output.reshape(-1)[one.places]):
+                return "its results are wrong"
+        if self._right is None:
+            self._right = [output.copy() for output in outputs]
+        elif not all(map(agree, self._right, outputs)):
+            return "its results are not those of the others"
+        return None
+
 
 def _receive(source: BinaryIO) -> Any:
     header = source.read(_LENGTH.size)
@@ -136,6 +176,8 @@ def _die_with_parent() -> None:
 def main() -> None:
     """Serve requests until the other end closes."""
     _die_with_parent()
+    # Ctrl-C is for the process that asks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     source = sys.stdin.buffer
     # Kernels must not write among the answers.
     target = os.fdopen(os.dup(1), "wb")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from burnish.analysis.cost import node_flops
@@ -12,9 +13,10 @@ from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.candidates import candidates
-from burnish.backends.cpu.schedule import anchored, schedule
+from burnish.backends.cpu.objects import KernelObjects, Variant
+from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.tiling import TileConfig
-from burnish.backends.cpu.tuner import Task, tune
+from burnish.backends.cpu.tuner import Budget, Outcome, Task, residence, tune
 from burnish.backends.kernels.winograd import OUTPUTS
 from burnish.backends.link import silent
 from burnish.backends.lowering.emitter import Kernel
@@ -25,7 +27,7 @@ from burnish.backends.schedule_cache import ScheduleCache
 from burnish.backends.self_test import Vector
 from burnish.errors import GateFailed, UnsupportedModel
 from burnish.ir import Graph, OperatorNode
-from burnish.target import Target
+from burnish.target import Target, last_level_cache
 
 _MARGIN = 0.5
 """Share of the tolerance that convolutions by minimal filtering may use up."""
@@ -39,8 +41,8 @@ class CompileOptions:
     """Seconds to spend on timing candidates; 0 takes the first choice of each."""
     progress: Callable[[str, int, int], None] | None = None
     """Called with a stage's name, how many steps of it are done, and of how many."""
-    tuned: Callable[[int, int], None] | None = None
-    """Called after tuning with how many kernels are tuned, and how many can be."""
+    tuned: Callable[[Outcome], None] | None = None
+    """Called after tuning with how far it came."""
     winograd: bool = True
     """Whether convolutions may be computed by minimal filtering, which rounds differently."""
     notice: Callable[[str], None] | None = None
@@ -67,8 +69,9 @@ def compile_graphs(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
+    budget = Budget(options.tune, progress=options.progress or silent)
     for winograd in _filters(target, options):
-        models, programs = compile_programs(graphs, target, options, winograd)
+        models, programs = compile_programs(graphs, target, options, winograd, budget)
         lowered = join(models)
         native = _native_share(graphs, lowered)
         artifact = build_artifact(
@@ -129,9 +132,10 @@ def compile_program(
     target: Target,
     options: CompileOptions = CompileOptions(),
     winograd: int = 1,
+    budget: Budget | None = None,
 ) -> tuple[Lowered, Program]:
     """Lower and generate code; nodes whose kernels cannot be compiled go to the host."""
-    lowered, programs = compile_programs([graph], target, options, winograd)
+    lowered, programs = compile_programs([graph], target, options, winograd, budget)
     return lowered[0], programs[0]
 
 
@@ -140,14 +144,16 @@ def compile_programs(
     target: Target,
     options: CompileOptions = CompileOptions(),
     winograd: int = 1,
+    budget: Budget | None = None,
 ) -> tuple[list[Lowered], list[Program]]:
     """Lower graphs and generate code for all of them together; see ``compile_program``."""
+    budget = budget or Budget(options.tune)
     failed: dict[OperatorNode, str] = {}
     while True:
         models = (lower(graph, target, failed, winograd) for graph in graphs)
         lowered = share_constants(models) if len(graphs) > 1 else list(models)
         try:
-            return lowered, split(generate(join(lowered), target, options), lowered)
+            return lowered, split(generate(join(lowered), target, options, budget), lowered)
         except KernelFailed as failure:
             if all(node in failed for node in failure.nodes):
                 raise UnsupportedModel(str(failure)) from failure
@@ -176,97 +182,82 @@ def _is_refused(node: OperatorNode | None, lowered: Lowered) -> bool:
     return False
 
 
-def generate(lowered: Lowered, target: Target, options: CompileOptions) -> Program:
+def generate(lowered: Lowered, target: Target, options: CompileOptions, budget: Budget) -> Program:
     """Choose a schedule for every distinct kernel and compile them all.
 
     Raises:
         KernelFailed: TVM cannot schedule or compile a kernel.
     """
     cache = ScheduleCache(target)
+    store = KernelObjects(target, cache)
     keys = {kernel.name: codegen.structural_key(kernel.func, target) for kernel in lowered.kernels}
     distinct: dict[str, Kernel] = {}
     for kernel in lowered.kernels:
         distinct.setdefault(keys[kernel.name], kernel)
-    configs: dict[str, TileConfig] = {}
+    configs: dict[str, TileConfig | None] = {}
     if options.tune and target.is_host:
-        tasks = _tasks(lowered, distinct, keys)
-        configs = tune(tasks, target, options.tune, cache, options.progress, options.tuned)
-    symbols = {
-        key: f"k{number}_{kernel.name.split('_', 1)[1]}"
-        for number, (key, kernel) in enumerate(distinct.items())
+        tasks = _tasks(lowered, distinct, keys, target)
+        outcome = tune(tasks, target, budget, cache, store)
+        configs = outcome.configs
+        if options.tuned:
+            options.tuned(outcome)
+    variants = {
+        key: Variant(key, _label(kernel), kernel.func, configs.get(key))
+        for key, kernel in distinct.items()
     }
-    objects = _objects(distinct, symbols, configs, target, cache, options)
+    objects = _objects(variants, distinct, store, options)
     calls = [
         call if call.region is not None or call.kernel not in keys
-        else Call(symbols[keys[call.kernel]], call.args, call.outputs, call.inplace)
+        else Call(variants[keys[call.kernel]].symbol, call.args, call.outputs, call.inplace)
         for call in lowered.calls
     ]  # fmt: skip
     return Program(lowered.inputs, lowered.outputs, calls, objects, work=lowered.work)
 
 
-def _tasks(lowered: Lowered, distinct: dict[str, Kernel], keys: dict[str, str]) -> list[Task]:
-    """The kernels that have candidates, with their share of the model's arithmetic."""
-    weights: dict[str, float] = {}
-    for kernel in lowered.kernels:
-        weights[keys[kernel.name]] = weights.get(keys[kernel.name], 0.0) + kernel.flops
+def _label(kernel: Kernel) -> str:
+    return kernel.name.split("_", 1)[1]
+
+
+def _tasks(
+    lowered: Lowered, distinct: dict[str, Kernel], keys: dict[str, str], target: Target
+) -> list[Task]:
+    """The kernels that have candidates, and how the model calls them."""
     arguments = {call.kernel: call for call in lowered.calls if call.region is None}
-    return [
-        Task(
-            key, kernel.func, weights[key],
-            tuple(
+    times = Counter(keys[kernel.name] for kernel in lowered.kernels)
+    weights = {
+        buffer.root()[0] for call in lowered.calls for buffer in call.args
+        if buffer.root()[0].kind is BufferKind.CONSTANT
+    }  # fmt: skip
+    total = sum(buffer.nbytes for buffer in weights)
+    found = []
+    for key, kernel in distinct.items():
+        if anchored.applies(kernel.func):
+            own = tuple(
                 index for index, buffer in enumerate(arguments[kernel.name].args)
-                if buffer.root()[0].kind is BufferKind.CONSTANT
-            ),
-            arguments[kernel.name].outputs,
-        )
-        for key, kernel in distinct.items()
-        if anchored.applies(kernel.func)
-    ]  # fmt: skip
+                if buffer.root()[0] in weights
+            )  # fmt: skip
+            cold = residence(own, total, (target.l2, last_level_cache()))
+            found.append(Task(key, _label(kernel), kernel.func, times[key], kernel.flops, cold))
+    return found
 
 
 def _objects(
+    variants: dict[str, Variant],
     distinct: dict[str, Kernel],
-    symbols: dict[str, str],
-    configs: dict[str, TileConfig],
-    target: Target,
-    cache: ScheduleCache,
+    store: KernelObjects,
     options: CompileOptions,
 ) -> list[bytes]:
-    """Object code of all kernels, from the cache if the very same ones were compiled before."""
-    identity = "|".join(f"{symbols[key]}={key}:{configs.get(key)}" for key in distinct)
-    key_of_all = hashlib.sha256(identity.encode()).hexdigest()[:32]
-    known = cache.objects(key_of_all)
-    if known is not None:
-        return known
-    scheduled = {}
-    for done, (key, kernel) in enumerate(distinct.items()):
-        if options.progress:
-            options.progress("schedule", done, len(distinct))
-        try:
-            func = schedule(kernel.func, target, configs.get(key))
-        except Exception as error:  # TVM's errors share no base
-            raise KernelFailed(kernel.nodes, error) from error
-        scheduled[symbols[key]] = func.with_attr("global_symbol", symbols[key])
-    if options.progress:
-        options.progress("generate code", 0, 1)
-    try:
-        objects = codegen.compile_objects(scheduled, target)
-    except Exception as error:
-        raise _culprit(distinct, symbols, scheduled, target) or error from error
-    cache.put_objects(key_of_all, objects)
+    """Object code of all kernels.
+
+    Raises:
+        KernelFailed: a kernel does not compile.
+    """
+    progress = options.progress or silent
+    made = store.get(list(variants.values()), partial(progress, "generate code"))
+    objects = []
+    for key, variant in variants.items():
+        data = made[variant]
+        if isinstance(data, Exception):
+            raise KernelFailed(distinct[key].nodes, data) from data
+        objects.append(data)
     return objects
-
-
-def _culprit(
-    distinct: dict[str, Kernel],
-    symbols: dict[str, str],
-    scheduled: dict[str, Any],
-    target: Target,
-) -> KernelFailed | None:
-    """The first kernel that does not compile on its own."""
-    for key, kernel in distinct.items():
-        try:
-            codegen.compile_objects({symbols[key]: scheduled[symbols[key]]}, target)
-        except Exception as error:
-            return KernelFailed(kernel.nodes, error)
-    return None

@@ -1,4 +1,4 @@
-"""What was chosen before: configurations of kernels, and the object code made with them.
+"""What was found out before: how fast candidates of kernels are, and their object code.
 
 Keyed by the kernel's structure, the target and the versions of the tools, so that a stale entry
 is never found. A cache that cannot be read or written costs one warning, never a compilation.
@@ -12,9 +12,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,24 @@ _LOG = logging.getLogger(__name__)
 
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 
-KEPT_OBJECTS = 64
-"""Programs whose object code is kept; the oldest go first."""
+KEPT_OBJECTS = 4096
+"""Kernels whose object code is kept; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What tuning knows of one kernel."""
+
+    config: TileConfig | None = None
+    """The best candidate so far; None for the first choice."""
+    done: bool = False
+    """Whether every candidate has been tried."""
+    trials: Mapping[TileConfig | None, float | None] = field(default_factory=dict)
+    """Seconds by candidate; None for one that failed and is not to be tried again."""
 
 
 class ScheduleCache:
-    """Configurations by kernel key for one target, and object code by program key."""
+    """Records by kernel key for one target, and object code by symbol."""
 
     def __init__(self, target: Target) -> None:
         """Open the cache for ``target``; an unreadable one counts as empty."""
@@ -48,39 +60,46 @@ class ScheduleCache:
         except (OSError, ValueError, RecursionError, BurnishError) as error:
             self._warn(f"the schedule cache cannot be read and counts as empty: {error}")
 
-    def get(self, key: str) -> TileConfig | None:
-        """The configuration chosen for a kernel."""
+    def get(self, key: str) -> Record | None:
+        """What is known of a kernel."""
         try:
-            return _config(self._known[key]) if key in self._known else None
-        except (TypeError, ValueError) as error:
-            self._warn(f"an entry of the schedule cache is ignored: {error}")
+            return _record(self._known[key]) if key in self._known else None
+        except (TypeError, ValueError, KeyError) as error:
+            self._warn(f"an entry of the schedule cache is ignored: {error!r}")
             return None
 
-    def put(self, chosen: Mapping[str, TileConfig]) -> None:
-        """Remember configurations, and those that other processes have written meanwhile."""
+    def put(self, records: Mapping[str, Record]) -> None:
+        """Remember records, and those that other processes have written meanwhile."""
+        if not records:
+            return
         with suppress(OSError, ValueError, RecursionError):
             self._known = self._read() | self._known
-        self._known |= {key: asdict(config) for key, config in chosen.items()}
+        self._known |= {key: _entry(record) for key, record in records.items()}
         text = json.dumps(self._known, indent=0, sort_keys=True)
-        self._write(f"{self._scope}.json", text.encode())
+        self._write({f"{self._scope}.json": text.encode()})
 
-    def objects(self, key: str) -> list[bytes] | None:
-        """The object files of a program."""
+    def object(self, symbol: str) -> bytes | None:
+        """The object file of a kernel."""
         if self._folder is None:
             return None
-        path = self._folder / f"{self._scope}-{key}.objects"
+        path = self._folder / f"{self._scope}-{symbol}.object"
         try:
             data = path.read_bytes()
         except OSError:
             return None
         with suppress(OSError):
             os.utime(path)
-        return _unpack(data)
+        digest, body = data[:32], data[32:]
+        return body if hashlib.sha256(body).digest() == digest else None
 
-    def put_objects(self, key: str, objects: Sequence[bytes]) -> None:
-        """Remember the object files of a program."""
-        self._write(f"{self._scope}-{key}.objects", _pack(objects))
-        self._trim()
+    def put_objects(self, objects: Mapping[str, bytes]) -> None:
+        """Remember object files by symbol."""
+        if objects:
+            self._write({
+                f"{self._scope}-{symbol}.object": hashlib.sha256(data).digest() + data
+                for symbol, data in objects.items()
+            })  # fmt: skip
+            self._trim()
 
     def _read(self) -> dict[str, Any]:
         if self._folder is None:
@@ -91,16 +110,17 @@ class ScheduleCache:
             raise ValueError(f"{path} holds no table")  # noqa: TRY004 - a corrupt file
         return known
 
-    def _write(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all; several processes may do so at once."""
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Write each file whole or not at all; several processes may do so at once."""
         if self._folder is None:
             return
         try:
             # In a folder of its own, which goes whatever happens.
             with tempfile.TemporaryDirectory(dir=self._folder) as room:
-                draft = Path(room, name)
-                draft.write_bytes(data)
-                draft.replace(self._folder / name)
+                for name, data in files.items():
+                    draft = Path(room, name)
+                    draft.write_bytes(data)
+                    draft.replace(self._folder / name)
         except OSError as error:
             self._warn(f"the schedule cache cannot be written: {error}")
 
@@ -108,7 +128,7 @@ class ScheduleCache:
         if self._folder is None:
             return
         try:
-            found = sorted(self._folder.glob("*.objects"), key=_age)
+            found = sorted(self._folder.glob("*.object"), key=_age)
             for path in found[:-KEPT_OBJECTS]:
                 path.unlink(missing_ok=True)
         except OSError as error:
@@ -128,13 +148,45 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _config(entry: Any) -> TileConfig:
+def _entry(record: Record) -> dict[str, Any]:
+    """A record as the file has it."""
+    trials = [[_fields(config), seconds] for config, seconds in record.trials.items()]
+    return {"config": _fields(record.config), "done": record.done, "trials": trials}
+
+
+def _record(entry: Any) -> Record:
+    """A record from the file.
+
+    Raises:
+        TypeError, ValueError, KeyError: it is none.
+    """
+    if type(entry["done"]) is not bool:
+        raise ValueError(f"done is {entry['done']!r}")
+    trials = {_config(config): _seconds(seconds) for config, seconds in entry["trials"]}
+    return Record(_config(entry["config"]), entry["done"], trials)
+
+
+def _fields(config: TileConfig | None) -> dict[str, Any] | None:
+    return None if config is None else asdict(config)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) is not float or not 0 < value < float("inf"):
+        raise ValueError(f"a time is {value!r}")
+    return value
+
+
+def _config(entry: Any) -> TileConfig | None:
     """A configuration as the file has it.
 
     Raises:
         TypeError: it has other fields.
         ValueError: a size is none.
     """
+    if entry is None:
+        return None
     config = TileConfig(**entry)
     for name, value in asdict(config).items():
         wanted = bool if isinstance(getattr(TileConfig, name, 1), bool) else int
@@ -160,21 +212,3 @@ def _source_digest() -> str:
     for path in (*sorted([*here.glob("cpu/**/*.py"), *here.glob("kernels/*.py")]), about_targets):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _pack(objects: Sequence[bytes]) -> bytes:
-    """A checksum, then each object behind its length."""
-    body = b"".join(len(data).to_bytes(8, "little") + data for data in objects)
-    return hashlib.sha256(body).digest() + body
-
-
-def _unpack(data: bytes) -> list[bytes] | None:
-    body = data[32:]
-    if hashlib.sha256(body).digest() != data[:32]:
-        return None
-    objects, start = [], 0
-    while start < len(body):
-        size = int.from_bytes(body[start : start + 8], "little")
-        objects.append(body[start + 8 : start + 8 + size])
-        start += 8 + size
-    return objects

@@ -30,7 +30,7 @@ from burnish.verification import Feeds
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
 
-TUNE = 20.0
+TUNE = 30.0
 """Seconds spent on timing candidates of kernels unless the user says otherwise."""
 
 
@@ -69,8 +69,12 @@ class Tuning:
     """Kernels that are tuned, now or before."""
     kernels: int
     """Kernels that can be tuned."""
+    stopped: bool = False
+    """Whether the user stopped it."""
 
     def __str__(self) -> str:
+        if self.stopped:
+            return f"tuning was stopped at {self.tuned} of {self.kernels} kernels"
         return f"tuned {self.tuned} of {self.kernels} kernels in {self.seconds:g} s"
 
 
@@ -151,7 +155,9 @@ def _generate(
     options = CompileOptions(
         tune=seconds,
         progress=progress,
-        tuned=lambda tuned, kernels: tuning.append(Tuning(seconds, tuned, kernels)),
+        tuned=lambda outcome: tuning.append(
+            Tuning(seconds, outcome.tuned, outcome.kernels, outcome.stopped)
+        ),
         winograd=request.winograd,
         notice=notices.append,
     )

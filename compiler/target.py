@@ -220,6 +220,11 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
+def last_level_cache() -> int:
+    """Bytes of the largest cache of this machine; 0 where that is not known."""
+    return max((_cache_size(level) or 0 for level in (2, 3, 4)), default=0)
+
+
 def _cache_size(level: int) -> int | None:
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         if (index / "type").read_text().strip() == "Instruction":

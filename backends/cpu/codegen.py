@@ -3,7 +3,6 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tvm
@@ -19,25 +18,19 @@ _PASS_OPTIONS = {
     # only cost time and half of the object's size.
     "tirx.disable_assert": True,
 }
-_COMPILER_THREADS = 2
-_CHUNK = 8
-"""Kernels that share one object: few enough to balance threads, many enough to share strings."""
 
 
-def compile_objects(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> list[bytes]:
-    """Compile scheduled functions to object files for `target`.
-
-    Args:
-        funcs: Functions by symbol; symbol `s` is exported as `__tvm_ffi_s`.
-        target: The processor to generate code for.
+def compile_object(symbol: str, func: tirx.PrimFunc, target: Target) -> bytes:
+    """Compile a scheduled function to an object file for `target`.
 
     Returns:
-        Object files; the same functions give the same bytes.
+        An object that exports `__tvm_ffi_<symbol>`; the same function gives the same bytes.
     """
-    names = sorted(funcs)
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    with ThreadPoolExecutor(_COMPILER_THREADS) as pool:
-        return list(pool.map(lambda chunk: _compile({n: funcs[n] for n in chunk}, target), chunks))
+    built = build({symbol: func}, target)
+    with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
+        path = Path(folder) / "kernel.o"
+        built.write_to_file(str(path), "o")
+        return path.read_bytes()
 
 
 def structural_key(func: tirx.PrimFunc, target: Target) -> str:
@@ -69,11 +62,3 @@ def build(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Mod
     with tvm.transform.PassContext(opt_level=3, config=_PASS_OPTIONS):
         tvm_target = tvm.target.Target(target.tvm_target())
         return tirx.build(module, tvm_target, pipeline=tir_pipeline.NAME)
-
-
-def _compile(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> bytes:
-    built = build(funcs, target)
-    with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
-        path = Path(folder) / "kernels.o"
-        built.write_to_file(str(path), "o")
-        return path.read_bytes()

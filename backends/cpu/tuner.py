@@ -1,40 +1,48 @@
 """The tuner: times a handful of candidates for each kernel and keeps the fastest.
 
 Candidates come from arithmetic, a dozen at most for a kernel, so tuning takes seconds. They run
-through the runtime that models use, in a process of their own, and each one's result is compared
-with the first choice's before it is timed.
+through the runtime that models use, in a process of their own. First choices are timed first: a
+kernel's turn comes by the time that the model may gain, which is its share of the model's time
+above what its arithmetic takes at the best rate that any kernel reaches.
 """
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import FrameType, TracebackType
 from typing import Any
 
-import numpy as np
-from tvm.s_tir import ScheduleError
-
-from burnish.backends.bench_kernels import KernelBench, KernelFailure
-from burnish.backends.cpu import codegen
+from burnish.backends.bench_kernels import KernelBench
 from burnish.backends.cpu.candidates import candidates
-from burnish.backends.cpu.schedule import anchored
-from burnish.backends.cpu.schedule.fused import ScheduleMiss
+from burnish.backends.cpu.contest import Cold, Subject, Trial, check, clock, hold
+from burnish.backends.cpu.definition import Unknown
+from burnish.backends.cpu.objects import KernelObjects, Variant
 from burnish.backends.cpu.schedule.tiling import TileConfig
-from burnish.backends.schedule_cache import ScheduleCache
+from burnish.backends.link import Progress, silent
+from burnish.backends.schedule_cache import Record, ScheduleCache
+from burnish.errors import BurnishError
 from burnish.target import Target
 
-BATCH = 24
-"""Candidates that are compiled and linked together."""
-ROUNDS, REPEAT = 3, 5
-"""Each candidate is timed in several rounds, in turn with the others."""
-KERNEL_SECONDS = 0.02
-"""Longest timing of one candidate in one round."""
-WORTH = 0.03
-"""Share by which a candidate must beat the first choice to replace it."""
-TOLERANCE = 1e-4
-"""Largest difference from the first choice, relative to its largest value."""
+_LOG = logging.getLogger(__name__)
+
+BATCH, COMPILING = 24, 0.7
+"""Candidates that are compiled and linked together at most, and the share of the time left that
+this may take."""
+WAVE, FADING = 4, 0.3
+"""Candidates that are tried in one turn of a kernel, and what a later turn may still gain of what
+an earlier one might: candidates are ordered by how good they ought to be."""
+NEGLIGIBLE = 0.002
+"""Share of the model's time below which a possible gain is not worth the search."""
+FIRST_REPEAT, FIRST_SECONDS = 5, 0.02
+"""How often, and for how long at most, a first choice is timed."""
+TICKS = 10
+"""Steps of progress in a second."""
 
 
 @dataclass(frozen=True)
@@ -42,154 +50,325 @@ class Task:
     """A distinct kernel of a model."""
 
     key: str
+    """Of its structure."""
+    label: str
+    """What it does, in a word."""
     func: Any
     """The unscheduled TIR function."""
-    weight: float
-    """Estimated share of the model's time, in any unit."""
-    constants: tuple[int, ...] = ()
-    """Arguments that are weights: they come from memory, not from a cache."""
-    outputs: int = 1
+    calls: int = 1
+    """How often the model calls it."""
+    flops: float = 0.0
+    """Of one call."""
+    cold: Cold = ((),)
+    """How the model finds its arguments: see `residence`."""
+
+    @property
+    def name(self) -> str:
+        """The key of its record: what is fastest depends on where its arguments are."""
+        return f"{self.key}-{'-'.join('.'.join(map(str, way)) for way in self.cold)}"
+
+    def variant(self, config: TileConfig | None) -> Variant:
+        """The kernel scheduled by ``config``."""
+        return Variant(self.key, self.label, self.func, config)
 
 
 @dataclass
-class Trial:
-    """A candidate that is being timed."""
+class Budget:
+    """What tuning may spend, in one call or several, and who is told."""
 
-    task: Task
-    config: TileConfig
-    symbol: str
-    seconds: list[float] = field(default_factory=list)
+    seconds: float
+    spent: float = 0.0
+    progress: Progress = silent
+    """Called with the stage's name, the time that is spent and all of it, in tenths of seconds."""
 
-    @property
-    def score(self) -> float:
-        """Median of the rounds' medians, infinite if it was never timed."""
-        return float(np.median(self.seconds)) if self.seconds else float("inf")
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far tuning came."""
+
+    configs: dict[str, TileConfig | None]
+    """The best known candidate by a kernel's structural key; None for its first choice."""
+    tuned: int
+    """Kernels that need no more tuning."""
+    kernels: int
+    """Kernels that have a choice."""
+    stopped: bool = False
+    """Whether Ctrl-C ended it."""
+
+
+def residence(weights: tuple[int, ...], total: int, caches: tuple[int, int]) -> Cold:
+    """How to time a kernel so that its weights are where the model has them.
+
+    Args:
+        weights: its arguments that are weights.
+        total: bytes of all weights of the model.
+        caches: bytes of a core's own cache, and of the last level.
+
+    Weights beyond the last level come from memory in each inference; those that fit into a
+    core's own cache stay there. In between both cases count.
+    """
+    own, last = caches
+    if not weights or total <= own:
+        return ((),)
+    return (weights,) if total > last else ((), weights)
 
 
 def tune(
     tasks: Sequence[Task],
     target: Target,
-    seconds: float,
+    budget: Budget,
     cache: ScheduleCache,
-    progress: Callable[[str, int, int], None] | None = None,
-    tuned: Callable[[int, int], None] | None = None,
-) -> dict[str, TileConfig]:
+    objects: KernelObjects,
+) -> Outcome:
     """Choose configurations, from the cache where it knows them.
 
-    Kernels are taken in order of their share of the model's time until ``seconds`` are spent;
-    what is left keeps its first choice. Nothing chosen so far is lost on Ctrl-C. At the end
-    ``tuned`` is called with how many kernels are tuned, now or before, and how many can be.
+    What the seconds do not suffice for keeps its best choice so far; so it is on Ctrl-C, and a
+    later call goes on there.
     """
-    chosen = {task.key: known for task in tasks if (known := cache.get(task.key)) is not None}
-    if not seconds:
-        return chosen
-    open_tasks = [task for task in tasks if task.key not in chosen]
-    open_tasks.sort(key=lambda task: -task.weight)
-    deadline = time.monotonic() + seconds
-    done, untried, before = 0, 0, len(chosen)
-    for batch in _batches(open_tasks, target):
-        kernels = len({trial.task.key for trial in batch})
-        if time.monotonic() > deadline:
-            untried += kernels
-            continue
-        if progress:
-            progress("tune", done, len(open_tasks))
-        best = _time_batch(batch, target)
-        chosen |= best
-        cache.put(best)
-        done += kernels
-    if progress and open_tasks:
-        progress("tune", len(open_tasks), len(open_tasks))
-    if tuned:
-        tuned(before + done, before + done + untried)
-    return chosen
-
-
-def _batches(tasks: Sequence[Task], target: Target) -> Iterator[list[Trial]]:
-    """Candidates of several kernels at a time, each kernel's together, first choice first."""
-    batch: list[Trial] = []
-    for task in tasks:
-        configs = candidates(task.func, target)
-        if len(configs) < 2:
-            continue
-        batch += [Trial(task, config, f"t{len(batch) + i}") for i, config in enumerate(configs)]
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _time_batch(batch: list[Trial], target: Target) -> dict[str, TileConfig]:
-    objects = codegen.compile_objects(_scheduled(batch, target), target)
-    groups: dict[str, list[Trial]] = {}
-    for trial in batch:
-        groups.setdefault(trial.task.key, []).append(trial)
-    with KernelBench(objects, target) as bench:
-        return {key: _best(bench, trials) for key, trials in groups.items()}
-
-
-def _scheduled(batch: list[Trial], target: Target) -> dict[str, Any]:
-    """Each candidate's kernel; one that cannot be built is left out, so calling it fails."""
-    funcs = {}
-    for trial in batch:
-        with contextlib.suppress(ScheduleMiss, ScheduleError):
-            funcs[trial.symbol] = anchored.schedule(trial.task.func, target, trial.config)
-    return funcs
-
-
-def _best(bench: KernelBench, trials: list[Trial]) -> TileConfig:
-    """The fastest of the candidates of one kernel."""
-    task = trials[0].task
-    arrays = _arguments(task)
-    right = _agreeing(bench, trials, arrays)
-    for _ in range(ROUNDS):
-        for trial in list(right):
-            try:
-                times = bench.time_kernel(
-                    trial.symbol, arrays, REPEAT, cold=task.constants, budget=KERNEL_SECONDS
-                )
-            except KernelFailure:
-                right.remove(trial)
-            else:
-                trial.seconds.append(float(np.median(times)))
-    first = trials[0]
-    best = min(right, key=lambda trial: trial.score, default=first)
-    return best.config if best.score < (1 - WORTH) * first.score else first.config
-
-
-def _agreeing(bench: KernelBench, trials: list[Trial], arrays: Sequence[np.ndarray]) -> list[Trial]:
-    """The candidates that answer what the first choice answers."""
-    count = trials[0].task.outputs
-    reference: list[np.ndarray] | None = None
-    right = []
-    for trial in trials:
+    with _Interrupt() as interrupt:
+        search = _Search(tasks, target, budget, cache, objects, interrupt)
         try:
-            results = bench.call_kernel(trial.symbol, arrays)[len(arrays) - count :]
-        except KernelFailure:
-            continue
-        reference = results if reference is None else reference
-        if all(_close(a, b) for a, b in zip(reference, results, strict=True)):
-            right.append(trial)
-    return right
+            search.run()
+        except BurnishError:
+            # The linker hears Ctrl-C as well.
+            if not interrupt.pressed:
+                raise
+        finally:
+            search.close()
+            budget.spent += search.spent()
+    return search.outcome()
 
 
-def _close(expected: np.ndarray, actual: np.ndarray) -> bool:
-    if expected.dtype.kind != "f":
-        return bool(np.array_equal(expected, actual))
-    scale = float(np.abs(expected).max(initial=0.0)) or 1.0
-    return bool(np.abs(expected - actual).max(initial=0.0) <= TOLERANCE * scale)
+@dataclass
+class _Case:
+    """A kernel that is being tuned."""
+
+    task: Task
+    configs: list[TileConfig | None]
+    """Its candidates, the first choice first."""
+    record: Record
+    gain: float = 0.0
+    """Seconds that the model may gain."""
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What the bench needs; raises `Unknown`."""
+        return Subject.of(self.task.func, self.task.cold)
+
+    @property
+    def first_seconds(self) -> float | None:
+        return self.record.trials.get(None)
+
+    @property
+    def best_seconds(self) -> float | None:
+        """Of the fastest candidate so far."""
+        return min((s for s in self.record.trials.values() if s is not None), default=None)
+
+    def untried(self) -> list[TileConfig | None]:
+        """Candidates that were not timed yet, best guess first."""
+        return [config for config in self.configs if config not in self.record.trials]
+
+    def entrants(self) -> list[Trial]:
+        """Of the next contest: the first choice, the best so far, and a few new ones."""
+        configs = dict.fromkeys([None, self.record.config, *self.untried()[:WAVE]])
+        return [Trial(self.task.variant(config)) for config in configs]
 
 
-def _arguments(task: Task) -> list[np.ndarray]:
-    """Arrays for a kernel: small floats, the smallest integers."""
-    random = np.random.default_rng(0)
-    arrays = []
-    for param in task.func.params:
-        shape, dtype = tuple(int(extent) for extent in param.shape), np.dtype(str(param.dtype))
-        if dtype.kind == "f":
-            arrays.append(random.uniform(-1, 1, shape).astype(dtype))
+@dataclass
+class _Search:
+    """The state of one call of `tune`."""
+
+    tasks: Sequence[Task]
+    target: Target
+    budget: Budget
+    cache: ScheduleCache
+    objects: KernelObjects
+    interrupt: _Interrupt
+    started: float = field(default_factory=time.monotonic)
+    records: dict[str, Record] = field(default_factory=dict)
+    cases: list[_Case] = field(default_factory=list)
+    rate: float = 0.0
+    """FLOPs a second of the fastest kernel."""
+    total: float = 0.0
+    """Seconds that the model spends in these kernels."""
+    pace: float = 0.0
+    """Seconds for compiling one candidate."""
+    bench: KernelBench | None = None
+
+    def run(self) -> None:
+        """Tune what is open until there is nothing left to do, or no time."""
+        for task in self.tasks:
+            record = self.cache.get(task.name)
+            if record is not None:
+                self.records[task.name] = record
+        self._open()
+        if not self.cases:
+            return
+        self._time_first_choices()
+        self._weigh()
+        while self.goes_on() and (batch := self._batch()):
+            self._load([trial.variant for _, trials in batch for trial in trials])
+            for case, trials in batch:
+                if not self.goes_on():
+                    return
+                self._contest(case, trials)
+                self.show()
+
+    def goes_on(self) -> bool:
+        """Whether there is time left."""
+        return not self.interrupt.pressed and self.left() > 0
+
+    def left(self) -> float:
+        """Seconds that may still be spent."""
+        return self.budget.seconds - self.budget.spent - self.spent()
+
+    def spent(self) -> float:
+        """Seconds of this call."""
+        return time.monotonic() - self.started
+
+    def show(self) -> None:
+        whole = max(1, int(self.budget.seconds * TICKS))
+        spent = int((self.budget.spent + self.spent()) * TICKS)
+        self.budget.progress("tune", min(whole, spent), whole)
+
+    def close(self) -> None:
+        if self.bench is not None:
+            self.bench.close()
+
+    def outcome(self) -> Outcome:
+        configs = {task.key: self.records[task.name].config
+                   for task in self.tasks if task.name in self.records}  # fmt: skip
+        kernels = sum(task.name in self.records for task in self.tasks)
+        left = sum(self._is_worth(case) for case in self.cases)
+        return Outcome(configs, kernels - left, kernels, self.interrupt.pressed)
+
+    def _open(self) -> None:
+        """Find the kernels that have a choice and are not done."""
+        for task in self.tasks:
+            record = self.records.get(task.name, Record())
+            if record.done:
+                continue
+            configs = candidates(task.func, self.target)
+            if len(configs) < 2:
+                continue
+            case = _Case(task, [None, *configs[1:]], record)
+            if task.name not in self.records and not _is_known(case):
+                continue
+            self.records[task.name] = record
+            self.cases.append(case)
+            self.show()
+
+    def _load(self, variants: Sequence[Variant]) -> None:
+        """Compile and load; what does not compile is not there and fails when it is called."""
+        begin = time.monotonic()
+        made = self.objects.get(variants)
+        self.pace = max(self.pace, (time.monotonic() - begin) / len(variants))
+        objects = [data for data in made.values() if isinstance(data, bytes)]
+        if self.bench is None:
+            self.bench = KernelBench(objects, self.target)
         else:
-            # Zero and one are in range as indices into almost anything.
-            arrays.append(random.integers(0, 2, shape).astype(dtype))
-    return arrays
+            self.bench.load(objects)
+
+    def _time_first_choices(self) -> None:
+        untimed = [case for case in self.cases if case.first_seconds is None]
+        if untimed:
+            self._load([case.task.variant(None) for case in untimed])
+        for case in untimed:
+            if self.interrupt.pressed:
+                return
+            trial = Trial(case.task.variant(None))
+            assert self.bench is not None
+            if check(self.bench, case.subject, [trial]):
+                took = clock(self.bench, case.subject, trial, FIRST_REPEAT, FIRST_SECONDS)
+                self._note(case, {None: took})
+            else:
+                self._note(case, {None: None})
+                _LOG.warning("the first choice for a %s kernel is wrong", case.task.label)
+            self.show()
+
+    def _weigh(self) -> None:
+        """Find the best rate of any kernel, and what all of them take together."""
+        for case in self.cases:
+            if seconds := case.best_seconds:
+                self.rate = max(self.rate, case.task.flops * len(case.task.cold) / seconds)
+                self.total += seconds * case.task.calls / len(case.task.cold)
+
+    def _prospect(self, case: _Case) -> float:
+        """Seconds that the model may gain by another turn of a kernel."""
+        seconds = case.best_seconds
+        if seconds is None:
+            return 0.0 if case.record.done else float("inf")
+        bound = case.task.flops / self.rate if self.rate else 0.0
+        turns = (len(case.record.trials) - 1) // WAVE
+        return FADING**turns * case.task.calls * (seconds / len(case.task.cold) - bound)
+
+    def _is_worth(self, case: _Case) -> bool:
+        """Whether tuning is to go on with a kernel, given time."""
+        return bool(case.untried()) and self._prospect(case) > NEGLIGIBLE * self.total
+
+    def _batch(self) -> list[tuple[_Case, list[Trial]]]:
+        """The most promising kernels, each with a few candidates.
+
+        As many as can be compiled in the time left; none if nothing is left to do.
+        """
+        most = min(BATCH, COMPILING * self.left() / self.pace) if self.pace else BATCH
+        batch: list[tuple[_Case, list[Trial]]] = []
+        for case in sorted(filter(self._is_worth, self.cases), key=self._prospect, reverse=True):
+            entrants = case.entrants()
+            if sum(len(trials) for _, trials in batch) + len(entrants) > most:
+                break
+            batch.append((case, entrants))
+        return batch
+
+    def _contest(self, case: _Case, trials: list[Trial]) -> None:
+        assert self.bench is not None
+        winner = hold(self.bench, case.subject, trials, self.goes_on)
+        found = {t.variant.config: t.score for t in trials if t.failed or t.score is not None}
+        # A contest that was cut short has no winner: what was best stays so.
+        ended = len(found) == len(trials)
+        config = winner.variant.config if winner and ended else case.record.config
+        self._note(case, found, config)
+
+    def _note(
+        self, case: _Case, found: dict[TileConfig | None, float | None],
+        config: TileConfig | None = None,
+    ) -> None:  # fmt: skip
+        trials = {**case.record.trials, **found}
+        case.record = Record(config, all(c in trials for c in case.configs), trials)
+        self.records[case.task.name] = case.record
+        self.cache.put({case.task.name: case.record})
+
+
+def _is_known(case: _Case) -> bool:
+    """Whether what a kernel is to answer can be worked out."""
+    try:
+        return bool(case.subject.expected)
+    except Unknown as unknown:
+        _LOG.debug("a %s kernel cannot be checked, so it is not tuned: %s",
+                   case.task.label, unknown)  # fmt: skip
+        return False
+
+
+class _Interrupt:
+    """Whether Ctrl-C was pressed: once to end tuning, twice to end everything."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True

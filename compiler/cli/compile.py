@@ -34,8 +34,8 @@ def compile_model(
         str | None,
         typer.Option(
             "--tune", metavar="off|SECONDS",
-            help="Time to spend on timing candidates of kernels, 20 by default; what was found is "
-            "kept for the next time. Off gives the same bytes every time.",
+            help="Time to spend on timing candidates of kernels, 30 by default; Ctrl-C ends it. "
+            "What was found is kept for the next time. Off gives the same bytes every time.",
         ),
     ] = None,
     winograd: Annotated[
@@ -105,7 +105,8 @@ def compile_model(
     elif session.shows_tables:
         _show(session, out, made)
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
-        session.note(f"{made.tuning}; run again or raise --tune for the rest")
+        more = "run again" if made.tuning.stopped else "run again or raise --tune"
+        session.note(f"{made.tuning}; {more} for the rest")
 
 
 def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:

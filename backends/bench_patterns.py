@@ -1,0 +1,71 @@
+"""Arguments of kernels that are timed: both sides know every element without sending any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+
+import numpy as np
+
+PERIOD = 65521
+"""Elements after which a pattern repeats: a prime, so that no stride of a kernel meets it."""
+TOLERANCE = 1e-3
+"""Largest difference from what is expected, relative to the largest value expected: what is wrong
+differs by far more, and how coarsely a kernel may round is for the whole model to say."""
+_ULPS = 4
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Arguments of a kernel: floats between -1 and 1, integers 0 or 1.
+
+    Zero and one are in range as indices into almost anything.
+    """
+
+    arguments: tuple[tuple[tuple[int, ...], str], ...]
+    """Shape and dtype of each."""
+
+    def array(self, number: int) -> np.ndarray:
+        """Argument number ``number``, as a whole."""
+        shape, dtype = self.arguments[number]
+        start = _start(number)
+        return np.resize(np.roll(_table(dtype), -start), prod(shape)).reshape(shape)
+
+    def at(self, number: int, places: np.ndarray) -> np.ndarray:
+        """Its elements at flat ``places``."""
+        table = _table(self.arguments[number][1])
+        return np.asarray(table[(places + _start(number)) % PERIOD])
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a kernel is to write at some places of one of its arguments."""
+
+    argument: int
+    places: np.ndarray
+    values: np.ndarray
+    """Floats, or integers that have to be met exactly."""
+
+
+def agree(expected: np.ndarray, actual: np.ndarray) -> bool:
+    """Whether two results differ by rounding alone, in the precision of ``actual``."""
+    if actual.dtype.kind != "f":
+        return bool(np.array_equal(expected, actual))
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
+    allowed = max(TOLERANCE, _ULPS * float(np.finfo(actual.dtype).eps)) * scale
+    return bool(np.allclose(actual, expected, rtol=0.0, atol=allowed, equal_nan=True))
+
+
+def _start(number: int) -> int:
+    """Where in the pattern an argument begins: each elsewhere."""
+    return 4099 * (number + 1) % PERIOD
+
+
+@cache
+def _table(dtype: str) -> np.ndarray:
+    random = np.random.default_rng(0)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return random.uniform(-1, 1, PERIOD).astype(kind)
+    return random.integers(0, 2, PERIOD).astype(kind)
