@@ -26,7 +26,7 @@ from burnish.backends.manifest import EntrySpec, Manifest, Port
 from burnish.backends.native import NativeModel
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
-from burnish.backends.self_test import Deviation, Tensors, Vector, deviation, unpack_vector
+from burnish.backends.self_test import Deviation, Example, Tensors, unpack_vector
 from burnish.errors import GateFailed, InvalidInput, UsageError
 
 LIBRARY = "model.so"
@@ -102,15 +102,15 @@ class Artifact:
         named = zip(names, outputs, strict=True)
         return {name: array for name, array in named if array is not None}
 
-    def example(self, entry: int = 0) -> Vector:
-        """The golden vector of an entry: inputs, and the outputs expected for them.
+    def example(self, entry: int = 0) -> Example:
+        """The golden vector of an entry: inputs, and what is kept of the outputs for them.
 
         Raises:
             InvalidInput: the artifact has no vectors.
         """
         spec = self.manifest.entries[entry]
         data = self._files.read(SELF_TEST)
-        return unpack_vector(data, entry, _dtypes(spec.inputs), _dtypes(spec.outputs))
+        return unpack_vector(data, entry, spec.inputs, spec.outputs)
 
     def self_test(self) -> list[Deviation]:
         """Run the golden vectors and return how far each output is from what is expected.
@@ -123,7 +123,7 @@ class Artifact:
         for number in range(len(self.manifest.entries)):
             vector = self.example(number)
             given = self.run(vector.inputs)
-            found += [deviation(n, given[n], expected) for n, expected in vector.outputs.items()]
+            found += [each.deviation(name, given[name]) for name, each in vector.outputs.items()]
         # Written so that an error that is not a number fails too.
         bad = [each for each in found if not each.error <= self.manifest.tolerance]
         if bad:
@@ -283,10 +283,6 @@ def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> No
     if digest.hexdigest() != wanted.sha256:
         raise InvalidInput(f"{files.path}: {name} is damaged (its hash differs from the "
                            "manifest's); copy the artifact again")  # fmt: skip
-
-
-def _dtypes(ports: Sequence[Port]) -> dict[str, np.dtype]:
-    return {port.name: numpy_dtype(port.dtype) for port in ports}
 
 
 def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from burnish.backends.self_test import repeating
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.narrowing import Narrowed, Precision, narrow
@@ -52,7 +53,8 @@ def prepare(
         BurnishError: a pass refuses the graph, or the oracle cannot run it.
     """
     steps = choose(selection)
-    reference = Reference(graph, samples, selection.input_shapes)
+    # The first inputs become the artifact's self-test.
+    reference = Reference(graph, samples, selection.input_shapes, repeating)
     static, report = run_pipeline(
         graph, steps, PassContext(how.target), verify=how.verify, reference=reference,
         progress=how.progress,

@@ -5,10 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from burnish.backends.self_test import Vector, deviation, pack_vectors, unpack_vector
+from burnish.backends.manifest import Port
+from burnish.backends.self_test import (
+    PERIOD,
+    Example,
+    Tensors,
+    Vector,
+    deviation,
+    pack_vectors,
+    repeating,
+    unpack_vector,
+)
 from burnish.errors import InvalidInput
 
 INF, NAN = float("inf"), float("nan")
+
+
+def ports(tensors: Tensors) -> list[Port]:
+    return [Port(name, array.dtype.name, array.shape) for name, array in tensors.items()]
+
+
+def read_again(vector: Vector) -> Example:
+    data = pack_vectors([vector, vector])
+    assert data == pack_vectors([vector, vector])
+    return unpack_vector(data, 1, ports(vector.inputs), ports(vector.outputs))
 
 
 def test_vectors_round_trip_and_repeat() -> None:
@@ -17,21 +37,53 @@ def test_vectors_round_trip_and_repeat() -> None:
         {"a/b:0": np.arange(6, dtype=np.float32).reshape(2, 3)},
         {"b": np.array([True]), "h": np.ones(2, ml_dtypes.bfloat16), "s": np.array(3)},
     )
-    data = pack_vectors([vector, vector])
-    assert data == pack_vectors([vector, vector])
-    dtypes = [{n: a.dtype for n, a in side.items()} for side in (vector.inputs, vector.outputs)]
-    again = unpack_vector(data, 1, *dtypes)
-    for before, after in ((vector.inputs, again.inputs), (vector.outputs, again.outputs)):
+    again = read_again(vector)
+    values = {name: each.values for name, each in again.outputs.items()}
+    for before, after in ((vector.inputs, again.inputs), (vector.outputs, values)):
         assert list(before) == list(after)
         for name in before:
             assert before[name].dtype == after[name].dtype
             np.testing.assert_array_equal(before[name], after[name], strict=True)
 
 
+def large(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+def test_large_inputs_that_repeat_themselves_are_stored_small() -> None:
+    whole = large(3, 200, 300)
+    short = repeating(whole)
+    assert short.shape == whole.shape
+    np.testing.assert_array_equal(short.reshape(-1)[:PERIOD], whole.reshape(-1)[:PERIOD])
+    assert len(pack_vectors([Vector({"x": short}, {})])) < 40_000
+    np.testing.assert_array_equal(read_again(Vector({"x": short}, {})).inputs["x"], short)
+    np.testing.assert_array_equal(read_again(Vector({"x": whole}, {})).inputs["x"], whole)
+    assert repeating(whole[:1, :10]).tolist() == whole[:1, :10].tolist()
+
+
+def test_a_part_of_a_large_output_stands_for_all_of_it() -> None:
+    whole = large(40, 6625)
+    whole[7, 11] = 100
+    kept = read_again(Vector({}, {"y": whole})).outputs["y"]
+    assert kept.values.size < 20_000
+    assert kept.values.max() == 100
+    assert kept.deviation("y", whole).error == 0
+    assert kept.deviation("y", whole.reshape(-1)).error == INF
+    for rows, columns in ((slice(None), 5), (9, slice(None))):
+        wrong = whole.copy()
+        wrong[rows, columns] += 50
+        assert kept.deviation("y", wrong).error == pytest.approx(0.5)
+
+
+def test_a_large_output_that_is_nowhere_finite() -> None:
+    kept = read_again(Vector({}, {"y": np.full((300, 300), NAN, np.float32)})).outputs["y"]
+    assert kept.deviation("y", np.full((300, 300), NAN, np.float32)).error == 0
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", pack_vectors([Vector({}, {})])])
 def test_missing_vectors_are_one_clear_error(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="no vector for entry 0"):
-        unpack_vector(data, 0, {"a": np.dtype("f4")}, {})
+        unpack_vector(data, 0, [Port("a", "float32", (1,))], [])
 
 
 def error(given: object, expected: object, dtype: str = "float32") -> float:

@@ -119,7 +119,7 @@ def test_artifact_for_another_processor(burnish: Burnish, model: Path, tmp_path:
 def test_self_test_that_fails(
     burnish: Burnish, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from burnish.backends import artifact as module
+    from burnish.backends import self_test as module
 
     monkeypatch.setattr(module, "deviation", lambda name, *_: module.Deviation(name, float("nan")))
     done = burnish("run", artifact, "--self-test")
