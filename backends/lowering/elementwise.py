@@ -361,8 +361,8 @@ ELEMENTWISE: dict[str, Scalars] = {
 REPEATS: dict[str, int] = {
     **dict.fromkeys(("Clip", "Max", "Min", "Relu", "Sign", "Softsign", "Where"), 2),
     **dict.fromkeys((
-        "Celu", "Cosh", "Elu", "Erf", "Exp", "Gelu", "Log", "Mish", "Pow", "QuickGelu", "Selu",
-        "Sigmoid", "Sinh", "Swish", "Tanh",
+        "Atan", "Celu", "Cos", "Cosh", "Elu", "Erf", "Exp", "Gelu", "Log", "Mish", "Pow",
+        "QuickGelu", "Selu", "Sigmoid", "Sin", "Sinh", "Swish", "Tanh",
     ), 12),
     "Softplus": 100,
 }  # fmt: skip

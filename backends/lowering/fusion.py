@@ -23,8 +23,9 @@ a tree, and squaring ten times over would have a thousand leaves."""
 
 
 FUNCTIONS = {
-    "Celu": 1, "Elu": 1, "Erf": 1, "Exp": 1, "Gelu": 1, "Log": 1, "Mish": 3, "Pow": 2,
-    "QuickGelu": 1, "Selu": 1, "Sigmoid": 1, "Softplus": 2, "Swish": 1, "Tanh": 1,
+    "Atan": 1, "Celu": 1, "Cos": 1, "Elu": 1, "Erf": 1, "Exp": 1, "Gelu": 1, "Log": 1, "Mish": 3,
+    "Pow": 2, "QuickGelu": 1, "Selu": 1, "Sigmoid": 1, "Sin": 1, "Softplus": 2, "Swish": 1,
+    "Tanh": 1,
 }  # fmt: skip
 """How many polynomials stand for an operator."""
 MAX_FUNCTIONS = 3

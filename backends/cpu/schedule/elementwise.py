@@ -16,6 +16,7 @@ from burnish.backends.cpu.schedule.loops import (
     pays_in_parallel,
 )
 from burnish.backends.cpu.schedule.nest import Nest, nests, strides
+from burnish.backends.cpu.schedule.reduction import by_vectors
 from burnish.target import Target
 
 _SHORT = 9
@@ -32,7 +33,10 @@ def applies(sch: Schedule) -> bool:
 
 def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Schedule every nest of an injective function."""
-    for nest in nests(sch) or []:
+    found = nests(sch) or []
+    if any(_chooses_loads(sch, nest) for nest in found):
+        return by_vectors(sch, target)
+    for nest in found:
         schedule_spatial(sch, nest, target)
     return sch.mod["main"]
 
@@ -68,6 +72,19 @@ def _conditions(sch: Schedule, nest: Nest) -> int:
 
     tvm_ffi.structural_walk(sch.get(nest.block).body, (ir.Call, visit), order="pre")
     return count
+
+
+def _chooses_loads(sch: Schedule, nest: Nest) -> bool:
+    """Whether one of two loads is chosen: LLVM would choose the address and gather from it."""
+
+    def visit(select: tirx.Select) -> tvm_ffi.VisitInterrupt | None:
+        arms = (select.true_value, select.false_value)
+        chosen = any(isinstance(arm, ir.TensorLoad) for arm in arms)
+        by_load = isinstance(select.condition, ir.TensorLoad)
+        return tvm_ffi.VisitInterrupt(True) if chosen and by_load else None
+
+    body = sch.get(nest.block).body
+    return tvm_ffi.structural_walk(body, (tirx.Select, visit), order="pre") is not None
 
 
 def _fuse_contiguous(sch: Schedule, nest: Nest) -> list[LoopRV]:

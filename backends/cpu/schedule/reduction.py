@@ -19,7 +19,16 @@ def applies(sch: Schedule) -> bool:
 
 
 def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
-    """Write every nest of the function as loops of vectors."""
+    """Schedule a function that reduces."""
+    return by_vectors(sch, target)
+
+
+def by_vectors(sch: Schedule, target: Target) -> tirx.PrimFunc:
+    """Write every nest of the function as loops of vectors.
+
+    Raises:
+        ScheduleError: a nest stores several elements, or reduces in a way of its own.
+    """
     found = nests(sch) or []
     func = sch.mod["main"]
     stages = Stages(sch, found)

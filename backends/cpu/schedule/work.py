@@ -80,8 +80,8 @@ class Work:
     def streams_along(self, atom: Atom) -> bool:
         """Whether vectors along `atom` are loaded whole: each access contiguous or constant."""
         steps = [read.step(atom) for read in self.reads]
-        wide = all(_bits(read.buffer) == 32 for read in self.reads if read.step(atom) != 0)
-        return wide and set(steps) <= {0, 1} and atom.extent > 1
+        narrow = all(_bits(read.buffer) <= 32 for read in self.reads if read.step(atom) != 0)
+        return narrow and set(steps) <= {0, 1} and atom.extent > 1
 
     def stores_along(self, atom: Atom) -> bool:
         """Whether vectors along `atom` are stored whole."""

@@ -7,6 +7,8 @@
 int32_t __tvm_ffi_burnish_topk(void *handle, const burnish_any *args, int32_t count,
                                burnish_any *result);
 
+#define BLOCK 16
+
 #define DEFINE(code, bits, T)                                                              \
   static int better_##T(T a, int64_t at, T b, int64_t bt, int largest) {                  \
     if (a != b) return largest ? a > b : a < b;                                            \
@@ -39,9 +41,20 @@ int32_t __tvm_ffi_burnish_topk(void *handle, const burnish_any *args, int32_t co
       }                                                                                    \
       values[at] = x[i], indices[at] = i;                                                  \
     }                                                                                      \
-    for (int64_t i = k; i < n; i++)                                                        \
-      if (better_##T(x[i], i, values[0], indices[0], largest))                             \
-        sink_##T(values, indices, k, x[i], i, largest);                                    \
+    for (int64_t i = k; i < n;) {                                                          \
+      T worst = values[0]; /* blocks without anything better are passed over in vectors */ \
+      int any = n - i < BLOCK;                                                             \
+      if (!any && largest) {                                                               \
+        for (int64_t j = 0; j < BLOCK; j++) any |= x[i + j] > worst;                       \
+      } else if (!any) {                                                                   \
+        for (int64_t j = 0; j < BLOCK; j++) any |= x[i + j] < worst;                       \
+      }                                                                                    \
+      int64_t end = n - i < BLOCK ? n : i + BLOCK;                                         \
+      for (; any && i < end; i++)                                                          \
+        if (better_##T(x[i], i, values[0], indices[0], largest))                           \
+          sink_##T(values, indices, k, x[i], i, largest);                                  \
+      i = end;                                                                             \
+    }                                                                                      \
     for (int64_t end = k - 1; end > 0; end--) {                                            \
       T value = values[end];                                                               \
       int64_t index = indices[end];                                                        \

@@ -47,6 +47,7 @@ FUNCTIONS = [
     (tirx.tanh, numpy.tanh, -10, 10, 5.0e-7),
     (tirx.sigmoid, sigmoid, -90, 90, 4.0e-7),
     (tirx.erf, erf, -5, 5, 6.0e-7),
+    (tirx.atan, numpy.arctan, -5, 5, 3.0e-7),
     (tirx.log, numpy.log, 0, 100, 2.0e-7),
     (tirx.log2, numpy.log2, 0, 100, 3.0e-7),
     (tirx.log10, numpy.log10, 0, 100, 3.0e-7),
@@ -68,6 +69,22 @@ def test_error_stays_in_bound(function, reference, low, high, bound, run):
     numpy.testing.assert_array_equal(actual[~finite], nearest[~finite])
     error = numpy.abs(actual[finite] - expected[finite])
     assert numpy.all(error <= bound * numpy.abs(expected[finite]) + FLUSHED)
+
+
+@pytest.mark.parametrize(
+    ("function", "reference"), [(tirx.sin, numpy.sin), (tirx.cos, numpy.cos)], ids=["sin", "cos"]
+)
+def test_turns(function, reference, run):
+    x = inputs(-20, 20)
+    actual = run(elementwise(function, len(x)), [x])
+    with numpy.errstate(all="ignore"):
+        expected = reference(x.astype("float64"))
+    numpy.testing.assert_array_equal(numpy.isnan(actual), numpy.isnan(expected))
+    near = numpy.abs(x) <= 1e8
+    numpy.testing.assert_allclose(actual[near], expected[near], rtol=0, atol=2e-7)
+    assert numpy.all(numpy.abs(actual[numpy.isfinite(x)]) <= 1.0000001)
+    small = numpy.abs(x) < 1e-3
+    numpy.testing.assert_allclose(actual[small], expected[small], rtol=2e-7, atol=FLUSHED)
 
 
 def test_exp_of_nonpositive(run):
