@@ -12,6 +12,7 @@ ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 ISSUE ?= main-job
 SET_2 := main-job
 SET_3 := exact-rewrites
+SET_4 := cpu-kernels
 
 .PHONY: demo test check zoo acceptance mutants docs clean help
 

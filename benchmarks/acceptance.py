@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from benchmarks import kernel_lines
 from benchmarks.evidence import CaseEvidence, RepeatEvidence
 from benchmarks.folds import FoldEvidence, judge_adapters, judge_centering
+from benchmarks.kernel_evidence import KernelEvidence
+from benchmarks.latency import Row
 from benchmarks.node_tests.report import GOALS
 from benchmarks.peer_engines import ORT
 from benchmarks.peers import (
@@ -18,10 +21,11 @@ from benchmarks.peers import (
     judge_operators,
     judge_time,
 )
+from benchmarks.refusal import Refusal, judge_refusal
 from benchmarks.scale import Sized
 from benchmarks.shipped import ShippedEvidence
 from benchmarks.verdicts import Part, Verdict, or_none
-from benchmarks.zoo import MAIN_JOB, Model
+from benchmarks.zoo import MAIN_JOB, MODELS, Model
 
 ALLOWED_LIBRARIES = ("libc.so", "libm.so", "libpthread.so")
 LOADER = ("linux-vdso.so", "ld-linux", "/lib64/ld-linux", "/lib/ld-linux")
@@ -40,6 +44,16 @@ class Evidence:
     node_tests: Mapping[str, int] = field(default_factory=dict)
     """Counts of ONNX's node tests."""
     scale: Sequence[Sized] = ()
+    kernels: Sequence[KernelEvidence] = ()
+    bf16: Sequence[Row] = ()
+    refusal: Sequence[Refusal] = ()
+
+    @property
+    def tables(self) -> list[list[Row]]:
+        """Everything that was timed against other engines, by precision."""
+        kernels = [row for one in self.kernels for row in one.rows]
+        every = [[*(case.row for case in self.cases), *kernels], list(self.bf16)]
+        return [rows for rows in every if rows]
 
     def is_empty(self, part: Part) -> bool:
         """Whether nothing was gathered of a part."""
@@ -51,6 +65,9 @@ class Evidence:
             Part.FOLDS: self.folds,
             Part.NODE_TESTS: self.node_tests,
             Part.SCALE: self.scale,
+            Part.KERNELS: self.kernels,
+            Part.BF16: self.bf16,
+            Part.REFUSAL: self.refusal,
         }[part]
 
 
@@ -241,6 +258,23 @@ LONGEST, STEEPEST = 60.0, 1.5
 """Seconds for 100 000 nodes, and time per node as a multiple of that of a fifth of the nodes."""
 MANY_NATIVE = 1100
 
+
+def _of_kernels(judge: kernel_lines.Judge) -> Callable[[Evidence], Verdict]:
+    return lambda evidence: judge(evidence.kernels)
+
+
+KERNEL_LINES = (
+    *(
+        Line(name, asks, Part.KERNELS, _of_kernels(judge))
+        for name, (asks, judge) in kernel_lines.LINES.items()
+    ),
+    Line(
+        "bf16", "error of every model", Part.BF16, lambda e: kernel_lines.judge_bf16_stated(e.bf16)
+    ),
+    Line("aim: bf16", "OpenVINO's 1.0", Part.BF16, lambda e: kernel_lines.judge_bf16(e.bf16, 1.0)),
+    Line("refusal", "without its features", Part.REFUSAL, lambda e: judge_refusal(e.refusal)),
+)
+
 SETS: Mapping[str, AcceptanceSet] = {
     one.name: one
     for one in (
@@ -262,6 +296,7 @@ SETS: Mapping[str, AcceptanceSet] = {
                 Line("aim: cached", "compile under 5 s", Part.REPEATS, judge_cached),
             ),
         ),
+        AcceptanceSet("cpu-kernels", MODELS, KERNEL_LINES),
         AcceptanceSet(
             "exact-rewrites",
             MAIN_JOB,

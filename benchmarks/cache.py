@@ -63,6 +63,15 @@ class Zoo:
             raise ZooError(f"{model.name} is not in {self.folder}; run: make zoo")
         return self._file(model)
 
+    def files(self, model: Model) -> list[Path]:
+        """Return all files of a built model: the ONNX file and weights beside it.
+
+        Raises:
+            ZooError: as for `path`.
+        """
+        self.path(model)
+        return [self.folder / name for name in self._records()[model.name].files]
+
     def is_built(self, model: Model) -> bool:
         """Whether the manifest knows this revision of the model and its files are there."""
         record = self._records().get(model.name)

@@ -17,11 +17,12 @@ from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
 from benchmarks.environment import machine_to_ourselves, record_environment
-from benchmarks.gathering import collect, errors, gather, gather_node_tests
+from benchmarks.gathering import Gatherer, collect, errors, gather_node_tests
 from benchmarks.generated import GENERATORS
 from benchmarks.latency import Row, measure
 from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
+from benchmarks.partial import Partial, fingerprint
 from benchmarks.peer_engines import (
     PEERS,
     VARIABLE,
@@ -39,6 +40,7 @@ from benchmarks.scale import measure_scale, scale_table
 from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
 from benchmarks.zoo import MODELS, Group, Model, find
+from burnish.backends.cache import cache_folder
 
 app = typer.Typer(
     help="Model zoo, latency against ONNX Runtime, acceptance tables.",
@@ -264,6 +266,14 @@ def acceptance(
     tune: Annotated[
         str | None, typer.Option(help="Passed to burnish compile where tuning is not off.")
     ] = None,
+    pythons: Pythons = None,
+    partial: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where results about kernels are kept, so that a run which was stopped goes on; "
+            "by default a folder of the cache for these sources and versions."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write all evidence to this file.")
     ] = None,
@@ -275,20 +285,24 @@ def acceptance(
     chosen_set = SETS[name]
     wanted = selected_parts(parts, chosen_set)
     every = chosen_set.models if models is None else chosen(models)
-    environment, plan = record_environment(), Plan(tune=tune)
+    compared = {Part.KERNELS, Part.BF16}.intersection(wanted)
+    seats = seated("ort,openvino,openvino-bf16", pythons or [], None) if compared else []
+    environment, plan = record_environment(seats), Plan(tune=tune)
+    kept = Partial(partial or cache_folder("acceptance", fingerprint(environment)))
     try:
-        evidence = gather(every, integers(threads), plan, Zoo(folder), wanted)
+        gatherer = Gatherer(every, integers(threads), plan, Zoo(folder), seats, kept)
+        evidence = gatherer.gather(wanted)
     except (ZooError, CommandFailed) as error:
         errors.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
-    rows = [case.row for case in evidence.cases]
-    if rows:
+    for rows in evidence.tables:
         show(as_table(rows))
     if evidence.peers:
         show(peer_table(evidence.peers))
     show(verdict_table(chosen_set, evidence, wanted))
     typer.echo(environment)
-    report_failures(rows)
+    for rows in evidence.tables:
+        report_failures(rows)
     if output is not None:
         write_json(output, {"environment": environment.as_json(), **asdict(evidence)})
     if not all(one.passed for one in chosen_set.verdicts(evidence, wanted)):

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ class Compiled:
     path: Path
     seconds: float
     """Wall-clock time of the whole command, start-up included."""
+    peak: int = 0
+    """Resident bytes of the largest of its processes, at most."""
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -89,7 +93,8 @@ def compile_artifact(
         arguments += ["--precision", precision]
     if skip:
         arguments += ["--skip", ",".join(skip)]
-    return Compiled(artifact, run_burnish(arguments, cache=cache))
+    usage = run_burnish(arguments, cache=cache)
+    return Compiled(artifact, usage.seconds, usage.peak)
 
 
 def optimize_model(model: Path, output: Path, shapes: Mapping[str, Shape] | None = None) -> float:
@@ -98,7 +103,19 @@ def optimize_model(model: Path, output: Path, shapes: Mapping[str, Shape] | None
     Raises:
         CommandFailed: if the command fails or takes longer than `LIMIT`.
     """
-    return run_burnish(["optimize", str(model), "-o", str(output), *shape_options(shapes or {})])
+    arguments = ["optimize", str(model), "-o", str(output), *shape_options(shapes or {})]
+    return run_burnish(arguments).seconds
+
+
+def inspect_artifact(artifact: Path) -> dict[str, Any]:
+    """Return what `burnish inspect --profile` says of an artifact.
+
+    Raises:
+        CommandFailed: if the command fails or takes longer than `LIMIT`.
+    """
+    usage = run_burnish(["inspect", str(artifact), "--profile", "--json"])
+    content: dict[str, Any] = json.loads(usage.output)
+    return content
 
 
 def shape_options(shapes: Mapping[str, Shape]) -> list[str]:
@@ -111,8 +128,18 @@ def shape_options(shapes: Mapping[str, Shape]) -> list[str]:
     ]
 
 
-def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> float:
-    """Run a burnish command and return the seconds it took.
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a command that succeeded printed and took."""
+
+    output: str
+    seconds: float
+    peak: int
+    """Resident bytes of the largest of its processes, at most: never less than this one's."""
+
+
+def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> Usage:
+    """Run a burnish command.
 
     Raises:
         CommandFailed: if it fails or takes longer than `LIMIT`.
@@ -121,17 +148,29 @@ def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> float
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
     command = [str(Path(sys.executable).with_name("burnish")), *arguments]
-    begin = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as log:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
         )
-    except subprocess.TimeoutExpired:
-        raise CommandFailed(f"no end after {LIMIT:.0f} s") from None
-    seconds = time.perf_counter() - begin
-    if done.returncode != 0:
-        raise CommandFailed(f"exit code {done.returncode}: {last_message(done.stderr)}")
-    return seconds
+        timer = threading.Timer(LIMIT, process.kill)
+        timer.start()
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode < 0 and seconds >= LIMIT:
+            raise CommandFailed(f"no end after {LIMIT:.0f} s")
+        for stream in (out, log):
+            stream.seek(0)
+        if process.returncode != 0:
+            raise CommandFailed(f"exit code {process.returncode}: {last_message(log.read())}")
+        return Usage(out.read(), seconds, used.ru_maxrss * 1024)
 
 
 def last_message(text: str) -> str:

@@ -103,7 +103,7 @@ def compare(model: Model, source: Path, artifact: Path) -> None:
     """Print error and latency beside ONNX Runtime's, each engine in a process of its own."""
     case, console = model.cases[0], Console(width=100)
     share = float(load_artifact(artifact).manifest.native["operators"])
-    here = Seat(ORT, Path(sys.executable))
+    here = Seat(ORT)
     rows = []
     for threads in (1, 2):
         try:

@@ -3,7 +3,6 @@
 import filecmp
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ def gather_case(model: Model, case: Case, threads: int, plan: Plan, zoo: Zoo) ->
                 )
                 memory, foreign = weigh("burnish", artifact, model, case, threads)
                 ort_memory, _ = weigh("ort", onnx, model, case, threads)
-                here = (Seat(ORT, Path(sys.executable)),)
+                here = (Seat(ORT),)
                 checked = check_and_time(model, case, threads, plan, onnx, artifact, here)
         except (CommandFailed, EngineFailed, Disagreement) as failure:
             return CaseEvidence(Row(model.name, case.label, threads, failure=str(failure)))

@@ -206,9 +206,10 @@ def check_and_time(
         peers: dict[str, Engine] = {}
         untimed: dict[str, str] = {}
         for one in seats:
-            engine = stack.enter_context(Engine(one.peer.name, one.python))
+            loader = one.peer.loader or one.peer.name
+            engine = stack.enter_context(Engine(loader, one.python))
             try:
-                engine.load(onnx, threads, case.shapes)
+                engine.load(one.path or onnx, threads, case.shapes)
                 peers[one.peer.name] = engine
             except EngineFailed as failure:
                 untimed[one.peer.name] = str(failure)

@@ -25,11 +25,13 @@ class PeerEngine:
     """An engine by the name it has in figures."""
 
     name: str
-    """A key of `benchmarks.engines.ENGINES`."""
+    """In figures and options."""
     title: str
     """For people."""
     package: str
     """The distribution that it comes with."""
+    loader: str = ""
+    """The key of `benchmarks.engines.ENGINES`, if that is another name."""
 
 
 ORT = PeerEngine("ort", "ONNX Runtime", "onnxruntime")
@@ -37,6 +39,8 @@ OPENVINO = PeerEngine("openvino", "OpenVINO", "openvino")
 OPENVINO_BF16 = PeerEngine("openvino-bf16", "OpenVINO in bf16", "openvino")
 TORCH = PeerEngine("torch", "torch.compile", "torch")
 AUTOTUNE = PeerEngine("torch-max-autotune", "torch.compile, max-autotune", "torch")
+UNTUNED = PeerEngine("untuned", "burnish, untuned", "burnish", loader="burnish")
+"""Another artifact of the same model, to compare with."""
 PEERS = {one.name: one for one in (ORT, OPENVINO, OPENVINO_BF16, TORCH, AUTOTUNE)}
 
 
@@ -53,8 +57,10 @@ class Seat:
     """Where an engine can be run."""
 
     peer: PeerEngine
-    python: Path
+    python: Path = Path(sys.executable)
     version: str = ""
+    path: Path | None = None
+    """What it loads instead of the ONNX file."""
 
 
 def interpreters(named: Sequence[Path] = ()) -> tuple[Path, ...]:

@@ -14,6 +14,9 @@ class Part(Enum):
     FOLDS = "folds"
     NODE_TESTS = "node-tests"
     SCALE = "scale"
+    KERNELS = "kernels"
+    BF16 = "bf16"
+    REFUSAL = "refusal"
 
 
 @dataclass(frozen=True, slots=True)

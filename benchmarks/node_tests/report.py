@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-import burnish
-import burnish.backends
-import burnish.passes
 from benchmarks.environment import Environment
 from benchmarks.node_tests import batch, checks
 from benchmarks.node_tests.pool import Result
+from benchmarks.partial import fingerprint
 from burnish.backends.cache import cache_folder
 
 BOUND = "/bound"
@@ -24,17 +21,6 @@ BOUND = "/bound"
 GOALS = {"export": 1300, "compile": 1250, "native": 900}
 """Fewest cases that have to load and be written again, compile right, and run natively."""
 SHOWN = 3
-
-
-def fingerprint(environment: Environment) -> str:
-    """What results depend on: the sources of burnish and the versions of what it builds on."""
-    digest = hashlib.sha256(repr(sorted(environment.versions.items())).encode())
-    for package in (burnish, burnish.passes, burnish.backends):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".c", ".h"):
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def state_file(environment: Environment) -> Path:

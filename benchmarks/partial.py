@@ -1,0 +1,82 @@
+"""Results of a long measurement, kept one by one so that it can be stopped and go on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import burnish
+import burnish.backends
+import burnish.passes
+from benchmarks.environment import Environment
+from benchmarks.zoo import Model
+
+
+def fingerprint(environment: Environment) -> str:
+    """What results depend on: the sources of burnish and the versions of what it builds on."""
+    digest = hashlib.sha256(repr(sorted(environment.versions.items())).encode())
+    for package in (burnish, burnish.passes, burnish.backends):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".c", ".h"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Kept(Protocol):
+    """A result that can be written as JSON and read again."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no result; such a one is not kept."""
+        ...
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        ...
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return what `as_json` was called on."""
+        ...
+
+
+Result = TypeVar("Result", bound=Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A folder with a file for each result."""
+
+    folder: Path
+
+    def each(
+        self,
+        part: str,
+        models: Sequence[Model],
+        kind: type[Result],
+        gather: Callable[[Model], Result],
+    ) -> Iterator[Result]:
+        """Yield a result for every model, gathering those that are not there.
+
+        Args:
+            part: distinguishes several results of one model.
+            models: in this order.
+            kind: the class of the results.
+            gather: measures one model.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for model in models:
+            path = self.folder / f"{part}-{model.name}.json"
+            if path.exists():
+                yield kind.from_json(json.loads(path.read_text("utf-8")))
+                continue
+            result = gather(model)
+            if result.failure is None:
+                scratch = path.with_suffix(f".{os.getpid()}")
+                scratch.write_text(json.dumps(result.as_json()), encoding="utf-8")
+                scratch.replace(path)
+            yield result

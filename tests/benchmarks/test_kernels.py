@@ -1,0 +1,191 @@
+"""What is asked of kernels follows from the evidence; missing or failing evidence never passes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from benchmarks.acceptance import SETS, Evidence
+from benchmarks.kernel_evidence import Kernel, KernelEvidence, cases_of, notable
+from benchmarks.latency import Figures, Row, Versus
+from benchmarks.partial import Partial
+from benchmarks.refusal import Refusal, gather_refusal
+from benchmarks.stats import Estimate
+from benchmarks.verdicts import Part
+from benchmarks.zoo import Model, find
+
+KERNELS = SETS["cpu-kernels"]
+
+
+def row(threads: int = 2, **ratios: float) -> Row:
+    ratios = {"ort": 1.6, "openvino": 1.2, "untuned": 1.1, **ratios}
+    time = Estimate(0.01, 0.009, 0.011)
+    peers = {n: Versus(time, Estimate(r, r * 0.9, r * 1.1), r) for n, r in ratios.items()}
+    return Row("m", "1x3", threads, 20.0, 1.0, 1e-6, Figures(time, peers))
+
+
+def kernel(of_bound: float | None = 0.95, share: float = 0.3) -> Kernel:
+    return Kernel("k0_conv2d", ("Conv", "Relu"), share, of_bound, "arithmetic")
+
+
+ONE = KernelEvidence(
+    "m", (row(), row(1)), cold=20.0, warm=5.0, off=9.0, peak=10**9, model_bytes=10**8,
+    artifact_bytes=101 * 10**6, weights_bytes=10**8, memory=10, ort_memory=20, kernels=(kernel(),),
+)  # fmt: skip
+BF16 = replace(row(**{"openvino-bf16": 1.1}), error=1e-2)
+REFUSED = Refusal("amx-tile", "this artifact needs a processor with amx-tile, which this one lacks")
+GOOD = Evidence(kernels=(ONE,), bf16=(BF16,), refusal=(REFUSED,))
+
+
+def verdict(name: str, evidence: Evidence) -> bool:
+    (line,) = [one for one in KERNELS.lines if one.name == name]
+    return line.verdict(evidence).passed
+
+
+@pytest.mark.parametrize("name", [line.name for line in KERNELS.lines])
+def test_good_evidence_passes_and_none_does_not(name: str) -> None:
+    assert verdict(name, GOOD)
+    assert not verdict(name, Evidence())
+
+
+@pytest.mark.parametrize(
+    "name", [line.name for line in KERNELS.lines if line.needs is Part.KERNELS]
+)
+def test_a_model_that_fails_fails_every_line(name: str) -> None:
+    failed = KernelEvidence("n", failure="exit code 1: unsupported")
+    assert not verdict(name, replace(GOOD, kernels=(ONE, failed)))
+    assert not verdict(name, replace(GOOD, kernels=(failed,)))
+
+
+def timed(threads: int, **ratios: float) -> KernelEvidence:
+    return replace(ONE, rows=(row(threads, **ratios),))
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("ORT, 2 threads", timed(2, ort=1.24)),
+        ("ORT, 1 thread", timed(1, ort=1.09)),
+        ("OpenVINO", timed(2, openvino=0.94)),
+        ("aim: ORT", timed(2, ort=1.49)),
+        ("aim: OpenVINO", timed(2, openvino=1.14)),
+        ("untuned", timed(2, untuned=1.26)),
+        ("roofline", replace(ONE, kernels=(kernel(0.79),))),
+        ("roofline", replace(ONE, kernels=(kernel(None),))),
+        ("aim: roofline", replace(ONE, kernels=(kernel(0.89),))),
+        ("cold compile", replace(ONE, cold=60.1)),
+        ("aim: cold", replace(ONE, cold=30.1)),
+        ("warm compile", replace(ONE, warm=10.1)),
+        ("--tune off", replace(ONE, off=15.1)),
+        ("compile memory", replace(ONE, peak=13 * 10**8 + 1)),
+        ("run memory", replace(ONE, memory=21)),
+        ("size", replace(ONE, artifact_bytes=103 * 10**6)),
+        ("native", replace(ONE, rows=(replace(row(), native_share=0.9),))),
+    ],
+)
+def test_each_limit(name: str, bad: KernelEvidence) -> None:
+    assert not verdict(name, replace(GOOD, kernels=(bad,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"), [("ORT, 2 threads", "ort"), ("aim: OpenVINO", "openvino")]
+)
+def test_one_slow_case_fails_whatever_the_mean(name: str, engine: str) -> None:
+    fast = [replace(row(**{engine: 3.0}), case=str(number)) for number in range(9)]
+    slow = replace(ONE, rows=(row(**{engine: 0.85}), *fast))
+    assert not verdict(name, replace(GOOD, kernels=(slow,)))
+
+
+def test_few_exceptions_from_the_bound_are_allowed_and_listed() -> None:
+    kernels = (kernel(), kernel(0.5, 0.12), kernel(0.6, 0.07))
+    evidence = replace(GOOD, kernels=(replace(ONE, kernels=kernels),))
+    (line,) = [one for one in KERNELS.lines if one.name == "roofline"]
+    assert line.verdict(evidence).passed
+    assert "m 19%: k0_conv2d 50% of arithmetic" in line.verdict(evidence).measured
+    more = (*kernels, kernel(0.7, 0.06))
+    assert not verdict("roofline", replace(GOOD, kernels=(replace(ONE, kernels=more),)))
+
+
+def test_bf16_is_stated_for_every_model() -> None:
+    assert not verdict("bf16", replace(GOOD, bf16=(BF16, Row("n", "1", 2, failure="no"))))
+    assert not verdict("aim: bf16", replace(GOOD, bf16=(row(**{"openvino-bf16": 0.99}),)))
+
+
+def test_an_artifact_must_name_what_it_misses() -> None:
+    for bad in (replace(REFUSED, message=None), replace(REFUSED, message="Illegal instruction")):
+        assert not verdict("refusal", replace(GOOD, refusal=(bad,)))
+
+
+def test_artifacts_refuse_a_processor_without_their_features(tmp_path: Path) -> None:
+    from benchmarks.cache import Zoo
+
+    model, zoo = find("functions"), Zoo(tmp_path)
+    zoo.build(model)
+    refusal = gather_refusal(model, zoo.path(model))
+    assert refusal.message is not None
+    assert refusal.feature in refusal.message
+
+
+def call(name: str, share: float, bound: float | None, *operators: str) -> dict[str, Any]:
+    times = {"share": share, "microseconds": 100 * share, "bound_microseconds": bound}
+    return {"entry": 0, "kernel": name, "bound_by": "L2", "operators": list(operators), **times}
+
+
+def test_calls_of_one_kernel_count_together() -> None:
+    (found,) = notable(
+        [
+            call("k0", 0.04, 2.0, "MatMul", "Add"),
+            call("k1", 0.9, 2.0, "Softmax"),
+            call("k0", 0.04, 3.0, "MatMul", "Relu"),
+            call("k2", 0.02, 2.0, "Conv"),
+        ]
+    )
+    assert (found.name, found.operators) == ("k0", ("MatMul", "Add", "Relu"))
+    assert found.share == pytest.approx(0.08)
+    assert found.of_bound == pytest.approx(5 / 8)
+    (unknown,) = notable([call("k0", 0.5, None, "Conv")])
+    assert unknown.of_bound is None
+
+
+def test_main_models_are_timed_in_all_cases() -> None:
+    assert len(cases_of(find("ppocr-v4-rec"))) == 2
+    assert len(cases_of(find("resnet-50-torchscript"))) == 1
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+    failure: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls(**content)
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    models = (find("loop"), find("edges"), find("scan"))
+    asked: list[str] = []
+
+    def gather(model: Model) -> Note:
+        asked.append(model.name)
+        if asked == ["loop", "edges", "scan"]:
+            raise KeyboardInterrupt
+        return Note(model.name, failure="busy" if model.name == "edges" else None)
+
+    partial = Partial(tmp_path / "new")
+    with pytest.raises(KeyboardInterrupt):
+        list(partial.each("notes", models, Note, gather))
+    found = list(partial.each("notes", models, Note, gather))
+    assert [note.text for note in found] == ["loop", "edges", "scan"]
+    assert asked == ["loop", "edges", "scan", "edges", "scan"]  # a failure is tried again
+
+
+def test_evidence_survives_json() -> None:
+    for one in (ONE, KernelEvidence("n", failure="no")):
+        assert KernelEvidence.from_json(json.loads(json.dumps(one.as_json()))) == one
