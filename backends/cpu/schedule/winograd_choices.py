@@ -23,8 +23,10 @@ _DATA, _WEIGHTS, _RESULT = 8, 3, 5
 """Cycles to transform a vector of inputs, weights and sums, for each product of a tile."""
 _TASK = 5000
 """Cycles around a task."""
-_FAR, _COLD = 16, 2
-"""Bytes that a cycle brings from shared caches, and of weights from memory."""
+_FAR, _COLD = 12, 2
+"""Bytes that a cycle brings from a shared cache and from memory."""
+_SHARED = 4
+"""Size of the part of a shared cache that a thread may use, in second-level caches."""
 
 
 def candidates(fused: Fused, target: Target) -> list[tuple[float, TileConfig]]:
@@ -77,13 +79,18 @@ def _cost(layer: Layer, target: Target) -> float:
     steps = groups * blocks * _steps(layer)
     products = layer.depth * steps * _MULTIPLY
     transforms = _DATA * inputs + _WEIGHTS * layer.depth * vectors + _RESULT * rows
+    cycles = layer.products * (products + transforms) + _traffic(layer, target, blocks) + _TASK
+    # Weights come from memory once, whatever the number of tasks.
     weights = 4 * KERNEL**2 * layer.depth * vectors * layer.width
+    return per_thread * cycles + weights / _COLD
+
+
+def _traffic(layer: Layer, target: Target, blocks: int) -> float:
+    """Cycles to write transformed inputs and to read them for each block of columns."""
     data = 4 * layer.products * layer.block * layer.depth
-    reads = weights / _COLD
-    if data > target.l2 // 2:
-        reads += data * blocks / _FAR
-    cycles = layer.products * (products + transforms) + reads + _TASK
-    return float(per_thread * cycles)
+    if data <= target.l2 // 2:
+        return 0.0
+    return data * (blocks + 2) / (_FAR if data <= _SHARED * target.l2 else _COLD)
 
 
 def _steps(layer: Layer) -> int:
