@@ -53,11 +53,11 @@ SHOWN = 40
 """Calls in the table; -v shows all."""
 PASSES = 8
 """Names of passes that are shown; -v shows all."""
-NAME = 26
+NAME = 16
 """Characters of a kernel's name in the table."""
 FIGURES = ("µs", "share", "GFLOP/s", "GB/s", "of bound")
-ROOM = 62
-"""Columns that all but the operators take."""
+GAP, LEAST = 3, 10
+"""Columns between two columns of the table, and those that the operators take at least."""
 
 
 def inspect_artifact(session: Session, path: Path, *, profile: bool) -> None:
@@ -222,16 +222,24 @@ def _show_calls(session: Session, rows: list[dict[str, Any]]) -> None:
     from burnish.cli.tables import new_table
 
     shown = rows if session.verbose else rows[:SHOWN]
-    table = new_table("kernel", *FIGURES, "operators", right=FIGURES)
-    room = max(session.out.width - ROOM - 2, 20)
-    for row in shown:
-        table.add_row(
+    cells = [
+        (
             shortened(row["kernel"], NAME), f"{row['microseconds']:.1f}", f"{row['share']:.1%}",
-            _rate(row["gflops"]), _rate(row["gbytes"]), _of_bound(row), _operators(row, room),
-        )  # fmt: skip
+            _rate(row["gflops"]), _rate(row["gbytes"]), _of_bound(row),
+        )
+        for row in shown
+    ]  # fmt: skip
     if rest := rows[len(shown) :]:
         time, share = (sum(row[key] for row in rest) for key in ("microseconds", "share"))
-        table.add_row(f"{len(rest)} more", f"{time:.1f}", f"{share:.1%}", "", "", "", "see -v")
+        cells.append((f"{len(rest)} more", f"{time:.1f}", f"{share:.1%}", "", "", ""))
+    table = new_table("kernel", *FIGURES, "operators", right=FIGURES)
+    columns = zip(("kernel", *FIGURES), *cells, strict=True)
+    taken = sum(max(map(len, column)) + GAP for column in columns)
+    room = max(session.out.width - taken, LEAST)
+    for row, cell in zip(shown, cells, strict=False):
+        table.add_row(*cell, _operators(row, room))
+    for cell in cells[len(shown) :]:
+        table.add_row(*cell, "see -v")
     session.out.print(table)
 
 
