@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import tvm_ffi
 from tvm.s_tir import SBlock
@@ -25,7 +26,8 @@ def describe_calls(
     """Return the work of each of `calls`.
 
     A node's operations count for the last of the calls that were emitted for it, less those that
-    the others state themselves: what comes before packs, transposes, or does a part.
+    the others state themselves. What comes before and states none packs or transposes: it computes
+    no operator.
 
     Args:
         calls: as they run.
@@ -43,7 +45,8 @@ def describe_calls(
             kernel = by_name.get(call.kernel)
             own = min(left, round(kernel.flops)) if kernel else 0
             left -= own
-            found.append(_work(call, nodes, kernel, own))
+            work = _work(call, nodes, kernel, own)
+            found.append(work if own else replace(work, operators=(), selects=False))
         call = emitted[-1][0]
         found.append(_work(call, nodes, by_name.get(call.kernel), left))
     return found

@@ -73,6 +73,8 @@ def test_operations_are_counted_once_and_named() -> None:
     assert {"first", "gate", "second"} <= named
     packs = [each for each in work if "second" in each.sources and not each.flops]
     assert packs
+    assert not any(each.operators for each in packs)
+    assert [each.operators for each in work if each.flops] == [("Conv", "Relu"), ("Conv",)]
 
 
 def test_a_lookup_reads_rows() -> None:
