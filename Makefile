@@ -6,6 +6,7 @@ VENV := .venv
 PY ?= $(VENV)/bin/python
 READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-dev)
 PEERS_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-peers)
+CHARTS_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-charts)
 ZOO_READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/ready-zoo)
 
 # Which set of acceptance lines, by name or number.
@@ -14,7 +15,7 @@ SET_2 := main-job
 SET_3 := exact-rewrites
 SET_4 := cpu-kernels
 
-.PHONY: demo test check zoo acceptance mutants docs clean help
+.PHONY: demo test check zoo acceptance mutants docs chart clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +38,11 @@ acceptance: zoo $(PEERS_READY) ## measure what is asked of burnish: make accepta
 mutants: $(READY) ## remove ten guards of passes in turn; the tests must notice each
 	$(PY) -m tests.mutation
 
-docs: $(READY) ## write the generated tables of README.md anew
+docs: $(READY) ## write the generated tables of README.md and docs/latency.md anew
 	$(PY) -m benchmarks.readme
+
+chart: $(CHARTS_READY) ## draw docs/latency.svg from recorded figures
+	$(PY) -m benchmarks.chart
 
 clean: ## remove everything that the targets built
 	rm -rf $(VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo
@@ -58,4 +62,8 @@ $(VENV)/ready-zoo: $(VENV)/ready-dev
 
 $(VENV)/ready-peers: $(VENV)/ready-dev
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[peers]'
+	@touch $@
+
+$(VENV)/ready-charts: $(VENV)/ready-dev
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[charts]'
 	@touch $@

@@ -157,7 +157,8 @@ def latency(
     report_failures(rows)
     if output is not None:
         rows_json = [row.as_json() for row in rows]
-        write_json(output, {"environment": environment.as_json(), "rows": rows_json})
+        figures = {"environment": environment.as_json(), "plan": asdict(plan), "rows": rows_json}
+        write_json(output, figures)
     if len(rows) < total or any(row.failure for row in rows):
         raise typer.Exit(1)
 

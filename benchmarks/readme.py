@@ -1,12 +1,23 @@
-"""`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`."""
+"""`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`.
+
+The page docs/latency.md is written as well.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.measured import (
+    circumstances,
+    full_table,
+    load_record,
+    main_table,
+    means_table,
+)
 from burnish.selection import catalogue
 from burnish.target import catalogue as targets
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = README.parent / "docs" / "latency.md"
 NUMERICS = {"exact": "same bits", "reassociates": "other rounding", "lossy": "another function"}
 
 
@@ -31,7 +42,31 @@ def targets_table() -> str:
     return "\n".join(rows)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"passes": passes_table, "targets": targets_table}
+def latency_tables() -> str:
+    """What was recorded of latency: means, main models, under which circumstances."""
+    record = load_record()
+    return "\n\n".join([means_table(record), main_table(record), circumstances(record)])
+
+
+def latency_page() -> str:
+    """The page of all recorded latencies."""
+    record = load_record()
+    return (
+        "# Latency of every model measured\n\n"
+        "Median milliseconds of one run, and the time of other engines over that of burnish with "
+        "its 95% interval:\nabove 1 burnish is faster. One process per engine, one awake at a "
+        "time, in alternating blocks; a wrong result is never timed.\n"
+        "`python -m benchmarks latency --models all --json benchmarks/results/latency.json` "
+        "measures again, `make docs` writes\nthis page.\n\n"
+        f"{circumstances(record)}\n\n{full_table(record)}\n"
+    )
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "passes": passes_table,
+    "targets": targets_table,
+    "latency": latency_tables,
+}
 
 
 def refreshed(text: str) -> str:
@@ -52,3 +87,4 @@ def refreshed(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(refreshed(README.read_text()))
+    PAGE.write_text(latency_page())
