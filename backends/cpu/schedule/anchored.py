@@ -1,6 +1,7 @@
 """Kernels with an anchor: contractions, products and windows, built as loops around tiles."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tvm.tirx import PrimFunc
 
@@ -26,6 +27,9 @@ BUILDERS: dict[str, Builder] = {
 }
 """Builders by the role of an anchor."""
 
+PARALLEL_STEPS = 1 << 11
+"""Vector multiplications below which sharing them out costs more than it saves."""
+
 _DIRECT = 3
 """Direct sums that are tried where Winograd's filtering looks faster."""
 
@@ -41,7 +45,8 @@ def candidates(func: PrimFunc, target: Target) -> list[TileConfig]:
     Raises:
         ScheduleMiss: it has no known anchor, or something unknown follows it.
     """
-    return _candidates(_known(func), target)
+    fused = _known(func)
+    return _candidates(fused, _staffed(fused, target))
 
 
 def schedule(func: PrimFunc, target: Target, config: TileConfig | None = None) -> PrimFunc:
@@ -51,10 +56,17 @@ def schedule(func: PrimFunc, target: Target, config: TileConfig | None = None) -
         ScheduleMiss: `func` has no known anchor, or something unknown follows it.
     """
     fused = _known(func)
+    target = _staffed(fused, target)
     config = config or _candidates(fused, target)[0]
     if config.tile > 1:
         return winograd.build(fused, target, config)
     return BUILDERS[fused.role](fused, target, config)
+
+
+def _staffed(fused: Fused, target: Target) -> Target:
+    """`target` with as many threads as the work is worth."""
+    pays = fused.domain >= PARALLEL_STEPS * target.lanes()
+    return target if pays else replace(target, threads=1)
 
 
 def _known(func: PrimFunc) -> Fused:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import tvm_ffi
@@ -42,6 +43,8 @@ class Fused:
     anchor: Stage
     """Its value is the update: operand products, or a running maximum."""
     reduced: tuple[tirx.Var, ...]
+    domain: int
+    """Multiplications, or comparisons, of the anchor."""
     attrs: Mapping[str, Any]
     epilogue: tuple[Stage, ...]
 
@@ -90,8 +93,9 @@ def parse(func: PrimFunc) -> Fused:
     stage = _stage(anchor)
     spatial = [i.var for i in anchor.iter_vars if i.iter_type == tirx.IterVar.DataPar]
     reduced = [i.var for i in anchor.iter_vars if i.iter_type == tirx.IterVar.CommReduce]
+    domain = prod(int(i.dom.extent) for i in anchor.iter_vars)
     fused = Fused(
-        narrowed, Stage(stage.out, tuple(spatial), stage.value), tuple(reduced),
+        narrowed, Stage(stage.out, tuple(spatial), stage.value), tuple(reduced), domain,
         dict(anchor.annotations), tuple(_stage(block) for block in rest),
     )  # fmt: skip
     for later in fused.epilogue:

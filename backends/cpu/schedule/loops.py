@@ -8,8 +8,8 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from burnish.backends.cpu.schedule.nest import Nest, body_cost
 from burnish.target import Target
 
-PARALLEL_STEPS = 1 << 14
-"""Vector steps of work below which waking another thread costs more than it saves."""
+PARALLEL_STEPS = 1 << 11
+"""Vector steps of work below which sharing it out costs more than it saves."""
 
 PARTITION_HINT = "pragma_loop_partition_hint"
 """Annotation of a loop whose last rounds shall get code of their own, free of tests before."""

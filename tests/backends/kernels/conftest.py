@@ -8,6 +8,7 @@ import tvm
 from tvm import tirx
 
 from burnish.backends.cpu import codegen
+from burnish.backends.cpu.schedule import anchored
 from burnish.target import Target, resolve
 
 Run = Callable[[tirx.PrimFunc, Sequence[numpy.ndarray]], numpy.ndarray]
@@ -17,6 +18,11 @@ Run = Callable[[tirx.PrimFunc, Sequence[numpy.ndarray]], numpy.ndarray]
 def target() -> Target:
     """The host with two threads, so that parallel paths run everywhere."""
     return resolve("cpu", threads=2)
+
+
+@pytest.fixture(autouse=True)
+def small_kernels_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchored, "PARALLEL_STEPS", 0)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,17 @@ def test_product_with_bias_and_residual(
     assert error(result, a @ weights + bias + residual) < TOLERANCE
 
 
+@pytest.mark.parametrize(("rows", "kind"), [(4, "serial"), (512, "parallel")])
+def test_only_much_work_is_shared_out(
+    rows: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # What lets all kernels of these tests run in parallel.
+    shapes = [(rows, 64), packing.pack_product(np.zeros((64, 64), np.float32), 16).shape]
+    func = fuse(lambda bb, *v: bb.emit_te(product, *v, columns=64), shapes)
+    loops = anchored.schedule(func, AVX512).script()
+    assert ("T.parallel" in loops) == (kind == "parallel")
+
+
 def test_epilogue_reads_one_row_for_all() -> None:
     a, weights, scale = randoms((2, 5, 12), (12, 20), (2, 1, 20))
 
