@@ -28,8 +28,8 @@ def rewrite(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """Replace float32 library calls in `func` by polynomial expressions.
 
     `exp`, `erf`, `tanh`, `sinh`, `cosh`, `sigmoid`, `sin`, `cos`, `atan`, `log`, `log2`,
-    `log10` are replaced, and `pow` where its exponent is a small constant; other calls and other dtypes stay as
-    they are.
+    `log10` are replaced, and `pow` where its exponent is a small constant; other calls and other
+    dtypes stay as they are.
     """
     mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, _replace), order="post")
     return mapped

@@ -78,8 +78,9 @@ def layer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         states.append(_state(builder, node, 6, cell))
     builder.flops += 2.0 * steps * batch * len(reverse) * hidden * hidden * cell.gates
     results = recurrent(
-        builder.argument(ahead), builder.weights(packed), builder.weights(bias[1]), states, cell
-    )
+        builder.argument(ahead), builder.weights(packed), builder.weights(bias[1]), states, cell,
+        builder.target,
+    )  # fmt: skip
     made = results[: len(node.outputs)]
     return [_batch_first(r) for r in made] if batch_first else made
 
@@ -100,7 +101,7 @@ def _parameters(node: OperatorNode, cell: Cell) -> tuple[Array, Array, tuple[Arr
 def _input_products(
     builder: KernelBuilder, node: OperatorNode, cell: Cell, weights: Array, bias: Array
 ) -> Buffer:
-    """``X @ W + b`` for every direction and step, [directions, steps, batch, gates * hidden]."""
+    """``X @ W + b`` for every direction and step, [steps, batch, directions * gates * hidden]."""
     emitter, x = builder.emitter, node.inputs[0]
     assert x is not None
     order = (1, 0, 2) if node.attribute("layout", 0) else (0, 1, 2)
@@ -115,15 +116,7 @@ def _input_products(
     held = emitter.temporary(f"{node.name}.inputs", [int(e) for e in result.shape], "float32")
     flops = 2.0 * cell.steps * cell.batch * count * width * weights.shape[2]
     emitter.launch(inner, [result], [held], (node,), "inputs", flops)
-    if count == 1:
-        return emitter.view(held, (1, cell.steps, cell.batch, width))
-    outer = KernelBuilder(emitter)
-    source = outer.argument(held)
-    shape = (count, cell.steps, cell.batch, width)
-    moved = te.compute(shape, lambda d, s, b, c: source(s, b, d * width + c), name="split")
-    apart = emitter.temporary(f"{node.name}.directions", shape, "float32")
-    emitter.launch(outer, [moved], [apart], (node,), "split")
-    return apart
+    return held
 
 
 def _state(builder: KernelBuilder, node: OperatorNode, index: int, cell: Cell) -> te.Tensor:
