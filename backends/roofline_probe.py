@@ -166,11 +166,14 @@ def _processors(threads: int) -> list[int]:
 def _part(cache: Cache, caches: tuple[Cache, ...], threads: int) -> int:
     """What each thread reads to find the bandwidth of `cache`, 0 if it cannot be told apart.
 
-    Half of the thread's share of it, but too much for the caches before it.
+    Up to half of the thread's share of it, and too much for the caches before it; not more than
+    that takes, because the farther end of a large cache may be slower, or hold others' data.
     """
     part = cache.size * cache.count // (2 * threads)
-    before = [c.size * c.count // threads for c in caches if c.level < cache.level]
-    return _whole(part) if part > 2 * max(before, default=0) else 0
+    before = max((c.size * c.count // threads for c in caches if c.level < cache.level), default=0)
+    if part <= 2 * before:
+        return 0
+    return _whole(min(part, 4 * before or part))
 
 
 def _whole(part: int) -> int:
