@@ -8,7 +8,6 @@ exactly the bytes that are there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def is_external(tensor: TensorProto) -> bool:
 
 
 def read_constant(tensor: TensorProto, folder: Path | None) -> Constant:
-    """Describe ``tensor`` after checking it; its elements are fetched on first use.
+    """Describe ``tensor`` after checking it; elements in another file are fetched on first use.
 
     Args:
         tensor: the tensor as ONNX stores it.
@@ -81,7 +80,7 @@ def read_constant(tensor: TensorProto, folder: Path | None) -> Constant:
         source = _locate(tensor, folder, _byte_count(shape, dtype))
         return Constant(shape, dtype, lambda: source.read(dtype, shape))
     _check_inline(tensor, dtype, shape)
-    return Constant(shape, dtype, _inline_reader(tensor, dtype, shape))
+    return Constant(shape, dtype, _inline(tensor, dtype, shape))
 
 
 def to_message(constant: Constant, name: str = "") -> TensorProto:
@@ -149,14 +148,13 @@ def _check_inline(tensor: TensorProto, dtype: DType, shape: tuple[int, ...]) -> 
         )
 
 
-def _inline_reader(
-    tensor: TensorProto, dtype: DType, shape: tuple[int, ...]
-) -> Callable[[], Array]:
+def _inline(tensor: TensorProto, dtype: DType, shape: tuple[int, ...]) -> Array:
+    """The elements, on their own: a message is freed with all of its tensors, or not at all."""
     if dtype is DType.STRING:
-        return lambda: _strings(tensor).reshape(shape)
+        return _strings(tensor).reshape(shape)
     if tensor.HasField("raw_data"):
-        return lambda: _decode(np.frombuffer(tensor.raw_data, np.uint8), dtype, shape)
-    return lambda: numpy_helper.to_array(tensor)
+        return _decode(np.frombuffer(tensor.raw_data, np.uint8), dtype, shape)
+    return numpy_helper.to_array(tensor)
 
 
 def _strings(tensor: TensorProto) -> Array:

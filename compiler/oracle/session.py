@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 from burnish.errors import UnsupportedModel, UsageError
-from burnish.ir import DType, Graph
-from burnish.ir.assembly import Skeleton, fill
+from burnish.ir import Array, DType, Graph
+from burnish.ir.constant import Constant
+from burnish.ir.external_data import put
 from burnish.ir.onnx_io import skeleton
 from burnish.ir.saver import EXTERNAL_ABOVE, save
 
@@ -29,6 +30,14 @@ RAW_TYPES = {
 
 FIRST_OPSET = 7
 """The first opset for which ONNX Runtime has kernels throughout."""
+
+LENT_ABOVE = 1 << 16
+"""Bytes from which on weights are not copied; shapes and the like have to be in the message."""
+LENT_TYPES = (
+    DType.FLOAT, DType.DOUBLE, DType.FLOAT16, DType.INT8, DType.UINT8, DType.INT32, DType.INT64,
+)  # fmt: skip
+_NOWHERE = "weights-in-memory"
+"""The file in which weights are said to be. ONNX Runtime wants it to exist but reads none."""
 
 ITS_OWN_SOURCE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S*/onnxruntime_src/\S+ ")
 """What ONNX Runtime's messages say of its own source; it helps nobody with a model."""
@@ -115,10 +124,14 @@ class _OnnxRuntime(_Engine):
         # Packed weights take other kernels: folding what makes a weight would change the rounding.
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.intra_op_num_threads = threads
+        self._lent: list[Any] = []
+        """Weights that the session reads where they are."""
         with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
             try:
                 self._session = onnxruntime.InferenceSession(
-                    _for_session(model, Path(folder)), options, providers=["CPUExecutionProvider"]
+                    self._for_session(model, Path(folder), options),
+                    options,
+                    providers=["CPUExecutionProvider"],
                 )
             except Exception as error:  # its exceptions have no common base but this
                 raise self._refuse("load the model", error) from error
@@ -134,6 +147,43 @@ class _OnnxRuntime(_Engine):
             return list(self._session.run(None, inputs))
         except Exception as error:  # as above
             raise self._refuse("run the model on these inputs", error) from error
+
+    def _for_session(
+        self, model: Graph | ModelProto | str | Path, folder: Path, options: Any
+    ) -> bytes | str:
+        """What ONNX Runtime can open: bytes, or a path where weights are not in the message."""
+        if isinstance(model, ModelProto):
+            return bytes(model.SerializeToString())
+        if not isinstance(model, Graph):
+            return str(model)
+        parts, path = skeleton(model), folder / "model.onnx"
+        main = {tensor.name for tensor in parts.model.graph.initializer}
+        lent = {
+            name: array for name, constant in parts.constants.items()
+            if name in main and (array := _lendable(constant)) is not None
+        }  # fmt: skip
+        if parts.nbytes - sum(array.nbytes for array in lent.values()) > EXTERNAL_ABOVE:
+            save(model, path)
+            return str(path)
+        for tensor in parts.initializers():
+            if tensor.name in lent:
+                self._lend(tensor, lent[tensor.name], options)
+            else:
+                put(tensor, parts.constants[tensor.name])
+        (folder / _NOWHERE).touch()
+        path.write_bytes(parts.model.SerializeToString())
+        return str(path)
+
+    def _lend(self, tensor: TensorProto, array: Array, options: Any) -> None:
+        """Let the session read ``array`` in place, where copies would double a model's memory."""
+        from onnxruntime import OrtValue
+
+        value = OrtValue.ortvalue_from_numpy(array)
+        self._lent.append(value)
+        options.add_initializer(tensor.name, value)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, text in (("location", _NOWHERE), ("offset", "0"), ("length", str(array.nbytes))):
+            tensor.external_data.append(StringStringEntryProto(key=key, value=text))
 
     def _run_raw(self, inputs: dict[str, Any]) -> list[Any]:
         """Run with tensors that numpy alone cannot describe, passed by their bytes."""
@@ -201,18 +251,12 @@ def _opset(model: Graph | ModelProto | str | Path) -> int:
     return FIRST_OPSET
 
 
-def _for_session(model: Graph | ModelProto | str | Path, folder: Path) -> bytes | str:
-    """What ONNX Runtime can open: bytes, or a path for a model too large for one message."""
-    if isinstance(model, ModelProto):
-        return bytes(model.SerializeToString())
-    if not isinstance(model, Graph):
-        return str(model)
-    parts: Skeleton = skeleton(model)
-    if parts.nbytes <= EXTERNAL_ABOVE:
-        return bytes(fill(parts).SerializeToString())
-    path = folder / "model.onnx"
-    save(model, path)
-    return str(path)
+def _lendable(constant: Constant) -> Array | None:
+    """The elements of a large constant, if ONNX Runtime can read them where they are."""
+    if constant.nbytes < LENT_ABOVE or constant.dtype not in LENT_TYPES:
+        return None
+    array = constant.numpy()
+    return array if array.flags.c_contiguous and array.flags.aligned else None
 
 
 def _from_ort_value(value: Any) -> Any:

@@ -34,6 +34,28 @@ def test_models_too_large_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(Oracle(graph(ADD)).run({"x": X})["y"], X + W)
 
 
+def test_large_weights_are_read_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LENT_ABOVE", 1)
+    oracle = Oracle(graph(ADD))
+    assert len(oracle._engine._lent) == 1
+    np.testing.assert_array_equal(oracle.run({"x": X})["y"], X + W)
+
+
+def test_large_weights_of_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LENT_ABOVE", 1)
+    model = graph(
+        """g (bool c, float[2] x) => (float[2] y) {
+          v = Constant <value = float[2] {3, 4}> ()
+          y = If (c) <
+            then_branch = t () => (float[2] a) {
+              w = Constant <value = float[2] {1, 2}> ()  b = Add(x, w)  a = Add(b, v) },
+            else_branch = e () => (float[2] d) { d = Mul(x, v) }> }"""
+    )
+    for condition, expected in ((True, [5, 8]), (False, [3, 8])):
+        given = {"c": np.array(condition), "x": np.array([1, 2], np.float32)}
+        np.testing.assert_array_equal(Oracle(model).run(given)["y"], expected)
+
+
 def test_onnx_runtime_reports_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     name = "disable_telemetry_events"
