@@ -8,6 +8,7 @@ from tvm.tirx import PrimFunc
 from burnish.backends.cpu.schedule import (
     choices,
     convolution,
+    costs,
     depthwise,
     product,
     winograd,
@@ -83,6 +84,6 @@ def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
     work = convolution.describe(fused, Views())
     direct = choices.for_contraction(work, target)
     filtered = winograd_choices.candidates(fused, target)
-    if not filtered or filtered[0][0] > choices.cost(work, target, direct[0]):
+    if not filtered or filtered[0][0] > costs.cost(work, target, direct[0]):
         return direct
     return [*(config for _, config in filtered), *direct[:_DIRECT]]

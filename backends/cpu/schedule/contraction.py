@@ -14,16 +14,22 @@ from tvm.tirx import Buffer, Stmt
 
 from burnish.backends.cpu.schedule.arithmetic import SINGLE, Arithmetic
 from burnish.backends.cpu.schedule.build import (
+    CACHE_LINE,
     Index,
     Registers,
     bind,
     index,
     loop,
+    prefetch,
     sequence,
 )
 from burnish.backends.cpu.schedule.epilogue import Epilogue
 from burnish.backends.cpu.schedule.tiling import Space, Tile
 
+_NEAR = 16 * 1024
+"""Bytes of a tile's input that are brought as near as can be: half of a first-level cache."""
+_FETCHING_ROWS = 4
+"""Rows below which a tile is bound by memory already, so that bringing more closer costs time."""
 _UNROLLED_STEPS = 96
 """Multiply-adds up to which kernel positions and channels are unrolled."""
 
@@ -65,6 +71,25 @@ class Contraction:
 
 
 @dataclass(frozen=True)
+class _Stream:
+    """Elements that are brought closer a few per step of a sum."""
+
+    buffer: Buffer
+    start: Index
+    step: int
+    near: bool
+
+    def fetch(self, channel: Expr, steps: int) -> Stmt:
+        """The elements of `steps` steps from `channel` on."""
+        per_line = CACHE_LINE * 8 // self.buffer.dtype.bits
+        places = range(0, steps * self.step, per_line)
+        return sequence([
+            prefetch(self.buffer, self.start + channel * self.step + place, self.near)
+            for place in places
+        ])  # fmt: skip
+
+
+@dataclass(frozen=True)
 class TileBuilder:
     """Writes the statements of one tile."""
 
@@ -101,9 +126,10 @@ class TileBuilder:
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements
         whole = depth // self.unroll
+        streams = self._streams(taps, statements)
 
         def body(k: Expr) -> Stmt:
-            inner = []
+            inner = [stream.fetch(k * self.unroll, self.unroll) for stream in streams]
             for u in range(self.unroll):
                 inner += self._multiply(totals, bases, k * self.unroll + u, rows)
             return sequence(inner)
@@ -112,6 +138,26 @@ class TileBuilder:
         for channel in range(whole * self.unroll, depth):
             statements += self._multiply(totals, bases, index(channel), rows)
         return statements
+
+    def _streams(self, taps: tuple[Index, ...], statements: list[Stmt]) -> list["_Stream"]:
+        """What to bring closer during the sum over channels."""
+        tile, work, ahead = self.tile, self.work, self.tile.ahead
+        rows = len(tile.rows.steps)
+        found = []
+        gapless = work.source.channel_pitch == 1 and work.source.position_pitch == work.depth
+        if ahead.rows is not None and gapless and rows > 1:
+            # As many elements per step as there are rows: at the end of the sum, all of them.
+            start = work.source.base(tile.source_of(ahead.rows, taps), tile.columns.group)
+            near = work.depth * rows * 4 <= _NEAR
+            found.append(_Stream(work.source.buffer, bind(start, statements), rows, near))
+        if ahead.columns is not None and not tile.space.shifts and rows >= _FETCHING_ROWS:
+            outputs, kernel, group = tile.outputs(0), tile.kernel(taps), tile.columns.group
+            for vector in ahead.vectors:
+                column = (ahead.columns.span.first + vector) * tile.space.width
+                start = work.weights.base(outputs, group, column, kernel)
+                pitch = work.weights.channel_pitch
+                found.append(_Stream(work.weights.buffer, bind(start, statements), pitch, False))
+        return found
 
     def _bases(self, taps: tuple[Index, ...], statements: list[Stmt]) -> tuple[Index, list[Index]]:
         """Where the first row's elements and each vector's weights begin."""

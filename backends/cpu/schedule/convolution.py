@@ -32,7 +32,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = nests(work.space, config, target.threads, write)
-    return fused.with_body(work.arithmetic.around(views.declare(body)))
+    return fused.with_body(work.arithmetic.around(views.declare([body])))
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:

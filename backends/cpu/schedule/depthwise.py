@@ -48,7 +48,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     epilogue = Epilogue(fused, views)
     work = describe(fused, target, views)
     body = nests(work.space, config, target.threads, lambda tile: work.write(tile, epilogue))
-    return fused.with_body(views.declare(body))
+    return fused.with_body(views.declare([body]))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import tvm_ffi
 from tvm import tirx
@@ -9,7 +10,15 @@ from tvm.ir import Expr, TensorLoad
 from tvm.tirx import Buffer, BufferLoad, BufferStore, ForKind, Stmt
 from tvm.tirx.stmt import AllocBuffer
 
-from burnish.backends.cpu.schedule.build import Index, Registers, Views, loop, sequence, when
+from burnish.backends.cpu.schedule.build import (
+    Index,
+    Registers,
+    Views,
+    loop,
+    prefetch,
+    sequence,
+    when,
+)
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, Stage, loads
 
 _INLINE_LIMIT = 400
@@ -56,6 +65,33 @@ class Epilogue:
                 if node.source in inner and not _is_identity(node, stage):
                     raise ScheduleMiss(f"{stage.out.name} reads {node.source.name} out of place")
         self._cost = sum(_size(stage.value) for stage in fused.epilogue) + 1
+
+    def fetch(
+        self, columns: Sequence[Sequence[Store]], positions: Sequence[Position]
+    ) -> list[Stmt]:
+        """Bring closer what is read beside the accumulated values, once for each output."""
+        return [
+            prefetch(view, self._place(position, choices[0].column))
+            for view in self._beside
+            for position in positions
+            for choices in columns
+        ]
+
+    @cached_property
+    def _beside(self) -> list[Buffer]:
+        """Operands of the outputs' extents."""
+        inner = {self._fused.anchor.out, *(stage.out for stage in self._fused.epilogue)}
+        found = [
+            node.source
+            for stage in self._fused.epilogue
+            for node in loads(stage.value)
+            if node.source not in inner and self._is_whole(node, stage)
+        ]
+        return [self._views.of(source) for source in dict.fromkeys(found)]
+
+    def _is_whole(self, node: TensorLoad, stage: Stage) -> bool:
+        """Whether `node` reads, at the stage's own position, what has the outputs' extents."""
+        return _is_identity(node, stage) and tuple(map(int, node.source.shape)) == self._extents
 
     def finish(
         self,
@@ -121,7 +157,7 @@ class Epilogue:
         def on_load(node: TensorLoad) -> Expr:
             if node.source in done:
                 return done[node.source]
-            if _is_identity(node, stage) and tuple(map(int, node.source.shape)) == self._extents:
+            if self._is_whole(node, stage):
                 return BufferLoad(self._views.of(node.source), [self._place(position, column)])
             return node
 

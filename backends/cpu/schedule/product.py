@@ -39,7 +39,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     def write(tile: Tile) -> Stmt:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
-    body = [*packing, *nests(work.space, config, target.threads, write)]
+    body = [*packing, nests(work.space, config, target.threads, write)]
     return fused.with_body(views.declare(body))
 
 

@@ -160,6 +160,18 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """What is brought closer while a tile is computed, because it is needed soon."""
+
+    rows: Rows | None = None
+    """The tile after this one, if its rows follow each other without gaps."""
+    columns: Columns | None = None
+    """The columns after these."""
+    vectors: Sequence[Index] = ()
+    """Which of their vectors: other tiles bring the others."""
+
+
+@dataclass(frozen=True)
 class Tile:
     """One tile, and the loops over kernel positions within it."""
 
@@ -167,6 +179,7 @@ class Tile:
     phases: tuple[Phase, ...]
     rows: Rows
     columns: Columns
+    ahead: Ahead = Ahead()
 
     def outputs(self, step: int) -> list[Index]:
         """Output position along each axis, `step` rows after the first."""
@@ -178,7 +191,11 @@ class Tile:
 
     def source(self, taps: Sequence[Index]) -> list[Index]:
         """The input positions that kernel positions `taps` of the first row read."""
-        numbers = [*self.rows.outer, self.rows.first]
+        return self.source_of(self.rows, taps)
+
+    def source_of(self, rows: Rows, taps: Sequence[Index]) -> list[Index]:
+        """The same for other rows of the same phases."""
+        numbers = [*rows.outer, rows.first]
         return [p.source(t, tap) for p, t, tap in zip(self.phases, numbers, taps, strict=True)]
 
     def kernel(self, taps: Sequence[Index]) -> list[Index]:
@@ -250,6 +267,7 @@ class Tile:
             lead = space.lead(start + step, [*first[:-1], first[-1] + step])
             return Position(start + step, lead, exists)
 
+        fetch = epilogue.fetch(self.columns.stores(), [position(i) for i in range(len(rows.steps))])
         contiguous = tuple(rows.steps) == tuple(range(len(rows.steps)))
         finish = epilogue.finish(totals, self.columns.stores(), position, contiguous)
-        return sequence([*statements, AllocBuffer(totals.buffer), *body, *finish])
+        return sequence([*statements, *fetch, AllocBuffer(totals.buffer), *body, *finish])

@@ -9,10 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tvm import relax, topi
 
 from burnish.backends.cpu.candidates import candidates
+from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.kernels import packing
 from burnish.backends.kernels.convolution import convolution, transposed_convolution
 from burnish.backends.kernels.depthwise import depthwise_convolution
+from burnish.backends.kernels.product import product
 from burnish.target import Target
 from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
 
@@ -151,6 +153,17 @@ def test_depthwise_convolution(name: str, target: Target) -> None:
     assert error(result, expected) < TOLERANCE
 
 
+EVERY_TILE = {
+    "3x3": (Case((1, 7, 9, 13), (37, 7, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1)), False),
+    "pointwise": (Case((1, 24, 9, 13), (37, 24, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1)), False),
+    "long line": (Case((1, 7, 90), (9, 7, 5), (1,), (2, 2), (1,)), False),
+    "uneven phases": (Case((1, 7, 9, 13), (7, 9, 3, 4), (2, 3), (1, 1, 1, 1), (1, 1)), True),
+    "long phases": (Case((1, 7, 50), (7, 9, 4), (2,), (1, 1), (1,)), True),
+}
+"""Convolutions, and whether they are transposed."""
+
+
+@pytest.mark.parametrize("name", EVERY_TILE)
 @pytest.mark.parametrize(
     "config",
     [
@@ -160,17 +173,20 @@ def test_depthwise_convolution(name: str, target: Target) -> None:
     ],
     ids=str,
 )
-def test_every_tile_gives_the_same_result(config: TileConfig) -> None:
-    case = Case((1, 7, 9, 13), (37, 7, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
+def test_every_tile_gives_the_same_result(config: TileConfig, name: str) -> None:
+    case, transposed = EVERY_TILE[name]
     x, weights = randoms(case.x, case.weights)
-    expected = channels_last(case.reference("Conv", x, weights))
+    expected = channels_last(case.reference("ConvTranspose" if transposed else "Conv", x, weights))
+    pack = packing.pack_transposed_convolution if transposed else packing.pack_convolution
 
     def build(bb: relax.BlockBuilder, *a: relax.Expr) -> relax.Expr:
-        return bb.emit_te(
-            convolution, *a, columns=37, strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1)
-        )
+        options = {"strides": case.strides, "pads": case.pads, "dilations": case.dilations}
+        if transposed:
+            options["output_padding"] = [0] * len(case.strides)
+        kernel = transposed_convolution if transposed else convolution
+        return bb.emit_te(kernel, *a, columns=int(expected.shape[-1]), **options)
 
-    inputs = [channels_last(x), packing.pack_convolution(weights, 8)]
+    inputs = [channels_last(x), pack(weights, 8)]
     func = fuse(build, [i.shape for i in inputs])
     for target in (AVX512, SERIAL):
         (result,) = run(func, inputs, [expected.shape], target, config)
@@ -186,3 +202,12 @@ def test_candidates_are_few_distinct_and_fit_the_registers() -> None:
     found = candidates(fuse(build, [(1, 14, 14, 64), (16, 3, 3, 64, 16)]), AVX512)
     assert 1 < len(found) == len(set(found)) <= 12
     assert all(c.rows * c.vectors + c.vectors < AVX512.registers for c in found)
+
+
+@pytest.mark.parametrize(("rows", "parallel"), [(2, False), (200, True)])
+def test_only_work_that_is_worth_it_goes_to_threads(rows: int, parallel: bool) -> None:
+    def build(bb: relax.BlockBuilder, *a: relax.Expr) -> relax.Expr:
+        return bb.emit_te(product, *a, columns=128)
+
+    func = fuse(build, [(rows, 64), (8, 64, 16)])
+    assert ("T.parallel" in anchored.schedule(func, AVX512).script()) == parallel

@@ -1,0 +1,1 @@
+/tmp/w4/CONV/head/compiler/compilation.py
