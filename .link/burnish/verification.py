@@ -1,1 +1,0 @@
-/tmp/w4/CONV/head/compiler/verification.py
