@@ -6,7 +6,7 @@ import pytest
 import burnish
 from burnish.backends import compile as compilation
 from burnish.backends.artifact import Artifact
-from burnish.backends.compile import CompileOptions, compile_graph
+from burnish.backends.compile import CompileOptions, compile_graphs
 from burnish.backends.lowering.lower import Lowered
 from burnish.backends.self_test import Deviation, Vector
 from burnish.errors import GateFailed
@@ -52,7 +52,7 @@ def test_more_exact_kernels_follow_a_deviation_above_half_the_tolerance(
     zeros = np.zeros((1, 32, 24, 24), np.float32)
     vector = Vector({"x": zeros}, {"y": zeros})
     options = CompileOptions(notice=notices.append)
-    compile_graph(_convolution(), resolve("cpu", 1), vector, {}, options)
+    compile_graphs([_convolution()], resolve("cpu", 1), [vector], {}, options)
     assert seen == tried
     assert len(notices) == len(tried) - 1
 
