@@ -14,11 +14,13 @@ TOLERANCE = 1e-3
 """Largest difference from what is expected, relative to the largest value expected: what is wrong
 differs by far more, and how coarsely a kernel may round is for the whole model to say."""
 _ULPS = 4
+_STORED, _ROUNDED = np.uint16, 1e-2
+"""How kernels see bfloat16 numbers: as their bits; and how far two such results may differ."""
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Arguments of a kernel: floats between -1 and 1, integers 0 or 1.
+    """Arguments of a kernel: floats between -1 and 1, bfloat16 too, integers 0 or 1.
 
     Zero and one are in range as indices into almost anything.
     """
@@ -50,11 +52,18 @@ class Expected:
 
 def agree(expected: np.ndarray, actual: np.ndarray) -> bool:
     """Whether two results differ by rounding alone, in the precision of ``actual``."""
+    tolerance = TOLERANCE
+    if actual.dtype == _STORED:
+        expected, actual, tolerance = _widened(expected), _widened(actual), _ROUNDED
     if actual.dtype.kind != "f":
         return bool(np.array_equal(expected, actual))
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
-    allowed = max(TOLERANCE, _ULPS * float(np.finfo(actual.dtype).eps)) * scale
+    allowed = max(tolerance, _ULPS * float(np.finfo(actual.dtype).eps)) * scale
     return bool(np.allclose(actual, expected, rtol=0.0, atol=allowed, equal_nan=True))
+
+
+def _widened(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _start(number: int) -> int:
@@ -68,4 +77,7 @@ def _table(dtype: str) -> np.ndarray:
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return random.uniform(-1, 1, PERIOD).astype(kind)
+    if kind == _STORED:
+        numbers = random.uniform(-1, 1, PERIOD).astype(np.float32)
+        return (numbers.view(np.uint32) >> 16).astype(kind)
     return random.integers(0, 2, PERIOD).astype(kind)

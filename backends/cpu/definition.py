@@ -34,6 +34,8 @@ _TWO: Mapping[type, Callable[[Array, Array], Array]] = {
     tirx.Min: np.minimum, tirx.Max: np.maximum,
     tirx.EQ: np.equal, tirx.NE: np.not_equal, tirx.LT: np.less, tirx.LE: np.less_equal,
     tirx.GT: np.greater, tirx.GE: np.greater_equal,
+    tirx.BitwiseAnd: np.bitwise_and, tirx.BitwiseOr: np.bitwise_or,
+    tirx.BitwiseXor: np.bitwise_xor, tirx.LShift: np.left_shift, tirx.RShift: np.right_shift,
     tirx.And: np.logical_and, tirx.Or: np.logical_or,
 }  # fmt: skip
 _CALLS: Mapping[str, Callable[..., Array]] = {
@@ -183,9 +185,15 @@ class _Meaning:
 
     def _call(self, value: Call) -> Array:
         name = str(getattr(value.op, "name", value.op)).rpartition(".")[2]
+        if name == "reinterpret":
+            return _reinterpreted(np.asarray(self.of(value.args[0])), np.dtype(str(value.ty.dtype)))
         if name not in _CALLS:
             raise Unknown(f"a call of {name}")
         return _CALLS[name](*map(self.of, value.args))
+
+    def _let(self, value: tirx.Let) -> Array:
+        known = {**self._known, value.var: self.of(value.value)}
+        return _Meaning(self._definition, known, self._fetch, self._so_far).of(value.body)
 
     def _load(self, value: TensorLoad) -> Array:
         if self._so_far is not None and value.source.same_as(self._so_far[0]):
@@ -211,10 +219,22 @@ class _Meaning:
         (TensorLoad, _load),
         (tirx.Select, _select),
         (tirx.Cast, _cast),
+        (tirx.Let, _let),
         (tirx.Not, lambda self, value: np.logical_not(self.of(value.a))),
         (tirx.Div, _divide),
         (Call, _call),
     )
+
+
+def _reinterpreted(bits: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
+    """The same bits as another type; float32 numbers are at hand as float64 ones."""
+    own = np.dtype(np.float32) if bits.dtype.kind == "f" else kind
+    if bits.dtype.kind != "f" and kind == np.float32:
+        own = np.dtype(np.uint32)
+    if own.itemsize != kind.itemsize:
+        raise Unknown(f"bits of {own} as {kind}")
+    seen = np.ascontiguousarray(bits.astype(own)).view(kind)
+    return seen.astype(np.float64) if kind == np.float32 else seen
 
 
 def _added(update: Expr, total: Buffer) -> Expr | None:

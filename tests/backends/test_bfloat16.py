@@ -6,12 +6,18 @@ agree to the last bit.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import ml_dtypes
 import numpy as np
 import pytest
 
+from burnish.backends.bench_patterns import agree
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.compile import compile_program
+from burnish.backends.cpu.contest import Subject
 from burnish.backends.lowering.emitter import Kernel
+from burnish.backends.lowering.lower import lower
 from burnish.backends.self_test import Vector
 from burnish.ir import Graph
 from burnish.oracle import Oracle
@@ -149,3 +155,25 @@ def test_attention_takes_what_products_keep_in_half_the_bits() -> None:
         q = Reshape(p, s) t = Transpose<perm = [0, 2, 1, 3]>(q) y = Attention(t, t, t) }"""
     _, kernels = compiled(text, 23, 1e-6, w=whole(8, 8), v=whole(8, 16))
     assert paired(kernels) == 2
+
+
+def test_candidates_are_checked_against_what_rounding_means() -> None:
+    text = "g (float[4, 8] x, float[8, 16] w) => (float[4, 16] y) { p = MatMul(x, w) h = Relu(p) "
+    text += "b = Cast<to = 16>(h) y = Cast<to = 1>(b) }"
+    graph = build(text, 21, {"w": whole(8, 16)})
+    target = replace(HOST, features=HOST.features | {BFLOAT16})
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    run_pass(graph, get_pass("narrow-products"), PassContext())
+    kernel = next(k for k in lower(graph, target).kernels if paired([k]))
+    subject = Subject.of(kernel.func, ((),))
+    (expected,) = subject.expected
+    x, w = (widened(subject.arguments.array(number)) for number in range(2))
+    product = np.maximum(x @ np.moveaxis(w, 2, 3).reshape(8, 16), 0).reshape(-1)[expected.places]
+    rounded = product.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
+    assert np.mean(rounded == expected.values) > 0.9, "sums of other order may differ"
+    assert agree(expected.values, rounded)
+    assert not agree(expected.values, rounded + np.uint16(64))
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    return bits.view(ml_dtypes.bfloat16).astype(np.float64)
