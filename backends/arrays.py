@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from ctypes import c_size_t
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _HEAD = object.__basicsize__
 """Where in an array object the pointer to its elements is, in CPython."""
 
 
+@cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the numpy dtype called `name`; "bfloat16" is that of ml_dtypes."""
     if name == "bfloat16":

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint64, c_void_p
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,8 @@ class Run:
         self._context = context
         self._addresses = addresses
         """Kept: the library writes the outputs back at the end."""
+        self._size = c_uint64()
+        self._size_at = byref(self._size)
 
     def __enter__(self) -> Run:
         return self
@@ -202,15 +205,20 @@ class Run:
         Raises:
             InvalidInput: the library has no such buffer, or one of another size.
         """
-        size = c_uint64()
-        kind = numpy_dtype(port.dtype)
-        address = self._c.buffer(self._context, port.buffer, byref(size))
-        if not address or size.value != math.prod(port.shape) * kind.itemsize:
+        kind, form = _form(port)
+        address = self._c.buffer(self._context, port.buffer, self._size_at)
+        if not address or self._size.value != ctypes.sizeof(form):
             raise InvalidInput(f"manifest and library disagree about the buffer of {port}")
-        if not size.value:
+        if not self._size.value:
             return np.empty(port.shape, kind)
-        memory = (ctypes.c_uint8 * size.value).from_address(address)
-        return np.frombuffer(memoryview(memory), kind).reshape(port.shape)
+        return np.ndarray(port.shape, kind, memoryview(form.from_address(address)))
+
+
+@cache
+def _form(port: Port) -> tuple[np.dtype[Any], type[ctypes.Array[ctypes.c_uint8]]]:
+    """Return the dtype of `port` and the type of its bytes."""
+    kind = numpy_dtype(port.dtype)
+    return kind, ctypes.c_uint8 * (math.prod(port.shape) * kind.itemsize)
 
 
 class _Functions:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from burnish.backends.arrays import numpy_dtype
 from burnish.backends.manifest import EntrySpec, Port, Segment
 from burnish.backends.native import NativeModel, Run
 from burnish.errors import BurnishError, InvalidInput
@@ -102,10 +103,7 @@ def _fetch(port: Port, run: Run, values: Mapping[int, np.ndarray]) -> np.ndarray
 
 
 def _store(port: Port, result: np.ndarray, run: Run, values: dict[int, np.ndarray]) -> None:
-    fits = len(result.shape) == len(port.shape) and all(
-        wanted in (-1, size) for wanted, size in zip(port.shape, result.shape, strict=True)
-    )
-    if not fits or result.dtype.name != port.dtype:
+    if result.dtype != numpy_dtype(port.dtype) or not _fits(result.shape, port.shape):
         raise BurnishError(
             f"ONNX Runtime gave {result.dtype}{list(result.shape)} for {port}; "
             "the model's declared shapes are wrong"
@@ -114,3 +112,10 @@ def _store(port: Port, result: np.ndarray, run: Run, values: dict[int, np.ndarra
         np.copyto(run.array(port), result)
     else:
         values[port.value] = result
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    return shape == declared or (
+        len(shape) == len(declared)
+        and all(wanted in (-1, size) for wanted, size in zip(declared, shape, strict=True))
+    )
