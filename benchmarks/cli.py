@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -22,24 +21,15 @@ from benchmarks.generated import GENERATORS
 from benchmarks.latency import Row, measure
 from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
+from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated
 from benchmarks.partial import Partial, fingerprint
-from benchmarks.peer_engines import (
-    PEERS,
-    VARIABLE,
-    NoInterpreter,
-    NotInstalled,
-    PeerEngine,
-    Seat,
-    interpreters,
-    seat,
-)
 from benchmarks.peers import as_table as peer_table
 from benchmarks.pool import as_table as pool_table
 from benchmarks.pool import measure_pool
 from benchmarks.scale import measure_scale, scale_table
 from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
-from benchmarks.zoo import MODELS, Group, Model, find
+from benchmarks.zoo import Group
 from burnish.backends.cache import cache_folder
 
 app = typer.Typer(
@@ -49,48 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Result = TypeVar("Result")
-
-Names = Annotated[
-    str,
-    typer.Option("--models", help="Names or groups from the zoo, with commas between, or all."),
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--zoo", help="Folder of built models; $BURNISH_ZOO or ~/.cache/burnish/zoo."),
-]
-Engines = Annotated[
-    str, typer.Option(help=f"To compare with, with commas between: {', '.join(PEERS)}.")
-]
-Pythons = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--peers-python",
-        help=f"An interpreter that has engines which this one lacks; may be repeated. {VARIABLE} "
-        "names more.",
-    ),
-]
-
-
-def chosen(names: str) -> tuple[Model, ...]:
-    """Return the models of a comma-separated list of names and groups."""
-    groups = {group.value: tuple(m for m in MODELS if m.group is group) for group in Group}
-    groups["all"] = MODELS
-    try:
-        found = [groups.get(name) or (find(name),) for name in names.split(",")]
-    except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from None
-    return tuple(model for group in found for model in group)
-
-
-def integers(text: str) -> tuple[int, ...]:
-    """Return the positive integers of a comma-separated list."""
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of integers such as 1,2") from None
-    if min(numbers) < 1:
-        raise typer.BadParameter("these numbers start at 1")
-    return numbers
 
 
 @app.command()
@@ -135,6 +83,10 @@ def latency(
         int, typer.Option(min=1, help="Alternating blocks per engine, at most.")
     ] = Plan().blocks,
     seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = Plan().seconds,
+    partial: Annotated[
+        Path | None,
+        typer.Option(help="Keep rows in this folder, so that a run which was stopped goes on."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write all figures to this file.")
     ] = None,
@@ -145,7 +97,8 @@ def latency(
     environment = record_environment(seats)
     plan = Plan(blocks=blocks, seconds=seconds, tune=tune, precision=precision)
     every, numbers = chosen(models), integers(threads)
-    measured = measure(every, numbers, plan, Zoo(folder), seats, artifacts)
+    kept = None if partial is None else Partial(partial)
+    measured = measure(every, numbers, plan, Zoo(folder), seats, artifacts, kept)
     total = sum(len(model.cases) for model in every) * len(numbers)
     try:
         rows = collect(measured, "Measuring", total, str)
@@ -161,28 +114,6 @@ def latency(
         write_json(output, figures)
     if len(rows) < total or any(row.failure for row in rows):
         raise typer.Exit(1)
-
-
-def seated(names: str, pythons: Sequence[Path], precision: str | None) -> list[Seat]:
-    """Find interpreters for engines by name; say of those that are missing what would help."""
-    found = []
-    try:
-        every = interpreters(pythons)
-        for name in names.split(","):
-            try:
-                found.append(seat(peer_engine(name, precision), every))
-            except NotInstalled as missing:
-                errors.print(str(missing), markup=False, highlight=False)
-    except NoInterpreter as error:
-        raise typer.BadParameter(str(error)) from None
-    return found
-
-
-def peer_engine(name: str, precision: str | None) -> PeerEngine:
-    """Return the engine of that name, in that precision where it has a choice."""
-    if name not in PEERS:
-        raise typer.BadParameter(f"no engine {name!r}; there are: {', '.join(PEERS)}")
-    return PEERS.get(f"{name}-{precision}", PEERS[name])
 
 
 @app.command()

@@ -95,13 +95,17 @@ class Gatherer:
     def _scale(self) -> list[Sized]:
         return collect(measure_scale(KINDS, SIZES), "Large graphs", len(KINDS) * len(SIZES), str)
 
+    @property
+    def _named(self) -> dict[str, Model]:
+        return {model.name: model for model in self.models}
+
     def _kernels(self) -> list[KernelEvidence]:
         seats = [one for one in self.seats if one.peer is not OPENVINO_BF16]
 
         def kernels(model: Model) -> KernelEvidence:
             return gather_kernels(model, self.threads, self.plan, self.zoo, seats)
 
-        found = self.partial.each("kernels", self.models, KernelEvidence, kernels)
+        found = self.partial.each("kernels", self._named, KernelEvidence, kernels)
         return collect(found, "Kernels", len(self.models), str)
 
     def _bf16(self) -> list[Row]:
@@ -110,7 +114,7 @@ class Gatherer:
         def bf16(model: Model) -> Row:
             return gather_bf16(model, max(self.threads), self.plan, self.zoo, seats)
 
-        found = self.partial.each("bf16", self.models, Row, bf16)
+        found = self.partial.each("bf16", self._named, Row, bf16)
         return collect(found, "In bf16", len(self.models), str)
 
     def _refusal(self) -> list[Refusal]:

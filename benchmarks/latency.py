@@ -13,6 +13,7 @@ from benchmarks.comparison import LOSSY, TOLERANCE, Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Array, Case, draw_feeds
+from benchmarks.partial import Partial
 from benchmarks.peer_engines import Seat
 from benchmarks.stats import Estimate
 from benchmarks.timing import Blocks, Plan, alternate, fastest_ratio, ratio, seconds
@@ -101,6 +102,7 @@ def measure(
     zoo: Zoo,
     seats: Sequence[Seat],
     artifacts: Path | None = None,
+    partial: Partial | None = None,
 ) -> Iterator[Row]:
     """Compile, check and time models, each case at each number of threads.
 
@@ -112,6 +114,7 @@ def measure(
         seats: the engines to compare with.
         artifacts: folder of artifacts to use if they are there, and to keep; None compiles all
             anew and keeps none.
+        partial: where rows are kept, and taken from; None measures all anew.
 
     Yields:
         One row per model, case and number of threads, with a failure instead of figures where
@@ -120,10 +123,18 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="burnish-latency-") as scratch:
         folder = artifacts or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for model in models:
-            for case in model.cases:
-                for count in threads:
-                    yield measure_case(model, case, count, plan, zoo.path(model), seats, folder)
+        items = {
+            f"{model.name}-{case.label}-{count}": (model, case, count)
+            for model in models
+            for case in model.cases
+            for count in threads
+        }
+
+        def row(item: tuple[Model, Case, int]) -> Row:
+            model, case, count = item
+            return measure_case(model, case, count, plan, zoo.path(model), seats, folder)
+
+        yield from (partial or Partial(Path(scratch, "rows"))).each("latency", items, Row, row)
 
 
 def measure_case(

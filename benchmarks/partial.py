@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -12,7 +12,6 @@ import burnish
 import burnish.backends
 import burnish.passes
 from benchmarks.environment import Environment
-from benchmarks.zoo import Model
 
 
 def fingerprint(environment: Environment) -> str:
@@ -45,6 +44,7 @@ class Kept(Protocol):
 
 
 Result = TypeVar("Result", bound=Kept)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +56,25 @@ class Partial:
     def each(
         self,
         part: str,
-        models: Sequence[Model],
+        items: Mapping[str, Item],
         kind: type[Result],
-        gather: Callable[[Model], Result],
+        gather: Callable[[Item], Result],
     ) -> Iterator[Result]:
-        """Yield a result for every model, gathering those that are not there.
+        """Yield a result for every item, gathering those that are not there.
 
         Args:
-            part: distinguishes several results of one model.
-            models: in this order.
+            part: distinguishes several results of one item.
+            items: what to measure, by names that may be part of a file's.
             kind: the class of the results.
-            gather: measures one model.
+            gather: measures one of them.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for model in models:
-            path = self.folder / f"{part}-{model.name}.json"
+        for name, item in items.items():
+            path = self.folder / f"{part}-{name}.json"
             if path.exists():
                 yield kind.from_json(json.loads(path.read_text("utf-8")))
                 continue
-            result = gather(model)
+            result = gather(item)
             if result.failure is None:
                 scratch = path.with_suffix(f".{os.getpid()}")
                 scratch.write_text(json.dumps(result.as_json()), encoding="utf-8")

@@ -8,8 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.acceptance import SETS
-from benchmarks.cli import app, chosen, integers, selected_parts
+from benchmarks.cli import app, selected_parts
 from benchmarks.gathering import collect
+from benchmarks.options import chosen, integers
 from benchmarks.zoo import MAIN_JOB, MODELS, find
 
 runner = CliRunner()

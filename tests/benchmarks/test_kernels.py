@@ -169,7 +169,7 @@ class Note:
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    models = (find("loop"), find("edges"), find("scan"))
+    models = {name: find(name) for name in ("loop", "edges", "scan")}
     asked: list[str] = []
 
     def gather(model: Model) -> Note:
