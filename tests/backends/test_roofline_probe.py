@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish.backends import cache, roofline_probe
+from burnish.backends import roofline_probe
 from burnish.backends.roofline import Level, Roofline
 from burnish.backends.roofline_probe import Cache, machine_roofline, measure
 from burnish.target import Target, resolve
@@ -81,10 +81,13 @@ def test_a_damaged_file_is_replaced_with_one_warning(
 
 
 def test_a_cache_that_cannot_be_written_costs_one_warning(
-    measured: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    measured: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    cache._stand_in.cache_clear()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert machine_roofline(2) == FOUND
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
