@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 from tvm.ir import Expr
 
-Reals = NDArray[np.float64]
+Reals = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +55,15 @@ class Interpolation:
     ) -> AxisTable:
         """The table of an axis; ``scale`` is outputs per input as the model states it.
 
+        Positions are computed in float32, as engines do: the nearest of two inputs at the same
+        distance hangs on how they round.
+
         Raises:
             KeyError: a mode is unknown.
         """
-        position = np.arange(outputs, dtype=np.float64)
-        source = _COORDINATES[self.coordinates](position, inputs, outputs, scale, roi)
+        position = np.arange(outputs, dtype=np.float32)
+        place = _COORDINATES[self.coordinates]
+        source = place(position, inputs, outputs, np.float32(scale), roi).astype(np.float64)
         if self.mode == "nearest":
             taps = _NEAREST[self.nearest](source)[:, None]
             weights = np.ones_like(taps)
@@ -89,26 +93,29 @@ def repeat(x: te.Tensor, *, repeats: tuple[int, ...]) -> te.Tensor:
 
 
 def select(x: te.Tensor, indices: te.Tensor, *, axis: int) -> te.Tensor:
-    """Copy positions ``indices`` ``[outputs, 1]`` of one axis."""
+    """Copy positions ``indices`` ``[1, outputs]`` of one axis."""
     shape = _resized(x, indices, axis)
 
     def value(*position: Expr) -> Expr:
-        source = indices(position[axis], 0)
+        source = indices(0, position[axis])
         return x(*position[:axis], source, *position[axis + 1 :])
 
     return te.compute(shape, value, name="select")
 
 
 def mix(x: te.Tensor, indices: te.Tensor, weights: te.Tensor, *, axis: int) -> te.Tensor:
-    """Weighted sums of positions of one axis, as an `AxisTable` gives them."""
+    """Weighted sums of positions of one axis: `AxisTable`'s arrays, transposed.
+
+    So neighbouring outputs find their positions and weights side by side.
+    """
     shape = _resized(x, indices, axis)
 
     def value(*position: Expr) -> Expr:
         total: Expr = tirx.const(0, x.dtype)
-        for tap in range(int(indices.shape[1])):
-            source = indices(position[axis], tap)
+        for tap in range(int(indices.shape[0])):
+            source = indices(tap, position[axis])
             element = x(*position[:axis], source, *position[axis + 1 :])
-            total = total + element * weights(position[axis], tap).astype(x.dtype)
+            total = total + element * weights(tap, position[axis]).astype(x.dtype)
         return total
 
     return te.compute(shape, value, name="mix")
@@ -125,45 +132,48 @@ def extrapolate(x: te.Tensor, outside: te.Tensor, *, axis: int, value: float) ->
 
 def _resized(x: te.Tensor, indices: te.Tensor, axis: int) -> list[int]:
     shape = [int(extent) for extent in x.shape]
-    shape[axis] = int(indices.shape[0])
+    shape[axis] = int(indices.shape[1])
     return shape
 
 
-Coordinates = Callable[[Reals, int, int, float, tuple[float, float]], Reals]
+Coordinates = Callable[[Reals, int, int, np.float32, tuple[float, float]], Reals]
 
 
 def _half_pixel(
-    o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
 ) -> Reals:
     return (o + 0.5) / scale - 0.5
 
 
 def _pytorch_half_pixel(
-    o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
 ) -> Reals:
     return _half_pixel(o, inputs, outputs, scale, roi) if outputs > 1 else np.zeros_like(o)
 
 
 def _half_pixel_symmetric(
-    o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
 ) -> Reals:
-    offset = inputs / 2 * (1 - outputs / (scale * inputs))
+    reached = np.float32(outputs) / (scale * np.float32(inputs))
+    offset = np.float32(inputs / 2) * (np.float32(1) - reached)
     return offset + _half_pixel(o, inputs, outputs, scale, roi)
 
 
 def _align_corners(
-    o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
 ) -> Reals:
     return o * (inputs - 1) / (outputs - 1) if outputs > 1 else np.zeros_like(o)
 
 
 def _asymmetric(
-    o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
 ) -> Reals:
     return o / scale
 
 
-def _crop(o: Reals, inputs: int, outputs: int, scale: float, roi: tuple[float, float]) -> Reals:
+def _crop(
+    o: Reals, inputs: int, outputs: int, scale: np.float32, roi: tuple[float, float]
+) -> Reals:
     start, end = roi
     if outputs == 1:
         return np.full_like(o, 0.5 * (start + end) * (inputs - 1))

@@ -21,6 +21,8 @@ from burnish.target import Target
 
 _SHORT = 9
 """Vectors below which a loop counts as short."""
+_MOST_REPEATS = 8
+"""Copies of an element that are stored side by side."""
 _MOST_CONDITIONS = 8
 """Choices in one expression up to which a loop is divided by their outcome."""
 
@@ -50,16 +52,35 @@ def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:
     *outer, inner = loops
     lanes = target.lanes("float32")
     conditions = _conditions(sch, nest)
-    rounds = inner
-    if outer and int(sch.get(inner).extent) in range(lanes, _SHORT * lanes, lanes):
+    rounds, times = inner, _repeats(sch, nest)
+    if times and len(loops) == len(nest.loops) and int(sch.get(inner).extent) % times == 0:
+        # Divided indices hide that neighbours are the same: a loop over what is repeated does not.
+        _, copies = sch.split(inner, [None, times])
+        sch.unroll(copies)
+    elif outer and int(sch.get(inner).extent) in range(lanes, _SHORT * lanes, lanes):
         # LLVM unrolls so short a loop before it looks for vectors.
         rounds, vector = sch.split(inner, [None, lanes])
         sch.vectorize(vector)
-    if 0 < conditions <= _MOST_CONDITIONS:
+    if not times and 0 < conditions <= _MOST_CONDITIONS:
         # Ranges of the last loop with one outcome each vectorize; a test of every element stops it.
         sch.annotate(rounds, PARTITION_HINT, 1)
     if parallel:
         parallel_prefix(sch, outer or loops, target)
+
+
+def _repeats(sch: Schedule, nest: Nest) -> int | None:
+    """How often neighbours along the last loop read the same, if by dividing its index."""
+    block = sch.get(nest.block)
+    last = block.iter_vars[-1].var
+    found: set[int] = set()
+
+    def visit(division: tirx.FloorDiv) -> None:
+        if isinstance(division.a, tirx.Var) and division.a.same_as(last):
+            found.add(int(division.b))
+
+    tvm_ffi.structural_walk(block.body, (tirx.FloorDiv, visit), order="pre")
+    times = found.pop() if len(found) == 1 else None
+    return times if times is not None and times <= _MOST_REPEATS else None
 
 
 def _conditions(sch: Schedule, nest: Nest) -> int:

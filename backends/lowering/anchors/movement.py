@@ -135,7 +135,8 @@ def pad(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     output = shape_of(node.output)
 
     def element(*index: Expr) -> Expr:
-        where, guards = [], []
+        where: list[Expr] = []
+        guards: list[Expr] = []
         for i, axis in zip(index, layout, strict=True):
             source, size = i - before[axis], shape[axis]
             if output[axis] == size and before[axis] == 0:
@@ -146,6 +147,12 @@ def pad(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
                 where.append(source)
                 guards += [source >= 0, source < size]
         load = tensor(*where)
+        last = layout[-1] if layout else 0
+        if wrap is not None and layout and output[last] > shape[last]:
+            # Between its borders the last axis is a plain copy: said apart, it becomes vectors.
+            within = index[-1] - before[last]
+            inside = tx.all(within >= 0, within < shape[last])
+            return tx.if_then_else(inside, tensor(*where[:-1], within), load)
         return tx.if_then_else(tx.all(*guards), load, value) if guards else load
 
     return [te.compute(physical(output, layout), element, name="pad")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def resize_axes(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     scales, regions = _scales(node, before, after), _regions(node, len(before))
     result = builder.read(x, layout)
     fill = float(node.attribute("extrapolation_value", 0.0))
-    for axis in range(len(before)):
+    for axis in _cheapest_order(before, after, layout):
         if before[axis] == after[axis] and moves.coordinates != "tf_crop_and_resize":
             continue
         table = moves.table(before[axis], after[axis], scales[axis], regions[axis])
@@ -93,6 +94,22 @@ def resize_axes(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     return [result]
 
 
+def _cheapest_order(
+    before: Sequence[int], after: Sequence[int], layout: Sequence[int]
+) -> list[int]:
+    """Axes in an order that keeps what lies between them small.
+
+    Of axes that grow alike the fastest in memory goes first, where the fewest elements are
+    gathered; of axes that shrink alike it goes last.
+    """
+
+    def key(axis: int) -> tuple[float, int]:
+        growth = after[axis] / max(1, before[axis])
+        return growth, -layout.index(axis) if growth > 1 else layout.index(axis)
+
+    return sorted(range(len(before)), key=key)
+
+
 def _resize_axis(
     builder: KernelBuilder, x: te.Tensor, table: resize.AxisTable, place: int, fill: float
 ) -> te.Tensor:
@@ -100,10 +117,11 @@ def _resize_axis(
         repeats = [1] * len(x.shape)
         repeats[place] = table.repeats
         return resize.repeat(x, repeats=tuple(repeats))
-    indices = builder.weights(table.indices)
+    indices = builder.weights(np.ascontiguousarray(table.indices.T))
     if table.is_selection:
         return resize.select(x, indices, axis=place)
-    result = resize.mix(x, indices, builder.weights(table.weights), axis=place)
+    weights = builder.weights(np.ascontiguousarray(table.weights.T))
+    result = resize.mix(x, indices, weights, axis=place)
     if table.outside is None:
         return result
     return resize.extrapolate(result, builder.weights(table.outside), axis=place, value=fill)

@@ -10,8 +10,12 @@ from tests.backends.kernels.harness import Array, error, randoms
 
 
 def reference(x: Array, scale: float, **attributes: object) -> Array:
-    node = helper.make_node("Resize", ["x", "", "s"], ["y"], **attributes)
+    """Of the last axis resized by a factor, or to a size where `scale` is an integer."""
+    to_size = isinstance(scale, int)
+    node = helper.make_node("Resize", ["x", "", *[""] * to_size, "s"], ["y"], **attributes)
     scales = np.array([1.0] * (x.ndim - 1) + [scale], np.float32)
+    if to_size:
+        scales = np.array([*x.shape[:-1], scale])
     graph = helper.make_graph(
         [node], "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
@@ -55,6 +59,20 @@ def test_nearest_position(coordinates: str, nearest: str, scale: float) -> None:
     rule = Interpolation("nearest", coordinates, nearest)
     table = rule.table(12, expected.shape[-1], scale)
     assert table.is_selection
+    assert np.array_equal(x[..., table.indices[:, 0]], expected)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(40, 97), (20, 33), (5, 11), (48, 16), (100, 37)])
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+def test_nearest_of_two_at_one_distance(
+    coordinates: str, nearest: str, inputs: int, outputs: int
+) -> None:
+    x = np.arange(inputs, dtype=np.float32).reshape(1, 1, 1, inputs)
+    expected = reference(
+        x, outputs, mode="nearest", coordinate_transformation_mode=coordinates, nearest_mode=nearest
+    )
+    table = Interpolation("nearest", coordinates, nearest).table(inputs, outputs, outputs / inputs)
     assert np.array_equal(x[..., table.indices[:, 0]], expected)
 
 
