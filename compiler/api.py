@@ -135,6 +135,7 @@ def compile(
     tune: float | str | None = None,
     winograd: bool = True,
     precision: str | None = None,
+    weights: str | None = None,
     tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -159,8 +160,10 @@ def compile(
             filtering): several times faster, rounded differently.
         precision: "f32", the default, or "bf16": products and convolutions multiply numbers that
             are rounded to bfloat16 where that is faster, and sum in float32.
+        weights: "f32", the default, or "bf16": weights are rounded and stored in half the space
+            where reading them is what takes time; all arithmetic is in float32.
         tolerance: how far rounding may move any output, relative to its largest value; 0.01 by
-            default. Products are left in float32 where it would be more.
+            default. Operators are left as they are where it would be more.
         progress: called with the name of a step, how many are done and how many there are.
 
     Raises:
@@ -180,7 +183,7 @@ def compile(
     seconds = TUNE if tune is None else tune
     request = Request(
         goal, selection, verify, samples, seconds, winograd, describe_source(model),
-        Precision.of(precision, tolerance), _sets(input_shapes),
+        Precision.of(precision, weights, tolerance), _sets(input_shapes),
     )  # fmt: skip
     return compile_model(_graph(model), request, progress).artifact
 

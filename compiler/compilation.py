@@ -187,9 +187,9 @@ def _measure(artifact: Artifact, entries: Sequence[Entry], request: Request) -> 
     worst = max(errors, key=lambda name: errors[name], default=None)
     if worst is not None and not errors[worst] <= request.precision.tolerance:
         raise GateFailed(
-            f"compiled with bf16, the output {worst!r} is off by {errors[worst]:.2g} of its "
-            f"largest value, where {request.precision.tolerance:.2g} is allowed; raise "
-            "--tolerance, or leave --precision out"
+            f"compiled with {request.precision.options}, the output {worst!r} is off by "
+            f"{errors[worst]:.2g} of its largest value, where {request.precision.tolerance:.2g} is "
+            "allowed; raise --tolerance, or leave the option out"
         )
     state_precision(artifact, precision)
     return precision

@@ -65,7 +65,7 @@ def prepare(
     if not how.precision.is_full:
         narrowed = _narrow(static, how, reference, report)
         static = narrowed.graph
-        kept += [narrowed.step] if narrowed.step else []
+        kept += narrowed.steps
     return Entry(static, report, reference, [describe_pass(step) for step in kept], narrowed)
 
 
@@ -76,8 +76,7 @@ def _narrow(
     judge = None if how.verify == "off" else reference
     target = how.precision.suited(how.target)
     narrowed = narrow(graph, how.precision, PassContext(target), judge, how.progress)
-    if narrowed.report is not None:
-        report.passes.append(narrowed.report)
+    report.passes += narrowed.reports
     return narrowed
 
 

@@ -19,7 +19,7 @@ from burnish.pipeline import Pass, PassContext, PassReport, Progress, copy_of, r
 from burnish.target import BFLOAT16, Target
 from burnish.verification import Reference
 
-PRECISIONS = ("f32", "bf16")
+KINDS = ("f32", "bf16")
 TOLERANCE = 1e-2
 """Largest error allowed unless the user says otherwise, relative to the largest output."""
 
@@ -36,27 +36,45 @@ class Precision:
 
     products: str = "f32"
     """What products and convolutions multiply."""
+    weights: str = "f32"
+    """What large weights are stored as where reading them is what takes time."""
     tolerance: float = TOLERANCE
 
     @classmethod
-    def of(cls, products: str | None, tolerance: float | None) -> Precision:
+    def of(cls, products: str | None, weights: str | None, tolerance: float | None) -> Precision:
         """What the options say, None for the default of each.
 
         Raises:
             UsageError: a value does not exist.
         """
-        if products is not None and products not in PRECISIONS:
-            raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not {products!r}")
-        if tolerance is not None and products != "bf16":
-            raise UsageError("--tolerance says how far --precision bf16 may go; give both")
-        if tolerance is not None and not 0 < tolerance <= 1:
+        for option, kind in (("--precision", products), ("--weights", weights)):
+            if kind is not None and kind not in KINDS:
+                raise UsageError(f"{option} is one of {', '.join(KINDS)}, not {kind!r}")
+        made = cls(
+            products or "f32", weights or "f32", TOLERANCE if tolerance is None else tolerance
+        )
+        if tolerance is not None and made.is_full:
+            raise UsageError("--tolerance says how far --precision bf16 or --weights bf16 may go")
+        if not 0 < made.tolerance <= 1:
             raise UsageError(f"--tolerance is more than 0 and at most 1, not {tolerance:g}")
-        return cls(products or "f32", TOLERANCE if tolerance is None else tolerance)
+        return made
 
     @property
     def is_full(self) -> bool:
         """Whether nothing is to be rounded."""
-        return self.products == "f32"
+        return not self.passes
+
+    @property
+    def passes(self) -> list[str]:
+        """Names of the passes that round."""
+        chosen = {"narrow-products": self.products, "narrow-weights": self.weights}
+        return [name for name, kind in chosen.items() if kind != "f32"]
+
+    @property
+    def options(self) -> str:
+        """What the user gave."""
+        kinds = {"--precision": self.products, "--weights": self.weights}
+        return " ".join(f"{option} {kind}" for option, kind in kinds.items() if kind != "f32")
 
     def suited(self, target: Target) -> Target:
         """``target`` with the instructions that this asks for.
@@ -64,12 +82,13 @@ class Precision:
         Raises:
             UnsupportedModel: it has none.
         """
-        if self.is_full:
+        if self.products == "f32":
             return target
         if BFLOAT16 not in target.extensions | target.features:
             raise UnsupportedModel(
                 f"the target {target.name} has no {BFLOAT16}, which --precision bf16 needs; "
-                "compile for cpu on a machine that has it, or leave --precision out"
+                "compile for cpu on a machine that has it, or leave --precision out "
+                "(--weights bf16 needs no such instruction)"
             )
         return target.using(BFLOAT16)
 
@@ -79,11 +98,12 @@ class Narrowed:
     """A graph with some of its numbers rounded."""
 
     graph: Graph
-    step: Pass | None
-    """The pass that rounded, None if there was nothing to round."""
-    report: PassReport | None
+    steps: list[Pass]
+    """The passes that rounded something."""
+    reports: list[PassReport]
+    """What they did."""
     rounded: int
-    """Products and convolutions that multiply rounded numbers."""
+    """Operators that read rounded numbers for their own sake."""
     eligible: int
     """Those that gain by it."""
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -122,13 +142,10 @@ class _Narrowing:
 
     def run(self) -> Narrowed:
         whole = self._attempt(())
-        assert whole.report is not None
-        if not whole.report.fired:
-            return Narrowed(copy_of(self.graph), None, None, 0, 0)
         if self.reference is None or self._agrees(whole):
             return whole
-        products = [firing.provenance for firing in whole.report.fired]
-        groups = _groups(products)
+        fired = [firing.provenance for report in whole.reports for firing in report.fired]
+        groups = _groups(fired)
         errors = self._errors_apart(groups)
         # What costs the most accuracy for what it gains goes first.
         worth = self._flops(groups)
@@ -145,22 +162,27 @@ class _Narrowing:
             allowed /= 2
         worst = max(whole.errors, key=lambda name: whole.errors[name])
         raise GateFailed(
-            f"--precision bf16 moves the output {worst!r} by {whole.errors[worst]:.2g} of its "
-            f"largest value, where {self.precision.tolerance:.2g} is allowed, and leaving some "
-            "products in float32 does not help; raise --tolerance, or leave --precision out"
+            f"{self.precision.options} moves the output {worst!r} by {whole.errors[worst]:.2g} of "
+            f"its largest value, where {self.precision.tolerance:.2g} is allowed, and leaving some "
+            "operators as they are does not help; raise --tolerance, or leave the option out"
         )
 
     def _attempt(self, keep: Sequence[str]) -> Narrowed:
-        """Round all but the products called ``keep``, and measure."""
+        """Round all but what is called ``keep``, and measure."""
         graph = copy_of(self.graph)
-        step = get_pass("narrow-products", keep=tuple(keep))
-        report = run_pass(graph, step, self.context)
-        errors = {}
-        if self.reference is not None and report.fired:
-            errors = self.reference.errors(graph)
-            report.error = max(errors.values(), default=0.0)
-        count = len(report.fired)
-        return Narrowed(graph, step, report, count, count, errors)
+        found = Narrowed(graph, [], [], 0, 0)
+        for name in self.precision.passes:
+            step = get_pass(name, keep=tuple(keep))
+            report = run_pass(graph, step, self.context)
+            if report.fired:
+                found.steps.append(step)
+                found.reports.append(report)
+                found.rounded += len(report.fired)
+        found.eligible = found.rounded
+        if self.reference is not None and found.reports:
+            found.errors = self.reference.errors(graph)
+            found.reports[-1].error = max(found.errors.values(), default=0.0)
+        return found
 
     def _agrees(self, found: Narrowed) -> bool:
         return all(error <= self.precision.tolerance for error in found.errors.values())
@@ -170,7 +192,7 @@ class _Narrowing:
         errors = []
         for number, group in enumerate(groups):
             if self.progress:
-                self.progress("narrow-products", number, len(groups))
+                self.progress(self.precision.passes[0], number, len(groups))
             alone = set(group)
             others = [name for each in groups for name in each if name not in alone]
             errors.append(max(self._attempt(others).errors.values(), default=0.0))
@@ -216,6 +238,7 @@ def describe(
     """What manifests and reports say; ``errors`` by output, to two digits."""
     return {
         "products": precision.products,
+        "weights": precision.weights,
         "rounded": narrowed.rounded,
         "eligible": narrowed.eligible,
         "tolerance": precision.tolerance,

@@ -36,6 +36,7 @@ PASSES: dict[str, str] = {
     "move-transposes": "burnish.passes.cleanup.move_transposes:MoveTransposes",
     "move-views": "burnish.passes.cleanup.move_views:MoveViews",
     "narrow-products": "burnish.passes.precision.narrow_products:NarrowProducts",
+    "narrow-weights": "burnish.passes.precision.narrow_weights:NarrowWeights",
     "rearrange-blocks": "burnish.passes.cleanup.rearrange_blocks:RearrangeBlocks",
     "rebuild-shapes": "burnish.passes.cleanup.rebuild_shapes:RebuildShapes",
     "recognise-activations": "burnish.passes.fusion.activations:RecogniseActivations",

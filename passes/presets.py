@@ -92,8 +92,8 @@ def compiling() -> list[str]:
 
 
 def precise() -> list[str]:
-    """What ``--precision`` asks for, after what compiling needs: no pass looks at its Casts."""
-    return ["narrow-products"]
+    """What --precision and --weights ask for, after what compiling needs: Casts are in its way."""
+    return ["narrow-products", "narrow-weights"]
 
 
 def _static() -> list[str]:

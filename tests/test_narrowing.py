@@ -50,20 +50,20 @@ def test_products_that_cost_the_most_accuracy_stay() -> None:
     found = narrow(graph, Precision("bf16"), PassContext(), Reference(graph))
     assert (found.rounded, found.eligible) == (1, 2)
     assert max(found.errors.values()) <= 1e-2
-    assert found.step is not None
-    assert len(found.step.keep) == 1  # type: ignore[attr-defined]
+    (step,) = found.steps
+    assert len(step.keep) == 1  # type: ignore[attr-defined]
 
 
 def test_nothing_is_left_to_round() -> None:
     graph = chain()
     with pytest.raises(GateFailed, match=r"moves the output '[yz]' by .* --tolerance"):
-        narrow(graph, Precision("bf16", 1e-7), PassContext(), Reference(graph))
+        narrow(graph, Precision("bf16", tolerance=1e-7), PassContext(), Reference(graph))
 
 
 def test_a_model_without_products() -> None:
     graph = build("g (float[2] x) => (float[2] y) { y = Neg(x) }", 21, {})
     found = narrow(graph, Precision("bf16"), PassContext(), Reference(graph))
-    assert (found.rounded, found.eligible, found.step) == (0, 0, None)
+    assert (found.rounded, found.eligible, found.steps) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_model_without_products() -> None:
         ("f16", None, "--precision is one of f32, bf16, not 'f16'"),
         ("bf16", 0.0, "--tolerance is more than 0 and at most 1, not 0"),
         ("bf16", float("nan"), "--tolerance is more than 0"),
-        (None, 0.1, "give both"),
-        ("f32", 0.1, "give both"),
+        (None, 0.1, "says how far"),
+        ("f32", 0.1, "says how far"),
     ],
 )
 def test_options(products: str | None, tolerance: float | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Precision.of(products, tolerance)
+        Precision.of(products, None, tolerance)
 
 
 @pytest.mark.parametrize("name", ["x86-64-v4", "x86-64-v3", "arm64:neoverse-n2"])
@@ -108,3 +108,23 @@ def test_full_precision_says_nothing() -> None:
     assert artifact.manifest.precision is None
     assert BFLOAT16 not in artifact.manifest.target.features
     assert artifact.manifest.tolerance == 1e-4
+
+
+def test_weights_alone_on_any_target() -> None:
+    w = np.random.default_rng(1).standard_normal((256, 512)).astype(np.float32)
+    text = "g (float[1, 256] x, float[256, 512] w) => (float[1, 512] y) { y = MatMul(x, w) }"
+    full, half = (
+        burnish.compile(build(text, 21, {"w": w}), tune="off", threads=1, weights=kind)
+        for kind in ("f32", "bf16")
+    )
+    sizes = [a.manifest.files["weights.bin"].bytes for a in (full, half)]
+    assert sizes[0] - sizes[1] == w.nbytes // 2
+    said = half.manifest.precision
+    assert said is not None
+    assert (said["weights"], said["products"]) == ("bf16", "f32")
+    assert 0 < said["errors"]["y"] <= 1e-2
+    assert half.manifest.target.features == full.manifest.target.features
+    there = burnish.compile(
+        build(text, 21, {"w": w}), "arm64:cortex-a76", tune="off", weights="bf16"
+    )
+    assert there.manifest.precision == {**said, "errors": there.manifest.precision["errors"]}  # type: ignore[index]

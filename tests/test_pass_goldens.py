@@ -24,6 +24,7 @@ EXAMPLES, GOLDEN = HERE / "examples", HERE / "golden" / "passes"
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "freeze-input-shapes": {"shapes": {"ids": (1, 128)}},
+    "narrow-weights": {"fewest_bytes": 1},
     "remove-redundant-channels": {"align": 1},
 }
 """What the example of a pass sets other than by default."""

@@ -53,6 +53,13 @@ def compile_model(
             help="What products and convolutions multiply; bf16 rounds where that is faster.",
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="f32|bf16",
+            help="What weights are stored as where reading them is what takes time; bf16 rounds.",
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -91,7 +98,7 @@ def compile_model(
     )  # fmt: skip
     seconds = TUNE if tune is None else tune
     request = Request(resolve(target, threads), selection, verify, None, seconds, winograd,
-                      api.describe_source(model), Precision.of(precision, tolerance),
+                      api.describe_source(model), Precision.of(precision, weights, tolerance),
                       options.shape_sets(input_shape))  # fmt: skip
     graph = api.load(model)
     with session.progress() as progress:

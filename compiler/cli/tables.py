@@ -89,8 +89,9 @@ def precision_lines(precision: Mapping[str, Any] | None) -> list[str]:
     """What was rounded, and how far that moves each output."""
     if precision is None:
         return []
+    kinds = f"products in {precision['products']}, weights in {precision['weights']}"
     count, all_of_them = precision["rounded"], precision["eligible"]
-    lines = [f"{precision['products']}: {count} of {all_of_them} products that gain by it"]
+    lines = [f"{kinds}: {count} of {all_of_them} operators that gain by rounding"]
     for name, error in precision["errors"].items():
         lines.append(f"  {name}: largest relative error {error:.1e}")
     return lines

@@ -177,3 +177,22 @@ def test_candidates_are_checked_against_what_rounding_means() -> None:
 
 def widened(bits: np.ndarray) -> np.ndarray:
     return bits.view(ml_dtypes.bfloat16).astype(np.float64)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_weights_of_few_rows_are_widened_as_they_are_read(rows: int) -> None:
+    text = f"""g (float[{rows}, 65] x, float[65, 70] w, int64[4] i, float[70, 65] t) =>
+        (float[{rows}, 70] y, float[4, 65] z) {{ y = MatMul(x, w) z = Gather(t, i) }}"""
+    graph = build(text, 21, {"w": whole(65, 70), "t": whole(70, 65)})
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    feeds = {"x": whole(rows, 65), "i": np.array([0, 69, -1, 7])}
+    expected = Oracle(graph).run(feeds)
+    _, program = compile_program(graph, HOST)
+    artifact = build_artifact([program], HOST, [Vector(feeds, expected)], Provenance())
+    outputs = artifact.run(feeds)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(outputs[name], array)
+    sizes = {
+        buffer.dtype for call in program.calls for buffer in call.args if buffer.data is not None
+    }
+    assert sizes == {"uint16"}

@@ -9,6 +9,7 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
+from burnish.backends.lowering.bfloat16 import table
 from burnish.backends.lowering.elementwise import Expr, numpy_name
 from burnish.backends.lowering.emitter import KernelBuilder, uniform_scalar
 from burnish.backends.lowering.layout import Layout, physical
@@ -176,14 +177,14 @@ def gather(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     x, indices = node.inputs
     assert x is not None and indices is not None
     axis = int(node.attribute("axis", 0)) % len(shape_of(x))
-    table, chosen = builder.read(x), builder.read(indices)
+    source, chosen = table(builder, x), builder.read(indices)
     size, rank = shape_of(x)[axis], len(shape_of(indices))
     known = uniform_scalar(indices)
 
     def element(*index: Expr) -> Expr:
         at = known if known is not None else chosen(*index[axis : axis + rank])
         row = _bounded(at, size)
-        return table(*index[:axis], row, *index[axis + rank :])
+        return source(*index[:axis], row, *index[axis + rank :])
 
     return [te.compute(shape_of(node.output), element, name="gather")]
 
