@@ -183,7 +183,7 @@ class _Builder:
             if layer.depth % layer.chunk:
                 depth = tirx.min(layer.chunk, layer.depth - first)
             weights = self._weights(columns, first, depth)
-            return sequence([weights, self._products(0, first, depth)])
+            return sequence([weights, self._products(0, first, depth, columns)])
 
         chunks = loop(-(-layer.depth // layer.chunk), chunk, name="chunk")
         return sequence([chunks, self._results(tiles, 0, columns)])
@@ -215,8 +215,13 @@ class _Builder:
         # One vector after the other: fewer places in memory are read at a time.
         return loop(self.layer.side, vector, name="vector")
 
-    def _products(self, start: Index, first: Expr, depth: Index) -> Stmt:
-        """Products of the held tiles, from `start` on, and their sums over some channels."""
+    def _products(
+        self, start: Index, first: Expr, depth: Index, columns: Columns | None = None
+    ) -> Stmt:
+        """Products of the held tiles, from `start` on, and their sums over some channels.
+
+        With ``columns``, the weights that follow those are fetched meanwhile.
+        """
         whole, rest = divmod(self.layer.held, self.layer.rows)
 
         def each(e: Expr) -> Stmt:
@@ -226,11 +231,37 @@ class _Builder:
 
             size = self.layer.rows
             parts = [loop(whole, lambda g: tile(g * size, size), name="rows")]
+            if columns is not None:
+                parts.insert(0, self._fetch(columns, first, e))
             if rest:
                 parts.append(tile(whole * size, rest))
             return sequence(parts)
 
         return loop(self.layer.products, each, name="e")
+
+    def _fetch(self, columns: Columns, first: Expr, e: Expr) -> Stmt:
+        """The share of product `e` in fetching the weights that follow those of a chunk.
+
+        They come from memory in most runs, and would be waited for.
+        """
+        layer, taps = self.layer, KERNEL**2
+        is_last = first + layer.chunk >= layer.depth
+        vector = columns.span.first + tirx.Select(is_last, index(layer.side), index(0))
+        channel = tirx.Select(is_last, index(0), first + layer.chunk)
+        parts = layer.products // taps
+        count = -(-layer.chunk // parts)
+        statements: list[Stmt] = []
+        place = (vector * taps + tirx.floormod(e, taps)) * layer.depth
+        place = place + channel + tirx.floordiv(e, taps) * count
+        base = bind(place * layer.width, statements, "next")
+
+        def fetch(k: Expr) -> Stmt:
+            pitch = taps * layer.depth * layer.width
+            places = [base + k * layer.width + j * pitch for j in range(layer.side)]
+            return sequence([_prefetch(self.weights, place) for place in places])
+
+        fetches = loop(count, fetch, name="channel")
+        return when(e < taps * parts, sequence([*statements, fetches]))
 
     def _tile(
         self, e: Expr, data: Index, sums: Index, rows: int, first: Expr, depth: Index
@@ -327,6 +358,13 @@ def _scatter(
         BufferStore(memory, value, [lanes(start + e * pitch, width)])
         for e, value in enumerate(values)
     ]
+
+
+def _prefetch(memory: Buffer, place: Index) -> Stmt:
+    """Ask for a cache line, without waiting for it; it need not exist."""
+    address = tirx.address_of(BufferLoad(memory, [index(place)]))
+    to_second_level = [tirx.const(v, "int32") for v in (0, 2, 1)]
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *to_second_level))
 
 
 def _last_moves_back(number: Expr, size: int, total: int) -> Expr:

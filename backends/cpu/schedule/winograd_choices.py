@@ -23,8 +23,10 @@ _DATA, _WEIGHTS, _RESULT = 8, 3, 5
 """Cycles to transform a vector of inputs, weights and sums, for each product of a tile."""
 _TASK = 5000
 """Cycles around a task."""
-_FAR, _COLD = 12, 2
+_FAR, _MEMORY = 12, 2
 """Bytes that a cycle brings from a shared cache and from memory."""
+_FETCHED = 6
+"""Bytes of weights that a cycle brings from memory, asked for in advance."""
 _SHARED = 4
 """Size of the part of a shared cache that a thread may use, in second-level caches."""
 
@@ -82,15 +84,15 @@ def _cost(layer: Layer, target: Target) -> float:
     cycles = layer.products * (products + transforms) + _traffic(layer, target, blocks) + _TASK
     # Weights come from memory once, whatever the number of tasks.
     weights = 4 * KERNEL**2 * layer.depth * vectors * layer.width
-    return per_thread * cycles + weights / _COLD
+    return per_thread * cycles + weights / _FETCHED
 
 
 def _traffic(layer: Layer, target: Target, blocks: int) -> float:
     """Cycles to write transformed inputs and to read them for each block of columns."""
     data = 4 * layer.products * layer.block * layer.depth
-    if data <= target.l2 // 2:
+    if data <= target.l2 * 3 // 4:
         return 0.0
-    return data * (blocks + 2) / (_FAR if data <= _SHARED * target.l2 else _COLD)
+    return data * (blocks + 2) / (_FAR if data <= _SHARED * target.l2 else _MEMORY)
 
 
 def _steps(layer: Layer) -> int:
