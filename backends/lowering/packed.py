@@ -1,4 +1,4 @@
-"""Operators whose kernels are written in C: they sort, accumulate or scatter."""
+"""Operators whose kernels are written in C: they sort, accumulate, scatter or sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from burnish.backends.lowering.elementwise import numpy_name
 from burnish.backends.lowering.emitter import Emitter
-from burnish.backends.lowering.layout import identity, physical
+from burnish.backends.lowering.layout import channels_last, identity, physical
 from burnish.backends.lowering.plan import shape_of
 from burnish.backends.program import Buffer, Call
 from burnish.ir import OperatorNode
@@ -31,6 +31,10 @@ def declines(node: OperatorNode) -> str | None:
     first = node.inputs[0]
     assert first is not None
     dtype = numpy_name(first.dtype)
+    if node.op_type == "RoiAlign":
+        if dtype == "float32" and _text(node, "mode", "avg") == "avg":
+            return None
+        return f"no kernel of {node.op_type} but averages of float32"
     moves_only = node.op_type.startswith("Scatter") and _reduction(node) == 0
     if dtype not in NUMBERS and not moves_only:
         return f"{node.op_type} of {dtype} is not compiled"
@@ -44,9 +48,13 @@ def _constant(node: OperatorNode, index: int) -> bool:
     return value is not None and value.is_constant
 
 
+def _text(node: OperatorNode, name: str, default: str) -> str:
+    value = node.attribute(name, default)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _reduction(node: OperatorNode) -> int:
-    mode = node.attribute("reduction", "none")
-    return REDUCTIONS[mode.decode() if isinstance(mode, bytes) else mode]
+    return REDUCTIONS[_text(node, "reduction", "none")]
 
 
 def _options(emitter: Emitter, *values: int) -> Buffer:
@@ -102,9 +110,26 @@ def scatter(emitter: Emitter, node: OperatorNode) -> None:
     emitter.calls.append(Call("burnish_scatter", (*held, options, _result(emitter, node, 0))))
 
 
+def roi_align(emitter: Emitter, node: OperatorNode) -> None:
+    """RoiAlign by averages; the picture's channels lie last."""
+    x, boxes, batch = node.inputs
+    assert x is not None and boxes is not None and batch is not None
+    half = _text(node, "coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    scale = float(node.attribute("spatial_scale", 1.0))
+    operands = (
+        emitter.located(x, channels_last(4)),
+        emitter.located(boxes, identity(2)),
+        emitter.located(batch, identity(1)),
+        _options(emitter, int(node.attribute("sampling_ratio", 0)), int(half)),
+        emitter.constant(np.array([scale], np.float32), ("scale", scale)),
+    )
+    emitter.calls.append(Call("burnish_roi_align", (*operands, _result(emitter, node, 0))))
+
+
 PACKED: dict[str, PackedEmitter] = {
     "CumProd": cumulate,
     "CumSum": cumulate,
+    "RoiAlign": roi_align,
     "ScatterElements": scatter,
     "ScatterND": scatter,
     "TopK": top_k,

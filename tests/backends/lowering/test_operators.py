@@ -8,6 +8,7 @@ import pytest
 
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.compile import compile_program
+from burnish.errors import BurnishError
 from tests.backends.lowering.models import TARGET, check, model, normal, prepared
 
 
@@ -182,3 +183,28 @@ def test_boxes_of_another_scale_than_pixels(mode: str) -> None:
     )
     boxes = np.array([[0, 0, 18, 18], [3, 4, 11.5, 9], [-4, 2, 30, 9]], np.float32)
     assert check(model(text, 16), x=normal(1, 2, 9, 9), b=boxes) == []
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize("sampling", [0, 1, 3])
+def test_boxes_of_several_pictures(mode: str, sampling: int) -> None:
+    text = (
+        "g (float[2, 70, 13, 11] x, float[40, 4] b, int64[40] i) => (float[40, 70, 3, 2] y)"
+        " { y = RoiAlign<output_height=3, output_width=2,"
+        f' sampling_ratio={sampling}, coordinate_transformation_mode="{mode}">(x, b, i) }}'
+    )
+    corners = np.sort(normal(40, 2, 2) * 8 + 5, axis=1).reshape(40, 4)
+    corners[:3] = [[-9, -9, -5, -5], [2, 3, 2, 3], [0, 0, 11, 13]]  # outside, empty, all of it
+    which = np.arange(40) % 2
+    assert check(model(text, 16), x=normal(2, 70, 13, 11), b=corners, i=which) == []
+
+
+def test_a_box_of_no_picture_is_an_error() -> None:
+    text = (
+        "g (float[1, 2, 9, 9] x, float[1, 4] b, int64[1] i) => (float[1, 2, 1, 1] y)"
+        " { y = RoiAlign(x, b, i) }"
+    )
+    _, program = compile_program(prepared(model(text, 16)), TARGET)
+    made = build_artifact([program], TARGET, [], Provenance())
+    with pytest.raises(BurnishError, match="box 0 is in a picture that is not there"):
+        made.run({"x": normal(1, 2, 9, 9), "b": normal(1, 4), "i": np.array([1])})
