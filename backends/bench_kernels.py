@@ -136,8 +136,8 @@ class KernelBench:
     ) -> None:
         """Call a kernel and compare what it writes with what is known of it.
 
-        The first kernel that is right for some arrays is kept in mind: later ones for the same
-        arrays have to agree with all of its outputs.
+        The first kernel that is right is kept in mind: later ones for the same arrays of which
+        the same is expected have to agree with all of its outputs.
 
         Raises:
             KernelFailure: it crashed, hung, reported an error or was wrong.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tvm import tirx
 
 from burnish.backends.bench_kernels import KernelBench, KernelFailure
 from burnish.backends.bench_patterns import Expected, Patterns, agree
@@ -108,6 +109,16 @@ def test_wrong_candidates_are_found_whoever_comes_first(bench: KernelBench) -> N
         trials = [trial(number) for number in order]
         right = check(bench, subject, trials)
         assert sorted(order[trials.index(one)] for one in right) == [0, 3]
+
+
+def test_kernels_of_equal_shapes_need_not_agree() -> None:
+    other = product(6, 40, 33, tirx.exp)
+    funcs = {"t": RIGHT, "e": other}
+    objects = [codegen.compile_object(n, schedule(f, HERE), HERE) for n, f in funcs.items()]
+    with KernelBench(objects, HERE, threads=1) as bench:
+        for name, func in funcs.items():
+            subject = Subject.of(func, ((),))
+            bench.check_kernel(name, subject.arguments, subject.expected)
 
 
 def test_the_definition_is_compared_near_borders_too() -> None:
