@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.cache import Zoo, ZooError
 from benchmarks.cli import app
+from benchmarks.client import Engine
+from benchmarks.comparison import worst_error
+from benchmarks.inputs import draw_feeds
 from benchmarks.peer_engines import (
+    OPENVINO,
     ORT,
+    TORCH,
     VARIABLE,
     NoInterpreter,
     NotInstalled,
@@ -19,6 +25,7 @@ from benchmarks.peer_engines import (
     interpreters,
     seat,
 )
+from benchmarks.zoo import find
 
 HERE = Path(sys.executable)
 ABACUS = PeerEngine("abacus", "Abacus", "abacus-of-bronze")
@@ -71,3 +78,23 @@ def test_usage_errors(arguments: list[str], message: str, monkeypatch: pytest.Mo
     result = CliRunner().invoke(app, ["latency", "--models", "loop", *arguments])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [(OPENVINO, "detector"), (OPENVINO, "half-torchscript"), (TORCH, "lora-dynamo")],
+)
+def test_peers_give_what_the_model_gives(peer: PeerEngine, name: str) -> None:
+    try:
+        there, path = seat(peer, interpreters()), Zoo().path(find(name))
+    except (NotInstalled, ZooError) as missing:
+        pytest.skip(str(missing))
+    model = find(name)
+    feeds = draw_feeds(model.inputs, model.cases[0])
+    found = []
+    with Engine("oracle") as oracle, Engine(peer.name, there.python) as engine:
+        for one in (oracle, engine):
+            one.load(path, 1, model.cases[0].shapes)
+            one.feed(feeds)
+            found.append(one.outputs())
+    worst_error(found[1], found[0])
