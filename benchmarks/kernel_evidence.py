@@ -1,5 +1,6 @@
 """What is known of a model's kernels: times beside other engines, compiling, memory, roofline."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -50,7 +51,7 @@ class KernelEvidence:
     warm: float | None = None
     """Seconds to do that again."""
     off: float | None = None
-    """Seconds to compile without tuning."""
+    """Seconds to compile without tuning, with an empty schedule cache."""
     peak: int | None = None
     """Resident bytes of the largest process of the first compile, at most."""
     model_bytes: int | None = None
@@ -127,6 +128,8 @@ class _Gathering:
         first, most = self.model.cases[0], max(threads)
         cold = self.compiled("cold", first, most, self.plan.tune)
         warm = self.compiled("warm", first, most, self.plan.tune)
+        # Tuning keeps the code of first choices: without it, compiling untuned is cold as well.
+        shutil.rmtree(self.cache / "burnish" / "schedules", ignore_errors=True)
         off = self.compiled("off", first, most, "off")
         rows = []
         for case in cases_of(self.model):
