@@ -11,7 +11,7 @@ from tvm import tirx
 
 from burnish.backends.bench_kernels import KernelBench, KernelFailure
 from burnish.backends.bench_patterns import Expected, Patterns, agree
-from burnish.backends.cpu import codegen
+from burnish.backends.cpu import codegen, contest
 from burnish.backends.cpu.contest import Subject, Trial, check, hold
 from burnish.backends.cpu.objects import Variant
 from burnish.backends.cpu.schedule import schedule
@@ -70,6 +70,14 @@ def test_the_first_choice_stays_unless_another_is_right_and_clearly_faster(
     seconds: list[float], failing: list[int], best: int | None
 ) -> None:
     assert winner(seconds, failing) == best
+
+
+def test_a_first_choice_that_was_disturbed_stays() -> None:
+    first, other = trial(0), trial(1)
+    first.seconds, other.seconds = [3.0, 3.0, 3.0, 1.0, 3.0], [1.0] * 5
+    assert not contest._beats(other, first)
+    first.seconds[3] = 2.0
+    assert contest._beats(other, first)
 
 
 def test_only_leaders_go_on_and_take_turns() -> None:
