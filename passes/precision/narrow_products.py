@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from burnish.ir import Graph, VariableNode
 from burnish.numerics import Numerics
+from burnish.passes.precision.even import even, pays
 from burnish.passes.precision.rounding import Rounder
 from burnish.passes.precision.sites import Site, sites
 from burnish.pipeline import Pass, PassContext
@@ -45,15 +46,18 @@ class NarrowProducts(Pass):
             return result
         rounder = Rounder(rewriter)
         values: dict[VariableNode, None] = {}
-        for site in sites(graph):
+        for site in list(sites(graph)):
             reason = self._declines(site)
             if reason:
                 result.missed.append(NearMiss(self.name, reason, site.node.provenance))
                 continue
             before = rewriter.edits.total()
+            if site.channels % 2:
+                values[even(rewriter, site)] = None
+            else:
+                # What it is a view of first: its maker can then store it rounded.
+                values |= dict.fromkeys((site.source, site.data))
             rounder.constant(site.node, 1)
-            # What it is a view of first: its maker can then store it rounded.
-            values |= dict.fromkeys((site.source, site.data))
             if rewriter.edits.total() > before:
                 result.fired.append(Firing(self.name, site.node.provenance))
         for value in values:
@@ -64,7 +68,7 @@ class NarrowProducts(Pass):
     def _declines(self, site: Site) -> str:
         if any(name in self.keep for name in site.node.provenance):
             return "it is to be kept"
-        if site.channels % 2:
+        if site.channels % 2 and not pays(site):
             return f"{site.channels} input channels are no pairs"
         if site.columns < FEWEST_COLUMNS or site.depth < FEWEST_PRODUCTS:
             return f"{site.depth} products for each of {site.columns} columns gain nothing"

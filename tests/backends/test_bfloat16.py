@@ -94,6 +94,15 @@ def test_convolutions(attributes: str, channels: int, groups: int) -> None:
 
 
 @NEEDED
+def test_three_channels_become_four() -> None:
+    text = """g (float[1, 3, 11, 11] x, float[64, 3, 5, 5] w, float[64] b) =>
+        (float[1, 64, 6, 6] y) {
+        y = Conv<strides = [2, 2], pads = [2, 2, 2, 2]>(x, w, b) }"""
+    _, kernels = compiled(text, w=whole(64, 3, 5, 5), b=whole(64))
+    assert paired(kernels) == 1
+
+
+@NEEDED
 def test_transposed_convolution() -> None:
     text = """g (float[1, 8, 5, 4] x, float[8, 16, 2, 2] w) => (float[1, 16, "a", "b"] y) {
         y = ConvTranspose<strides = [2, 2]>(x, w) }"""

@@ -79,6 +79,16 @@ def test_convolutions(fires: Callable[..., Graph]) -> None:
     fires(NAME, text, NAME, w=randoms(8, 8, 3))
 
 
+def test_odd_channels_get_another_one_of_zeros(fires: Callable[..., Graph]) -> None:
+    text = """g (float[1, 3, 9, 9] x, float[64, 3, 3, 3] w) => (float[1, 64, 7, 7] y) {
+        y = Conv(x, w) }"""
+    after = fires(NAME, text, NAME, w=randoms(64, 3, 3, 3))
+    assert [node.op_type for node in after] == ["Pad", "Cast", "Cast", "Conv"]
+    text = "g (float[2, 5, 9] x, float[9, 256] w) => (float[2, 5, 256] y) { y = MatMul(x, w) }"
+    after = fires(NAME, text, NAME, w=randoms(9, 256))
+    assert [node.op_type for node in after] == ["Pad", "Cast", "Cast", "MatMul"]
+
+
 def test_gemm_whose_weights_lie_across(fires: Callable[..., Graph]) -> None:
     text = """g (float[2, 8] x, float[16, 8] w) => (float[2, 16] y) {
         y = Gemm<transB = 1>(x, w) }"""
