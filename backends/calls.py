@@ -54,7 +54,8 @@ class CallSpec:
 
     kernel: str
     flops: int
-    """Operations, a multiplication with an addition as two, by `burnish.analysis.cost`."""
+    """Operations, a multiplication with an addition as two, by `burnish.analysis.cost`; those of a
+    convolution on its padding do not count."""
     arithmetic: str
     """The dtype that is multiplied: its peak bounds the call."""
     operators: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -40,7 +41,7 @@ def describe_calls(
     for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[1])):
         emitted = list(group)
         nodes = emitted[-1][1]
-        left = sum(node_flops(node) or 0 for node in nodes)
+        left = sum(_needed_flops(node) for node in nodes)
         for call, _ in emitted[:-1]:
             kernel = by_name.get(call.kernel)
             own = min(left, round(kernel.flops)) if kernel else 0
@@ -50,6 +51,30 @@ def describe_calls(
         call = emitted[-1][0]
         found.append(_work(call, nodes, by_name.get(call.kernel), left))
     return found
+
+
+def _needed_flops(node: OperatorNode) -> int:
+    """Operations of ``node``, without the products of a convolution with its padding."""
+    flops = node_flops(node) or 0
+    if node.op_type != "Conv":
+        return flops
+    data, out = (value.static_shape if value else None for value in (node.input(0), node.output))
+    weights = node.input(1)
+    taps = weights.static_shape if weights else None
+    if not flops or data is None or out is None or taps is None:
+        return flops
+    rank = len(out) - 2
+    mode = node.attribute("auto_pad", "NOTSET")
+    if mode not in ("NOTSET", b"NOTSET", ""):
+        return flops
+    pads = node.attribute("pads") or (0,) * rank
+    strides, dilations = (node.attribute(n) or (1,) * rank for n in ("strides", "dilations"))
+    inside = math.prod(
+        sum(0 <= o * strides[axis] + tap * dilations[axis] - pads[axis] < data[axis + 2]
+            for o in range(out[axis + 2]) for tap in range(taps[axis + 2]))
+        for axis in range(rank)
+    )  # fmt: skip
+    return flops * inside // math.prod((*out[2:], *taps[2:]))
 
 
 def _work(call: Call, nodes: Sequence[OperatorNode], kernel: Kernel | None, flops: int) -> Work:

@@ -20,7 +20,8 @@ and with ``--profile`` also
       kernel               name
       microseconds         median; ``fastest_microseconds`` of all runs
       share                of the time of all kernels of the entry, 0 to 1
-      flops, bytes         operations, and bytes that must be read or written
+      flops, bytes         operations, those on padding left out, and bytes that must be read or
+                           written
       gflops, gbytes       both in 10^9 per second, at the median
       arithmetic           dtype that is multiplied
       bound_microseconds   the least time that the call can take; see `burnish.backends.roofline`
@@ -224,7 +225,7 @@ def _show_calls(session: Session, rows: list[dict[str, Any]]) -> None:
     shown = rows if session.verbose else rows[:SHOWN]
     cells = [
         (
-            shortened(row["kernel"], NAME), f"{row['microseconds']:.1f}", f"{row['share']:.1%}",
+            _cut(row["kernel"]), f"{row['microseconds']:.1f}", f"{row['share']:.1%}",
             _rate(row["gflops"]), _rate(row["gbytes"]), _of_bound(row),
         )
         for row in shown
@@ -241,6 +242,11 @@ def _show_calls(session: Session, rows: list[dict[str, Any]]) -> None:
     for cell in cells[len(shown) :]:
         table.add_row(*cell, "see -v")
     session.out.print(table)
+
+
+def _cut(name: str) -> str:
+    """The start of a kernel's name, which says what it computes."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def _rate(value: float | None) -> str:

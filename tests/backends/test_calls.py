@@ -77,6 +77,14 @@ def test_operations_are_counted_once_and_named() -> None:
     assert [each.operators for each in work if each.flops] == [("Conv", "Relu"), ("Conv",)]
 
 
+def test_products_with_padding_do_not_count() -> None:
+    """Of 3 x 3 taps on 3 x 2 pixels, 7 x 4 of 9 x 6 lie inside the image."""
+    ones = ", ".join(["1"] * 9)
+    text = f"""g (float[1, 1, 3, 2] x) => (float[1, 1, 3, 2] y)
+    <float[1, 1, 3, 3] w = {{{ones}}}> {{ y = Conv<pads = [1, 1, 1, 1]>(x, w) }}"""
+    assert max(each.flops for each in lowered(text).work) == 2 * 7 * 4
+
+
 def test_a_lookup_reads_rows() -> None:
     (work,) = [each for each in lowered(LOOKUP).work if "find" in each.sources]
     assert work.selects
