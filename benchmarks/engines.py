@@ -87,7 +87,9 @@ def load_openvino(job: Job, precision: str) -> Run:
     core = openvino.Core()
     model = core.read_model(job.path)
     model.reshape({name: list(shape) for name, shape in job.shapes.items()})
-    compiled = core.compile_model(
+    # Compiling adds names of values inside the model to those of outputs.
+    names = [port.any_name for port in model.outputs]
+    request = core.compile_model(
         model,
         "CPU",
         {
@@ -96,9 +98,7 @@ def load_openvino(job: Job, precision: str) -> Run:
             "INFERENCE_NUM_THREADS": job.threads,
             "INFERENCE_PRECISION_HINT": precision,
         },
-    )
-    request = compiled.create_infer_request()
-    outputs = [(port.any_name, index) for index, port in enumerate(compiled.outputs)]
+    ).create_infer_request()
     bound: Feeds = {}
 
     def run(feeds: Feeds) -> dict[str, Array]:
@@ -109,7 +109,7 @@ def load_openvino(job: Job, precision: str) -> Run:
             bound = feeds
         request.start_async()
         request.wait()
-        return {name: request.get_output_tensor(index).data for name, index in outputs}
+        return {name: request.get_output_tensor(i).data for i, name in enumerate(names)}
 
     return run
 
