@@ -47,14 +47,15 @@ def convolution(
         )
         for i in range(count)
     ]  # fmt: skip
-    filtered = winograd if groups == 1 and _is_filter(x, axes) else 1
+    filtered = winograd if groups == 1 and _is_filter(x, weights, axes) else 1
     return _contract(x, weights, axes, columns, groups, filtered)
 
 
-def _is_filter(x: te.Tensor, axes: Sequence[Axis]) -> bool:
-    """Whether `axes` are those of 3x3 taps, neither strided nor dilated, of float32 numbers."""
+def _is_filter(x: te.Tensor, weights: te.Tensor, axes: Sequence[Axis]) -> bool:
+    """Whether `axes` are those of 3x3 taps, neither strided nor dilated, summed in float32."""
     taps = {(axis.kernel, axis.stride, axis.dilation) for axis in axes}
-    return len(axes) == 2 and taps == {(KERNEL, 1, 1)} and str(x.dtype) == "float32"
+    fits = len(axes) == 2 and taps == {(KERNEL, 1, 1)}
+    return fits and str(x.dtype) == "float32" and not is_paired(weights)
 
 
 def transposed_convolution(
@@ -122,6 +123,6 @@ def _contract(
         "burnish.axes": [axis.encode() for axis in (Axis(batch, batch), *axes)],
         "burnish.groups": groups,
         **({PAIRS: 1} if is_paired(weights) else {}),
-        **({"burnish.winograd": winograd} if winograd > 1 and not is_paired(weights) else {}),
+        **({"burnish.winograd": winograd} if winograd > 1 else {}),
     }
     return te.compute(shape, value, name="convolution", attrs=attrs)

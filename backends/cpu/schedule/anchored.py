@@ -31,8 +31,10 @@ BUILDERS: dict[str, Builder] = {
 PARALLEL_STEPS = 1 << 11
 """Vector multiplications below which sharing them out costs more than it saves."""
 
-_DIRECT = 3
-"""Direct sums that are tried where Winograd's filtering looks faster."""
+_CLEARLY = 0.8
+"""What Winograd's filtering must take of a direct sum's time, by estimate, to come first."""
+_OTHERS = 3
+"""Candidates of the kind that looks slower."""
 
 
 def applies(func: PrimFunc) -> bool:
@@ -84,6 +86,12 @@ def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
     work = convolution.describe(fused, Views())
     direct = choices.for_contraction(work, target)
     filtered = winograd_choices.candidates(fused, target)
-    if not filtered or filtered[0][0] > costs.cost(work, target, direct[0]):
+    if not filtered:
         return direct
-    return [*(config for _, config in filtered), *direct[:_DIRECT]]
+    tiled = [config for _, config in filtered]
+    share = filtered[0][0] / costs.cost(work, target, direct[0])
+    if share < _CLEARLY:
+        return [*tiled, *direct[:_OTHERS]]
+    if share < 1 / _CLEARLY:
+        return [*direct[: choices.LIMIT - _OTHERS], *tiled[:_OTHERS]]
+    return direct

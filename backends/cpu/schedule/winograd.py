@@ -22,6 +22,7 @@ from tvm.ir import Expr
 from tvm.tirx import Buffer, BufferLoad, BufferStore, ForKind, PrimFunc, Stmt
 from tvm.tirx.stmt import AllocBuffer
 
+from burnish.backends.cpu.schedule.arithmetic import SINGLE
 from burnish.backends.cpu.schedule.build import (
     Index,
     Registers,
@@ -202,7 +203,7 @@ class _Builder:
 
                 def element(r: int, c: int) -> Expr:
                     place = base + (r * KERNEL + c) * pitch + k * width
-                    return BufferLoad(self.weights, [lanes(place, width)])
+                    return SINGLE.vector(self.weights, place, width)
 
                 found = in_two_dimensions(self.transforms.kernel, element, inner)
                 at = k * self.row + j * width

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tvm
 from numpy.typing import NDArray
-from tvm import relax, tirx, topi
+from tvm import relax, te, tirx, topi
 
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.candidates import candidates
@@ -144,3 +144,19 @@ def test_errors_stay_within_a_few_times_those_of_direct_sums() -> None:
     direct = run(func, inputs, expected.shape, AVX512, TileConfig(7, 2))
     filtered = run(func, inputs, expected.shape, AVX512, TileConfig(8, 2, row_block=16, tile=4))
     assert error(filtered, expected) < 6 * error(direct, expected)
+
+
+def test_weights_stored_as_bfloat16() -> None:
+    case = Case((1, 8, 9, 16), 16)
+    x, weights = (whole.round() for whole in randoms(case.x, (16, 16, 3, 3)))
+    packed = packing.pack_convolution(weights, 16)
+    stored = (packed.view(np.uint32) >> 16).astype(np.uint16)
+    results = []
+    for array in (packed, stored):
+        data, kernel = (te.placeholder(a.shape, str(a.dtype)) for a in (x, array))
+        result = convolution(
+            data, kernel, columns=16, strides=(1, 1), pads=case.pads, dilations=(1, 1), winograd=4
+        )
+        func = te.create_prim_func([data, kernel, result])
+        results.append(run(func, [x, array], (1, 8, 9, 16), AVX512, CONFIGS[0]))
+    assert np.array_equal(*results)
