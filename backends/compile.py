@@ -208,7 +208,7 @@ def generate(lowered: Lowered, target: Target, options: CompileOptions, budget: 
     objects = _objects(variants, distinct, store, options)
     calls = [
         call if call.region is not None or call.kernel not in keys
-        else Call(variants[keys[call.kernel]].symbol, call.args, call.outputs, call.inplace)
+        else Call(variants[keys[call.kernel]].symbol, call.args, call.outputs)
         for call in lowered.calls
     ]  # fmt: skip
     return Program(lowered.inputs, lowered.outputs, calls, objects, work=lowered.work)

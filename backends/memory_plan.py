@@ -1,6 +1,8 @@
 """Where every temporary lies in the one arena.
 
-Buffers that are never needed at the same time share bytes: a small arena stays in the caches.
+Buffers that are never needed at the same time share bytes: a small arena stays in the caches. No
+kernel writes over what it reads: tried on the gates of EfficientNet and PP-OCR's classifier, that
+made neither the arena smaller nor the model faster.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ class MemoryPlan:
 
 @dataclass(eq=False)
 class _Block:
-    """Bytes that one buffer, or a chain of buffers written over each other, needs."""
+    """When a temporary needs its bytes."""
 
-    members: list[Buffer]
+    buffer: Buffer
     size: int
     first: int
     """The call that first writes it."""
@@ -44,18 +46,17 @@ def plan_memory(program: Program) -> MemoryPlan:
     Raises:
         ValueError: a temporary is read before it is written, or an alias leaves its owner.
     """
-    blocks = _merge_inplace(_live_ranges(program), program.calls)
+    blocks = _live_ranges(program)
     placements = [_place(sorted(blocks, key=key)) for key in _ORDERS]
     best = min(placements, key=_extent)
-    offsets = {member: at for block, at in best.items() for member in block.members}
-    return MemoryPlan(offsets, _extent(best))
+    return MemoryPlan({block.buffer: at for block, at in best.items()}, _extent(best))
 
 
 def _round_up(size: int) -> int:
     return -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
 
 
-def _live_ranges(program: Program) -> dict[Buffer, _Block]:
+def _live_ranges(program: Program) -> list[_Block]:
     """Find which calls each temporary has to survive."""
     blocks: dict[Buffer, _Block] = {}
     for index, call in enumerate(program.calls):
@@ -70,14 +71,14 @@ def _live_ranges(program: Program) -> dict[Buffer, _Block]:
             owner = _owner(buffer)
             if owner is None:
                 continue
-            block = blocks.setdefault(owner, _Block([owner], _round_up(owner.nbytes), index, index))
+            block = blocks.setdefault(owner, _Block(owner, _round_up(owner.nbytes), index, index))
             block.last = index
     for head, end in _loops(program.calls):
         for block in blocks.values():
             # The next round needs what came from before the loop.
             if block.first < head <= block.last < end:
                 block.last = end
-    return blocks
+    return list(blocks.values())
 
 
 def _loops(calls: Sequence[Call]) -> list[tuple[int, int]]:
@@ -94,33 +95,6 @@ def _owner(buffer: Buffer) -> Buffer | None:
     if offset < 0 or offset + buffer.nbytes > owner.nbytes:
         raise ValueError(f"{buffer.name} sees bytes outside {owner.name}")
     return owner
-
-
-def _merge_inplace(blocks: dict[Buffer, _Block], calls: Sequence[Call]) -> list[_Block]:
-    """Join a call's output to the input that it may overwrite, where that input dies there."""
-    for index, call in enumerate(calls):
-        pair = _inplace_pair(call)
-        if pair is None:
-            continue
-        source, target = blocks[pair[0]], blocks[pair[1]]
-        fits = source.size == target.size and source is not target
-        if fits and source.last == index and target.first == index:
-            source.last = target.last
-            source.members += target.members
-            blocks.update(dict.fromkeys(target.members, source))
-    return list(dict.fromkeys(blocks.values()))
-
-
-def _inplace_pair(call: Call) -> tuple[Buffer, Buffer] | None:
-    """Return the whole temporaries that `call` may lay over each other."""
-    if call.inplace is None or call.outputs != 1:
-        return None
-    source, target = call.args[call.inplace], call.args[-1]
-    owners = [_owner(buffer) for buffer in call.args]
-    from_, to = owners[call.inplace], owners[-1]
-    if from_ is None or to is None or from_.nbytes != source.nbytes or to.nbytes != target.nbytes:
-        return None
-    return (from_, to) if owners.count(from_) == 1 else None
 
 
 def _place(blocks: Iterable[_Block]) -> dict[_Block, int]:

@@ -123,8 +123,6 @@ class Call:
     """Inputs, then outputs."""
     outputs: int = 1
     """How many trailing arguments are written."""
-    inplace: int | None = None
-    """The input that the single output may overwrite once nothing else needs it."""
     jump: int | None = None
     """Instead of calling a kernel, go on at this call, unless the one argument, if any, is true."""
     region: bytes | None = None

@@ -17,21 +17,18 @@ def temporary(name: str, size: int) -> Buffer:
     return Buffer(name, (size,), "uint8", BufferKind.TEMPORARY)
 
 
-def chain(*buffers: Buffer, inplace: int | None = None) -> Program:
+def chain(*buffers: Buffer) -> Program:
     """Each buffer computed from the one before it."""
     source = Buffer("in", (8,), "uint8", BufferKind.INPUT)
     target = Buffer("out", (8,), "uint8", BufferKind.OUTPUT)
     steps = (source, *buffers, target)
-    calls = [
-        Call("k", (a, b), inplace=inplace if a is not source else None)
-        for a, b in itertools.pairwise(steps)
-    ]
+    calls = [Call("k", (a, b)) for a, b in itertools.pairwise(steps)]
     return Program([source], [target], calls)
 
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    """Calls that read any earlier temporaries or views of them, and may write in place."""
+    """Calls that read any earlier temporaries or views of them."""
     known: list[Buffer] = []
     calls: list[Call] = []
     for index in range(draw(st.integers(1, 25))):
@@ -40,8 +37,7 @@ def programs(draw: st.DrawFn) -> Program:
         size = draw(st.sampled_from((1, 63, 64, 65, 500, 4096)))
         outputs = draw(st.integers(1, 2))
         writes = [temporary(f"t{index}.{i}", size) for i in range(outputs)]
-        flag = draw(st.sampled_from((None, *range(len(reads))))) if outputs == 1 else None
-        calls.append(Call("k", (*reads, *writes), outputs, flag))
+        calls.append(Call("k", (*reads, *writes), outputs))
         known += writes
     return Program([], [], calls)
 
@@ -72,9 +68,8 @@ def test_every_call_finds_what_was_written(program: Program) -> None:
             window(buffer)[:] = stamp[buffer]
         for buffer in call.writes:
             assert (window(buffer) == stamp[buffer]).all()
-            if call.inplace is None:
-                for source in call.reads:
-                    assert (window(source) == stamp[source.root()[0]]).all()
+        for buffer in call.reads:
+            assert (window(buffer) == stamp[buffer.root()[0]]).all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -88,31 +83,6 @@ def test_places_are_aligned_and_repeat(program: Program) -> None:
 def test_a_chain_needs_two_buffers() -> None:
     plan = plan_memory(chain(*(temporary(f"t{i}", 640) for i in range(6))))
     assert plan.arena_bytes == 1280
-
-
-def test_a_chain_in_place_needs_one() -> None:
-    plan = plan_memory(chain(*(temporary(f"t{i}", 640) for i in range(6)), inplace=0))
-    assert plan.arena_bytes == 640
-
-
-def test_no_overwriting_an_input_that_is_needed_later() -> None:
-    a, b, c = (temporary(name, 64) for name in "abc")
-    calls = [Call("k", (a,)), Call("k", (a, b), inplace=0), Call("k", (a, b, c), inplace=1)]
-    plan = plan_memory(Program([], [], calls))
-    assert plan.offsets[a] != plan.offsets[b]
-    assert plan.offsets[c] == plan.offsets[b]
-
-
-def test_no_overwriting_an_input_of_another_size() -> None:
-    a, b = temporary("a", 64), temporary("b", 640)
-    plan = plan_memory(Program([], [], [Call("k", (a,)), Call("k", (a, b), inplace=0)]))
-    assert plan.arena_bytes == 704
-
-
-def test_no_overwriting_an_input_that_is_read_twice() -> None:
-    a, b = temporary("a", 64), temporary("b", 64)
-    plan = plan_memory(Program([], [], [Call("k", (a,)), Call("k", (a, a, b), inplace=0)]))
-    assert plan.offsets[a] != plan.offsets[b]
 
 
 def test_slices_written_one_by_one_share_their_owner() -> None:

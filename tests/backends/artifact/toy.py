@@ -138,7 +138,7 @@ def make_program(kernels: bytes) -> Program:
     doubled, shifted = (Buffer(n, SHAPE, "float32", BufferKind.TEMPORARY) for n in "ab")
     calls = [
         Call("twice", (x, doubled)),
-        Call("add", (doubled, w, shifted), inplace=0),
+        Call("add", (doubled, w, shifted)),
         Call("reverse", (shifted, y)),
     ]
     return Program([x], [y], calls, [kernels])
