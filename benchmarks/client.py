@@ -124,7 +124,7 @@ class Engine:
         process.send_signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise EngineFailed(f"{self.name}: {' '.join(reply['error'].split())[:300]}")
+            raise EngineFailed(f"{self.name}: {_shortened(reply['error'])}")
         return reply
 
     def _last_words(self) -> str:
@@ -132,3 +132,9 @@ class Engine:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         return f"exit status {status}; {' '.join(lines[-3:])[-500:]}"
+
+
+def _shortened(text: str) -> str:
+    """Put a message on one line of bounded length: engines name the place first, the cause last."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:150]} ... {line[-250:]}"

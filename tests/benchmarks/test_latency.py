@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import latency
 from benchmarks.cache import Zoo
-from benchmarks.client import Engine, EngineFailed
+from benchmarks.client import Engine, EngineFailed, _shortened
 from benchmarks.comparison import Disagreement
 from benchmarks.inputs import Array, draw_feeds
 from benchmarks.latency import Figures, Row, Versus, check_engines, figures_of, measure_case
@@ -61,6 +61,14 @@ def test_a_worker_reports_failures_and_lives_on(built: tuple[Model, Path], tmp_p
 def test_unknown_engines_fail(tmp_path: Path) -> None:
     with Engine("abacus") as engine, pytest.raises(EngineFailed, match="KeyError: 'abacus'"):
         engine.load(tmp_path, threads=1)
+
+
+def test_long_messages_keep_both_ends_on_one_line() -> None:
+    short = _shortened("place:\n  " + "x" * 1000 + "\ncause")
+    assert len(short) < 410
+    assert short.startswith("place: x")
+    assert short.endswith("x cause")
+    assert _shortened("a\n b") == "a b"
 
 
 def test_figures_come_from_alternating_blocks(built: tuple[Model, Path]) -> None:
