@@ -198,6 +198,7 @@ def acceptance(
     tune: Annotated[
         str | None, typer.Option(help="Passed to burnish compile where tuning is not off.")
     ] = None,
+    engines: Engines = "ort,openvino,openvino-bf16",
     pythons: Pythons = None,
     partial: Annotated[
         Path | None,
@@ -218,7 +219,7 @@ def acceptance(
     wanted = selected_parts(parts, chosen_set)
     every = chosen_set.models if models is None else chosen(models)
     compared = {Part.KERNELS, Part.BF16}.intersection(wanted)
-    seats = seated("ort,openvino,openvino-bf16", pythons or [], None) if compared else []
+    seats = seated(engines, pythons or [], None) if compared else []
     environment, plan = record_environment(seats), Plan(tune=tune)
     kept = Partial(partial or cache_folder("acceptance", fingerprint(environment)))
     try:
@@ -236,7 +237,8 @@ def acceptance(
     for rows in evidence.tables:
         report_failures(rows)
     if output is not None:
-        write_json(output, {"environment": environment.as_json(), **asdict(evidence)})
+        origin = {"environment": environment.as_json(), "plan": asdict(plan)}
+        write_json(output, {**origin, **asdict(evidence)})
     if not all(one.passed for one in chosen_set.verdicts(evidence, wanted)):
         raise typer.Exit(1)
 

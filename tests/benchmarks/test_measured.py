@@ -61,6 +61,16 @@ def test_means_of_all_cases(record: Recorded) -> None:
     assert "**1.58**" in lines[1]
 
 
+def test_evidence_of_kernels_is_a_record_too(tmp_path: Path) -> None:
+    path = tmp_path / "kernels.json"
+    rows = [row("magika", "1x2048", ort=1.5, untuned=1.1)]
+    content = {"environment": ENVIRONMENT, "plan": {"tune": None}, "kernels": [{"rows": rows}]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    record = load_record(path)
+    assert len(means_table(record).splitlines()) == 3
+    assert record.engines == ["ort"]
+
+
 def test_main_models_show_their_first_case_at_most_threads(record: Recorded) -> None:
     (line,) = main_table(record).splitlines()[2:]
     assert line == "| magika | 1x2048 | 2 | 1.25 | 1.25 | 1.25 | 1.50 | 1.25 |"
