@@ -45,13 +45,16 @@ def for_window(space: Space, target: Target) -> list[TileConfig]:
     """Ways to tile windows of one channel each, best guess first."""
     vectors_all = -(-space.columns // space.width)
     longest = space.axes[-1].outputs
-    is_small = not pays_in_parallel(_window_cycles(space), target)
+    is_small = target.threads > 1 and not pays_in_parallel(_window_cycles(space), target)
     found = []
     for rows, vectors in _WINDOW_TILES if longest > 1 else _WINDOW_TILES_OF_ONE_ROW:
         rows = _even(min(rows, longest), longest)
         vectors = max(1, min(vectors, vectors_all // target.threads))
         blocks, units = -(-vectors_all // vectors), Lines(space, rows, target.threads).units
-        row_block = units if is_small else max(1, units // (4 * target.threads))
+        # Few enough that what the first columns read is at hand for the next ones.
+        read = prod(axis.inputs for axis in space.axes) * space.columns * 4 // units
+        held = max(1, target.l2 // 4 // max(1, read))
+        row_block = units if is_small else max(1, min(held, units // (4 * target.threads)))
         # Few lines: channels are shared out as well.
         is_whole = is_small or units >= 4 * target.threads
         column_block = blocks if is_whole else -(-blocks // target.threads)

@@ -68,6 +68,8 @@ class Contraction:
     source: Source
     weights: Weights
     arithmetic: Arithmetic = SINGLE
+    finish: int = 0
+    """Operations on each sum before it is stored."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc, Stmt
 from burnish.backends.cpu.schedule.arithmetic import BY_PAIRS, SINGLE
 from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
-from burnish.backends.cpu.schedule.epilogue import Epilogue
+from burnish.backends.cpu.schedule.epilogue import Epilogue, finish_size
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.nests import nests
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
@@ -72,6 +72,7 @@ def describe(fused: Fused, views: Views) -> Contraction:
         Source(arithmetic.view(views, source), element, channels),
         Weights(arithmetic.view(views, weights), weight, taps * depth, width),
         arithmetic,
+        finish_size(fused),
     )
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import prod
 
 from burnish.backends.cpu.schedule.contraction import Contraction
+from burnish.backends.cpu.schedule.epilogue import INLINE_LIMIT
 from burnish.backends.cpu.schedule.nests import Lines
 from burnish.backends.cpu.schedule.tiling import Space, TileConfig
 from burnish.backends.kernels.geometry import Phase
@@ -30,6 +31,12 @@ _TILE_OVERHEAD = 20
 """Cycles around the innermost loops of a tile."""
 _SLOT_OVERHEAD = 3
 """Cycles to clear, finish and store an accumulator."""
+_FINISH = 0.7
+"""Cycles of one operation of what follows the sums."""
+_UNROLLED_ROWS = 8
+"""Rows up to which the compiler unrolls the loop that finishes them."""
+_LOOPED = 25
+"""Cycles that an accumulator takes through memory if that loop stays one."""
 _TASK_OVERHEAD = 100
 """Cycles around a task."""
 _FORK = 7000
@@ -118,7 +125,8 @@ def _memory(sizes: Sizes, target: Target, config: TileConfig, row_tasks: int) ->
         weights = sizes.weights / _MEMORY + again
     # Each tile reads the weights of its columns, if they do not lie in the nearest cache anyway.
     tiles = sizes.tiles * sizes.weights / sizes.groups / _pace(block, target)
-    return rows + weights + tiles
+    # What comes from far and what comes from near overlap.
+    return max(rows + weights, tiles)
 
 
 def _pace(footprint: float, target: Target) -> int:
@@ -151,7 +159,10 @@ def _cycles(work: Contraction, target: Target, rows: int, vectors: int) -> float
                 cycles *= _CROWDED
             if pitch * phase.input_step % _PAGE == 0 and height >= _WAYS:
                 cycles *= _CONFLICT
-            total += times * (steps * cycles + _TILE_OVERHEAD + _SLOT_OVERHEAD * slots)
+            finish = _SLOT_OVERHEAD + _FINISH * work.finish
+            if work.finish * slots > INLINE_LIMIT and height > _UNROLLED_ROWS:
+                finish += _LOOPED
+            total += times * (steps * cycles + _TILE_OVERHEAD + finish * slots)
     return total * outer * blocks
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import tvm_ffi
 from tvm import tirx
-from tvm.ir import Expr, TensorLoad
+from tvm.ir import Call, Expr, TensorLoad
 from tvm.tirx import Buffer, BufferLoad, BufferStore, ForKind, Stmt
 from tvm.tirx.stmt import AllocBuffer
 
@@ -21,8 +21,10 @@ from burnish.backends.cpu.schedule.build import (
 )
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, Stage, loads
 
-_INLINE_LIMIT = 400
-"""Expression nodes above which the rows of a tile are finished in a loop, not one by one."""
+_CALL = 12
+"""Operations of a transcendental function."""
+INLINE_LIMIT = 800
+"""Operations above which the rows of a tile are finished in a loop, not one by one."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Epilogue:
             for node in loads(stage.value):
                 if node.source in inner and not _is_identity(node, stage):
                     raise ScheduleMiss(f"{stage.out.name} reads {node.source.name} out of place")
-        self._cost = sum(_size(stage.value) for stage in fused.epilogue) + 1
+        self._cost = finish_size(fused) + 1
 
     def fetch(
         self, columns: Sequence[Sequence[Store]], positions: Sequence[Position]
@@ -119,7 +121,7 @@ class Epilogue:
             return when(place.exists, sequence(stores))
 
         size = self._cost * tile.rows * len(columns)
-        if size <= _INLINE_LIMIT or tile.rows == 1 or not in_loop:
+        if size <= INLINE_LIMIT or tile.rows == 1 or not in_loop:
             return [row(i, tile.buffer) for i in range(tile.rows)]
         # Accumulators indexed by a loop variable would not stay in registers: copy them first.
         copy = tirx.decl_buffer(tile.buffer.shape, tile.buffer.dtype, name="done", scope="local")
@@ -173,12 +175,30 @@ class Epilogue:
         return position.row * self._extents[-1] + column
 
 
+def finish_size(fused: Fused) -> int:
+    """Operations on each result of the anchor, roughly."""
+    return sum(_size(stage.value) for stage in fused.epilogue)
+
+
 def _is_identity(node: TensorLoad, stage: Stage) -> bool:
     same = len(node.indices) == len(stage.iters)
     return same and all(i.same_as(v) for i, v in zip(node.indices, stage.iters, strict=True))
 
 
 def _size(value: Expr) -> int:
+    """Operations and operands of an expression, without those of indices."""
+    places = sum(_nodes(index) for load in loads(value) for index in load.indices)
+    calls = 0
+
+    def visit(_: Expr) -> None:
+        nonlocal calls
+        calls += 1
+
+    tvm_ffi.structural_walk(value, (Call, visit), order="pre")
+    return _nodes(value) - places + _CALL * calls
+
+
+def _nodes(value: Expr) -> int:
     count = 0
 
     def visit(_: Expr) -> None:

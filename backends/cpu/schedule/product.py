@@ -18,7 +18,7 @@ from burnish.backends.cpu.schedule.build import (
     unravel,
 )
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
-from burnish.backends.cpu.schedule.epilogue import Epilogue
+from burnish.backends.cpu.schedule.epilogue import Epilogue, finish_size
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.nests import nests
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
@@ -62,7 +62,7 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
         return (*unravel(outputs[0], lead), index(outputs[1]))
 
     source = Source(views.of(a), element, 1 if transpose_a else depth, rows if transpose_a else 1)
-    axes = (Axis(batch, batch), Axis(rows, rows))
+    axes, finish = (Axis(batch, batch), Axis(rows, rows)), finish_size(fused)
     if transpose_b:
         packed, packing = _pack(views.of(b), columns, depth, width, target.threads)
         padded = -(-columns // width) * width
@@ -72,14 +72,14 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
 
         weights = Weights(packed, weight, depth, width)
         space = Space(axes, 1, columns, width, False, results)
-        return Contraction(space, depth, source, weights), packing
+        return Contraction(space, depth, source, weights, finish=finish), packing
 
     def stored(outputs: Sequence[Index], _: Expr, column: Index, __: Sequence[Index]) -> Index:
         return b_matrix(outputs[0]) * (depth * columns) + column
 
     weights = Weights(views.of(b), stored, 1, columns)
     space = Space(axes, 1, columns, min(width, columns), True, results)
-    return Contraction(space, depth, source, weights), []
+    return Contraction(space, depth, source, weights, finish=finish), []
 
 
 def _matrix_number(operand: Buffer, lead: Sequence[int]) -> Callable[[Index], Index]:
