@@ -128,7 +128,7 @@ class TileBuilder:
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements
         whole = depth // self.unroll
-        streams = self._streams(taps, statements)
+        streams = self._streams(taps, statements) if self.work.arithmetic.fetches else []
 
         def body(k: Expr) -> Stmt:
             inner = [stream.fetch(k * self.unroll, self.unroll) for stream in streams]
