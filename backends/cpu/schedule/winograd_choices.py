@@ -12,7 +12,7 @@ LIMIT = 6
 """Most candidates of one kernel."""
 _SHAPES = ((8, 2), (14, 1), (7, 2), (12, 2))
 """Rows and vectors of register tiles, for 32 registers, the best of equals first."""
-_SHAPES_OF_FEW_REGISTERS = ((4, 2), (5, 2), (10, 1))
+_SHAPES_OF_FEW_REGISTERS = ((5, 2), (6, 2), (4, 2), (4, 3), (10, 1))
 _SHAPES_OF_FEW_TILES = ((4, 4), (4, 2))
 _FEW_TILES = 4
 _LATENCY = 4
