@@ -60,6 +60,17 @@ def test_nothing_is_left_to_round() -> None:
         narrow(graph, Precision("bf16", tolerance=1e-7), PassContext(), Reference(graph))
 
 
+def test_another_number_of_results_is_too_far() -> None:
+    # How many are positive is decided by the rounding of sums close to zero.
+    text = """g (float[64, 64] x, float[64, 256] w) => (int64[2, "n"] y) {
+        p = MatMul(x, w) z = Relu(p) y = NonZero(z) }"""
+    w = np.random.default_rng(1).standard_normal((64, 256)).astype(np.float32)
+    graph = build(text, 21, {"w": w})
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    with pytest.raises(GateFailed, match="moves the output 'y' by inf of its largest value"):
+        narrow(graph, Precision("bf16"), PassContext(), Reference(graph))
+
+
 def test_a_model_without_products() -> None:
     graph = build("g (float[2] x) => (float[2] y) { y = Neg(x) }", 21, {})
     found = narrow(graph, Precision("bf16"), PassContext(), Reference(graph))
