@@ -16,7 +16,6 @@ from burnish.backends.bench_patterns import agree
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.compile import compile_program
 from burnish.backends.cpu.contest import Subject
-from burnish.backends.cpu.schedule import anchored
 from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.lowering.lower import lower
 from burnish.backends.self_test import Vector
@@ -92,17 +91,6 @@ def test_convolutions(attributes: str, channels: int, groups: int) -> None:
         => (float[2, 24, "a", "b"] y) {{ y = Conv<{attributes}>(x, w) }}"""
     _, kernels = compiled(text, w=whole(24, channels // groups, 3, 3))
     assert paired(kernels) == 1
-
-
-def test_sums_of_pairs_stay_in_registers() -> None:
-    text = """g (float[1, 64, 56, 56] x, float[64, 64, 3, 3] w) => (float[1, 64, 56, 56] y) {
-        y = Conv<pads = [1, 1, 1, 1]>(x, w) }"""
-    graph = build(text, 21, {"w": whole(64, 64, 3, 3)})
-    run_pass(graph, get_pass("narrow-products"), PassContext())
-    target = replace(HOST, features=HOST.features | {BFLOAT16})
-    kernel = next(k for k in lower(graph, target).kernels if paired([k]))
-    for config in anchored.candidates(kernel.func, target):
-        assert "prefetch" not in str(anchored.schedule(kernel.func, target, config))
 
 
 @NEEDED

@@ -31,8 +31,6 @@ class Arithmetic:
 
     depth: int = 1
     """Elements of the reduction that one step takes."""
-    fetches: bool = True
-    """Whether steps may bring closer what later tiles read."""
 
     def view(self, views: Views, operand: Buffer) -> Buffer:
         """An operand as a row of what one step reads of it."""
@@ -64,8 +62,6 @@ class PairArithmetic(Arithmetic):
     """Sums of two products of bfloat16 numbers at once, in float32 (vdpbf16ps)."""
 
     depth: int = 2
-    # Beside prefetches LLVM would store all sums in every step: 2.5 times slower.
-    fetches: bool = False
 
     def view(self, views: Views, operand: Buffer) -> Buffer:
         """Pairs as integers of twice the size."""

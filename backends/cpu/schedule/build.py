@@ -72,17 +72,6 @@ def splat(value: Expr, width: int) -> Expr:
     return tirx.Broadcast(value, width) if width > 1 else value
 
 
-CACHE_LINE = 64
-"""Bytes that a prefetch brings."""
-
-
-def prefetch(buffer: Buffer, place: Index, near: bool = True) -> Stmt:
-    """Bring the cache line of an element closer, `near` the core or not quite so near."""
-    address = tirx.address_of(BufferLoad(buffer, [index(place)]))
-    hints = (index(0), index(3 if near else 2), index(1))
-    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *hints))
-
-
 def unravel(flat: Index, extents: Sequence[int]) -> tuple[Expr, ...]:
     """The multi-index of position ``flat`` in row-major order."""
     found: list[Expr] = []

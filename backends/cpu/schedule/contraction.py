@@ -14,16 +14,15 @@ from tvm.tirx import Buffer, Stmt
 
 from burnish.backends.cpu.schedule.arithmetic import SINGLE, Arithmetic
 from burnish.backends.cpu.schedule.build import (
-    CACHE_LINE,
     Index,
     Registers,
     bind,
     index,
     loop,
-    prefetch,
     sequence,
 )
 from burnish.backends.cpu.schedule.epilogue import Epilogue
+from burnish.backends.cpu.schedule.prefetch import CACHE_LINE, prefetch
 from burnish.backends.cpu.schedule.tiling import Space, Tile
 
 _NEAR = 16 * 1024
@@ -128,7 +127,7 @@ class TileBuilder:
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements
         whole = depth // self.unroll
-        streams = self._streams(taps, statements) if self.work.arithmetic.fetches else []
+        streams = self._streams(taps, statements)
 
         def body(k: Expr) -> Stmt:
             inner = [stream.fetch(k * self.unroll, self.unroll) for stream in streams]

@@ -15,11 +15,11 @@ from burnish.backends.cpu.schedule.build import (
     Registers,
     Views,
     loop,
-    prefetch,
     sequence,
     when,
 )
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, Stage, loads
+from burnish.backends.cpu.schedule.prefetch import prefetch
 
 _CALL = 12
 """Operations of a transcendental function."""

@@ -11,6 +11,7 @@ from tvm.ir import Expr, TensorLoad
 from tvm.s_tir import SBlock
 from tvm.tirx import Buffer, BufferStore, PrimFunc, Stmt
 
+from burnish.backends.cpu.schedule.prefetch import declared
 from burnish.backends.cpu.tir_pipeline import LOOPS_ONLY
 
 ROLE = "burnish.role"
@@ -62,7 +63,7 @@ class Fused:
 
     def with_body(self, body: Stmt) -> PrimFunc:
         """The function with plain loops as its body."""
-        func = PrimFunc(self.func.params, body, attrs=self.func.attrs)
+        func = PrimFunc(self.func.params, declared(body), attrs=self.func.attrs)
         return func.with_attr(LOOPS_ONLY, True)
 
     def operands(self) -> list[TensorLoad]:

@@ -39,6 +39,7 @@ from burnish.backends.cpu.schedule.build import (
 from burnish.backends.cpu.schedule.constant_matrix import in_two_dimensions
 from burnish.backends.cpu.schedule.epilogue import Epilogue, Position, Store
 from burnish.backends.cpu.schedule.fused import Fused
+from burnish.backends.cpu.schedule.prefetch import prefetch
 from burnish.backends.cpu.schedule.tiling import Columns, Space, Span, TileConfig
 from burnish.backends.cpu.schedule.winograd_layer import Layer, describe, spread
 from burnish.backends.kernels.winograd import KERNEL, transforms
@@ -259,7 +260,7 @@ class _Builder:
         def fetch(k: Expr) -> Stmt:
             pitch = taps * layer.depth * layer.width
             places = [base + k * layer.width + j * pitch for j in range(layer.side)]
-            return sequence([_prefetch(self.weights, place) for place in places])
+            return sequence([prefetch(self.weights, place, near=False) for place in places])
 
         fetches = loop(count, fetch, name="channel")
         return when(e < taps * parts, sequence([*statements, fetches]))
@@ -359,13 +360,6 @@ def _scatter(
         BufferStore(memory, value, [lanes(start + e * pitch, width)])
         for e, value in enumerate(values)
     ]
-
-
-def _prefetch(memory: Buffer, place: Index) -> Stmt:
-    """Ask for a cache line, without waiting for it; it need not exist."""
-    address = tirx.address_of(BufferLoad(memory, [index(place)]))
-    to_second_level = [tirx.const(v, "int32") for v in (0, 2, 1)]
-    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *to_second_level))
 
 
 def _last_moves_back(number: Expr, size: int, total: int) -> Expr:
