@@ -12,6 +12,17 @@ from typing import TypeAlias
 import tvm_ffi
 from tvm import ir, tirx
 
+from burnish.backends.kernels.float_terms import (
+    bits,
+    clamp_keeping_nan,
+    constant,
+    from_bits,
+    horner,
+    integer,
+    let,
+)
+from burnish.backends.kernels.trigonometry import atan, cos, sin
+
 Expr: TypeAlias = ir.Expr
 
 _LOG2_E = 1.44269504088896341
@@ -49,42 +60,6 @@ def _replace(call: ir.Call) -> Expr:
     return call if expand is None else expand(call.args[0])
 
 
-def _constant(value: float) -> Expr:
-    return tirx.const(value, "float32")
-
-
-def _integer(value: int) -> Expr:
-    return tirx.const(value, "int32")
-
-
-def _let(value: Expr, body: Callable[[Expr], Expr], dtype: str = "float32") -> Expr:
-    """Evaluate `value` once however often `body` uses it."""
-    var = tirx.Var("t", dtype)
-    return tirx.Let(var, value, body(var))
-
-
-def _horner(x: Expr, coefficients: tuple[float, ...]) -> Expr:
-    """Polynomial in `x`, highest power first."""
-    total = _constant(coefficients[0])
-    for coefficient in coefficients[1:]:
-        total = total * x + _constant(coefficient)
-    return total
-
-
-def _bits(x: Expr) -> Expr:
-    return tirx.reinterpret("int32", x)
-
-
-def _from_bits(x: Expr) -> Expr:
-    return tirx.reinterpret("float32", x)
-
-
-def _clamp_keeping_nan(x: Expr, low: float, high: float) -> Expr:
-    """Clamp by comparisons that are false for NaN, which `min` and `max` would drop."""
-    capped = tirx.Select(x > _constant(high), _constant(high), x)
-    return _let(capped, lambda t: tirx.Select(t < _constant(low), _constant(low), t))
-
-
 _EXP = (1.381454058e-3, 8.3687454462e-3, 4.1668388993e-2, 0.16666521132, 0.4999999404)
 """exp(f) - 1 - f over f**2, highest power first, for |f| <= ln 2 / 2: minimax, error 3e-9."""
 _EXP_SHORT = (8.3125010133e-3, 4.1890330613e-2, 0.16667115688, 0.499992311)
@@ -97,7 +72,7 @@ def exp(x: Expr) -> Expr:
     The power of two is applied as 2 * 2**(n - 1), so that it overflows only when the result does.
     """
     # From the lowest input on, n - 1 is the exponent of zero.
-    return _let(_clamp_keeping_nan(x, -87.5, 89.0), lambda t: _scaled_exp(t, _EXP, 2))
+    return let(clamp_keeping_nan(x, -87.5, 89.0), lambda t: _scaled_exp(t, _EXP, 2))
 
 
 def exp_nonpositive(x: Expr) -> Expr:
@@ -105,24 +80,24 @@ def exp_nonpositive(x: Expr) -> Expr:
 
     For softmax, where the largest element was subtracted.
     """
-    low = _constant(-88.1)
-    return _let(tirx.Select(x < low, low, x), lambda t: _scaled_exp(t, _EXP_SHORT, 1))
+    low = constant(-88.1)
+    return let(tirx.Select(x < low, low, x), lambda t: _scaled_exp(t, _EXP_SHORT, 1))
 
 
 def _scaled_exp(x: Expr, series: tuple[float, ...], factor: int) -> Expr:
     """exp(x) as (factor * exp(f)) * (2**n / factor) where x = n ln 2 + f."""
     # The exponent field of 2**n / factor, so that a shift of its bits makes the number.
-    shift = _constant(_ROUND_SHIFT + _EXPONENT_BIAS - (factor - 1))
+    shift = constant(_ROUND_SHIFT + _EXPONENT_BIAS - (factor - 1))
     powers = tuple(factor * c for c in (*series, 1.0, 1.0))
 
     def combine(shifted: Expr) -> Expr:
-        scale = _from_bits(tirx.shift_left(_bits(shifted), _integer(_MANTISSA_BITS)))
-        fraction = _let(
-            shifted - shift, lambda n: x - n * _constant(_LN2_HIGH) - n * _constant(_LN2_LOW)
+        scale = from_bits(tirx.shift_left(bits(shifted), integer(_MANTISSA_BITS)))
+        fraction = let(
+            shifted - shift, lambda n: x - n * constant(_LN2_HIGH) - n * constant(_LN2_LOW)
         )
-        return _let(fraction, lambda f: _horner(f, powers) * scale)
+        return let(fraction, lambda f: horner(f, powers) * scale)
 
-    return _let(x * _constant(_LOG2_E) + shift, combine)
+    return let(x * constant(_LOG2_E) + shift, combine)
 
 
 _LOG = (
@@ -146,34 +121,33 @@ def log(x: Expr) -> Expr:
     Split x = 2**e m with m in [sqrt(1/2), sqrt(2)); subnormal inputs are scaled up first.
     """
 
-    def split(x: Expr, bits: Expr, bias: Expr) -> Expr:
-        offset = bits - _integer(_SQRT_HALF_BITS)
-        exponent = tirx.shift_right(offset, _integer(_MANTISSA_BITS))
-        mantissa = _from_bits(
-            tirx.bitwise_and(offset, _integer((1 << _MANTISSA_BITS) - 1))
-            + _integer(_SQRT_HALF_BITS)
+    def split(x: Expr, field: Expr, bias: Expr) -> Expr:
+        offset = field - integer(_SQRT_HALF_BITS)
+        exponent = tirx.shift_right(offset, integer(_MANTISSA_BITS))
+        mantissa = from_bits(
+            tirx.bitwise_and(offset, integer((1 << _MANTISSA_BITS) - 1)) + integer(_SQRT_HALF_BITS)
         )
-        return _let(
+        return let(
             exponent.astype("float32") + bias,
-            lambda e: _let(mantissa - _constant(1.0), lambda f: finish(x, e, f)),
+            lambda e: let(mantissa - constant(1.0), lambda f: finish(x, e, f)),
         )
 
     def finish(x: Expr, e: Expr, f: Expr) -> Expr:
         square = f * f
-        tail = f * square * _horner(f, _LOG) + e * _constant(_LN2_LOW) - _constant(0.5) * square
-        value = f + tail + e * _constant(_LN2_HIGH)
-        infinity, nan = _constant(float("inf")), _constant(float("nan"))
+        tail = f * square * horner(f, _LOG) + e * constant(_LN2_LOW) - constant(0.5) * square
+        value = f + tail + e * constant(_LN2_HIGH)
+        infinity, nan = constant(float("inf")), constant(float("nan"))
         value = tirx.Select(x < infinity, value, x)
-        value = tirx.Select(x == _constant(0.0), -infinity, value)
-        return tirx.Select(x < _constant(0.0), nan, value)
+        value = tirx.Select(x == constant(0.0), -infinity, value)
+        return tirx.Select(x < constant(0.0), nan, value)
 
     def normalized(x: Expr) -> Expr:
-        tiny = x < _constant(_SMALLEST_NORMAL)
-        scaled = tirx.Select(tiny, x * _constant(2.0**_MANTISSA_BITS), x)
-        bias = tirx.Select(tiny, _constant(-float(_MANTISSA_BITS)), _constant(0.0))
-        return _let(_bits(scaled), lambda bits: split(x, bits, bias), "int32")
+        tiny = x < constant(_SMALLEST_NORMAL)
+        scaled = tirx.Select(tiny, x * constant(2.0**_MANTISSA_BITS), x)
+        bias = tirx.Select(tiny, constant(-float(_MANTISSA_BITS)), constant(0.0))
+        return let(bits(scaled), lambda field: split(x, field, bias), "int32")
 
-    return _let(x, normalized)
+    return let(x, normalized)
 
 
 _TANH_ODD = (
@@ -198,9 +172,9 @@ def tanh(x: Expr) -> Expr:
     """Hyperbolic tangent as a rational function, error at most 4e-7."""
 
     def ratio(t: Expr) -> Expr:
-        return _let(t * t, lambda s: t * _horner(s, _TANH_ODD) / _horner(s, _TANH_EVEN))
+        return let(t * t, lambda s: t * horner(s, _TANH_ODD) / horner(s, _TANH_EVEN))
 
-    return _let(_clamp_keeping_nan(x, -_TANH_SATURATES, _TANH_SATURATES), ratio)
+    return let(clamp_keeping_nan(x, -_TANH_SATURATES, _TANH_SATURATES), ratio)
 
 
 _ERF_ODD = (
@@ -225,22 +199,22 @@ def erf(x: Expr) -> Expr:
     """Error function as a rational function, error at most 4e-7."""
 
     def ratio(t: Expr) -> Expr:
-        return _let(t * t, lambda s: t * _horner(s, _ERF_ODD) / _horner(s, _ERF_EVEN))
+        return let(t * t, lambda s: t * horner(s, _ERF_ODD) / horner(s, _ERF_EVEN))
 
-    return _let(_clamp_keeping_nan(x, -4.0, 4.0), ratio)
+    return let(clamp_keeping_nan(x, -4.0, 4.0), ratio)
 
 
 def sigmoid(x: Expr) -> Expr:
     """Logistic function, error at most 3e-7."""
-    return _constant(1.0) / (_constant(1.0) + exp(-x))
+    return constant(1.0) / (constant(1.0) + exp(-x))
 
 
 def _half_powers(x: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:
     """`combine` of exp(|x|) / 2 and exp(-|x|) / 2; neither overflows before the sum does."""
-    half = _constant(0.5)
-    return _let(
+    half = constant(0.5)
+    return let(
         exp(tirx.abs(x) * half),
-        lambda root: _let(root * half * root, lambda p: combine(p, _constant(0.25) / p)),
+        lambda root: let(root * half * root, lambda p: combine(p, constant(0.25) / p)),
     )
 
 
@@ -257,114 +231,16 @@ def sinh(x: Expr) -> Expr:
 
     def choose(x: Expr) -> Expr:
         square = x * x
-        series = x * square * _horner(square, _SINH_ODD) + x
+        series = x * square * horner(square, _SINH_ODD) + x
         powers = _half_powers(x, lambda growing, falling: growing - falling)
-        signed = _let(powers, lambda p: tirx.Select(x < _constant(0.0), -p, p))
-        return tirx.Select(tirx.abs(x) < _constant(1.0), series, signed)
+        signed = let(powers, lambda p: tirx.Select(x < constant(0.0), -p, p))
+        return tirx.Select(tirx.abs(x) < constant(1.0), series, signed)
 
-    return _let(x, choose)
-
-
-_TWO_OVER_PI = 0.63661977236758134
-_HALF_PI_HIGH = 1.57079632673412561417
-"""pi / 2 to 33 bits, so that multiples up to 2**20 are exact in float64."""
-_HALF_PI_LOW = 6.07710050650619224932e-11
-_ROUND_SHIFT_64 = 6755399441055744.0
-"""1.5 * 2**52: a sum with it ends in the nearest integer to the other term."""
-_QUARTER_PI = 0.785398163397448
-_SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
-_COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
-"""Cephes (S. L. Moshier), sinf.c: sin(r) = r + r**3 P(r**2), cos(r) = 1 - r**2/2 + r**4 Q(r**2)."""
-
-
-def _double(value: float) -> Expr:
-    return tirx.const(value, "float64")
-
-
-def _reduced(x: Expr, finish: Callable[[Expr, Expr], Expr]) -> Expr:
-    """`finish` of r in [-pi/4, pi/4] and the low bits of n, where x = n pi/2 + r.
-
-    In float64, so that r is right to 2e-16 of `x`; what is too large even for that stays bounded.
-    """
-
-    def subtract(wide: Expr, shifted: Expr) -> Expr:
-        n = shifted - _double(_ROUND_SHIFT_64)
-        rest = wide - n * _double(_HALF_PI_HIGH) - n * _double(_HALF_PI_LOW)
-        bits = tirx.reinterpret("int64", shifted).astype("int32")
-        bounded = _clamp_keeping_nan(rest.astype("float32"), -_QUARTER_PI, _QUARTER_PI)
-        return _let(bits, lambda b: _let(bounded, lambda r: finish(r, b)), "int32")
-
-    return _let(
-        x.astype("float64"),
-        lambda wide: _let(
-            wide * _double(_TWO_OVER_PI) + _double(_ROUND_SHIFT_64),
-            lambda shifted: subtract(wide, shifted),
-            "float64",
-        ),
-        "float64",
-    )
-
-
-def _circle(r: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:
-    """`combine` of sin(r) and cos(r), |r| <= pi/4."""
-    return _let(
-        r * r,
-        lambda z: combine(
-            r * z * _horner(z, _SIN) + r,
-            z * z * _horner(z, _COS) - _constant(0.5) * z + _constant(1.0),
-        ),
-    )
-
-
-def _quadrant(bits: Expr, sine: Expr, cosine: Expr) -> Expr:
-    """The sine of `bits` quarter turns and the angle whose sine and cosine are given."""
-    odd = tirx.bitwise_and(bits, _integer(1)) == _integer(1)
-    sign = tirx.shift_left(tirx.bitwise_and(bits, _integer(2)), _integer(30))
-    return _from_bits(tirx.bitwise_xor(_bits(tirx.Select(odd, cosine, sine)), sign))
-
-
-def sin(x: Expr) -> Expr:
-    """Sine, absolute error at most 2e-7 for |x| up to 1e8; within [-1, 1] beyond."""
-    return _reduced(x, lambda r, n: _circle(r, lambda s, c: _quadrant(n, s, c)))
-
-
-def cos(x: Expr) -> Expr:
-    """Cosine, absolute error at most 2e-7 for |x| up to 1e8; within [-1, 1] beyond."""
-    return _reduced(x, lambda r, n: _circle(r, lambda s, c: _quadrant(n + _integer(1), s, c)))
-
-
-_ATAN = (8.05374449538e-2, -1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1)
-"""Cephes, atanf.c: atan(r) = r + r**3 P(r**2) for |r| <= tan(pi/8)."""
-_TAN_EIGHTH_PI, _TAN_THREE_EIGHTHS_PI = 0.4142135623730950, 2.414213562373095
-_HALF_PI = 1.57079632679489662
-
-
-def atan(x: Expr) -> Expr:
-    """Inverse tangent, error at most 3e-7."""
-
-    def series(start: Expr, r: Expr) -> Expr:
-        return _let(r, lambda r: _let(r * r, lambda z: start + (r * z * _horner(z, _ATAN) + r)))
-
-    def positive(t: Expr) -> Expr:
-        one = _constant(1.0)
-        large, middle = t > _constant(_TAN_THREE_EIGHTHS_PI), t > _constant(_TAN_EIGHTH_PI)
-        above = tirx.Select(large, -one, tirx.Select(middle, t - one, t))
-        below = tirx.Select(large, t, tirx.Select(middle, t + one, one))
-        quarter, half = _constant(_QUARTER_PI), _constant(_HALF_PI)
-        start = tirx.Select(large, half, tirx.Select(middle, quarter, _constant(0.0)))
-        return series(start, above / below)
-
-    return _let(x, lambda x: _signed(x, _let(tirx.abs(x), positive)))
-
-
-def _signed(x: Expr, magnitude: Expr) -> Expr:
-    """`magnitude`, not negative, with the sign of `x`."""
-    sign = tirx.bitwise_and(_bits(x), tirx.const(-(1 << 31), "int32"))
-    return _from_bits(tirx.bitwise_or(_bits(magnitude), sign))
+    return let(x, choose)
 
 
 def _scaled_log(scale: float) -> Callable[[Expr], Expr]:
-    return lambda x: log(x) * _constant(scale)
+    return lambda x: log(x) * constant(scale)
 
 
 _LARGEST_UNROLLED_POWER = 8
@@ -381,17 +257,17 @@ def _power(call: ir.Call) -> Expr:
         return call
     if value != int(value) or abs(value) > _LARGEST_UNROLLED_POWER:
         return call
-    return _let(base, lambda x: _integer_power(x, int(value)))
+    return let(base, lambda x: _integer_power(x, int(value)))
 
 
 def _integer_power(x: Expr, exponent: int) -> Expr:
     if exponent == 0:
-        return _constant(1.0)
+        return constant(1.0)
     if exponent < 0:
-        return _constant(1.0) / _integer_power(x, -exponent)
+        return constant(1.0) / _integer_power(x, -exponent)
     if exponent == 1:
         return x
-    half = _let(_integer_power(x, exponent // 2), lambda h: h * h)
+    half = let(_integer_power(x, exponent // 2), lambda h: h * h)
     return half * x if exponent % 2 else half
 
 

@@ -9,8 +9,19 @@ from typing import TypeAlias
 
 from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as build
+from tvm.tirx.script.builder.frame import ForFrame
 
 Expr: TypeAlias = ir.Expr
+
+
+def each_lane(lanes: int) -> ForFrame:
+    """A loop over the elements of a vector, of which there may be only one."""
+    return build.vectorized(0, lanes) if lanes > 1 else build.serial(0, lanes)
+
+
+def store(buffer: tirx.Buffer, value: Expr, *indices: Expr | int) -> None:
+    """Emit a store of `value` to the element of `buffer` at `indices`."""
+    build.buffer_store(buffer, value, list(indices))
 
 
 def vector_load(element: ir.TensorLoad, lanes: int) -> Expr:
