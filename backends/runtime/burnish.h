@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define BURNISH_ABI 1
-#define BURNISH_ALIGNMENT 64
+#define BURNISH_ALIGNMENT 16
 
 #if defined(_WIN32)
 #define BURNISH_API __declspec(dllexport)

@@ -10,7 +10,7 @@
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 static uint8_t *allocate_arena(uint64_t bytes) {
-  size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : BURNISH_ALIGNMENT;
+  size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : BURNISH_LINE;
   size_t size = (size_t)((bytes + alignment) / alignment * alignment);
   if (size < bytes) return NULL;
   uint8_t *arena = aligned_alloc(alignment, size);

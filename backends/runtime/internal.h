@@ -9,6 +9,9 @@
 
 #include "burnish.h"
 
+/* Bytes of a cache line: the runtime's own memory begins with one. */
+enum { BURNISH_LINE = 64 };
+
 /* ---- The calling convention of TVM's kernels: DLPack tensors in tagged values. ---- */
 
 typedef struct {

@@ -34,7 +34,7 @@ static void return_context(burnish_context *context) {
   pthread_mutex_unlock(&model->mutex);
 }
 
-/* Kernels load whole vectors: memory that is not aligned for that is replaced by a copy. */
+/* Memory that is less aligned than kernels take for granted is replaced by a copy. */
 static int bind_slot(burnish_context *context, uint32_t slot, const void *given,
                      const burnish_tensor *tensor) {
   if (!given && tensor->bytes) return burnish_fail("no memory given for %s", tensor->name);
@@ -43,8 +43,8 @@ static int bind_slot(burnish_context *context, uint32_t slot, const void *given,
     return 0;
   }
   if (!context->staging[slot]) {
-    size_t size = (size_t)(tensor->bytes / BURNISH_ALIGNMENT + 1) * BURNISH_ALIGNMENT;
-    context->staging[slot] = aligned_alloc(BURNISH_ALIGNMENT, size);
+    size_t size = (size_t)(tensor->bytes / BURNISH_LINE + 1) * BURNISH_LINE;
+    context->staging[slot] = aligned_alloc(BURNISH_LINE, size);
     if (!context->staging[slot]) return burnish_fail("out of memory: no copy of %s", tensor->name);
   }
   context->slots[slot] = context->staging[slot];

@@ -32,11 +32,11 @@ struct burnish_workspace {
 static _Thread_local burnish_workspace *current;
 
 static size_t lines(size_t bytes) {
-  return (bytes + BURNISH_ALIGNMENT - 1) / BURNISH_ALIGNMENT * BURNISH_ALIGNMENT;
+  return (bytes + BURNISH_LINE - 1) / BURNISH_LINE * BURNISH_LINE;
 }
 
 static chunk *push_chunk(burnish_workspace *workspace, size_t size) {
-  chunk *fresh = aligned_alloc(BURNISH_ALIGNMENT, lines(sizeof *fresh) + size);
+  chunk *fresh = aligned_alloc(BURNISH_LINE, lines(sizeof *fresh) + size);
   if (!fresh) return NULL;
   fresh->below = workspace->top;
   fresh->size = lines(sizeof *fresh) + size;

@@ -107,3 +107,20 @@ def test_tuning_a_model() -> None:
     stages: list[tuple[str, int, int]] = []
     burnish.compile(model, threads=1, tune=5.0, progress=lambda *stage: stages.append(stage))
     assert [done <= total == 50 for stage, done, total in stages if stage == "tune"]
+
+
+@pytest.mark.parametrize("step", ["Softmax(x)", "Relu(x)", "MatMul(x, w)", "Transpose(x)"])
+def test_kernels_take_memory_that_is_aligned_like_any_other(step: str) -> None:
+    model = graph(
+        f"g (float[48, 48] x, float[48, 48] w) => (float[48, 48] y) {{ t = {step} y = Exp(t) }}"
+    )
+    artifact = burnish.compile(model, threads=1, tune="off")
+    feeds = {"w": np.eye(48, dtype=np.float32)}
+    x = np.random.default_rng(0).standard_normal((48, 48)).astype(np.float32)
+    expected = artifact.run({"x": x, **feeds})["y"]
+    for shift in (4, 16, 48):
+        memory = np.empty(x.nbytes + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + shift
+        shifted = memory[start : start + x.nbytes].view(np.float32).reshape(x.shape)
+        shifted[...] = x
+        np.testing.assert_array_equal(artifact.run({"x": shifted, **feeds})["y"], expected)

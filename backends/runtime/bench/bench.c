@@ -36,7 +36,7 @@ static uint64_t bytes_of(const burnish_dltensor *tensor) {
 static void flush(const burnish_dltensor *tensor) {
   const char *data = tensor->data;
   uint64_t bytes = bytes_of(tensor);
-  for (uint64_t at = 0; at < bytes; at += BURNISH_ALIGNMENT) {
+  for (uint64_t at = 0; at < bytes; at += BURNISH_LINE) {
 #if defined(__x86_64__)
     __builtin_ia32_clflush(data + at);
 #elif defined(__aarch64__)

@@ -75,12 +75,12 @@ KERNEL(reverse) {
   return __TVMBackendFreeWorkspace(1, 0, scratch);
 }
 
-/* fails unless every address is a multiple of 64 */
+/* fails unless every address is a multiple of 16 */
 KERNEL(aligned) {
   UNUSED;
   for (int32_t i = 0; i < count; i++) {
     const char *parts[] = {"argument is ", "not aligned"};
-    if ((uintptr_t)TENSOR(i)->data % 64) {
+    if ((uintptr_t)TENSOR(i)->data % 16) {
       TVMFFIErrorSetRaisedFromCStrParts("ValueError", parts, 2);
       return -1;
     }
