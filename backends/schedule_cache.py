@@ -72,8 +72,9 @@ class ScheduleCache:
         """Remember records, and those that other processes have written meanwhile."""
         if not records:
             return
+        # Theirs count where both have one: what was read at the start may be older.
         with suppress(OSError, ValueError, RecursionError):
-            self._known = self._read() | self._known
+            self._known |= self._read()
         self._known |= {key: _entry(record) for key, record in records.items()}
         text = json.dumps(self._known, indent=0, sort_keys=True)
         self._write({f"{self._scope}.json": text.encode()})

@@ -77,6 +77,14 @@ def test_what_another_process_wrote_meanwhile_stays(target: Target) -> None:
     assert again.get("theirs") == again.get("mine") == RECORD
 
 
+def test_what_another_process_found_out_since_is_not_undone(target: Target) -> None:
+    ScheduleCache(target).put({"k": Record()})
+    mine, other = ScheduleCache(target), ScheduleCache(target)
+    other.put({"k": RECORD})
+    mine.put({"mine": RECORD})
+    assert ScheduleCache(target).get("k") == RECORD
+
+
 @pytest.mark.parametrize(
     "entry",
     [
