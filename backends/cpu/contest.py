@@ -90,8 +90,8 @@ class Trial:
 
     @property
     def score(self) -> float | None:
-        """Seconds of a call; None if it was never timed."""
-        return float(np.median(self.seconds)) if self.seconds else None
+        """Seconds of a call; None if it was never timed, or failed before or after."""
+        return float(np.median(self.seconds)) if self.seconds and not self.failed else None
 
 
 def check(bench: KernelBench, subject: Subject, trials: Sequence[Trial]) -> list[Trial]:

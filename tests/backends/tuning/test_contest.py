@@ -72,6 +72,14 @@ def test_the_first_choice_stays_unless_another_is_right_and_clearly_faster(
     assert winner(seconds, failing) == best
 
 
+def test_a_candidate_that_fails_after_all_has_no_time() -> None:
+    failing = trial(0)
+    failing.seconds = [1.0]
+    assert failing.score == 1.0
+    failing.failed = True
+    assert failing.score is None
+
+
 def test_a_first_choice_that_was_disturbed_stays() -> None:
     first, other = trial(0), trial(1)
     first.seconds, other.seconds = [3.0, 3.0, 3.0, 1.0, 3.0], [1.0] * 5
