@@ -17,6 +17,8 @@ from burnish.errors import InvalidInput
 NAME = "calls.json"
 FORMAT = 1
 SPACES = ("input", "output", "weights", "arena")
+MOST = 1 << 62
+"""Largest count in the file."""
 KERNEL, JUMP, REGION = KINDS = ("kernel", "jump", "region")
 
 
@@ -128,6 +130,6 @@ def _operand(space: str, start: int, size: int, touched: int, written: bool) -> 
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is no count")
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise ValueError(f"a count is not within 0 to {MOST}")
     return value

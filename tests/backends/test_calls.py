@@ -33,6 +33,7 @@ def test_they_are_read_as_they_were_written() -> None:
         {"kernel": 7}, {"flops": -1}, {"flops": "1"}, {"sources": None}, {"sources": [1]},
         {"operands": [[1, 2]]}, {"operands": [["heap", 0, 1, 1, True]]},
         {"operands": [["arena", -1, 1, 1, True]]}, {"kind": "call"},
+        {"flops": 10**400}, {"flops": True}, {"operands": [["arena", 0, 1, 10**400, True]]},
     ],
 )  # fmt: skip
 def test_what_is_no_call_is_refused(change: dict[str, object]) -> None:
