@@ -205,20 +205,21 @@ class Run:
         Raises:
             InvalidInput: the library has no such buffer, or one of another size.
         """
-        kind, form = _form(port)
+        kind, size = _form(port)
         address = self._c.buffer(self._context, port.buffer, self._size_at)
-        if not address or self._size.value != ctypes.sizeof(form):
+        if not address or self._size.value != size:
             raise InvalidInput(f"manifest and library disagree about the buffer of {port}")
         if not self._size.value:
             return np.empty(port.shape, kind)
-        return np.ndarray(port.shape, kind, memoryview(form.from_address(address)))
+        memory = (ctypes.c_uint8 * size).from_address(address)
+        return np.ndarray(port.shape, kind, memoryview(memory))
 
 
 @cache
-def _form(port: Port) -> tuple[np.dtype[Any], type[ctypes.Array[ctypes.c_uint8]]]:
-    """Return the dtype of `port` and the type of its bytes."""
+def _form(port: Port) -> tuple[np.dtype[Any], int]:
+    """Return the dtype of `port` and its size in bytes."""
     kind = numpy_dtype(port.dtype)
-    return kind, ctypes.c_uint8 * (math.prod(port.shape) * kind.itemsize)
+    return kind, math.prod(port.shape) * kind.itemsize
 
 
 class _Functions:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 
-from burnish.backends.artifact import Artifact
+from burnish.backends.artifact import Artifact, load_artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.program import Buffer, BufferKind, Call, Program
 from burnish.backends.self_test import Vector
@@ -112,6 +114,19 @@ def test_a_region_onnxruntime_rejects_is_named(kernels: bytes, target: Target) -
     program.calls[1] = Call("x", program.calls[1].args, region=bad)
     with pytest.raises(InvalidInput, match=r"ONNX Runtime rejects regions/0\.onnx"):
         build(program, target).run({"x": toy.sample()})
+
+
+@pytest.mark.parametrize("shape", [[37, 54], [1 << 61, 1 << 61]])
+def test_a_manifest_that_lies_about_a_region_is_refused(
+    kernels: bytes, target: Target, shape: list[int]
+) -> None:
+    made = build(negated(kernels), target)
+    manifest = made.path / "manifest.json"
+    data = json.loads(manifest.read_text())
+    data["entries"][0]["segments"][1]["inputs"][0]["shape"] = shape
+    manifest.write_text(json.dumps(data))
+    with pytest.raises(InvalidInput, match="disagree about the buffer"):
+        load_artifact(made.path).run({"x": toy.sample()})
 
 
 def test_a_region_that_gives_another_shape_is_an_error(kernels: bytes, target: Target) -> None:
