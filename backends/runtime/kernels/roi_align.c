@@ -12,7 +12,11 @@
 int32_t __tvm_ffi_burnish_roi_align(void *handle, const burnish_any *args, int32_t count,
                                     burnish_any *result);
 
-enum { CHUNK = 64, SHARED = 1 << 15 /* multiplications that are worth a fork */ };
+enum {
+  CHUNK = 64,
+  SHARED = 1 << 15, /* multiplications that are worth a fork */
+  LARGEST = 1 << 20 /* pixels along a bin: larger ones hold next to nothing of a picture */
+};
 
 typedef struct {
   const float *picture, *boxes;
@@ -39,14 +43,15 @@ static axis along(const work *w, float from, float to, int64_t bins) {
   float start = from * w->scale - offset, size = to * w->scale - offset - start;
   if (!w->half_pixel && size < 1.0f) size = 1.0f;
   float bin = size / (float)bins;
-  int64_t samples = w->sampling > 0 ? w->sampling : (int64_t)ceilf(bin);
+  int64_t samples = w->sampling;
+  if (samples <= 0) samples = bin > 0.0f && bin < LARGEST ? (int64_t)ceilf(bin) : 0;
   return (axis){start, bin, samples > 0 ? bin / (float)samples : 0.0f, samples};
 }
 
 /* The pixels on both sides of a sample; 0 if it lies outside the picture. */
 static int find(const axis *a, int64_t bin, int64_t sample, int64_t size, neighbours *found) {
   float at = a->start + (float)bin * a->bin + ((float)sample + 0.5f) * a->step;
-  if (!(at >= -1.0f && at <= (float)size)) return 0;
+  if (!(at >= -1.0f && at <= (float)size && size)) return 0;
   if (at < 0.0f) at = 0.0f;
   int64_t low = (int64_t)at;
   if (low >= size - 1) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -197,6 +199,20 @@ def test_boxes_of_several_pictures(mode: str, sampling: int) -> None:
     corners[:3] = [[-9, -9, -5, -5], [2, 3, 2, 3], [0, 0, 11, 13]]  # outside, empty, all of it
     which = np.arange(40) % 2
     assert check(model(text, 16), x=normal(2, 70, 13, 11), b=corners, i=which) == []
+
+
+@pytest.mark.parametrize("size", [math.nan, math.inf, -math.inf, 1e15, -1e30])
+def test_boxes_without_a_size_or_a_huge_one_hold_nothing(size: float) -> None:
+    """ONNX Runtime takes memory for each sample, so that it gives no answer."""
+    text = (
+        "g (float[1, 2, 9, 9] x, float[2, 4] b, int64[2] i) => (float[2, 2, 2, 2] y)"
+        " { y = RoiAlign<output_height=2, output_width=2>(x, b, i) }"
+    )
+    _, program = compile_program(prepared(model(text, 16)), TARGET)
+    made = build_artifact([program], TARGET, [], Provenance())
+    boxes = np.array([[0, 0, size, size], [-size, 2, 3, 4]], np.float32)
+    found = made.run({"x": normal(1, 2, 9, 9), "b": boxes, "i": np.array([0, 0])})["y"]
+    np.testing.assert_array_equal(found, 0)
 
 
 def test_a_box_of_no_picture_is_an_error() -> None:
