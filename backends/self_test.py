@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,6 +23,12 @@ PERIOD = 8191
 """Elements after which a large input repeats itself: a prime, so that no two rows are alike."""
 SAMPLES = 1 << 14
 """Elements of a large output that are kept, more or less."""
+
+_UNREADABLE = (
+    OSError, ValueError, LookupError, EOFError, MemoryError, ArithmeticError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged archive raises."""
 
 Tensors: TypeAlias = Mapping[str, np.ndarray]
 
@@ -156,7 +163,7 @@ def unpack_vector(
                 for index, port in enumerate(outputs)
             }
             return Example(given, kept)
-    except (OSError, ValueError, LookupError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"{NAME} has no vector for entry {entry}: {error}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,21 @@ def test_a_large_output_that_is_nowhere_finite() -> None:
 def test_missing_vectors_are_one_clear_error(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="no vector for entry 0"):
         unpack_vector(data, 0, [Port("a", "float32", (1,))], [])
+
+
+def test_strange_archives_are_one_clear_error() -> None:
+    kept = pack_vectors([Vector({}, {"y": large(300, 300)})])
+    with np.load(io.BytesIO(kept)) as arrays:
+        strange = {**arrays, "0.output.0.step": np.array([0, INF])}
+    file = io.BytesIO()
+    np.savez(file, **strange)
+    encrypted, other_method = bytearray(kept), bytearray(kept)
+    directory = kept.find(b"PK\x01\x02")
+    encrypted[directory + 8] |= 1
+    other_method[directory + 10] = 99
+    for data in (file.getvalue(), bytes(encrypted), bytes(other_method)):
+        with pytest.raises(InvalidInput, match="no vector for entry 0"):
+            unpack_vector(data, 0, [], [Port("y", "float32", (300, 300))])
 
 
 def error(given: object, expected: object, dtype: str = "float32") -> float:
