@@ -72,12 +72,16 @@ class KernelObjects:
             jobs: dict[Variant, Future[bytes]] = {
                 variant: pool.submit(self._one, variant) for variant in variants
             }
-            for done, (variant, job) in enumerate(jobs.items()):
-                if progress:
-                    progress(done, len(jobs))
-                error = job.exception()
-                # TVM's errors share no base.
-                made[variant] = error if isinstance(error, Exception) else job.result()
+            try:
+                for done, (variant, job) in enumerate(jobs.items()):
+                    if progress:
+                        progress(done, len(jobs))
+                    error = job.exception()
+                    # TVM's errors share no base.
+                    made[variant] = error if isinstance(error, Exception) else job.result()
+            finally:
+                # On Ctrl-C nobody waits for what has not begun.
+                pool.shutdown(wait=False, cancel_futures=True)
         return made
 
     def _one(self, variant: Variant) -> bytes:
