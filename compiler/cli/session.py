@@ -93,6 +93,6 @@ class Session:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False)
     console.width = min(console.width, WIDEST)
     return console

@@ -120,7 +120,7 @@ def agreement_line(report: PipelineReport) -> str:
 def of_thousand(count: float) -> str:
     """A number for people, before its unit: ``1.25 G``."""
     for prefix in ("", "k", "M", "G"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {prefix}"
         count /= 1000
     return f"{count:.3g} T"
