@@ -3,7 +3,7 @@
 import math
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import LoopRV
 
 from burnish.backends.cpu.schedule.nest import Nest, body_cost
 from burnish.target import Target
@@ -48,21 +48,3 @@ def _balanced(tasks: int, threads: int) -> bool:
 def fuse(sch: Schedule, loops: list[LoopRV]) -> LoopRV:
     """Fuse adjacent loops, one or more."""
     return loops[0] if len(loops) == 1 else sch.fuse(*loops)
-
-
-def split_remainder(sch: Schedule, loop: LoopRV, width: int) -> tuple[LoopRV, LoopRV]:
-    """Split `loop` by `width`; where that leaves a remainder the last round gets its own code.
-
-    Otherwise a test of every element would stop vectorization of the full rounds.
-    """
-    exact = int(sch.get(loop).extent) % width == 0
-    outer, inner = sch.split(loop, [None, width])
-    if not exact:
-        sch.annotate(outer, PARTITION_HINT, 1)
-    return outer, inner
-
-
-def vectorized_init(sch: Schedule, block: SBlockRV, at: LoopRV) -> None:
-    """Split the initialization off a reduction above loop `at`, its last loop vectorized."""
-    init = sch.decompose_reduction(block, at)
-    sch.vectorize(sch.get_loops(init)[-1])
