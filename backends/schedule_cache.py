@@ -91,13 +91,13 @@ class ScheduleCache:
         with suppress(OSError):
             os.utime(path)
         digest, body = data[:32], data[32:]
-        return body if hashlib.sha256(body).digest() == digest else None
+        return body if _digest(symbol, body) == digest else None
 
     def put_objects(self, objects: Mapping[str, bytes]) -> None:
         """Remember object files by symbol."""
         if objects:
             self._write({
-                f"{self._scope}-{symbol}.object": hashlib.sha256(data).digest() + data
+                f"{self._scope}-{symbol}.object": _digest(symbol, data) + data
                 for symbol, data in objects.items()
             })  # fmt: skip
             self._trim()
@@ -199,6 +199,11 @@ def _config(entry: Any) -> TileConfig | None:
 def _identity(target: Target) -> str:
     """A target as text, the same in every process: sets have no order."""
     return str({f.name: _plain(getattr(target, f.name)) for f in fields(target)})
+
+
+def _digest(symbol: str, data: bytes) -> bytes:
+    """What tells a damaged object file, or that of another kernel."""
+    return hashlib.sha256(symbol.encode() + data).digest()
 
 
 def _plain(value: object) -> object:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import burnish
+from burnish import compilation
+from burnish.entries import Entry
 from burnish.errors import GateFailed, UnsupportedModel, UsageError
 from burnish.ir import Graph
 from burnish.narrowing import Precision, narrow
@@ -139,3 +143,27 @@ def test_weights_alone_on_any_target() -> None:
         build(text, 21, {"w": w}), "arm64:cortex-a76", tune="off", weights="bf16"
     )
     assert there.manifest.precision == {**said, "errors": there.manifest.precision["errors"]}  # type: ignore[index]
+
+
+@NEEDED
+def test_fewer_products_are_rounded_where_code_is_farther_off_than_reckoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reckoned: list[float] = []
+
+    def measure(_: object, entries: Sequence[Entry], __: object) -> dict[str, Any]:
+        narrowed = entries[0].narrowed
+        assert narrowed is not None
+        reckoned.append(max(narrowed.errors.values()))
+        if len(reckoned) == 1:
+            raise GateFailed("farther off")
+        return {}
+
+    graph = chain(30.0)
+    generous = Precision("bf16", tolerance=1.0)
+    every = narrow(graph, generous, PassContext(), Reference(graph))
+    monkeypatch.setattr(compilation, "_measure", measure)
+    most = max(every.errors.values()) * 1.1
+    burnish.compile(graph, tune="off", threads=1, precision="bf16", tolerance=min(most, 1.0))
+    assert len(reckoned) == 2
+    assert reckoned[1] < reckoned[0]

@@ -153,6 +153,15 @@ def test_damaged_objects_are_not_used(target: Target, folder: Path) -> None:
     assert ScheduleCache(target).object("p") is None
 
 
+def test_objects_of_other_kernels_count_as_absent(target: Target, folder: Path) -> None:
+    cache = ScheduleCache(target)
+    cache.put_objects({"p": b"code of p", "q": b"code of q"})
+    (p,), (q,) = folder.glob("*-p.object"), folder.glob("*-q.object")
+    p.write_bytes(q.read_bytes())
+    assert cache.object("p") is None
+    assert cache.object("q") == b"code of q"
+
+
 def test_nothing_stays_of_a_write_that_fails(
     target: Target, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

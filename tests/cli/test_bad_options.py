@@ -67,6 +67,10 @@ def test_wrong_option(
         (["--target", "arm64:foo"], "unknown processor of arm64 'foo'"),
         (["--target", "armv7:cortex-a76"], "cortex-a7"),
         (["--threads", "0"], "--threads"),
+        (
+            ["--weights", "bf16", "--skip", "narrow-weights"],
+            "--skip narrow-weights contradicts --weights bf16",
+        ),
         (["--threads", "1025"], "from 1 to 1024"),
         (
             [
