@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 
+_SPENT = "spent on "
 KEPT_OBJECTS = 4096
 """Kernels whose object code is kept; the oldest go first."""
 
@@ -70,14 +71,25 @@ class ScheduleCache:
 
     def put(self, records: Mapping[str, Record]) -> None:
         """Remember records, and those that other processes have written meanwhile."""
-        if not records:
-            return
+        if records:
+            self._store({key: _entry(record) for key, record in records.items()})
+
+    def _store(self, entries: Mapping[str, Any]) -> None:
         # Theirs count where both have one: what was read at the start may be older.
         with suppress(OSError, ValueError, RecursionError):
             self._known |= self._read()
-        self._known |= {key: _entry(record) for key, record in records.items()}
+        self._known |= entries
         text = json.dumps(self._known, indent=0, sort_keys=True)
         self._write({f"{self._scope}.json": text.encode()})
+
+    def spent(self, model: str) -> float:
+        """Seconds that tuning has spent on a model."""
+        seconds = self._known.get(f"{_SPENT}{model}", 0.0)
+        return seconds if type(seconds) is float and seconds >= 0 else 0.0
+
+    def spend(self, model: str, seconds: float) -> None:
+        """Add to what tuning has spent on a model."""
+        self._store({f"{_SPENT}{model}": self.spent(model) + seconds})
 
     def object(self, symbol: str) -> bytes | None:
         """The object file of a kernel."""

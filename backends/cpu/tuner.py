@@ -8,6 +8,7 @@ above what its arithmetic takes at the best rate that any kernel reaches.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 import threading
@@ -123,10 +124,11 @@ def tune(
     """Choose configurations, from the cache where it knows them.
 
     What the seconds do not suffice for keeps its best choice so far; so it is on Ctrl-C, and a
-    later call goes on there.
+    later call for the same kernels goes on there, with what is left of the seconds.
     """
+    model = hashlib.sha256("|".join(sorted(task.name for task in tasks)).encode()).hexdigest()[:32]
     with _Interrupt() as interrupt:
-        search = _Search(tasks, target, budget, cache, objects, interrupt)
+        search = _Search(tasks, target, budget, cache, objects, interrupt, cache.spent(model))
         try:
             search.run()
         except BurnishError:
@@ -136,6 +138,8 @@ def tune(
         finally:
             search.close()
             budget.spent += search.spent()
+            if search.is_open:
+                cache.spend(model, search.spent())
     return search.outcome()
 
 
@@ -184,6 +188,8 @@ class _Search:
     cache: ScheduleCache
     objects: KernelObjects
     interrupt: _Interrupt
+    before: float = 0.0
+    """Seconds that earlier calls have spent on these kernels."""
     started: float = field(default_factory=time.monotonic)
     records: dict[str, Record] = field(default_factory=dict)
     cases: list[_Case] = field(default_factory=list)
@@ -202,7 +208,8 @@ class _Search:
             if record is not None:
                 self.records[task.name] = record
         self._open()
-        if not self.cases:
+        if not self.is_open:
+            self._weigh()
             return
         self._time_first_choices()
         self._weigh()
@@ -214,13 +221,18 @@ class _Search:
                 self._contest(case, trials)
                 self.show()
 
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether there was something to do, and time for it, at the start."""
+        return bool(self.cases) and self.before < self.budget.seconds - self.budget.spent
+
     def goes_on(self) -> bool:
         """Whether there is time left."""
         return not self.interrupt.pressed and self.left() > 0
 
     def left(self) -> float:
         """Seconds that may still be spent."""
-        return self.budget.seconds - self.budget.spent - self.spent()
+        return self.budget.seconds - self.budget.spent - self.before - self.spent()
 
     def spent(self) -> float:
         """Seconds of this call."""

@@ -112,7 +112,7 @@ def compile_model(
     elif session.shows_tables:
         _show(session, out, made)
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
-        more = "run again" if made.tuning.stopped else "run again or raise --tune"
+        more = "run again" if made.tuning.stopped else "raise --tune"
         session.note(f"{made.tuning}; {more} for the rest")
 
 

@@ -153,6 +153,17 @@ def test_damaged_objects_are_not_used(target: Target, folder: Path) -> None:
     assert ScheduleCache(target).object("p") is None
 
 
+def test_time_spent_on_a_model_adds_up(target: Target, folder: Path) -> None:
+    ScheduleCache(target).spend("m", 2.0)
+    ScheduleCache(target).spend("m", 3.0)
+    ScheduleCache(target).put({"k": RECORD})
+    assert ScheduleCache(target).spent("m") == 5.0
+    assert ScheduleCache(target).spent("n") == 0.0
+    (path,) = folder.glob("*.json")
+    path.write_text(path.read_text().replace("5.0", '"long"'))
+    assert ScheduleCache(target).spent("m") == 0.0
+
+
 def test_objects_of_other_kernels_count_as_absent(target: Target, folder: Path) -> None:
     cache = ScheduleCache(target)
     cache.put_objects({"p": b"code of p", "q": b"code of q"})

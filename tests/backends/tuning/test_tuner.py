@@ -135,6 +135,16 @@ def test_no_time_leaves_first_choices_and_a_later_call_goes_on() -> None:
     assert tuned(machine, tasks) == Outcome({"a": CONFIGS[2], "b": CONFIGS[2]}, 2, 2)
 
 
+def test_the_time_is_for_all_calls_together() -> None:
+    tasks = [Task("a", "product", FUNC, calls=2), Task("b", "product", FUNC)]
+    tuned(Machine(by_rows), tasks, 1e-9)
+    again, other = Machine(by_rows), Machine(by_rows)
+    assert tuned(again, tasks, 1e-9) == Outcome({"a": None, "b": None}, 0, 2)
+    assert again.compiled == []
+    tuned(other, [Task("c", "product", FUNC)], 1e-9)
+    assert other.compiled != []
+
+
 def test_ctrl_c_keeps_what_was_found_and_ends_only_tuning() -> None:
     machine = Machine(by_rows)
     machine.on_check = lambda: len(machine.checked) == 8 and os.kill(os.getpid(), signal.SIGINT)
