@@ -151,8 +151,6 @@ class _Case:
     configs: list[TileConfig | None]
     """Its candidates, the first choice first."""
     record: Record
-    gain: float = 0.0
-    """Seconds that the model may gain."""
 
     @cached_property
     def subject(self) -> Subject:
@@ -208,10 +206,8 @@ class _Search:
             if record is not None:
                 self.records[task.name] = record
         self._open()
-        if not self.is_open:
-            self._weigh()
-            return
-        self._time_first_choices()
+        if self.is_open:
+            self._time_first_choices()
         self._weigh()
         while self.goes_on() and (batch := self._batch()):
             self._load([trial.variant for _, trials in batch for trial in trials])

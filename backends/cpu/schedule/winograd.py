@@ -146,7 +146,7 @@ class _Builder:
 
         def vector(i: Expr) -> Stmt:
             inner: list[Stmt] = []
-            channel = bind(_last_moves_back(i, layer.lanes, layer.depth), inner, "channel")
+            channel = bind(Span.number(i, layer.lanes, layer.depth).first, inner, "channel")
 
             def element(r: int, c: int) -> Expr:
                 place = origin + places[0][r] + places[1][c] + channel
@@ -360,11 +360,6 @@ def _scatter(
         BufferStore(memory, value, [lanes(start + e * pitch, width)])
         for e, value in enumerate(values)
     ]
-
-
-def _last_moves_back(number: Expr, size: int, total: int) -> Expr:
-    """Where span `number` of `size` begins, the last one ending with the `total`."""
-    return number * size if total % size == 0 else tirx.min(number * size, total - size)
 
 
 def _both(one: Expr | bool, other: Expr) -> Expr:
