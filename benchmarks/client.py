@@ -60,6 +60,10 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         """End the process."""
+        self.end()
+
+    def end(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._log.close()

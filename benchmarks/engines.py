@@ -156,6 +156,9 @@ def load_torch(job: Job, mode: str) -> Run:
 ENGINES: Mapping[str, Callable[[Job], Run]] = {
     "burnish": load_burnish,
     "ort": partial(load_ort, level="ORT_ENABLE_ALL"),
+    "ort-layout": partial(load_ort, level="ORT_ENABLE_LAYOUT"),
+    "ort-extended": partial(load_ort, level="ORT_ENABLE_EXTENDED"),
+    "ort-basic": partial(load_ort, level="ORT_ENABLE_BASIC"),
     "oracle": partial(load_ort, level="ORT_DISABLE_ALL"),
     "reference": load_reference,
     "openvino": partial(load_openvino, precision="f32"),

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Zoo
+from benchmarks.checking import check_engine, expected_outputs, seated
 from benchmarks.client import Engine, EngineFailed
-from benchmarks.comparison import LOSSY, TOLERANCE, Disagreement, worst_error
+from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
-from benchmarks.inputs import Array, Case, draw_feeds
+from benchmarks.inputs import Case
 from benchmarks.partial import Partial
 from benchmarks.peer_engines import Seat
 from benchmarks.stats import Estimate
 from benchmarks.timing import Blocks, Plan, alternate, fastest_ratio, ratio, seconds
 from benchmarks.zoo import Model
 
-SEEDS = (0, 1)
-"""Inputs that outputs are compared on; the first is also the one that is timed."""
 US = "burnish"
 
 
@@ -62,6 +61,8 @@ class Row:
     """Why there are no figures."""
     untimed: Mapping[str, str] = field(default_factory=dict)
     """Engines without figures, and why."""
+    lowered: Mapping[str, str] = field(default_factory=dict)
+    """Engines that were timed with less than all their optimizations, with which, and why."""
 
     def versus(self, engine: str) -> Versus | None:
         """What was measured of an engine, if anything was."""
@@ -83,6 +84,7 @@ class Row:
         if self.figures is None:
             return what + str(self.failure)
         parts = [f"{n} takes {v.ratio.median:.2f}" for n, v in self.figures.peers.items()]
+        parts += [f"{name} has {which}" for name, which in self.lowered.items()]
         parts += [f"no {name}: {why}" for name, why in self.untimed.items()]
         return f"{what}{self.figures.burnish.median * 1e3:.3g} ms; {', '.join(parts)}"
 
@@ -177,6 +179,7 @@ class Checked:
     error: float
     figures: Figures
     untimed: Mapping[str, str]
+    lowered: Mapping[str, str]
 
     def row(
         self, model: Model, case: Case, threads: int, taken: float | None, native_share: float
@@ -191,6 +194,7 @@ class Checked:
             self.error,
             self.figures,
             untimed=self.untimed,
+            lowered=self.lowered,
         )
 
 
@@ -205,81 +209,33 @@ def check_and_time(
 ) -> Checked:
     """Compare an artifact with the oracle, then time it against other engines.
 
-    An engine that fails or is wrong is left out, with the reason.
+    A peer that fails or is wrong is timed with the most optimizations that leave it right; it is
+    left out, with the reason, if there are none.
 
     Raises:
         EngineFailed: if burnish or the oracle cannot load or run the model.
         Disagreement: if burnish is wrong; nothing is timed then.
     """
+    answers = list(expected_outputs(model, case, onnx))
     with ExitStack() as stack:
         ours = stack.enter_context(Engine(US))
         ours.load(artifact, threads)
+        error = check_engine(ours, answers, plan.tolerance)
         peers: dict[str, Engine] = {}
         untimed: dict[str, str] = {}
+        lowered: dict[str, str] = {}
         for one in seats:
-            loader = one.peer.loader or one.peer.name
-            engine = stack.enter_context(Engine(loader, one.python))
+            name = one.peer.name
             try:
-                engine.load(one.path or onnx, threads, case.shapes)
-                peers[one.peer.name] = engine
-            except EngineFailed as failure:
-                untimed[one.peer.name] = str(failure)
-        error = check_engines(model, case, onnx, ours, peers, untimed, plan.tolerance)
-        blocks = alternate({US: ours, **peers}, plan, US)
-        return Checked(error, figures_of(blocks), untimed)
-
-
-def check_engines(
-    model: Model,
-    case: Case,
-    onnx: Path,
-    ours: Engine,
-    peers: dict[str, Engine],
-    untimed: dict[str, str],
-    tolerance: Mapping[str, float] = TOLERANCE,
-) -> float:
-    """Compare all engines with the oracle; they are left with the feeds of the first seed.
-
-    Args:
-        model: the model, which all have loaded.
-        case: the shapes.
-        onnx: the model's file, for the oracle.
-        ours: the engine that has to be right.
-        peers: the others; those that fail or are wrong are taken out.
-        untimed: receives why.
-        tolerance: largest errors allowed to ours, by dtype.
-
-    Returns:
-        The largest relative error of our engine.
-
-    Raises:
-        Disagreement: if our engine is wrong.
-    """
-    worst = 0.0
-    for feeds, expected in expected_outputs(model, case, onnx):
-        ours.feed(feeds)
-        worst = max(worst, worst_error(ours.outputs(), expected, tolerance))
-        for name, engine in list(peers.items()):
-            try:
-                engine.feed(feeds)
-                allowed = LOSSY if name.endswith("-bf16") else TOLERANCE
-                worst_error(engine.outputs(), expected, allowed)
+                right = seated(one, onnx, threads, case, answers)
             except (EngineFailed, Disagreement) as failure:
                 untimed[name] = str(failure)
-                del peers[name]
-    return worst
-
-
-def expected_outputs(
-    model: Model, case: Case, onnx: Path
-) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
-    """Yield the feeds of each seed, the first one last, and what the oracle says of them."""
-    with Engine("oracle") as oracle:
-        oracle.load(onnx, threads=1)
-        for seed in reversed(SEEDS):
-            feeds = draw_feeds(model.inputs, case, seed)
-            oracle.feed(feeds)
-            yield feeds, oracle.outputs()
+                continue
+            peers[name] = stack.enter_context(right.engine)
+            if right.lowered:
+                lowered[name] = right.lowered
+        blocks = alternate({US: ours, **peers}, plan, US)
+        return Checked(error, figures_of(blocks), untimed, lowered)
 
 
 def figures_of(blocks: Mapping[str, Blocks]) -> Figures:

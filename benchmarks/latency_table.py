@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.latency import Row
@@ -59,6 +60,21 @@ def means(rows: Iterable[Row]) -> list[Mean]:
     ]
 
 
+def remarks(rows: Iterable[Row]) -> list[str]:
+    """Say which engines were not timed, or not with all their optimizations, and why."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for name, why in row.untimed.items():
+            found[f"{row.model}: {_title(name)} is not timed: {why}"] = None
+        for name, which in row.lowered.items():
+            found[f"{row.model}: {_title(name)} has {which}"] = None
+    return list(found)
+
+
+def _title(engine: str) -> str:
+    return PEERS[engine].title if engine in PEERS else engine
+
+
 def as_table(rows: Sequence[Row]) -> Table:
     """Lay rows out for a terminal of 100 columns."""
     engines = [name for name in PEERS if any(row.versus(name) for row in rows)]
@@ -66,6 +82,8 @@ def as_table(rows: Sequence[Row]) -> Table:
     table = Table(
         title="Median milliseconds; their time over ours with half its 95% interval",
         title_justify="left",
+        caption=escape("\n".join(remarks(rows))) or None,
+        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=0,
         pad_edge=False,

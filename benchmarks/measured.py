@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.latency import Row
-from benchmarks.latency_table import means
+from benchmarks.latency_table import means, remarks
 from benchmarks.peer_engines import PEERS
 from benchmarks.stats import Estimate
 from benchmarks.zoo import MAIN_JOB
@@ -77,6 +77,11 @@ def main_table(record: Recorded) -> str:
 def full_table(record: Recorded) -> str:
     """Every case at every number of threads, with the intervals of the ratios."""
     return _table(record, [row for row in record.rows if row.figures], intervals=True)
+
+
+def remarks_list(record: Recorded) -> str:
+    """Which engines were not timed, or not with all their optimizations, and why."""
+    return "\n".join(f"- {remark}" for remark in remarks(record.rows))
 
 
 def _table(record: Recorded, rows: Sequence[Row], *, intervals: bool) -> str:

@@ -13,12 +13,12 @@ from rich.table import Table
 
 import burnish
 from benchmarks.cache import Zoo
+from benchmarks.checking import expected_outputs
 from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
 from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case
-from benchmarks.latency import expected_outputs
 from benchmarks.stats import Estimate
 from benchmarks.timing import Plan, alternate, ratio
 from benchmarks.zoo import Model

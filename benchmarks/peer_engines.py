@@ -21,6 +21,16 @@ PROBE = (
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """An engine at less than all its optimizations."""
+
+    loader: str
+    """The key of `benchmarks.engines.ENGINES`."""
+    title: str
+    """For people: which optimizations it has left."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerEngine:
     """An engine by the name it has in figures."""
 
@@ -32,9 +42,21 @@ class PeerEngine:
     """The distribution that it comes with."""
     loader: str = ""
     """The key of `benchmarks.engines.ENGINES`, if that is another name."""
+    lower: tuple[Level, ...] = ()
+    """What is timed in its place where its results are wrong, most optimized first."""
 
 
-ORT = PeerEngine("ort", "ONNX Runtime", "onnxruntime")
+ORT = PeerEngine(
+    "ort",
+    "ONNX Runtime",
+    "onnxruntime",
+    lower=(
+        Level("ort-layout", "extended and layout optimizations"),
+        Level("ort-extended", "extended optimizations"),
+        Level("ort-basic", "basic optimizations"),
+        Level("oracle", "no optimizations"),
+    ),
+)
 OPENVINO = PeerEngine("openvino", "OpenVINO", "openvino")
 OPENVINO_BF16 = PeerEngine("openvino-bf16", "OpenVINO in bf16", "openvino")
 TORCH = PeerEngine("torch", "torch.compile", "torch")

@@ -12,6 +12,7 @@ from benchmarks.measured import (
     load_record,
     main_table,
     means_table,
+    remarks_list,
 )
 from burnish.selection import catalogue
 from burnish.target import catalogue as targets
@@ -51,6 +52,7 @@ def latency_tables() -> str:
 def latency_page() -> str:
     """The page of all recorded latencies."""
     record = load_record()
+    parts = (circumstances(record), full_table(record), remarks_list(record))
     return (
         "# Latency of every model measured\n\n"
         "Median milliseconds of one run, and the time of other engines over that of burnish with "
@@ -58,7 +60,8 @@ def latency_page() -> str:
         "time, in alternating blocks; a wrong result is never timed.\n"
         "`python -m benchmarks latency --models all --json benchmarks/results/latency.json` "
         "measures again, `make docs` writes\nthis page.\n\n"
-        f"{circumstances(record)}\n\n{full_table(record)}\n"
+        + "\n\n".join(filter(None, parts))
+        + "\n"
     )
 
 

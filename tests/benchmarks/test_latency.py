@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import latency
+from benchmarks import checking, latency
 from benchmarks.cache import Zoo
+from benchmarks.checking import check_engine, expected_outputs
 from benchmarks.client import Engine, EngineFailed, _shortened
 from benchmarks.comparison import Disagreement
+from benchmarks.engines import ENGINES
 from benchmarks.inputs import Array, draw_feeds
-from benchmarks.latency import Figures, Row, Versus, check_engines, figures_of, measure_case
-from benchmarks.latency_table import as_table, geometric_mean, means
-from benchmarks.peer_engines import ORT, PeerEngine, Seat
+from benchmarks.latency import Figures, Row, Versus, figures_of, measure_case
+from benchmarks.latency_table import as_table, geometric_mean, means, remarks
+from benchmarks.peer_engines import ORT, PEERS, PeerEngine, Seat
 from benchmarks.stats import Estimate
 from benchmarks.timing import FEWEST, Plan, alternate, ratio
 from benchmarks.zoo import MODELS, Model, find
@@ -76,9 +78,8 @@ def test_figures_come_from_alternating_blocks(built: tuple[Model, Path]) -> None
     with Engine("oracle") as one, Engine("ort") as other:
         for engine in (one, other):
             engine.load(path, threads=1)
-        peers = {"ort": other}
-        assert check_engines(model, model.cases[0], path, one, peers, {}) == 0.0
-        figures = figures_of(alternate({"burnish": one, **peers}, QUICK, "burnish"))
+            assert check_engine(engine, list(expected_outputs(model, model.cases[0], path))) == 0.0
+        figures = figures_of(alternate({"burnish": one, "ort": other}, QUICK, "burnish"))
     assert figures.burnish.median > 0
     ratio = figures.peers["ort"].ratio
     assert ratio.low <= ratio.median <= ratio.high
@@ -117,16 +118,22 @@ class Wrong(Engine):
         return super().time(count, warm=warm)
 
 
-def test_wrong_results_are_not_timed(
-    built: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    model, path = built
+def replace_engines(monkeypatch: pytest.MonkeyPatch, *wrong: str) -> None:
+    """Load the ONNX file into ONNX Runtime in place of an artifact; let some be wrong."""
 
     def start(name: str, python: Path = HERE) -> Engine:
-        # The worker loads the ONNX file in place of an artifact.
-        return Wrong("ort") if name == "burnish" else Engine(name)
+        return (Wrong if name in wrong else Engine)("ort" if name == "burnish" else name, python)
 
+    Wrong.timed = 0
     monkeypatch.setattr(latency, "Engine", start)
+    monkeypatch.setattr(checking, "Engine", start)
+
+
+def test_wrong_results_are_not_timed(
+    built: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = built
+    replace_engines(monkeypatch, "burnish")
     with pytest.raises(Disagreement, match="masked is off by"):
         latency.check_and_time(model, model.cases[0], 1, QUICK, path, path, SEATS)
     assert Wrong.timed == 0
@@ -136,21 +143,41 @@ def test_peers_that_fail_or_are_wrong_are_left_out(
     built: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, path = built
-
-    def start(name: str, python: Path = HERE) -> Engine:
-        return {"burnish": Engine, "ort": Wrong, "oracle": Engine}.get(name, Engine)(
-            "ort" if name in ("burnish", "ort") else name, python
-        )
-
-    Wrong.timed = 0
-    monkeypatch.setattr(latency, "Engine", start)
+    replace_engines(monkeypatch, "ort")
     absent = Seat(PeerEngine("abacus", "Abacus", "abacus"), HERE)
-    seats = (*SEATS, absent)
+    seats = (Seat(PeerEngine("ort", "ONNX Runtime", "onnxruntime"), HERE), absent)
     checked = latency.check_and_time(model, model.cases[0], 1, QUICK, path, path, seats)
     assert checked.figures.peers == {}
     assert "masked is off by" in checked.untimed["ort"]
     assert "KeyError" in checked.untimed["abacus"]
     assert Wrong.timed == 0
+
+
+def test_a_peer_is_timed_at_the_highest_level_that_is_right(
+    built: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = built
+    replace_engines(monkeypatch, "ort", "ort-layout")
+    checked = latency.check_and_time(model, model.cases[0], 1, QUICK, path, path, SEATS)
+    assert checked.untimed == {}
+    assert set(checked.figures.peers) == {"ort"}
+    said = "extended optimizations, since with all masked is off by"
+    assert checked.lowered["ort"].startswith(said)
+    row = checked.row(model, model.cases[0], 1, None, 1.0)
+    assert f"ort has {said}" in str(row)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(as_table([row]))
+    assert f"edges: ONNX Runtime has {said}" in " ".join(console.export_text().split())
+    assert Wrong.timed == 0
+
+
+def test_levels_are_engines() -> None:
+    assert {level.loader for peer in PEERS.values() for level in peer.lower} <= ENGINES.keys()
+
+
+def test_remarks_say_once_what_is_missing() -> None:
+    rows = [Row("m", "1", threads, untimed={"openvino": "no [x]"}) for threads in (1, 2)]
+    assert remarks(rows) == ["m: OpenVINO is not timed: no [x]"]
 
 
 def test_a_failing_compiler_is_a_row(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from benchmarks.measured import (
     load_record,
     main_table,
     means_table,
+    remarks_list,
 )
 from benchmarks.readme import PAGE, latency_page
 
@@ -46,7 +47,7 @@ def record(tmp_path: Path) -> Recorded:
         row("magika", "8x2048", ort=2.0),
         row("magika", "1x2048", 1, ort=0.5),
         row("loop", "4x8", ort=1.5, openvino=2.0),
-        row("scan", "7x6"),
+        {**row("scan", "7x6"), "untimed": {"openvino": "no Scan"}},
     ]
     content = {"environment": ENVIRONMENT, "plan": {"tune": None}, "rows": rows}
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -81,6 +82,10 @@ def test_the_page_shows_every_case_that_was_timed(record: Recorded) -> None:
     assert len(lines) == 4
     assert "| - |" in lines[1]
     assert lines[0].endswith("| 1.50 (1.40 to 1.60) | 1.25 (1.15 to 1.35) |")
+
+
+def test_the_page_says_what_is_missing(record: Recorded) -> None:
+    assert remarks_list(record) == "- scan: OpenVINO is not timed: no Scan"
 
 
 def test_circumstances_name_versions_and_load(record: Recorded) -> None:
