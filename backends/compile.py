@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,9 @@ class CompileOptions:
     """Whether convolutions may be computed by minimal filtering, which rounds differently."""
     notice: Callable[[str], None] | None = None
     """Called with what a user should know of how the artifact came to be."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds that tuning has spent on each set of kernels, kept here for a later compilation
+    that is to have what is left of them."""
 
 
 def compile_graphs(
@@ -69,7 +72,7 @@ def compile_graphs(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
-    budget = Budget(options.tune, progress=options.progress or silent)
+    budget = Budget(options.tune, options.spent, options.progress or silent)
     for winograd in _filters(target, options):
         models, programs = compile_programs(graphs, target, options, winograd, budget)
         lowered = join(models)

@@ -44,6 +44,11 @@ class Record:
     trials: Mapping[TileConfig | None, float | None] = field(default_factory=dict)
     """Seconds by candidate; None for one that failed and is not to be tried again."""
 
+    @property
+    def best_seconds(self) -> float | None:
+        """Of the fastest candidate so far."""
+        return min((s for s in self.trials.values() if s is not None), default=None)
+
 
 class ScheduleCache:
     """Records by kernel key for one target, and object code by symbol."""

@@ -122,9 +122,10 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
     tuning_seconds(request.tune)
     is_judged = not request.precision.is_full and target.is_host and request.verify != "off"
     failure: GateFailed | None = None
+    spent: dict[str, float] = {}
     for share in _SHARES if is_judged else (1.0,):
         try:
-            made = _compile(graph, request, target, share, progress)
+            made = _compile(graph, request, target, share, spent, progress)
         except GateFailed as error:
             failure = failure or error
         else:
@@ -135,9 +136,16 @@ def compile_model(graph: Graph, request: Request, progress: Progress | None = No
 
 
 def _compile(
-    graph: Graph, request: Request, target: Target, share: float, progress: Progress | None
+    graph: Graph,
+    request: Request,
+    target: Target,
+    share: float,
+    spent: dict[str, float],
+    progress: Progress | None,
 ) -> Compilation:
     """Compile, rounding what moves outputs by ``share`` of the tolerance by the oracle's reckoning.
+
+    Tuning has the seconds that are not ``spent`` yet, and adds to them.
 
     Raises:
         BurnishError: as `compile_model`.
@@ -159,7 +167,7 @@ def _compile(
         "passes": passes_of(entries),
         "tolerance": tolerance,
     }
-    made = _generate(entries, target, request, provenance, progress)
+    made = _generate(entries, target, request, provenance, spent, progress)
     if not request.precision.is_full:
         made.precision = _measure(made.artifact, entries, request)
     elif target.is_host and request.verify != "off":
@@ -173,6 +181,7 @@ def _generate(
     target: Target,
     request: Request,
     provenance: dict[str, Any],
+    spent: dict[str, float],
     progress: Progress | None,
 ) -> Compilation:
     """Code for all entries; how long all of it took is still to be said."""
@@ -193,6 +202,7 @@ def _generate(
         ),
         winograd=request.winograd,
         notice=notices.append,
+        spent=spent,
     )
     artifact = compile_graphs(graphs, target, vectors, provenance, options)
     last = tuning[-1] if tuning else None

@@ -11,6 +11,8 @@ import pytest
 
 import burnish
 from burnish import compilation
+from burnish.backends import compile as code
+from burnish.backends.cpu.tuner import Budget, Outcome
 from burnish.entries import Entry
 from burnish.errors import GateFailed, UnsupportedModel, UsageError
 from burnish.ir import Graph
@@ -162,8 +164,17 @@ def test_fewer_products_are_rounded_where_code_is_farther_off_than_reckoned(
     graph = chain(30.0)
     generous = Precision("bf16", tolerance=1.0)
     every = narrow(graph, generous, PassContext(), Reference(graph))
+    spent: list[float] = []
+
+    def tune(_: object, __: object, budget: Budget, *___: object) -> Outcome:
+        spent.append(budget.spent)
+        budget.spent_on["kernels"] = 3.0
+        return Outcome({}, 0, 0)
+
     monkeypatch.setattr(compilation, "_measure", measure)
+    monkeypatch.setattr(code, "tune", tune)
     most = max(every.errors.values()) * 1.1
-    burnish.compile(graph, tune="off", threads=1, precision="bf16", tolerance=min(most, 1.0))
+    burnish.compile(graph, tune=9.0, threads=1, precision="bf16", tolerance=min(most, 1.0))
     assert len(reckoned) == 2
     assert reckoned[1] < reckoned[0]
+    assert spent == [0.0, 3.0]

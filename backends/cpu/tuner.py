@@ -78,9 +78,15 @@ class Budget:
     """What tuning may spend, in one call or several, and who is told."""
 
     seconds: float
-    spent: float = 0.0
+    spent_on: dict[str, float] = field(default_factory=dict)
+    """Seconds by what was tuned, those of earlier compilations among them."""
     progress: Progress = silent
     """Called with the stage's name, the time that is spent and all of it, in tenths of seconds."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds that are gone."""
+        return sum(self.spent_on.values())
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,9 @@ def tune(
     later call for the same kernels goes on there, with what is left of the seconds.
     """
     model = hashlib.sha256("|".join(sorted(task.name for task in tasks)).encode()).hexdigest()[:32]
+    budget.spent_on[model] = max(cache.spent(model), budget.spent_on.get(model, 0.0))
     with _Interrupt() as interrupt:
-        search = _Search(tasks, target, budget, cache, objects, interrupt, cache.spent(model))
+        search = _Search(tasks, target, budget, cache, objects, interrupt, time.monotonic())
         try:
             search.run()
         except BurnishError:
@@ -137,9 +144,10 @@ def tune(
                 raise
         finally:
             search.close()
-            budget.spent += search.spent()
             if search.is_open:
-                cache.spend(model, search.spent())
+                spent = search.spent()
+                budget.spent_on[model] += spent
+                cache.spend(model, spent)
     return search.outcome()
 
 
@@ -161,11 +169,6 @@ class _Case:
     def first_seconds(self) -> float | None:
         return self.record.trials.get(None)
 
-    @property
-    def best_seconds(self) -> float | None:
-        """Of the fastest candidate so far."""
-        return min((s for s in self.record.trials.values() if s is not None), default=None)
-
     def untried(self) -> list[TileConfig | None]:
         """Candidates that were not timed yet, best guess first."""
         return [config for config in self.configs if config not in self.record.trials]
@@ -186,9 +189,7 @@ class _Search:
     cache: ScheduleCache
     objects: KernelObjects
     interrupt: _Interrupt
-    before: float = 0.0
-    """Seconds that earlier calls have spent on these kernels."""
-    started: float = field(default_factory=time.monotonic)
+    started: float
     records: dict[str, Record] = field(default_factory=dict)
     cases: list[_Case] = field(default_factory=list)
     rate: float = 0.0
@@ -208,7 +209,6 @@ class _Search:
         self._open()
         if self.is_open:
             self._time_first_choices()
-        self._weigh()
         while self.goes_on() and (batch := self._batch()):
             self._load([trial.variant for _, trials in batch for trial in trials])
             for case, trials in batch:
@@ -220,7 +220,7 @@ class _Search:
     @cached_property
     def is_open(self) -> bool:
         """Whether there was something to do, and time for it, at the start."""
-        return bool(self.cases) and self.before < self.budget.seconds - self.budget.spent
+        return bool(self.cases) and self.budget.spent < self.budget.seconds
 
     def goes_on(self) -> bool:
         """Whether there is time left."""
@@ -228,7 +228,7 @@ class _Search:
 
     def left(self) -> float:
         """Seconds that may still be spent."""
-        return self.budget.seconds - self.budget.spent - self.before - self.spent()
+        return self.budget.seconds - self.budget.spent - self.spent()
 
     def spent(self) -> float:
         """Seconds of this call."""
@@ -244,6 +244,7 @@ class _Search:
             self.bench.close()
 
     def outcome(self) -> Outcome:
+        self._weigh()
         configs = {task.key: self.records[task.name].config
                    for task in self.tasks if task.name in self.records}  # fmt: skip
         kernels = sum(task.name in self.records for task in self.tasks)
@@ -296,14 +297,16 @@ class _Search:
 
     def _weigh(self) -> None:
         """Find the best rate of any kernel, and what all of them take together."""
-        for case in self.cases:
-            if seconds := case.best_seconds:
-                self.rate = max(self.rate, case.task.flops * len(case.task.cold) / seconds)
-                self.total += seconds * case.task.calls / len(case.task.cold)
+        self.rate = self.total = 0.0
+        for task in self.tasks:
+            record = self.records.get(task.name)
+            if record and (seconds := record.best_seconds):
+                self.rate = max(self.rate, task.flops * len(task.cold) / seconds)
+                self.total += seconds * task.calls / len(task.cold)
 
     def _prospect(self, case: _Case) -> float:
         """Seconds that the model may gain by another turn of a kernel."""
-        seconds = case.best_seconds
+        seconds = case.record.best_seconds
         if seconds is None:
             return 0.0 if case.record.done else float("inf")
         bound = case.task.flops / self.rate if self.rate else 0.0
@@ -319,6 +322,7 @@ class _Search:
 
         As many as can be compiled in the time left; none if nothing is left to do.
         """
+        self._weigh()
         most = min(BATCH, COMPILING * self.left() / self.pace) if self.pace else BATCH
         batch: list[tuple[_Case, list[Trial]]] = []
         for case in sorted(filter(self._is_worth, self.cases), key=self._prospect, reverse=True):

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,12 +68,13 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def tuned(machine: Machine, tasks: Sequence[Task], seconds: float = 60.0) -> Outcome:
+def tuned(machine: Machine, tasks: Sequence[Task], seconds: float | Budget = 60.0) -> Outcome:
+    budget = seconds if isinstance(seconds, Budget) else Budget(seconds)
     with pytest.MonkeyPatch.context() as context:
         context.setattr(tuner, "candidates", lambda func, target: CONFIGS)
         context.setattr(tuner, "KernelBench", machine)
         cache = ScheduleCache(HERE)
-        return tune(tasks, HERE, Budget(seconds), cache, machine)  # type: ignore[arg-type]  # enough of a compiler
+        return tune(tasks, HERE, budget, cache, machine)  # type: ignore[arg-type]  # enough of a compiler
 
 
 def by_rows(variant: Variant) -> float:
@@ -143,6 +145,50 @@ def test_the_time_is_for_all_calls_together() -> None:
     assert again.compiled == []
     tuned(other, [Task("c", "product", FUNC)], 1e-9)
     assert other.compiled != []
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    """Let a check of a candidate take a second, and everything else no time."""
+    clock = SimpleNamespace(monotonic=lambda: float(len(machine.checked)))
+    monkeypatch.setattr(tuner, "time", clock)
+
+
+def test_seconds_are_counted_once_in_several_calls_of_one_compilation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [Task(key, "product", FUNC, calls=2) for key in "ab"]
+    machine, budget = Machine(by_rows), Budget(16.0)
+    machine.on_check = lambda: len(machine.checked) == 6 and os.kill(os.getpid(), signal.SIGINT)
+    ticking(monkeypatch, machine)
+    assert tuned(machine, tasks, budget).stopped
+    assert budget.spent == 7.0  # the check under way ends
+    tuned(machine, tasks, budget)
+    assert 14.0 <= budget.spent <= 18.0
+    assert 14 <= len(machine.checked) <= 18
+
+
+def test_seconds_of_earlier_compilations_count_for_all_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = ([Task(key, "product", FUNC)] for key in "ab")
+    for _ in range(2):
+        machine, budget = Machine(by_rows), Budget(4.0)
+        ticking(monkeypatch, machine)
+        tuned(machine, first, budget)
+        tuned(machine, second, budget)
+    assert {v.key for v in machine.checked} == set()
+
+
+def test_what_is_tuned_is_counted_alike_when_the_time_is_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Beside "big" the others are negligible, also when it is done and they are what is left.
+    tasks = [Task("big", "product", FUNC), *(Task(key, "product", FUNC) for key in "small")]
+    machine = Machine(lambda v: by_rows(v) * (1.0 if v.key == "big" else 1.5e-3))
+    ticking(monkeypatch, machine)
+    outcome = tuned(machine, tasks, 15.0)
+    again = tuned(machine, tasks, 15.0)
+    assert (again.tuned, again.kernels) == (outcome.tuned, outcome.kernels)
 
 
 def test_ctrl_c_keeps_what_was_found_and_ends_only_tuning() -> None:
