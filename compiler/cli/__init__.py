@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -28,7 +32,11 @@ to the end: with the usual 700, a third of all time goes into finding that they 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; ``arguments`` default to the process's own."""
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: the process's own if None; on Ctrl-C the process then ends here.
+    """
     gc.set_threshold(*COLLECT_AFTER)
     session = Session()
     command = typer.main.get_command(app)
@@ -42,8 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         return _explain(error, session)
     if code == INTERRUPTED:
-        session.complain("interrupted; nothing was written")
+        with suppress(KeyboardInterrupt):
+            session.complain("interrupted; nothing was written")
+        if arguments is None:
+            _leave(code)
     return code if isinstance(code, int) else 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once.
+
+    A second Ctrl-C leaves threads in the code generator. The interpreter would wait for them as it
+    ends; if a third ends that too, they come back to an interpreter that is gone, which aborts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _explain(error: BaseException, session: Session) -> int:

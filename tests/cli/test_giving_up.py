@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,15 +99,16 @@ def test_interrupt(
     assert done.code == INTERRUPTED
 
 
-def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
-    """The same through a real process: passes are slowed down, then Ctrl-C comes."""
+def pressing(slow: str, model: Path, tmp_path: Path, times: int) -> Outcome:
+    """Press Ctrl-C in a real process, in which a pass does what ``slow`` says once it is ready."""
     code = (
         "import signal, sys, time, burnish.pipeline as p\n"
+        "from concurrent.futures import ThreadPoolExecutor as Pool\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def slow(*args, **options): print('ready', flush=True); time.sleep(60)\n"
+        f"def slow(*args, **options):\n    {slow}\n"
         "p.run_pass = slow\n"
         "from burnish.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
+        "sys.exit(main())\n"
     )
     command = [sys.executable, "-c", code, "optimize", str(model), "-o", str(tmp_path / "out.onnx")]
     with subprocess.Popen(
@@ -114,12 +116,31 @@ def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    assert Outcome(process.returncode, out, err).message == (
-        "burnish: interrupted; nothing was written"
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, out, err)
+
+
+def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
+    """The same through a real process: passes are slowed down, then Ctrl-C comes."""
+    done = pressing("print('ready', flush=True); time.sleep(60)", model, tmp_path, 1)
+    assert done.message == "burnish: interrupted; nothing was written"
+    assert done.code == INTERRUPTED
+
+
+def test_ctrl_c_again_and_again_waits_for_no_thread(model: Path, tmp_path: Path) -> None:
+    slow = (
+        "with Pool() as pool: "
+        "pool.submit(time.sleep, 60); print('ready', flush=True); time.sleep(60)"
     )
-    assert process.returncode == INTERRUPTED
+    done = pressing(slow, model, tmp_path, 5)
+    assert done.message == "burnish: interrupted; nothing was written"
+    assert done.code == INTERRUPTED
 
 
 def test_a_bug_is_called_one(
