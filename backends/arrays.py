@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_size_t
 from functools import cache
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from burnish.backends.manifest import Port
 
 ALIGNMENT = 64
 """Of memory that kernels use where it lies, in bytes."""
-SHARED = 4096
-"""Outputs of at most so many bytes may lie in one block of memory, which lives as long as any."""
+SMALL = 4096
+"""Outputs of at most so many bytes lie where numpy puts them, which takes less time than aligning
+them; if that is no place for kernels, the library copies."""
 
 _HEAD = object.__basicsize__
 """Where in an array object the pointer to its elements is, in CPython."""
@@ -56,51 +58,66 @@ address_of = _read_address if _reads_true() else _ask_address
 """Returns the address of an array's first element."""
 
 
-def aligned_empty(shape: Sequence[int], dtype: str) -> np.ndarray:
+def aligned_empty(shape: Sequence[int], dtype: str | np.dtype[Any]) -> np.ndarray:
     """Return an uninitialized array that kernels can use where it lies."""
-    kind = numpy_dtype(dtype)
+    kind = numpy_dtype(dtype) if isinstance(dtype, str) else dtype
     memory = np.empty(math.prod(shape) * kind.itemsize + ALIGNMENT, np.uint8)
     return np.ndarray(shape, kind, memory, -address_of(memory) % ALIGNMENT)
+
+
+class InputArrays:
+    """Takes the arrays for the inputs of an entry."""
+
+    def __init__(self, ports: Sequence[Port]) -> None:
+        """Prepare for arrays of the dtypes and shapes of `ports`."""
+        self._forms = [(port.name, numpy_dtype(port.dtype), port.shape) for port in ports]
+        self._pack = Struct(f"{len(ports)}P").pack
+
+    def fit(self, given: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], bytes] | None:
+        """Return `given` as C wants it; None if it does not fit.
+
+        Returns:
+            The arrays in the order of the ports, contiguous, and pointers to them, which are good
+            for as long as the arrays are kept.
+        """
+        if len(given) != len(self._forms):
+            return None
+        arrays, pointers = [], []
+        for name, dtype, shape in self._forms:
+            # What is missing becomes an array of one object, which fits nowhere.
+            array = np.asarray(given.get(name), order="C")
+            if array.dtype != dtype or array.shape != shape:
+                return None
+            arrays.append(array)
+            pointers.append(address_of(array))
+        return arrays, self._pack(*pointers)
 
 
 class OutputArrays:
     """Makes the arrays for the outputs of an entry."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
-        """Plan the memory of all outputs but those whose size is open.
+        """Prepare for arrays of the dtypes and shapes of `ports`."""
+        self._forms = [(numpy_dtype(port.dtype), port.shape, _allocator(port)) for port in ports]
+        self._pack = Struct(f"{len(ports)}P").pack
 
-        Each large one gets a block of its own, all small ones get one between them.
+    def make(self) -> tuple[list[Any], bytes]:
+        """Make arrays for one run.
+
+        Returns:
+            An uninitialized array for each output, None if its size is open, and pointers to
+            them, NULL for None, which are good for as long as the arrays are kept.
         """
-        self._count = len(ports)
-        self._blocks: list[_Block] = []
-        small = _Block()
-        for index, port in enumerate(ports):
-            if -1 in port.shape:
-                continue
-            kind = numpy_dtype(port.dtype)
-            size = math.prod(port.shape) * kind.itemsize
-            block = small if size <= SHARED else _Block()
-            if not block.members:
-                self._blocks.append(block)
-            block.members.append((index, port.shape, kind, block.size - ALIGNMENT))
-            block.size += -(-size // ALIGNMENT) * ALIGNMENT
-
-    def make(self) -> list[np.ndarray | None]:
-        """Return an uninitialized array for each output, None if its size is open."""
-        arrays: list[np.ndarray | None] = [None] * self._count
-        for block in self._blocks:
-            memory = np.empty(block.size, np.uint8)
-            start = -address_of(memory) % ALIGNMENT
-            for index, shape, kind, offset in block.members:
-                arrays[index] = np.ndarray(shape, kind, memory, start + offset)
-        return arrays
+        arrays, pointers = [], []
+        for kind, shape, allocate in self._forms:
+            array = allocate(shape, kind)
+            arrays.append(array)
+            pointers.append(0 if array is None else address_of(array))
+        return arrays, self._pack(*pointers)
 
 
-class _Block:
-    """Memory that some outputs share."""
-
-    def __init__(self) -> None:
-        self.size = ALIGNMENT
-        """In bytes, with what aligning the first of them may take."""
-        self.members: list[tuple[int, tuple[int, ...], np.dtype[Any], int]] = []
-        """Number, shape, dtype and offset of each."""
+def _allocator(port: Port) -> Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray | None]:
+    if -1 in port.shape:
+        return lambda _shape, _kind: None
+    size = math.prod(port.shape) * numpy_dtype(port.dtype).itemsize
+    return np.empty if size <= SMALL else aligned_empty

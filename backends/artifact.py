@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from burnish.backends.archive import Files, open_files, write_files
-from burnish.backends.arrays import OutputArrays, numpy_dtype
+from burnish.backends.arrays import InputArrays, OutputArrays, numpy_dtype
 from burnish.backends.calls import NAME as CALLS
 from burnish.backends.calls import CallSpec, unpack_calls
 from burnish.backends.manifest import NAME as MANIFEST
@@ -91,16 +90,16 @@ class Artifact:
             UsageError: an input is missing, unknown, or has another dtype or shape.
             BurnishError: the artifact cannot run here, or a kernel failed.
         """
-        number, arrays = self._match(inputs)
+        # The arrays that pointers are to are kept here as long as the library uses them.
+        number, (_kept, given) = self._match(inputs)
         names, memory = self._results[number]
-        outputs = memory.make()
+        made = outputs, pointers = memory.make()
         native, engine = self._native or self.native, self._engine
         if engine is None:
-            native.run(number, arrays, outputs)
+            native.run(number, given, pointers)
         else:
-            outputs = engine.run(native, (number, self.manifest.entries[number]), arrays, outputs)
-        named = zip(names, outputs, strict=True)
-        return {name: array for name, array in named if array is not None}
+            outputs = engine.run(native, (number, self.manifest.entries[number]), given, made)
+        return dict(zip(names, outputs))  # noqa: B905 (there is one for each; to check takes time)
 
     def example(self, entry: int = 0) -> Example:
         """The golden vector of an entry: inputs, and what is kept of the outputs for them.
@@ -215,12 +214,15 @@ class Artifact:
                         f"{self.path}: manifest and library disagree about the inputs and outputs"
                     )
 
-    def _match(self, inputs: Tensors) -> tuple[int, list[np.ndarray]]:
-        """Return the entry that takes arrays like these, and them in its order, contiguous."""
+    def _match(self, inputs: Tensors) -> tuple[int, tuple[list[np.ndarray], bytes]]:
+        """Return the entry that takes arrays like these, them in its order, and pointers to them.
+
+        The pointers are good for as long as the arrays are kept.
+        """
         for number, ports in enumerate(self._expected):
-            arrays = _fitting(ports, inputs)
-            if arrays is not None:
-                return number, arrays
+            fitting = ports.fit(inputs)
+            if fitting is not None:
+                return number, fitting
         entries = self.manifest.entries
         if len(entries) > 1:
             known = "; or ".join(_describe(entry) for entry in entries)
@@ -229,12 +231,9 @@ class Artifact:
         raise UsageError(_mismatch(entries[0].inputs, inputs))
 
     @cached_property
-    def _expected(self) -> list[list[tuple[str, np.dtype[Any], tuple[int, ...]]]]:
-        """Name, dtype and shape of each input of each entry."""
-        return [
-            [(port.name, numpy_dtype(port.dtype), port.shape) for port in entry.inputs]
-            for entry in self.manifest.entries
-        ]
+    def _expected(self) -> list[InputArrays]:
+        """What the inputs of each entry must be."""
+        return [InputArrays(entry.inputs) for entry in self.manifest.entries]
 
     @cached_property
     def _results(self) -> list[tuple[list[str], OutputArrays]]:
@@ -291,23 +290,6 @@ def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:
 
 def _describe(entry: EntrySpec) -> str:
     return ", ".join(map(str, entry.inputs))
-
-
-def _fitting(
-    ports: Sequence[tuple[str, np.dtype[Any], tuple[int, ...]]], inputs: Tensors
-) -> list[np.ndarray] | None:
-    """Return `inputs` in the order of `ports`, contiguous; None if one does not fit."""
-    if len(inputs) != len(ports):
-        return None
-    arrays = []
-    for name, dtype, shape in ports:
-        if name not in inputs:
-            return None
-        array = np.asarray(inputs[name], order="C")
-        if array.dtype != dtype or array.shape != shape:
-            return None
-        arrays.append(array)
-    return arrays
 
 
 def _mismatch(ports: Sequence[Port], inputs: Tensors) -> str:

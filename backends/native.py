@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import struct
 import weakref
-from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from burnish.backends.arrays import address_of, numpy_dtype
+from burnish.backends.arrays import numpy_dtype
 from burnish.backends.library import SharedLibrary
 from burnish.backends.manifest import Port
 from burnish.errors import BurnishError, InvalidInput, UnsupportedModel
@@ -35,7 +33,7 @@ class _Tensor(ctypes.Structure):
 
 _TENSOR = POINTER(_Tensor)
 _ARRAYS = c_char_p
-"""An array of pointers, made by `_addresses`."""
+"""An array of pointers, as the bytes that it consists of."""
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "abi": (c_int, ()),
     "last_error": (c_char_p, ()),
@@ -104,6 +102,9 @@ class NativeModel:
         self.close = weakref.finalize(self, _close, self._c, self._model, self._library)
         self.close.atexit = False
         self.threads: int = self._c.threads(self._model)
+        # Without types: checking them takes as long as a small kernel.
+        self._run = self._library.handle["burnish_run_entry"]
+        self._pointer = c_void_p(self._model)
 
     def ports(self, entry: int) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Return the inputs and the outputs of an entry as the library knows them."""
@@ -114,33 +115,31 @@ class NativeModel:
         """How many sets of input shapes the model was compiled for."""
         return int(self._c.entry_count(self._model))
 
-    def run(
-        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]
-    ) -> None:
-        """Run an entry; `outputs` are overwritten.
+    def run(self, entry: int, inputs: bytes, outputs: bytes) -> None:
+        """Run an entry; the outputs are overwritten.
 
-        All arrays must be contiguous and have the dtypes and shapes of the entry's ports; the
-        caller has checked that.
+        Args:
+            entry: its number.
+            inputs: pointers to contiguous arrays that have the dtypes and shapes of the entry's
+                ports; the caller has checked that, and keeps them.
+            outputs: the same of arrays to fill.
 
         Raises:
             BurnishError: a kernel failed.
         """
-        failed = self._c.run_entry(self._model, entry, _addresses(inputs), _addresses(outputs))
-        if failed:
+        if self._run(self._pointer, entry, inputs, outputs):
             raise BurnishError(self._error())
 
-    def begin(
-        self, entry: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray | None]
-    ) -> Run:
+    def begin(self, entry: int, inputs: bytes, outputs: bytes) -> Run:
         """Start a run in parts, to be used in a `with` statement.
 
-        An output is None if its size is not known yet; the caller fills it itself.
+        The arguments are those of `run`, but for outputs whose size is not known yet: their
+        pointers are NULL, and the caller fills them itself.
         """
-        addresses = _addresses(inputs), _addresses(outputs)
-        context = self._c.begin(self._model, entry, *addresses)
+        context = self._c.begin(self._model, entry, inputs, outputs)
         if not context:
             raise BurnishError(self._error())
-        return Run(self, context, addresses)
+        return Run(self, context, (inputs, outputs))
 
     def profile(self, on: bool) -> None:
         """Start timing every call, from nothing, or stop. No run may be in progress."""
@@ -236,12 +235,6 @@ class _Functions:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
-
-
-def _addresses(arrays: Sequence[np.ndarray | None]) -> bytes:
-    """Return a C array of pointers, NULL for None."""
-    given = [0 if array is None else address_of(array) for array in arrays]
-    return struct.pack(f"{len(given)}P", *given)
 
 
 def _close(functions: _Functions, model: int, library: SharedLibrary) -> None:

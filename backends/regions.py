@@ -54,27 +54,28 @@ class RegionEngine:
         self,
         native: NativeModel,
         entry: tuple[int, EntrySpec],
-        inputs: Sequence[np.ndarray],
-        outputs: Sequence[np.ndarray | None],
-    ) -> list[np.ndarray | None]:
+        inputs: bytes,
+        outputs: tuple[Sequence[np.ndarray | None], bytes],
+    ) -> list[np.ndarray]:
         """Run an entry, kernels and regions in turn, and return its outputs.
 
         Args:
             native: The model's kernels.
             entry: Number and description of the entry.
-            inputs: Contiguous arrays that fit its inputs.
-            outputs: Arrays that fit its outputs, None where the size is open.
+            inputs: Pointers to contiguous arrays that fit its inputs.
+            outputs: Arrays that fit its outputs, None where the size is open, and pointers to them.
         """
         number, spec = entry
+        arrays, pointers = outputs
         values: dict[int, np.ndarray] = {}
-        with native.begin(number, inputs, outputs) as run:
+        with native.begin(number, inputs, pointers) as run:
             for segment in spec.segments:
                 if segment.region is None:
                     run.calls(segment.first, segment.last)
                 else:
                     self._run_region(segment.region, segment, run, values)
-        results: list[np.ndarray | None] = []
-        for port, given in zip(spec.outputs, outputs, strict=True):
+        results = []
+        for port, given in zip(spec.outputs, arrays, strict=True):
             array = given if port.value is None else values.get(port.value)
             if array is None:
                 raise InvalidInput(f"no region of this artifact gives {port}")

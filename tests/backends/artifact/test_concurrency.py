@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from struct import pack
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_a_run_in_parts_keeps_its_model(artifact: Artifact, tmp_path: Path) -> N
     artifact.save(tmp_path / "m")
     loaded = load_artifact(tmp_path / "m")
     x, y = toy.sample(), np.empty(toy.SHAPE, np.float32)
-    run = loaded.native.begin(0, [x], [y])
+    run = loaded.native.begin(0, *(pack("P", array.ctypes.data) for array in (x, y)))
     del loaded
     gc.collect()
     with run:
