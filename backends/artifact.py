@@ -10,7 +10,7 @@ import os
 import statistics
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -122,14 +122,18 @@ class Artifact:
         for number in range(len(self.manifest.entries)):
             vector = self.example(number)
             given = self.run(vector.inputs)
-            found += [each.deviation(name, given[name]) for name, each in vector.outputs.items()]
+            found += [
+                replace(each.deviation(name, given[name]), entry=number)
+                for name, each in vector.outputs.items()
+            ]
         # Written so that an error that is not a number fails too.
         bad = [each for each in found if not each.error <= self.manifest.tolerance]
         if bad:
             worst = max(bad, key=lambda each: each.error)
+            where = f" of entry {worst.entry}" if len(self.manifest.entries) > 1 else ""
             raise GateFailed(
-                f"self-test failed: output {worst.output} is off by {worst.error:.2g} of its "
-                f"largest magnitude, where {self.manifest.tolerance:.2g} is allowed"
+                f"self-test failed: output {worst.output}{where} is off by {worst.error:.2g} of "
+                f"its largest magnitude, where {self.manifest.tolerance:.2g} is allowed"
             )
         return found
 

@@ -141,7 +141,7 @@ class Manifest:
             tools=root.get("tools", dict),
             native=root.get("native", dict),
             tolerance=root.number("tolerance"),
-            precision=root.get("precision", dict) if "precision" in root.data else None,
+            precision=_precision(root.child("precision")) if "precision" in root.data else None,
             files={
                 _file_name(name): _file(_Reader(data, f"{NAME}: files.{name}"))
                 for name, data in root.get("files", dict).items()
@@ -213,6 +213,18 @@ class _Reader:
 def _target(reader: _Reader) -> TargetSpec:
     name, arch, triple = (reader.get(key, str) for key in ("name", "arch", "triple"))
     return TargetSpec(name, arch, triple, reader.strings("features"))
+
+
+def _precision(reader: _Reader) -> Mapping[str, Any]:
+    for key in ("products", "weights"):
+        reader.get(key, str)
+    for key in ("rounded", "eligible"):
+        reader.integer(key, 0, MAX_BYTES)
+    for name, error in reader.get("errors", dict).items():
+        if not isinstance(error, int | float) or isinstance(error, bool):
+            raise InvalidInput(f"{reader.where}: errors: {name!r} has no number")
+    precision: Mapping[str, Any] = reader.data
+    return precision
 
 
 def _file_name(name: str) -> str:

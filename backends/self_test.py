@@ -89,6 +89,8 @@ class Deviation:
     error: float
     """Largest difference relative to the largest expected magnitude; infinite where the two
     differ in shape, dtype, the place of NaN or infinity, or as integers."""
+    entry: int = 0
+    """The number of the entry that was run."""
 
 
 def repeating(array: np.ndarray) -> np.ndarray:

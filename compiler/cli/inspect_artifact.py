@@ -167,7 +167,7 @@ def show_ports(facts: Mapping[str, Any]) -> None:
 
 
 def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
-    from burnish.cli.tables import data_size, native_lines
+    from burnish.cli.tables import data_size, native_lines, precision_lines
 
     target = facts["target"]
     features = " ".join(target["features"]) or "no features beyond the base"
@@ -184,7 +184,8 @@ def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
                    f"arena {data_size(entry['arena_bytes'])}")  # fmt: skip
     kernels = "" if facts["kernels"] is None else f"{counted(facts['kernels'], 'kernel')}, "
     typer.echo(f"{kernels}weights {data_size(facts['weights_bytes'])}")
-    for line in native_lines(facts["native"]):
+    rounding = precision_lines(facts["precision"]) or ["precision f32: nothing is rounded to less"]
+    for line in [*native_lines(facts["native"]), *rounding]:
         typer.echo(line)
     files = ", ".join(f"{name} {data_size(file['bytes'])}" for name, file in facts["files"].items())
     typer.echo(wrapped(files, "files: ", "  "))

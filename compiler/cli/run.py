@@ -69,10 +69,7 @@ def run(
     model = load_artifact(artifact, threads)
     result: dict[str, Any] = {"artifact": str(artifact)}
     if self_test:
-        worst: dict[str, float] = {}
-        for each in model.self_test():
-            worst[each.output] = max(each.error, worst.get(each.output, 0.0))
-        result["self_test"] = worst
+        result |= _test(model)
     if not self_test or inputs or out is not None or repeat > 1:
         runs = [_run(model, feeds, repeat, out) for feeds in _feeds(model, inputs, out)]
         result |= runs[0]
@@ -82,6 +79,16 @@ def run(
         session.data(result)
     elif not session.quiet:
         _show(result, out)
+
+
+def _test(model: Artifact) -> dict[str, Any]:
+    """The largest error of each output, and its error in each entry if there are several."""
+    entries: list[dict[str, float]] = [{} for _ in model.manifest.entries]
+    for each in model.self_test():
+        entries[each.entry][each.output] = each.error
+    names = dict.fromkeys(name for errors in entries for name in errors)
+    worst = {name: max(errors.get(name, 0.0) for errors in entries) for name in names}
+    return {"self_test": worst} | ({"self_test_entries": entries} if len(entries) > 1 else {})
 
 
 def _feeds(model: Artifact, inputs: Sequence[str] | None, out: Path | None) -> list[Arrays]:
@@ -186,8 +193,11 @@ def _write(path: Path, outputs: Arrays) -> None:
 
 
 def _show(result: dict[str, Any], out: Path | None) -> None:
-    for name, error in result.get("self_test", {}).items():
-        typer.echo(f"self-test: {name} agrees, largest relative error {error:.1e}")
+    entries = result.get("self_test_entries", [])
+    for number, errors in enumerate(entries or [result.get("self_test", {})]):
+        entry = f"entry {number}: " if entries else ""
+        for name, error in errors.items():
+            typer.echo(f"self-test: {entry}{name} agrees, largest relative error {error:.1e}")
     for each in result.get("entries", [result]):
         for name, value in each.get("outputs", {}).items():
             typer.echo(f"{name}: {value['dtype']}{value['shape']}")

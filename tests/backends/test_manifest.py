@@ -62,6 +62,15 @@ def damage(path: str, value: Any) -> str:
     return json.dumps(root)
 
 
+PRECISION = {
+    "products": "bf16", "weights": "f32", "rounded": 1, "eligible": 2, "errors": {"y": 0.01},
+}  # fmt: skip
+
+
+def test_a_precision_is_read() -> None:
+    assert Manifest.from_json(damage("precision", PRECISION)).precision == PRECISION
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -77,6 +86,10 @@ def damage(path: str, value: Any) -> str:
         ("tolerance", -1, "tolerance must be a number from 0 to 1"),
         ("tolerance", float("nan"), "tolerance must be a number from 0 to 1"),
         ("entries.0.arena_bytes", -1, "arena_bytes is -1"),
+        ("precision", 7, "precision must be an object"),
+        ("precision", {"products": 7}, "products must be of type str"),
+        ("precision", PRECISION | {"rounded": -1}, "rounded is -1"),
+        ("precision", PRECISION | {"errors": {"y": "much"}}, "errors: 'y' has no number"),
         ("entries.0.segments.0.last", -1, "last is -1"),
         ("entries.0.segments.1", {"first": 3, "last": 4}, "segments leave a gap at call 2"),
     ],

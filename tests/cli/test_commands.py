@@ -238,7 +238,10 @@ def test_inspect_an_artifact(burnish: Burnish, artifact: Path) -> None:
 
 def test_inspect_says_in_brief_what_an_artifact_is(burnish: Burnish, artifact: Path) -> None:
     text = " ".join(burnish("inspect", artifact).out.split())
-    for part in ("1 kernel, weights", "arena", "needs", "output y: float32[2, 4]", "passes: "):
+    for part in (
+        "1 kernel, weights", "arena", "needs", "output y: float32[2, 4]", "passes: ",
+        "precision f32: nothing is rounded to less",
+    ):  # fmt: skip
         assert part in text
     facts = json.loads(burnish("inspect", artifact, "--json").out)
     assert facts["summaries"] == [{"calls": 1, "kernels": 1, "regions": 0}]
@@ -257,7 +260,11 @@ def test_compile_for_two_shapes(burnish: Burnish, open_model: Path, tmp_path: Pa
     assert shown.count("input  x: float32[5, 6]") == 1
     assert shown.count("entry 1") == 2
     done = burnish("run", out, "--self-test", "--repeat", "3")
-    assert "self-test: y agrees" in done.out
+    for entry in (0, 1):
+        assert done.out.count(f"self-test: entry {entry}: y agrees") == 1
+    tested = json.loads(burnish("run", out, "--self-test", "--json").out)
+    assert [list(each) for each in tested["self_test_entries"]] == [["y"], ["y"]]
+    assert tested["self_test"]["y"] == max(each["y"] for each in tested["self_test_entries"])
     assert done.out.count("median of 3 runs") == 2
     facts = json.loads(burnish("run", out, "--json").out)
     assert [each["outputs"]["y"]["shape"] for each in facts["entries"]] == [[3, 4], [5, 4]]
@@ -318,6 +325,7 @@ def test_compile_with_fewer_bits_says_how_far_that_moves_the_outputs(
     assert done.code == 0, done.err
     assert "products in bf16, weights in f32: 1 of 1 operators that gain by rounding" in done.out
     assert re.search(r"^  y: largest relative error \d\.\de-0\d$", done.out, re.MULTILINE)
+    assert "products in bf16, weights in f32: 1 of 1" in burnish("inspect", out).out
     said = json.loads(burnish(*options, "--json").out)["precision"]
     assert 0 < said["errors"]["y"] < 1e-2
     failed = burnish(*options, "--tolerance", "1e-6")
