@@ -11,6 +11,7 @@ from burnish.backends.arrays import numpy_dtype
 from burnish.backends.manifest import EntrySpec, Port, Segment
 from burnish.backends.native import NativeModel, Run
 from burnish.errors import BurnishError, InvalidInput
+from burnish.onnx_runtime import import_onnx_runtime
 
 
 class RegionEngine:
@@ -28,14 +29,11 @@ class RegionEngine:
             InvalidInput: ONNX Runtime rejects a region.
         """
         try:
-            import onnxruntime
+            onnxruntime = import_onnx_runtime()
         except ImportError as error:
             raise BurnishError(
                 "parts of this model run in ONNX Runtime, which is missing: pip install onnxruntime"
             ) from error
-        # Some builds report to Microsoft which models they run.
-        if hasattr(onnxruntime, "disable_telemetry_events"):
-            onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

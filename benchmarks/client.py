@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.inputs import Array, Shape
+from burnish.onnx_runtime import SILENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +47,11 @@ class Engine:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            env={
+                **os.environ,
+                SILENCE: "1",
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            },
         )
 
     def __enter__(self) -> Self:

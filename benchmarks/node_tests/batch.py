@@ -20,6 +20,7 @@ from burnish.backends.lowering.lower import lower
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
 from burnish.ir.clone import clone
+from burnish.onnx_runtime import import_onnx_runtime
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.selection import Selection, choose
 from burnish.target import Target, resolve
@@ -141,10 +142,9 @@ DRAWN = "it draws random numbers, so that no answer is the right one"
 
 def _blame(case: Case) -> str:
     """Whose fault it is that a region does not answer what the standard says."""
-    import onnxruntime
-
     if any(_draws(node) for node in case.model.graph.node):
         return CHANCE
+    onnxruntime = import_onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

@@ -18,6 +18,7 @@ from burnish.ir.constant import Constant
 from burnish.ir.external_data import put
 from burnish.ir.onnx_io import skeleton
 from burnish.ir.saver import EXTERNAL_ABOVE, save
+from burnish.onnx_runtime import import_onnx_runtime
 
 RAW_TYPES = {
     f"tensor({dtype})": dtype
@@ -113,11 +114,7 @@ class _OnnxRuntime(_Engine):
     name = "ONNX Runtime"
 
     def __init__(self, model: Graph | ModelProto | str | Path, threads: int) -> None:
-        import onnxruntime
-
-        # Some builds report to Microsoft which models they run.
-        if hasattr(onnxruntime, "disable_telemetry_events"):
-            onnxruntime.disable_telemetry_events()
+        onnxruntime = import_onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = SILENT
