@@ -21,7 +21,7 @@ from burnish.backends.arrays import InputArrays, OutputArrays, numpy_dtype
 from burnish.backends.calls import NAME as CALLS
 from burnish.backends.calls import CallSpec, unpack_calls
 from burnish.backends.manifest import NAME as MANIFEST
-from burnish.backends.manifest import EntrySpec, Manifest, Port
+from burnish.backends.manifest import Manifest, Port
 from burnish.backends.native import NativeModel
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
@@ -227,12 +227,7 @@ class Artifact:
             fitting = ports.fit(inputs)
             if fitting is not None:
                 return number, fitting
-        entries = self.manifest.entries
-        if len(entries) > 1:
-            known = "; or ".join(_describe(entry) for entry in entries)
-            given = ", ".join(f"{n}: {a.dtype}{list(a.shape)}" for n, a in _arrays(inputs).items())
-            raise UsageError(f"no entry takes {given}; this model takes {known}")
-        raise UsageError(_mismatch(entries[0].inputs, inputs))
+        raise UsageError(_mismatch([entry.inputs for entry in self.manifest.entries], inputs))
 
     @cached_property
     def _expected(self) -> list[InputArrays]:
@@ -288,35 +283,39 @@ def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> No
                            "manifest's); copy the artifact again")  # fmt: skip
 
 
-def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:
-    return {name: np.asarray(array) for name, array in inputs.items()}
+def _mismatch(entries: Sequence[Sequence[Port]], inputs: Tensors) -> str:
+    """Say what is wrong with `inputs`, which do not fit the inputs of any entry."""
+    complaint = _misnamed([port.name for port in entries[0]], inputs)
+    if complaint is not None:
+        return complaint
+    arrays = {name: np.asarray(array) for name, array in inputs.items()}
+    for port in entries[0]:
+        dtype = arrays[port.name].dtype
+        if dtype != numpy_dtype(port.dtype):
+            return f"input {port.name!r} is of dtype {dtype}, and {port.dtype} is expected"
+    if len(entries) > 1:
+        sets = "; ".join(f"({n}) {_shapes(ports)}" for n, ports in enumerate(entries))
+        given = ", ".join(f"{name}{list(array.shape)}" for name, array in arrays.items())
+        return (
+            f"no entry takes {given}: the model was compiled for {len(entries)} sets of input "
+            f"shapes, {sets}; compile it for these shapes as well"
+        )
+    port = next(port for port in entries[0] if port.shape != arrays[port.name].shape)
+    shape = list(arrays[port.name].shape)
+    return f"input {port.name!r} has shape {shape}, and {list(port.shape)} is expected"
 
 
-def _describe(entry: EntrySpec) -> str:
-    return ", ".join(map(str, entry.inputs))
-
-
-def _mismatch(ports: Sequence[Port], inputs: Tensors) -> str:
-    """Say what is wrong with `inputs`, which do not fit `ports`."""
-    names = [port.name for port in ports]
+def _misnamed(names: Sequence[str], inputs: Tensors) -> str | None:
+    """What is wrong with the names of inputs; entries of a model all have the same."""
     known = ", ".join(names) or "none"
-    complaints = [
-        f"there is no input {name!r}; the inputs are {known}"
-        for name in inputs
-        if name not in names
-    ]
-    for port in ports:
-        if port.name not in inputs:
-            complaints.append(f"input {port.name!r} is missing; the inputs are {known}")
-            continue
-        array = np.asarray(inputs[port.name])
-        if array.dtype != numpy_dtype(port.dtype):
-            complaints.append(
-                f"input {port.name!r} is of dtype {array.dtype}, and {port.dtype} is expected"
-            )
-        elif array.shape != port.shape:
-            complaints.append(
-                f"input {port.name!r} has shape {list(array.shape)}, "
-                f"and {list(port.shape)} is expected"
-            )
-    return complaints[0]
+    for name in inputs:
+        if name not in names:
+            return f"there is no input {name!r}; the inputs are {known}"
+    for name in names:
+        if name not in inputs:
+            return f"input {name!r} is missing; the inputs are {known}"
+    return None
+
+
+def _shapes(ports: Sequence[Port]) -> str:
+    return ", ".join(f"{port.name}{list(port.shape)}" for port in ports)

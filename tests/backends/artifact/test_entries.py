@@ -52,12 +52,23 @@ def test_every_entry_tests_itself(two: Artifact) -> None:
     assert [each.error for each in two.self_test()] == [0, 0]
 
 
-def test_another_shape_is_refused_with_those_there_are(two: Artifact) -> None:
-    message = (
-        r"no entry takes x: float32\[8\]; this model takes x: float32\[7\]; or x: float32\[500\]"
-    )
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"x": np.zeros(8, np.float32)},
+            r"no entry takes x\[8\]: .* 2 sets of input shapes, \(0\) x\[7\]; \(1\) x\[500\]",
+        ),
+        ({"x": np.zeros(7)}, "input 'x' is of dtype float64, and float32 is expected"),
+        ({"y": np.zeros(7)}, "there is no input 'y'; the inputs are x"),
+        ({}, "input 'x' is missing; the inputs are x"),
+    ],
+)
+def test_what_fits_no_entry_is_refused_with_what_would(
+    two: Artifact, inputs: dict[str, np.ndarray], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        two.run({"x": np.zeros(8, np.float32)})
+        two.run(inputs)
 
 
 C_PROGRAM = r"""
