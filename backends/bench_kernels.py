@@ -63,18 +63,23 @@ class KernelBench:
         self.close()
 
     def load(self, objects: Sequence[bytes]) -> None:
-        """Take other kernels, in the same process.
+        """Take other kernels, in the same process while there is one.
+
+        If it is gone, or cannot load them, the next call starts another and says what is wrong.
 
         Raises:
-            BurnishError: they cannot be linked or loaded.
+            BurnishError: they cannot be linked.
         """
         self._library = link_kernels(objects, self._target)
-        if self._process is not None:
+        if not self._is_alive():
+            return
+        try:
             self._send(("load", "at start", None, self._library, self._threads), "at start")
             answer = self._receive("at start", time.monotonic() + START_TIMEOUT)
-            if isinstance(answer, str):
-                self.close()
-                raise KernelFailure(answer)
+        except KernelFailure:
+            return
+        if isinstance(answer, str):
+            self.close()
 
     def close(self) -> None:
         """End the process."""
@@ -152,7 +157,7 @@ class KernelBench:
         timeout: float,
         *rest: object,
     ) -> Any:
-        if self._process is None:
+        if not self._is_alive():
             self._start(timeout)
         content = arrays if isinstance(arrays, Patterns) else tuple(arrays)
         same = _is_same(self._sent, content)
@@ -162,6 +167,12 @@ class KernelBench:
         if isinstance(answer, str):
             raise KernelFailure(f"kernel {symbol}: {answer}")
         return answer
+
+    def _is_alive(self) -> bool:
+        """Whether there is a process; one that ended since the last call is put away."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        return self._process is not None
 
     def _start(self, timeout: float) -> None:
         command = [sys.executable, "-m", "burnish.backends.bench_worker"]

@@ -57,6 +57,26 @@ def test_a_crash_costs_one_candidate(bench: KernelBench) -> None:
     np.testing.assert_array_equal(bench.call_kernel("twice", (x, y))[1], 2 * x)
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_process_that_died_between_calls_costs_nothing(
+    bench: KernelBench, kernels: bytes, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    x, y = arrays(2)
+    bench.call_kernel("twice", (x, y))
+    assert bench._process is not None
+    bench._process.kill()
+    bench._process.wait()
+    if not is_told:
+        # As if it died just after it was looked at.
+        monkeypatch.setattr(bench._process, "poll", lambda: None)
+    bench.load([kernels])
+    np.testing.assert_array_equal(bench.call_kernel("twice", (x, y))[1], 2 * x)
+    assert bench._process is not None
+    bench._process.kill()
+    bench._process.wait()
+    np.testing.assert_array_equal(bench.call_kernel("twice", (x, y))[1], 2 * x)
+
+
 def test_a_kernel_that_hangs_is_ended(bench: KernelBench) -> None:
     with pytest.raises(KernelFailure, match="kernel hangs: no answer in time"):
         bench.time_kernel("hangs", arrays(2), repeat=1, timeout=1.0)
