@@ -38,7 +38,12 @@ _FLAGS = (
     *("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-D_FILE_OFFSET_BITS=64"),
     *("-Wall", "-Wextra", "-Werror"),
 )
-_LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,noexecstack")
+_LINK_FLAGS = (
+    *("-shared", "-s", "-Wl,--build-id=none", "-Wl,-z,defs", "-Wl,-z,noexecstack"),
+    # In a process with several models each calls its own functions. It has no SONAME, by which a
+    # loader would take the second library for the first.
+    "-Wl,-Bsymbolic",
+)
 
 _DEFINED = re.compile(r"\b__tvm_ffi_(\w+)\([^;{]*\{")
 

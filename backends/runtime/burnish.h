@@ -15,7 +15,11 @@
  * multiple of BURNISH_ALIGNMENT is used where it lies; any other is copied.
  *
  * burnish_run may be called from several threads at once on one model. Functions that can fail
- * return NULL or a non-zero int, and burnish_last_error then says why, in the calling thread.
+ * return NULL or a non-zero int, and burnish_last_error then says why, in the calling thread. NULL in
+ * the place of a model, a context or an array is such a failure; only burnish_close ignores it.
+ *
+ * Several models may be loaded into one process: each library calls its own functions, and dlopen and
+ * dlsym reach those of each.
  *
  * An entry is one set of input shapes. Every model has entry 0; where there are several, they share
  * weights and threads, and burnish_choose_entry finds the one for an input.

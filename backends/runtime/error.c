@@ -19,6 +19,10 @@ int burnish_fail(const char *format, ...) {
   return 1;
 }
 
+int burnish_is_missing(const void *given, const char *what) {
+  return given ? 0 : burnish_fail("%s is NULL", what);
+}
+
 void burnish_set_error_parts(const char *kind, const char *const *parts, int32_t count) {
   size_t used = (size_t)snprintf(text, sizeof text, "%s: ", kind);
   for (int32_t i = 0; i < count && used < sizeof text; i++) {

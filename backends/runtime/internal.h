@@ -93,6 +93,8 @@ extern const burnish_program burnish_the_program;
 
 /* Set the thread's error text and return 1, so that a caller can return it. */
 int burnish_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Fail, and say of what, if the caller gave NULL, such as what opening a model failed to return. */
+int burnish_is_missing(const void *given, const char *what);
 void burnish_clear_error(void);
 void burnish_set_error_parts(const char *kind, const char *const *parts, int32_t count);
 

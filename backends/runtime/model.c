@@ -50,6 +50,7 @@ static int prepare(burnish_model *model, const char *file, uint64_t offset, int 
 
 burnish_model *burnish_open_at(const char *file, uint64_t offset, int threads) {
   burnish_clear_error();
+  if (burnish_is_missing(file, "the name of the weights file")) return NULL;
   burnish_model *model = calloc(1, sizeof *model);
   if (!model) {
     burnish_fail("out of memory while opening the model");
@@ -82,6 +83,7 @@ void burnish_close(burnish_model *model) {
 }
 
 const burnish_entry *burnish_find_entry(const burnish_model *model, int entry) {
+  if (burnish_is_missing(model, "the model")) return NULL;
   if (entry >= 0 && (uint32_t)entry < model->program->entry_count) {
     return &model->program->entries[entry];
   }
@@ -89,9 +91,13 @@ const burnish_entry *burnish_find_entry(const burnish_model *model, int entry) {
   return NULL;
 }
 
-int burnish_threads(const burnish_model *model) { return burnish_pool_threads(model->pool); }
+int burnish_threads(const burnish_model *model) {
+  return burnish_is_missing(model, "the model") ? -1 : burnish_pool_threads(model->pool);
+}
 
-int burnish_entry_count(const burnish_model *model) { return (int)model->program->entry_count; }
+int burnish_entry_count(const burnish_model *model) {
+  return burnish_is_missing(model, "the model") ? -1 : (int)model->program->entry_count;
+}
 
 int burnish_input_count(const burnish_model *model, int entry) {
   const burnish_entry *found = burnish_find_entry(model, entry);
@@ -107,6 +113,7 @@ static int describe(const burnish_tensor *tensors, uint32_t count, int index, bu
   if (index < 0 || (uint32_t)index >= count) {
     return burnish_fail("no tensor %d; there are %u", index, count);
   }
+  if (burnish_is_missing(out, "the place for a tensor's description")) return 1;
   *out = tensors[index];
   return 0;
 }
@@ -131,6 +138,7 @@ static int takes(const burnish_entry *entry, const int64_t *const *shapes) {
 }
 
 int burnish_choose_entry(const burnish_model *model, const int64_t *const *shapes) {
+  if (burnish_is_missing(model, "the model") || burnish_is_missing(shapes, "the array of shapes")) return -1;
   for (uint32_t entry = 0; entry < model->program->entry_count; entry++) {
     if (takes(&model->program->entries[entry], shapes)) return (int)entry;
   }
@@ -156,6 +164,7 @@ const char *burnish_call_name(const burnish_model *model, int entry, int call) {
 }
 
 void burnish_profile(burnish_model *model, int on) {
+  if (burnish_is_missing(model, "the model")) return;
   model->profiling = on;
   for (burnish_context *each = model->contexts; on && each; each = each->next) {
     memset(each->nanoseconds, 0, each->entry->call_count * sizeof *each->nanoseconds);
@@ -164,7 +173,7 @@ void burnish_profile(burnish_model *model, int on) {
 
 int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns) {
   const burnish_entry *found = burnish_find_entry(model, entry);
-  if (!found) return 1;
+  if (!found || burnish_is_missing(ns, "the place for times")) return 1;
   memset(ns, 0, found->call_count * sizeof *ns);
   for (burnish_context *each = model->contexts; each; each = each->next) {
     for (uint32_t i = 0; each->entry == found && i < found->call_count; i++) {

@@ -53,6 +53,8 @@ static int bind_slot(burnish_context *context, uint32_t slot, const void *given,
 
 static int bind_memory(burnish_context *context, const void *const *inputs, void *const *outputs) {
   const burnish_entry *entry = context->entry;
+  if (entry->input_count && burnish_is_missing(inputs, "the array of inputs")) return 1;
+  if (entry->output_count && burnish_is_missing(outputs, "the array of outputs")) return 1;
   for (uint32_t i = 0; i < entry->input_count; i++) {
     if (bind_slot(context, i, inputs[i], &entry->inputs[i])) return 1;
     if (context->slots[i] != inputs[i] && entry->inputs[i].bytes) {
@@ -106,6 +108,7 @@ static int jumps(const burnish_context *context, const burnish_call *call) {
 }
 
 int burnish_range(burnish_context *context, int first, int last) {
+  if (burnish_is_missing(context, "the context")) return 1;
   const burnish_call *calls = context->entry->calls;
   if (first < 0 || last < first || (uint32_t)last > context->entry->call_count) {
     return burnish_fail("no calls %d to %d; there are %u", first, last,
@@ -130,6 +133,8 @@ int burnish_range(burnish_context *context, int first, int last) {
 }
 
 void *burnish_buffer(burnish_context *context, int buffer, uint64_t *bytes) {
+  if (burnish_is_missing(context, "the context")) return NULL;
+  if (burnish_is_missing(bytes, "the place for a size")) return NULL;
   if (buffer < 0 || (uint32_t)buffer >= context->entry->place_count) {
     burnish_fail("no buffer %d; there are %u", buffer, context->entry->place_count);
     return NULL;
@@ -141,6 +146,7 @@ void *burnish_buffer(burnish_context *context, int buffer, uint64_t *bytes) {
 }
 
 int burnish_end(burnish_context *context) {
+  if (burnish_is_missing(context, "the context")) return 1;
   const burnish_entry *entry = context->entry;
   for (uint32_t i = 0; i < entry->output_count; i++) {
     uint8_t *slot = context->slots[entry->input_count + i];
