@@ -39,22 +39,28 @@ def convolution(
     Raises:
         ValueError: the window does not fit the padded input.
     """
-    count = len(strides)
-    axes = [
-        Axis.gathering(
-            int(x.shape[i + 1]), int(weights.shape[i + 1]), strides[i], dilations[i],
-            (pads[i], pads[i + count]),
-        )
-        for i in range(count)
-    ]  # fmt: skip
+    axes = gathering_axes(*_sizes(x, weights), strides, pads, dilations)
+    return convolution_over(x, weights, axes, columns=columns, groups=groups, winograd=winograd)
+
+
+def convolution_over(
+    x: te.Tensor,
+    weights: te.Tensor,
+    axes: Sequence[Axis],
+    *,
+    columns: int,
+    groups: int = 1,
+    winograd: int = 1,
+) -> te.Tensor:
+    """The same along any ``axes``, some of which may be those of a transposed convolution."""
     filtered = winograd if groups == 1 and _is_filter(x, weights, axes) else 1
     return _contract(x, weights, axes, columns, groups, filtered)
 
 
 def _is_filter(x: te.Tensor, weights: te.Tensor, axes: Sequence[Axis]) -> bool:
     """Whether `axes` are those of 3x3 taps, neither strided nor dilated, summed in float32."""
-    taps = {(axis.kernel, axis.stride, axis.dilation) for axis in axes}
-    fits = len(axes) == 2 and taps == {(KERNEL, 1, 1)}
+    taps = {(axis.kernel, axis.stride, axis.dilation, axis.transposed) for axis in axes}
+    fits = len(axes) == 2 and taps == {(KERNEL, 1, 1, False)}
     return fits and str(x.dtype) == "float32" and not is_paired(weights)
 
 
@@ -75,20 +81,52 @@ def transposed_convolution(
     reaches it, so that no two threads write one element. The rest is as for `convolution`;
     ``output_padding`` adds positions behind each spatial axis.
     """
+    axes = scattering_axes(*_sizes(x, weights), strides, pads, dilations, output_padding)
+    return _contract(x, weights, axes, columns, groups)
+
+
+def gathering_axes(
+    inputs: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints
+) -> list[Axis]:
+    """The spatial axes of a convolution over ``inputs`` positions; the rest as for `convolution`.
+
+    Raises:
+        ValueError: the window does not fit the padded input.
+    """
+    sides = zip(pads, pads[len(strides) :], strict=False)
+    each = zip(inputs, kernel, strides, dilations, sides, strict=True)
+    return [Axis.gathering(*values) for values in each]
+
+
+def scattering_axes(
+    inputs: Ints,
+    kernel: Ints,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    output_padding: Ints,
+) -> list[Axis]:
+    """The same of a transposed convolution."""
     count = len(strides)
     axes = []
     for i in range(count):
-        inputs, kernel = int(x.shape[i + 1]), int(weights.shape[i + 1])
-        extent = (inputs - 1) * strides[i] + (kernel - 1) * dilations[i] + 1
+        extent = (inputs[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1
         outputs = extent + output_padding[i] - pads[i] - pads[i + count]
-        axes.append(Axis(inputs, outputs, kernel, strides[i], dilations[i], pads[i], True))
-    return _contract(x, weights, axes, columns, groups)
+        axes.append(Axis(inputs[i], outputs, kernel[i], strides[i], dilations[i], pads[i], True))
+    return axes
+
+
+def _sizes(x: te.Tensor, weights: te.Tensor) -> tuple[list[int], list[int]]:
+    """Inputs and kernel positions along each spatial axis."""
+    count = len(x.shape) - 2
+    sizes = [[int(e) for e in tensor.shape[1 : 1 + count]] for tensor in (x, weights)]
+    return sizes[0], sizes[1]
 
 
 def _contract(
     x: te.Tensor,
     weights: te.Tensor,
-    axes: list[Axis],
+    axes: Sequence[Axis],
     columns: int,
     groups: int,
     winograd: int = 1,

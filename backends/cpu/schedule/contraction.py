@@ -31,6 +31,8 @@ _FETCHING_ROWS = 4
 """Rows below which a tile is bound by memory already, so that bringing more closer costs time."""
 _UNROLLED_STEPS = 96
 """Multiply-adds up to which kernel positions and channels are unrolled."""
+_WRITTEN_STEPS = 768
+"""The same of channels for all kernel positions that are written out: LLVM is slow beyond it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,12 @@ class TileBuilder:
         count = tile.phases[-1].taps.count * len(tile.rows.steps) * tile.columns.span.size
         return self.work.depth * count <= _UNROLLED_STEPS
 
+    @property
+    def _written(self) -> int:
+        """Kernel positions of the last axis that are written out."""
+        loops = self.tile.rows.is_inside and not self._unrolls
+        return 1 if loops else self.tile.phases[-1].taps.count
+
     def _channels(
         self, totals: Registers, taps: tuple[Index, ...], rows: Sequence[int]
     ) -> list[Stmt]:
@@ -122,7 +130,8 @@ class TileBuilder:
         statements: list[Stmt] = []
         bases = self._bases(taps, statements)
         depth = self.work.depth
-        if depth * len(rows) * self.tile.columns.span.size <= _UNROLLED_STEPS:
+        steps = depth * len(rows) * self.tile.columns.span.size
+        if steps <= _UNROLLED_STEPS and steps * self._written <= _WRITTEN_STEPS:
             for channel in range(depth):
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements

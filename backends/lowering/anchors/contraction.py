@@ -14,6 +14,7 @@ from burnish.backends.kernels.product import batch_product, product
 from burnish.backends.lowering.attributes import Window, window_of
 from burnish.backends.lowering.bfloat16 import packed_weights
 from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.folded import folded_convolution
 from burnish.backends.lowering.layout import identity, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import Array, OperatorNode, VariableNode
@@ -28,8 +29,11 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     outputs, depth, *kernel = shape_of(weights)
     window = window_of(node, shape_of(x)[2:], kernel).ordered(order)
     groups = int(node.attribute("group", 1))
-    source = builder.read(x, layout)
     builder.flops += 2.0 * np.prod(shape_of(node.output), dtype=float) * depth * np.prod(kernel)
+    folded = folded_convolution(builder, node, window)
+    if folded is not None:
+        return [_biased(builder, folded, node.input(2))]
+    source = builder.read(x, layout)
     if depth == 1 and groups == outputs and groups == shape_of(x)[1] and groups > 1:
         result = depthwise_convolution(
             source, _depthwise_weights(builder, weights, order),
@@ -55,11 +59,15 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     window, padding = _transpose_window(node, shape_of(x)[2:], kernel)
     window = window.ordered(order)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
+    outward = [padding[i] for i in order]
+    folded = folded_convolution(builder, node, window, outward)
+    if folded is not None:
+        return [_biased(builder, folded, node.input(2))]
     source = builder.read(x, layout)
     result = transposed_convolution(
         source, _convolution_weights(builder, node, source, order),
         columns=per_group * groups, strides=window.strides, pads=window.pads,
-        dilations=window.dilations, output_padding=[padding[i] for i in order], groups=groups,
+        dilations=window.dilations, output_padding=outward, groups=groups,
     )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
 

@@ -1,0 +1,159 @@
+"""Convolutions to few channels as convolutions to more: a block of outputs becomes one of them.
+
+A vector of output channels is mostly padding where there are few. Folding makes one position of a
+block of adjacent outputs, whose channels, ``[*block, C]``, become its columns. Its kernel covers
+all that any output of the block reads, with zeros where one of them reads less. A transposed
+convolution becomes an ordinary one by that: blocks as long as its strides all read alike.
+
+An input that is not finite reaches the whole of a block.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import gcd, prod
+
+import numpy as np
+
+from burnish.backends.kernels.geometry import Axis
+from burnish.backends.kernels.packing import Weights, lane_count
+
+_MOST = 16
+"""Most outputs of a block along one axis."""
+_NARROW = 0.6
+"""Time of a product of half a 512-bit vector or less, next to that of a whole one."""
+_CLEARLY = 0.8
+"""What folding must take of the time of all products to be worth a pass over the results."""
+_PASS = 0.3
+"""Time of that pass for one result, next to that of a product of vectors."""
+_MOVE = 0.4
+"""The same for putting it in its place, where blocks have several lines."""
+_LAUNCH = 1000
+"""The same for a further kernel."""
+
+
+@dataclass(frozen=True)
+class FoldedAxis:
+    """One spatial axis of a convolution in blocks of ``block`` outputs."""
+
+    axis: Axis
+    block: int
+
+    @property
+    def is_single(self) -> bool:
+        """Whether outputs stay by themselves."""
+        return self.block == 1
+
+    @cached_property
+    def reached(self) -> dict[tuple[int, int], int]:
+        """The input that (output of the first block, kernel position) reads."""
+        axis, found = self.axis, {}
+        for output, tap in product(range(self.block), range(axis.kernel)):
+            if not axis.transposed:
+                found[output, tap] = output * axis.stride + tap * axis.dilation - axis.pad
+            elif (output + axis.pad - tap * axis.dilation) % axis.stride == 0:
+                place = (output + axis.pad - tap * axis.dilation) // axis.stride
+                found[output, tap] = place
+        return found
+
+    @cached_property
+    def places(self) -> dict[tuple[int, int], int]:
+        """The position in the kernel of a block of (output of the block, kernel position)."""
+        if self.is_single:
+            return {(0, tap): tap for tap in range(self.axis.kernel)}
+        first = min(self.reached.values())
+        return {at: (place - first) // self._dilation for at, place in self.reached.items()}
+
+    @property
+    def kernel(self) -> int:
+        """Kernel positions of a block."""
+        return max(self.places.values()) + 1
+
+    @property
+    def reads(self) -> float:
+        """Kernel positions of a block that exist on average."""
+        axis = self.axis
+        return axis.kernel / axis.stride if self.is_single and axis.transposed else self.kernel
+
+    @property
+    def folded(self) -> Axis:
+        """The axis of which blocks are the outputs; the last one may go beyond ``axis``."""
+        axis = self.axis
+        if self.is_single:
+            return axis
+        stride = self.block // axis.stride if axis.transposed else self.block * axis.stride
+        first = min(self.reached.values())
+        outputs = -(-axis.outputs // self.block)
+        return Axis(axis.inputs, outputs, self.kernel, stride, self._dilation, -first)
+
+    @property
+    def _dilation(self) -> int:
+        places = self.reached.values()
+        return gcd(*(place - min(places) for place in places)) or 1
+
+
+Folding = tuple[FoldedAxis, ...]
+"""All spatial axes of a convolution."""
+
+
+def folding(
+    axes: Sequence[Axis], batch: int, depth: int, columns: int, lanes: int
+) -> Folding | None:
+    """The blocks of a convolution in which it takes the least time, None if single outputs do.
+
+    Args:
+        axes: its spatial axes.
+        batch: number of pictures.
+        depth: input channels.
+        columns: output channels.
+        lanes: of the longest vectors.
+    """
+    taps = prod(axis.kernel / (axis.stride if axis.transposed else 1) for axis in axes)
+    single = taps * _vectors(columns, lanes)
+    options = [(_time(option, columns, lanes), option) for option in _options(axes)]
+    if not options:
+        return None
+    folded, best = min(options, key=lambda entry: entry[0])
+    results = batch * prod(axis.outputs for axis in axes)
+    passes = _PASS + (0 if all(axis.is_single for axis in best[:-1]) else _MOVE)
+    saved = (single - folded) * depth * results
+    pays = folded <= _CLEARLY * single and saved > passes * results * columns + _LAUNCH
+    return best if pays else None
+
+
+def _options(axes: Sequence[Axis]) -> Iterator[Folding]:
+    """Ways to fold: outer axes of transposed convolutions by their strides, the last one by any."""
+    *outer, last = axes
+    lines = [dict.fromkeys((1, axis.stride if axis.transposed else 1)) for axis in outer]
+    step = last.stride if last.transposed else 1
+    for blocks in product(*lines, range(step, max(step, _MOST) + 1, step)):
+        option = tuple(map(FoldedAxis, axes, blocks))
+        if all(each.reached for each in option):
+            yield option
+
+
+def _time(option: Folding, columns: int, lanes: int) -> float:
+    """Products of whole vectors for one output and input channel."""
+    size = prod(axis.block for axis in option)
+    made = prod(axis.folded.outputs / axis.axis.outputs for axis in option)
+    return made * prod(axis.reads for axis in option) * _vectors(size * columns, lanes)
+
+
+def _vectors(columns: int, lanes: int) -> float:
+    """Whole vectors that take as long as those of ``columns``."""
+    width = lane_count(columns, lanes)
+    pace = _NARROW if width < lanes == 16 else 1.0
+    return -(-columns // width) * pace
+
+
+def fold_weights(weights: Weights, axes: Folding) -> Weights:
+    """``[O, I, *kernel]`` to ``[outputs of a block * O, I, *kernel of a block]``."""
+    blocks, kernel = ([getattr(axis, name) for axis in axes] for name in ("block", "kernel"))
+    folded = np.zeros((*blocks, *weights.shape[:2], *kernel), weights.dtype)
+    everything = (slice(None), slice(None))
+    for reached in product(*(axis.places.items() for axis in axes)):
+        output, tap = zip(*(at for at, _ in reached), strict=True)
+        place = [position for _, position in reached]
+        folded[(*output, *everything, *place)] = weights[(*everything, *tap)]
+    return folded.reshape(-1, weights.shape[1], *kernel)

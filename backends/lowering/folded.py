@@ -1,0 +1,113 @@
+"""Convolutions to few channels that are computed in blocks of outputs, by kernels of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from tvm import te
+from tvm.ir import Expr
+
+from burnish.backends.kernels import packing
+from burnish.backends.kernels.bfloat16 import Widened
+from burnish.backends.kernels.convolution import convolution_over, gathering_axes, scattering_axes
+from burnish.backends.kernels.folding import Folding, fold_weights, folding
+from burnish.backends.lowering.attributes import Window
+from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.layout import spatial_order
+from burnish.backends.lowering.plan import shape_of
+from burnish.backends.program import Buffer
+from burnish.ir import Array, DType, OperatorNode
+
+
+def folded_convolution(
+    builder: KernelBuilder,
+    node: OperatorNode,
+    window: Window,
+    output_padding: Sequence[int] | None = None,
+) -> te.Tensor | None:
+    """The sums of a Conv or ConvTranspose in its output's layout, None if folding does not pay.
+
+    Args:
+        builder: of the kernel that reads the sums.
+        node: a convolution with channels last.
+        window: with spatial axes in the order in which they lie, as ``output_padding``.
+        output_padding: of a ConvTranspose.
+    """
+    x, weights = node.inputs[:2]
+    assert x is not None and weights is not None
+    if weights.constant is None or node.attribute("group", 1) != 1 or x.dtype is not DType.FLOAT:
+        return None
+    layout = builder.layout(node.output)
+    order = spatial_order(layout)
+    array = weights.constant.numpy().transpose(0, 1, *(axis + 2 for axis in order))
+    forward = array if output_padding is None else array.swapaxes(0, 1)
+    columns, depth, *kernel = forward.shape
+    batch, *inputs, _ = (shape_of(x)[axis] for axis in layout)
+    sizes = (inputs, kernel, window.strides, window.pads, window.dilations)
+    axes = (
+        gathering_axes(*sizes)
+        if output_padding is None
+        else scattering_axes(*sizes, output_padding)
+    )
+    found = folding(axes, batch, depth, columns, builder.target.lanes("float32"))
+    if found is None:
+        return None
+    inner = KernelBuilder(builder.emitter)
+    inner.flops = builder.flops
+    source = inner.read(x, layout)
+    if isinstance(source, Widened):
+        return None
+    held = _sums(inner, node, source, forward, found, (id(weights.constant), *order))
+    if not all(axis.is_single for axis in found[:-1]):
+        held = _in_lines(builder, node, held, found)
+    lines = [axis.folded.outputs * axis.block for axis in found]
+    sums = builder.argument(builder.emitter.view(held, (batch, *lines, columns)))
+    outputs = [axis.outputs for axis in axes]
+    return te.compute((batch, *outputs, columns), lambda *index: sums(*index), name="crop")
+
+
+def _sums(
+    inner: KernelBuilder,
+    node: OperatorNode,
+    source: te.Tensor,
+    weights: Array,
+    axes: Folding,
+    key: tuple[object, ...],
+) -> Buffer:
+    """``[batch, *blocks, *block, C]``, summed by a kernel of its own.
+
+    ``key`` stands for the weights and the order of their axes.
+    """
+    emitter, shape = inner.emitter, [axis.block for axis in axes]
+    count = prod(shape) * len(weights)
+    width = packing.lane_count(count, inner.target.lanes("float32"))
+    packed = packing.pack_convolution(fold_weights(weights, axes), width)
+    placed = [(a.block, a.axis.stride, a.axis.dilation, a.axis.pad) for a in axes]
+    operand = inner.weights(packed, (*key, node.op_type, width, *placed))
+    folded = [axis.folded for axis in axes]
+    sums = convolution_over(source, operand, folded, columns=count, winograd=emitter.winograd)
+    held = emitter.temporary(f"{node.name}.folded", [int(e) for e in sums.shape], "float32")
+    emitter.launch(inner, [sums], [held], (node,), node.op_type.lower(), inner.flops)
+    return held
+
+
+def _in_lines(builder: KernelBuilder, node: OperatorNode, held: Buffer, axes: Folding) -> Buffer:
+    """``[batch, *blocks, *block, C]`` as ``[batch, blocks, block, ..., C]``, axis by axis."""
+    emitter, count = builder.emitter, len(axes)
+    inner = KernelBuilder(emitter)
+    blocks = [axis.block for axis in axes[:-1]]
+    source = inner.argument(
+        emitter.view(held, (*held.shape[:-1], *blocks, held.shape[-1] // prod(blocks)))
+    )
+    places = [i for axis in range(count - 1) for i in (1 + axis, 1 + count + axis)]
+    places = [0, *places, count, 2 * count]
+
+    def element(*index: Expr) -> Expr:
+        return source(*(index[places.index(axis)] for axis in range(len(places))))
+
+    shape = [int(source.shape[axis]) for axis in places]
+    moved = emitter.temporary(f"{node.name}.unfolded", shape, "float32")
+    result = te.compute(shape, element, name="transpose")
+    emitter.launch(inner, [result], [moved], (node,), "transpose")
+    return moved
