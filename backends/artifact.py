@@ -22,7 +22,7 @@ from burnish.backends.calls import NAME as CALLS
 from burnish.backends.calls import CallSpec, unpack_calls
 from burnish.backends.manifest import NAME as MANIFEST
 from burnish.backends.manifest import Manifest, Port
-from burnish.backends.native import NativeModel
+from burnish.backends.native import CallTime, NativeModel
 from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
 from burnish.backends.self_test import Deviation, Example, Tensors, unpack_vector
@@ -37,12 +37,14 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class CallTiming:
-    """How long one call took, over several runs."""
+    """How long one call took, over several runs; all its rounds together if it is in a loop."""
 
     name: str
     seconds: float
     """The median."""
     fastest: float
+    rounds: int | None
+    """How often a run made it, the median; None in an artifact that does not count."""
 
 
 class Artifact:
@@ -152,14 +154,7 @@ class Artifact:
                 runs.append(self.native.call_times(number))
         finally:
             self.native.profile(False)
-        return [
-            CallTiming(
-                call[0].name,
-                statistics.median(each.seconds for each in call),
-                min(each.seconds for each in call),
-            )
-            for call in zip(*runs, strict=True)
-        ]
+        return [_timing(call) for call in zip(*runs, strict=True)]
 
     def calls(self, entry: int = 0) -> list[CallSpec] | None:
         """What each call of an entry does; None if the artifact does not say so.
@@ -281,6 +276,13 @@ def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> No
     if digest.hexdigest() != wanted.sha256:
         raise InvalidInput(f"{files.path}: {name} is damaged (its hash differs from the "
                            "manifest's); copy the artifact again")  # fmt: skip
+
+
+def _timing(runs: Sequence[CallTime]) -> CallTiming:
+    seconds = [run.seconds for run in runs]
+    rounds = [run.rounds for run in runs if run.rounds is not None]
+    often = statistics.median_low(rounds) if rounds else None
+    return CallTiming(runs[0].name, statistics.median(seconds), min(seconds), often)
 
 
 def _mismatch(entries: Sequence[Sequence[Port]], inputs: Tensors) -> str:

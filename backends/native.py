@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -56,7 +57,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "call_name": (c_char_p, (c_void_p, c_int, c_int)),
     "profile": (None, (c_void_p, c_int)),
     "profile_read": (c_int, (c_void_p, c_int, POINTER(c_uint64))),
+    "profile_rounds": (c_int, (c_void_p, c_int, POINTER(c_uint64))),
 }
+_YOUNGER = ("profile_rounds",)
+"""What artifacts of earlier versions lack, and nobody needs who only runs them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class CallTime:
 
     name: str
     seconds: float
+    rounds: int | None
+    """How often it was made; None if the library does not count."""
 
 
 class NativeModel:
@@ -150,8 +156,13 @@ class NativeModel:
         count = self._c.call_count(self._model, entry)
         nanoseconds = (c_uint64 * count)()
         self._c.profile_read(self._model, entry, nanoseconds)
-        names = (self._c.call_name(self._model, entry, i).decode() for i in range(count))
-        return [CallTime(name, ns * 1e-9) for name, ns in zip(names, nanoseconds, strict=True)]
+        names = [self._c.call_name(self._model, entry, i).decode() for i in range(count)]
+        rounds: Sequence[int | None] = [None] * count
+        if self._c.profile_rounds is not None:
+            rounds = (c_uint64 * count)()
+            self._c.profile_rounds(self._model, entry, rounds)
+        every = zip(names, nanoseconds, rounds, strict=True)
+        return [CallTime(name, ns * 1e-9, made) for name, ns, made in every]
 
     def arena_bytes(self, entry: int) -> int:
         """Return the scratch memory of one run, in bytes."""
@@ -226,11 +237,11 @@ class _Functions:
 
     def __init__(self, handle: ctypes.CDLL) -> None:
         for name, (result, arguments) in _SIGNATURES.items():
-            try:
-                function = getattr(handle, f"burnish_{name}")
-            except AttributeError as error:
-                raise InvalidInput(f"the library lacks burnish_{name}") from error
-            function.restype, function.argtypes = result, arguments
+            function = getattr(handle, f"burnish_{name}", None)
+            if function is not None:
+                function.restype, function.argtypes = result, arguments
+            elif name not in _YOUNGER:
+                raise InvalidInput(f"the library lacks burnish_{name}")
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:

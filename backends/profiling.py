@@ -14,7 +14,7 @@ from burnish.errors import InvalidInput
 
 SECONDS = 1.0
 """Time that the runs of one entry may take, more or less."""
-RUNS = (5, 200)
+RUNS = (5, 1000)
 """Fewest and most runs that are timed."""
 WARM_UP = 3
 
@@ -28,11 +28,21 @@ class CallProfile:
     seconds: float
     """Median of the runs."""
     fastest: float
+    rounds: int | None
+    """How often a run makes it, if that is known: more than once only in a loop."""
     spec: CallSpec | None
-    """What it does; None for an artifact of a version that did not record it."""
+    """What one round does; None for an artifact of a version that did not record it."""
     bound: Bound | None
-    """The least time that it can take on this machine, if that is known."""
+    """The least time that all rounds can take on this machine, if that is known."""
     kernel: str
+
+    @property
+    def work(self) -> tuple[int, int] | None:
+        """Operations and bytes of all rounds, if they are known."""
+        if self.spec is None or (self.spec.repeats and self.rounds is None):
+            return None
+        rounds = self.rounds or 1
+        return self.spec.flops * rounds, self.spec.bytes * rounds
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,11 @@ def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> 
     specs = artifact.calls(entry)
     if specs is not None and [spec.kernel for spec in specs] != [each.name for each in times]:
         raise InvalidInput(f"{artifact.path}: the library makes other calls than are described")
-    limits = bounds(specs, roofline) if specs and roofline else None
+    rounds = [each.rounds for each in times]
+    limits = bounds(specs, roofline, rounds) if specs and roofline else None
     calls = tuple(
         CallProfile(
-            number, each.seconds, each.fastest, specs[number] if specs else None,
+            number, each.seconds, each.fastest, each.rounds, specs[number] if specs else None,
             limits[number] if limits else None, each.name,
         )
         for number, each in enumerate(times)

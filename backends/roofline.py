@@ -65,15 +65,32 @@ class Bound:
     """``arithmetic``, or the level whose bandwidth it is."""
 
 
-def bounds(calls: Sequence[CallSpec], roofline: Roofline) -> list[Bound | None]:
+def bounds(
+    calls: Sequence[CallSpec],
+    roofline: Roofline,
+    rounds: Sequence[int | None] | None = None,
+) -> list[Bound | None]:
     """Return the bound of each call of an entry, whose runs follow each other.
 
-    What loops has none: how often it is called only the run knows.
+    What is in a loop may find all that it reads where its last round left it: nearest.
+
+    Args:
+        calls: the calls of a run.
+        roofline: the machine's.
+        rounds: how often each is made, which only a run tells where there are loops. None is
+            unknown, and so is then the bound of a call in a loop.
     """
-    return [
-        None if call.repeats else _bound(call, distances, roofline)
-        for call, distances in zip(calls, reuse_distances(calls), strict=True)
-    ]
+    found: list[Bound | None] = []
+    counts = [None] * len(calls) if rounds is None else rounds
+    for call, count, distances in zip(calls, counts, reuse_distances(calls), strict=True):
+        if not call.repeats:
+            found.append(_bound(call, distances, roofline))
+        elif count is None:
+            found.append(None)
+        else:
+            once = _bound(call, [0] * len(call.operands), roofline)
+            found.append(Bound(count * once.seconds, once.by))
+    return found
 
 
 def _bound(call: CallSpec, distances: Sequence[int], roofline: Roofline) -> Bound:

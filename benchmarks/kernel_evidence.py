@@ -32,11 +32,21 @@ class Kernel:
 
     name: str
     operators: tuple[str, ...]
+    calls: int
+    """How often a run makes it."""
+    seconds: float
+    """That all of these take in a run: medians, what reading the clock takes left out."""
     share: float
-    """Of the time of all kernels, 0 to 1."""
-    of_bound: float | None
-    """The least time that the machine would need over the time taken; None if unknown."""
+    """Of the model's time, 0 to 1: the median of the whole run as a user sees it, with what Python
+    and the runtime do around kernels, in the same process as the times of the calls."""
+    bound: float | None
+    """The least seconds that the machine would need; None if unknown."""
     bound_by: str | None
+
+    @property
+    def of_bound(self) -> float | None:
+        """The least time over the time taken."""
+        return None if self.bound is None else self.bound / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ class _Gathering:
             (cold.path / "weights.bin").stat().st_size,
             memory,
             ort_memory,
-            notable(inspect_artifact(cold.path)["profile"]),
+            notable(inspect_artifact(cold.path)),
         )
 
     def compiled(self, name: str, case: Case, threads: int, tune: str | None) -> Compiled:
@@ -174,30 +184,31 @@ class _Gathering:
         return checked.row(self.model, case, threads, made.seconds, made.native_share)
 
 
-def notable(profile: Sequence[Mapping[str, Any]]) -> tuple[Kernel, ...]:
-    """Return the products and convolutions of a profile that hold a notable share of the time.
+def notable(facts: Mapping[str, Any]) -> tuple[Kernel, ...]:
+    """Return the products and convolutions that hold a notable share of an artifact's time.
 
     Args:
-        profile: what `burnish inspect ARTIFACT --profile --json` says of each call.
+        facts: what `burnish inspect ARTIFACT --profile --json` says.
     """
+    whole = {one["entry"]: one["microseconds"] for one in facts["profile_entries"]}
     calls: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
-    for call in profile:
+    for call in facts["profile"]:
         calls.setdefault((call["entry"], call["kernel"]), []).append(call)
-    found = []
-    for (_, name), every in calls.items():
-        operators = tuple(dict.fromkeys(kind for call in every for kind in call["operators"]))
-        share = sum(call["share"] or 0.0 for call in every)
-        if share > NOTABLE and PRODUCTS.intersection(operators):
-            bounds = [call["bound_microseconds"] for call in every]
-            taken = sum(call["microseconds"] or 0.0 for call in every)
-            known = taken > 0 and None not in bounds
-            found.append(
-                Kernel(
-                    name,
-                    operators,
-                    share,
-                    sum(bounds) / taken if known else None,
-                    every[0]["bound_by"],
-                )
-            )
+    kernels = [_kernel(name, every, whole[entry]) for (entry, name), every in calls.items()]
+    found = [one for one in kernels if one.share > NOTABLE and PRODUCTS.intersection(one.operators)]
     return tuple(sorted(found, key=lambda kernel: -kernel.share))
+
+
+def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float) -> Kernel:
+    """Add up the calls of one kernel; `run` are the microseconds of the whole run."""
+    taken = sum(call["microseconds"] for call in calls)
+    bounds = [call["bound_microseconds"] for call in calls]
+    return Kernel(
+        name,
+        tuple(dict.fromkeys(kind for call in calls for kind in call["operators"] or ())),
+        sum(call["rounds"] or 1 for call in calls),
+        taken * 1e-6,
+        taken / run,
+        None if None in bounds else sum(bounds) * 1e-6,
+        calls[0]["bound_by"],
+    )

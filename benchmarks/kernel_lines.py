@@ -1,6 +1,6 @@
 """What is asked of compiled kernels: ratios, roofline, compile time, memory, errors."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.kernel_evidence import Kernel, KernelEvidence
 from benchmarks.latency import Row
@@ -17,6 +17,15 @@ OVERHEAD = 2e6
 """Bytes that an artifact may take beyond the model's."""
 EXCEPTIONS = 0.2
 """Share of a model's time that kernels below their share of the bound may take together."""
+FORK = 2e-6
+"""Seconds that a parallel kernel takes to hand work to other threads and to wait for them."""
+FUNCTIONS = frozenset(
+    {
+        "Cos", "Elu", "Erf", "Exp", "Gelu", "Log", "LogSoftmax", "Mish", "Pow", "Selu", "Sigmoid",
+        "Sin", "Softmax", "Softplus", "Swish", "Tanh",
+    }
+)  # fmt: skip
+"""Operators of which each element takes many operations, where a bound counts one."""
 
 
 def judge_ratios(engine: str, threads: int, mean: float | None, least: float | None) -> Judge:
@@ -97,18 +106,45 @@ def judge_bound(share: float) -> Judge:
         over = [model for model, part in parts.items() if part >= EXCEPTIONS]
         good = len(every) - sum(map(len, slow.values()))
         text = f"{good} of {len(every)} kernels; too much below in {len(over)} models"
-        listed = sorted(parts, key=lambda model: -parts[model])
-        text += "".join(f"; {m} {parts[m]:.0%}: {_kernels(slow[m])}" for m in listed)
+        threads = {one.model: max((row.threads for row in one.rows), default=1) for one in found}
+        for model in sorted(parts, key=lambda model: -parts[model]):
+            listed = [_exception(kernel, threads[model], share) for kernel in slow[model]]
+            text += f"; {model} {parts[model]:.0%}: {', '.join(listed)}"
         return Verdict(bool(every) and not over and not any(one.failure for one in found), text)
 
     return judge
 
 
-def _kernels(kernels: Iterable[Kernel]) -> str:
-    return ", ".join(
-        f"{k.name} {'?' if k.of_bound is None else format(k.of_bound, '.0%')} of {k.bound_by}"
-        for k in kernels
-    )
+def _exception(kernel: Kernel, threads: int, share: float) -> str:
+    """Name a kernel below its share of the bound, with figures and the reasons that they show."""
+    calls = f" in {kernel.calls} calls" if kernel.calls > 1 else ""
+    taken = f"{kernel.name} {kernel.share:.0%}, {_micro(kernel.seconds)} us{calls}"
+    if kernel.bound is None:
+        return f"{taken}, bound unknown"
+    text = f"{taken} at {kernel.of_bound:.0%} of {kernel.bound_by}"
+    reasons = reasons_of(kernel, threads, share)
+    return f"{text} ({'; '.join(reasons)})" if reasons else text
+
+
+def reasons_of(kernel: Kernel, threads: int, share: float) -> list[str]:
+    """Say why a kernel stays below a share of its bound, as far as its figures show that.
+
+    Args:
+        kernel: one that does.
+        threads: that the model ran with.
+        share: of the bound that is asked for, 0 to 1.
+    """
+    found = []
+    waiting = kernel.calls * FORK if threads > 1 else 0.0
+    if kernel.bound is not None and waiting > kernel.seconds - kernel.bound / share:
+        found.append(f"to fork and join takes {_micro(waiting)} us")
+    if functions := [one for one in kernel.operators if one in FUNCTIONS]:
+        found.append(f"{', '.join(functions)} beside it, as one operation for each element")
+    return found
+
+
+def _micro(seconds: float) -> str:
+    return f"{seconds * 1e6:.3g}"
 
 
 def judge_seconds(what: str, limit: float) -> Judge:

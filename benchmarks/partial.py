@@ -71,8 +71,9 @@ class Partial:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, item in items.items():
             path = self.folder / f"{part}-{name}.json"
-            if path.exists():
-                yield kind.from_json(json.loads(path.read_text("utf-8")))
+            kept = _read(path, kind)
+            if kept is not None:
+                yield kept
                 continue
             result = gather(item)
             if result.failure is None:
@@ -80,3 +81,11 @@ class Partial:
                 scratch.write_text(json.dumps(result.as_json()), encoding="utf-8")
                 scratch.replace(path)
             yield result
+
+
+def _read(path: Path, kind: type[Result]) -> Result | None:
+    """Return what is kept there, None if that is nothing or has the fields of another version."""
+    try:
+        return kind.from_json(json.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, KeyError, TypeError):
+        return None

@@ -116,13 +116,15 @@ BURNISH_API int burnish_end(burnish_context *context);
 
 /*
  * Time every call from now on (on = 1) or stop (0). profile_read adds up the nanoseconds of each
- * call over all runs since profiling was switched on; ns holds burnish_call_count numbers.
- * No run may be in progress in either.
+ * call over all runs since profiling was switched on, what reading the clock takes left out;
+ * profile_rounds says how often each was made: in a loop more than once, in a branch not taken
+ * never. ns and rounds hold burnish_call_count numbers. No run may be in progress in any of these.
  */
 BURNISH_API int burnish_call_count(const burnish_model *model, int entry);
 BURNISH_API const char *burnish_call_name(const burnish_model *model, int entry, int call);
 BURNISH_API void burnish_profile(burnish_model *model, int on);
 BURNISH_API int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns);
+BURNISH_API int burnish_profile_rounds(burnish_model *model, int entry, uint64_t *rounds);
 
 #ifdef __cplusplus
 }

@@ -64,10 +64,10 @@ burnish_context *burnish_context_new(burnish_model *model, const burnish_entry *
   context->frames = table(entry->arg_count, sizeof *context->frames);
   context->slots = table(ports, sizeof *context->slots);
   context->staging = table(ports, sizeof *context->staging);
-  context->nanoseconds = table(entry->call_count, sizeof *context->nanoseconds);
+  context->timings = table(entry->call_count, sizeof *context->timings);
   context->workspace = burnish_workspace_new();
   if (!context->arena || !context->tensors || !context->frames || !context->slots ||
-      !context->staging || !context->nanoseconds || !context->workspace) {
+      !context->staging || !context->timings || !context->workspace) {
     burnish_context_delete(context);
     return NULL;
   }
@@ -81,7 +81,7 @@ void burnish_context_delete(burnish_context *context) {
     free(context->staging[i]);
   }
   burnish_workspace_delete(context->workspace);
-  free(context->nanoseconds);
+  free(context->timings);
   free(context->staging);
   free(context->slots);
   free(context->frames);

@@ -162,23 +162,3 @@ const char *burnish_call_name(const burnish_model *model, int entry, int call) {
   if (!found || call < 0 || (uint32_t)call >= found->call_count) return NULL;
   return found->calls[call].name;
 }
-
-void burnish_profile(burnish_model *model, int on) {
-  if (burnish_is_missing(model, "the model")) return;
-  model->profiling = on;
-  for (burnish_context *each = model->contexts; on && each; each = each->next) {
-    memset(each->nanoseconds, 0, each->entry->call_count * sizeof *each->nanoseconds);
-  }
-}
-
-int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns) {
-  const burnish_entry *found = burnish_find_entry(model, entry);
-  if (!found || burnish_is_missing(ns, "the place for times")) return 1;
-  memset(ns, 0, found->call_count * sizeof *ns);
-  for (burnish_context *each = model->contexts; each; each = each->next) {
-    for (uint32_t i = 0; each->entry == found && i < found->call_count; i++) {
-      ns[i] += each->nanoseconds[i];
-    }
-  }
-  return 0;
-}

@@ -4,6 +4,11 @@
 
 #include "internal.h"
 
+/* Of one call, over the runs since profiling was switched on. */
+typedef struct {
+  uint64_t nanoseconds, rounds;
+} burnish_timing;
+
 /* All that one run in progress needs: an arena, and the call frames that point into it. */
 struct burnish_context {
   burnish_model *model;
@@ -17,7 +22,7 @@ struct burnish_context {
   uint8_t **staging;         /* aligned copies of those that the caller did not align, once needed */
   void *const *outputs;      /* the caller's */
   burnish_workspace *workspace;
-  uint64_t *nanoseconds; /* one for each call */
+  burnish_timing *timings; /* one for each call */
 };
 
 struct burnish_model {
@@ -28,6 +33,7 @@ struct burnish_model {
   burnish_context **idle; /* one list for each entry */
   burnish_context *contexts;
   int profiling;
+  uint64_t clock_cost; /* nanoseconds that are in the time of a call but not its own */
 };
 
 burnish_context *burnish_context_new(burnish_model *model, const burnish_entry *entry);
@@ -35,5 +41,8 @@ void burnish_context_delete(burnish_context *context);
 
 /* The entry of that number, or NULL with the error set. */
 const burnish_entry *burnish_find_entry(const burnish_model *model, int entry);
+
+/* Count a call, and the nanoseconds between a look at the clock before it and one after. */
+void burnish_profile_call(burnish_context *context, uint32_t index, uint64_t nanoseconds);
 
 #endif

@@ -125,7 +125,7 @@ int burnish_range(burnish_context *context, int first, int last) {
     }
     uint64_t start = profiling ? burnish_nanoseconds() : 0;
     failed = run_call(context, (uint32_t)i);
-    if (profiling) context->nanoseconds[i] += burnish_nanoseconds() - start;
+    if (profiling) burnish_profile_call(context, (uint32_t)i, burnish_nanoseconds() - start);
   }
   burnish_workspace_use(NULL);
   burnish_pool_leave(context->model->pool);

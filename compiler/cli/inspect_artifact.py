@@ -19,6 +19,8 @@ and with ``--profile`` also
       entry, call          numbers of the entry, and of the call in it
       kernel               name
       microseconds         median; ``fastest_microseconds`` of all runs
+      rounds               how often a run makes the call: in a loop perhaps more than once; all
+                           figures are those of all rounds together
       share                of the time of all kernels of the entry, 0 to 1
       flops, bytes         operations, those on padding left out, and bytes that must be read or
                            written
@@ -31,7 +33,7 @@ and with ``--profile`` also
       sources              names of the nodes of the ONNX model
 
 Figures are null where they are unknown: in artifacts that do not describe their calls, and for
-calls in a loop, of which the time counts for all rounds together.
+calls in a loop in artifacts that do not count rounds.
 """
 
 from __future__ import annotations
@@ -136,15 +138,16 @@ def _row(entry: EntryProfile, call: CallProfile) -> dict[str, Any]:
         "kernel": call.kernel,
         "microseconds": _micro(call.seconds),
         "fastest_microseconds": _micro(call.fastest),
+        "rounds": call.rounds,
         "share": round(call.seconds / total, 5),
     }
     spec, bound, rate = call.spec, call.bound, 1e-9 / call.seconds
-    once = None if spec is None or spec.repeats else spec
+    flops, moved = call.work or (None, None)
     return row | {
-        "flops": once and once.flops,
-        "bytes": once and once.bytes,
-        "gflops": once and round(once.flops * rate, 3),
-        "gbytes": once and round(once.bytes * rate, 3),
+        "flops": flops,
+        "bytes": moved,
+        "gflops": None if flops is None else round(flops * rate, 3),
+        "gbytes": None if moved is None else round(moved * rate, 3),
         "arithmetic": spec and spec.arithmetic,
         "bound_microseconds": bound and _micro(bound.seconds),
         "bound_by": bound and bound.by,

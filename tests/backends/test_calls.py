@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from burnish.backends.build import Provenance, build_artifact
@@ -102,12 +103,17 @@ def test_a_loop_is_known_to_repeat() -> None:
       }>
     }"""
     _, program = compile_program(prepared(model(text)), TARGET)
-    (calls,) = [build_artifact([program], TARGET, [], Provenance()).calls()]
+    artifact = build_artifact([program], TARGET, [], Provenance())
+    calls = artifact.calls()
     assert calls is not None
     kinds = [(call.kind, call.repeats) for call in calls]
     assert ("jump", True) in kinds
     assert ("kernel", True) in kinds
     assert kinds[0] == ("kernel", False)
-    (sine,) = [call for call in calls if "Sin" in call.operators]
-    assert sine.repeats
-    assert bounds(calls, MACHINE)[calls.index(sine)] is None
+    (sine,) = [number for number, call in enumerate(calls) if "Sin" in call.operators]
+    assert calls[sine].repeats
+    assert bounds(calls, MACHINE)[sine] is None
+    for rounds in (1, 5):
+        inputs = {"x": np.ones(2, np.float32), "n": np.array(rounds)}
+        timed = artifact.profile(inputs, repeat=3)
+        assert (timed[0].rounds, timed[sine].rounds) == (1, rounds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from burnish.backends.calls import CallSpec, Operand
@@ -93,6 +95,14 @@ def test_an_arithmetic_that_was_not_measured_bounds_nothing() -> None:
 
 def test_no_calls_no_bounds() -> None:
     assert bounds([], MACHINE) == []
+
+
+def test_a_loop_is_bound_by_all_its_rounds_from_the_nearest_level() -> None:
+    """A round finds what the last one left there, wherever it came from first."""
+    looped = replace(call(operand("weights", 0, 200 * KB), flops=100), repeats=True)
+    (bound,) = bounds([looped], MACHINE, [4])
+    assert (bound.by, bound.seconds) == ("L2", 100.0)
+    assert bounds([looped], MACHINE) == bounds([looped], MACHINE, [None]) == [None]
 
 
 def test_only_what_must_be_touched_counts() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.acceptance import SETS, Evidence
 from benchmarks.kernel_evidence import Kernel, KernelEvidence, cases_of, notable
+from benchmarks.kernel_lines import reasons_of
 from benchmarks.latency import Figures, Row, Versus
 from benchmarks.partial import Partial
 from benchmarks.refusal import Refusal, gather_refusal
@@ -27,8 +28,10 @@ def row(threads: int = 2, **ratios: float) -> Row:
     return Row("m", "1x3", threads, 20.0, 1.0, 1e-6, Figures(time, peers))
 
 
-def kernel(of_bound: float | None = 0.95, share: float = 0.3) -> Kernel:
-    return Kernel("k0_conv2d", ("Conv", "Relu"), share, of_bound, "arithmetic")
+def kernel(of_bound: float | None = 0.95, share: float = 0.3, *also: str) -> Kernel:
+    """A kernel that takes 100 us in two calls."""
+    bound = None if of_bound is None else 1e-4 * of_bound
+    return Kernel("k0_conv2d", ("Conv", "Relu", *also), 2, 1e-4, share, bound, "arithmetic")
 
 
 ONE = KernelEvidence(
@@ -104,7 +107,8 @@ def test_few_exceptions_from_the_bound_are_allowed_and_listed() -> None:
     evidence = replace(GOOD, kernels=(replace(ONE, kernels=kernels),))
     (line,) = [one for one in KERNELS.lines if one.name == "roofline"]
     assert line.verdict(evidence).passed
-    assert "m 19%: k0_conv2d 50% of arithmetic" in line.verdict(evidence).measured
+    listed = "m 19%: k0_conv2d 12%, 100 us in 2 calls at 50% of arithmetic, k0_conv2d 7%"
+    assert listed in line.verdict(evidence).measured
     more = (*kernels, kernel(0.7, 0.06))
     assert not verdict("roofline", replace(GOOD, kernels=(replace(ONE, kernels=more),)))
 
@@ -129,25 +133,50 @@ def test_artifacts_refuse_a_processor_without_their_features(tmp_path: Path) -> 
     assert refusal.feature in refusal.message
 
 
-def call(name: str, share: float, bound: float | None, *operators: str) -> dict[str, Any]:
-    times = {"share": share, "microseconds": 100 * share, "bound_microseconds": bound}
+def test_reasons_follow_from_figures() -> None:
+    assert reasons_of(kernel(0.5), 2, 0.8) == []
+    assert reasons_of(kernel(0.78), 2, 0.8) == ["to fork and join takes 4 us"]
+    assert reasons_of(kernel(0.78), 1, 0.8) == []
+    assert reasons_of(kernel(0.5, 0.3, "Gelu", "Add"), 2, 0.8) == [
+        "Gelu beside it, as one operation for each element"
+    ]
+    assert reasons_of(kernel(None), 2, 0.8) == []
+
+
+def call(name: str, taken: float, bound: float | None, *operators: str) -> dict[str, Any]:
+    times = {"microseconds": taken, "bound_microseconds": bound, "rounds": 1}
     return {"entry": 0, "kernel": name, "bound_by": "L2", "operators": list(operators), **times}
+
+
+def facts(*calls: dict[str, Any]) -> dict[str, Any]:
+    """What is printed of a model of which a run takes 100 us."""
+    return {"profile_entries": [{"entry": 0, "microseconds": 100.0}], "profile": list(calls)}
 
 
 def test_calls_of_one_kernel_count_together() -> None:
     (found,) = notable(
-        [
-            call("k0", 0.04, 2.0, "MatMul", "Add"),
-            call("k1", 0.9, 2.0, "Softmax"),
-            call("k0", 0.04, 3.0, "MatMul", "Relu"),
-            call("k2", 0.02, 2.0, "Conv"),
-        ]
+        facts(
+            call("k0", 4.0, 2.0, "MatMul", "Add"),
+            call("k1", 80.0, 2.0, "Softmax"),
+            call("k0", 4.0, 3.0, "MatMul", "Relu"),
+            call("k2", 2.0, 2.0, "Conv"),
+        )
     )
-    assert (found.name, found.operators) == ("k0", ("MatMul", "Add", "Relu"))
-    assert found.share == pytest.approx(0.08)
+    assert (found.name, found.operators, found.calls) == ("k0", ("MatMul", "Add", "Relu"), 2)
+    assert (found.share, found.seconds, found.bound) == pytest.approx((0.08, 8e-6, 5e-6))
     assert found.of_bound == pytest.approx(5 / 8)
-    (unknown,) = notable([call("k0", 0.5, None, "Conv")])
+    (unknown,) = notable(facts(call("k0", 50.0, None, "Conv")))
     assert unknown.of_bound is None
+
+
+def test_a_share_is_one_of_the_whole_run() -> None:
+    """A kernel may be most of what kernels do and little of what a user waits for."""
+    assert notable(facts(call("k0", 4.9, 0.1, "MatMul"))) == ()
+
+
+def test_rounds_of_a_loop_are_calls() -> None:
+    (found,) = notable(facts({**call("k0", 50.0, 5.0, "MatMul"), "rounds": 7}))
+    assert (found.calls, found.seconds) == (7, pytest.approx(5e-5))
 
 
 def test_main_models_are_timed_in_all_cases() -> None:
@@ -184,6 +213,12 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     found = list(partial.each("notes", models, Note, gather))
     assert [note.text for note in found] == ["loop", "edges", "scan"]
     assert asked == ["loop", "edges", "scan", "edges", "scan"]  # a failure is tried again
+
+
+def test_what_another_version_kept_is_measured_anew(tmp_path: Path) -> None:
+    (tmp_path / "notes-loop.json").write_text('{"text": "old", "more": 1}')
+    found = Partial(tmp_path).each("notes", {"loop": 1}, Note, lambda _: Note("new"))
+    assert [note.text for note in found] == ["new"]
 
 
 def test_evidence_survives_json() -> None:

@@ -223,6 +223,7 @@ def test_profile_names_every_call(artifact: Artifact) -> None:
     times = artifact.profile({"x": toy.sample()}, repeat=5)
     assert [each.name for each in times] == ["twice", "add", "reverse"]
     assert all(0 < each.seconds < 1 for each in times)
+    assert [each.rounds for each in times] == [1, 1, 1]
 
 
 RUN_ALONE = """
@@ -325,6 +326,7 @@ def test_what_is_null_in_c_is_an_error(saved: Path) -> None:
         (c.burnish_buffer, (None, 0, memory), None, "the context is NULL"),
         (c.burnish_end, (None,), 1, "the context is NULL"),
         (c.burnish_profile_read, (model, 0, None), 1, "the place for times is NULL"),
+        (c.burnish_profile_rounds, (model, 0, None), 1, "the place for counts is NULL"),
     ]
     for function, arguments, answer, message in calls:
         assert function(*arguments) == answer
