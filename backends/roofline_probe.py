@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import platform
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -27,7 +26,7 @@ from burnish.backends.link import RUNTIME, probe_objects
 from burnish.backends.roofline import Level, Roofline
 from burnish.errors import BurnishError
 from burnish.output import staged
-from burnish.target import SIZES, Target, resolve
+from burnish.target import SIZES, Target, processors, resolve
 
 _LOG = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ def _processors(threads: int) -> list[int]:
     """Numbers of processors for threads, of different cores as long as there are any."""
     taken: dict[str, int] = {}
     ranked = []
-    for cpu in sorted(os.sched_getaffinity(0)):
+    for cpu in processors():
         try:
             core = (_SYSTEM / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
         except OSError:
@@ -183,7 +182,7 @@ def _whole(part: int) -> int:
 def _caches(threads: int, target: Target) -> list[Cache]:
     """The second and third level, as the system describes them, else as the target does."""
     found: dict[tuple[int, int], set[str]] = {}
-    for cpu in sorted(os.sched_getaffinity(0)):
+    for cpu in processors():
         for index in (_SYSTEM / f"cpu{cpu}" / "cache").glob("index*"):
             try:
                 level, kind, size, shared = (

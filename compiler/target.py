@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,8 +136,15 @@ def resolve(name: str = "cpu", threads: int | None = None) -> Target:
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"--threads must be from 1 to {MAX_THREADS}, not {threads}")
     target = _named(name)
-    default = len(os.sched_getaffinity(0)) if target.is_host else 1
+    default = len(processors()) if target.is_host else 1
     return replace(target, threads=threads or default)
+
+
+def processors() -> list[int]:
+    """Numbers of the processors that this process may use; all there are where it cannot tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def catalogue() -> list[Target]:
@@ -214,9 +222,11 @@ def _flag_names(features: Sequence[str]) -> set[str]:
 
 
 def _cpu_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
+    """Linux's names of what this processor has; none on another system."""
+    with suppress(FileNotFoundError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
     return set()
 
 

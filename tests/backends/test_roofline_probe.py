@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from burnish.backends import roofline_probe
 from burnish.backends.roofline import Level, Roofline
 from burnish.backends.roofline_probe import Cache, machine_roofline, measure
-from burnish.target import Target, resolve
+from burnish.target import Target, processors, resolve
 
 FOUND = Roofline(
     "toy", 2, {"float32": 2e11}, (Level("L2", 1000, 2e11), Level("memory", None, 3e10))
@@ -127,3 +128,14 @@ def test_threads_get_processors_of_their_own_first() -> None:
     processors = roofline_probe._processors(2)
     assert len(processors) == 2
     assert len(set(roofline_probe._processors(1000))) >= len(set(processors))
+
+
+def test_a_system_that_tells_nothing_of_processors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(roofline_probe, "_SYSTEM", tmp_path)
+    count = os.cpu_count() or 1
+    assert resolve("cpu").threads == len(processors()) == count
+    assert roofline_probe._processors(count + 1) == [*range(count), 0]
+    assert roofline_probe._caches(2, resolve("cpu", 2)) == [Cache(2, resolve("cpu").l2, 2)]
