@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from burnish.ir import Graph, OperatorNode
+from burnish.ir import OperatorNode
 
 MOVES_DATA = frozenset(
     {
@@ -38,12 +38,6 @@ def node_flops(node: OperatorNode) -> int | None:
     if node.op_type.startswith(REDUCTIONS):
         return _elements(node, 0, of_input=True)
     return _elements(node, 0)
-
-
-def graph_flops(graph: Graph) -> tuple[int, int]:
-    """Operations of the whole graph that are known, and how many nodes are not."""
-    counts = [node_flops(node) for node in graph.walk()]
-    return sum(count for count in counts if count is not None), counts.count(None)
 
 
 def _shape(node: OperatorNode, index: int, *, of_input: bool = False) -> tuple[int, ...] | None:

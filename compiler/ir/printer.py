@@ -86,20 +86,6 @@ class Printer:
         return f"%{number}" + (f"({value.name})" if self._names and value.name else "")
 
 
-def excerpt(node: OperatorNode, around: int = 5) -> str:
-    """``node`` and up to ``around`` nodes on either side, for error messages."""
-    if node.graph is None:
-        return "\n".join(Printer(names=True).node(node))
-    nodes = list(node.graph)
-    place = nodes.index(node)
-    printer = Printer(names=True)
-    lines: list[str] = []
-    for near in nodes[max(0, place - around) : place + around + 1]:
-        first, *rest = printer.node(near, INDENT)
-        lines += [f">{first[1:]}" if near is node else first, *rest]
-    return "\n".join(lines)
-
-
 def constant_text(constant: Constant) -> str:
     """Type, shape, and the value if it is short, else a digest of it."""
     head = f"{constant.dtype}{_shape(constant.shape)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from burnish.ir.printer import excerpt, to_text
+from burnish.ir.printer import to_text
 from burnish.testing import graph
 
 TEXT = """g (bool c, float["N", 2] x) => (float["N", 2] y, seq(float) s) {
@@ -33,10 +33,3 @@ def test_names_do_not_leak() -> None:
     for node in second.walk():
         node.name = "other"
     assert to_text(first) == to_text(second)
-
-
-def test_excerpt_marks_the_node() -> None:
-    nodes = list(graph("g (float x) => (float y) { a = Abs(x) b = Neg(a) c = Exp(b) y = Log(c) }"))
-    lines = excerpt(nodes[2], around=1).splitlines()
-    assert [line.startswith(">") for line in lines] == [False, True, False]
-    assert "Exp" in lines[1]
