@@ -97,16 +97,16 @@ class OutputArrays:
     """Makes the arrays for the outputs of an entry."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
-        """Prepare for arrays of the dtypes and shapes of `ports`."""
-        self._forms = [(numpy_dtype(port.dtype), port.shape, _allocator(port)) for port in ports]
+        """Prepare for arrays of the dtypes of `ports` and the shapes that they have at most."""
+        self._forms = [(numpy_dtype(port.dtype), port.room, _allocator(port)) for port in ports]
         self._pack = Struct(f"{len(ports)}P").pack
 
     def make(self) -> tuple[list[Any], bytes]:
         """Make arrays for one run.
 
         Returns:
-            An uninitialized array for each output, None if its size is open, and pointers to
-            them, NULL for None, which are good for as long as the arrays are kept.
+            An uninitialized array for each output, None if its size is open without a bound, and
+            pointers to them, NULL for None, which are good for as long as the arrays are kept.
         """
         arrays, pointers = [], []
         for kind, shape, allocate in self._forms:
@@ -117,7 +117,38 @@ class OutputArrays:
 
 
 def _allocator(port: Port) -> Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray | None]:
-    if -1 in port.shape:
+    if -1 in port.room:
         return lambda _shape, _kind: None
-    size = math.prod(port.shape) * numpy_dtype(port.dtype).itemsize
+    size = math.prod(port.room) * numpy_dtype(port.dtype).itemsize
     return np.empty if size <= SMALL else aligned_empty
+
+
+class CountedAxes:
+    """Cuts arrays that have room for all that outputs may hold down to what a run has filled."""
+
+    def __init__(self, ports: Sequence[Port]) -> None:
+        """Remember which axis of which output is counted."""
+        self._axes = [
+            (index, port.shape.index(-1)) for index, port in enumerate(ports)
+            if port.most is not None
+        ]  # fmt: skip
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._axes)
+
+    def cut(self, arrays: list[Any], counts: Sequence[int]) -> None:
+        """Replace each such array by the part of it that is filled.
+
+        Args:
+            arrays: One for each output, in the shape that it has at most.
+            counts: For each output the size of its counted axis.
+        """
+        for index, axis in self._axes:
+            array, count = arrays[index], counts[index]
+            if count == array.shape[axis]:
+                continue
+            part = array[(slice(None),) * axis + (slice(count),)]
+            # A small part must not keep much memory, and all results are row-major.
+            is_kept = part.flags.c_contiguous and 2 * part.nbytes >= array.nbytes
+            arrays[index] = part if is_kept else part.copy()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from burnish.backends.archive import Files, open_files, write_files
-from burnish.backends.arrays import InputArrays, OutputArrays, numpy_dtype
+from burnish.backends.arrays import CountedAxes, InputArrays, OutputArrays, numpy_dtype
 from burnish.backends.calls import NAME as CALLS
 from burnish.backends.calls import CallSpec, unpack_calls
 from burnish.backends.manifest import NAME as MANIFEST
@@ -94,13 +94,15 @@ class Artifact:
         """
         # The arrays that pointers are to are kept here as long as the library uses them.
         number, (_kept, given) = self._match(inputs)
-        names, memory = self._results[number]
+        names, memory, counted = self._results[number]
         made = outputs, pointers = memory.make()
         native, engine = self._native or self.native, self._engine
-        if engine is None:
-            native.run(number, given, pointers)
-        else:
+        if engine is not None:
             outputs = engine.run(native, (number, self.manifest.entries[number]), given, made)
+        elif counted:
+            counted.cut(outputs, native.run_counted(number, given, pointers, len(outputs)))
+        else:
+            native.run(number, given, pointers)
         return dict(zip(names, outputs))  # noqa: B905 (there is one for each; to check takes time)
 
     def example(self, entry: int = 0) -> Example:
@@ -208,7 +210,7 @@ class Artifact:
             raise InvalidInput(f"{self.path}: manifest and library disagree about the entries")
         for number, spec in enumerate(entries):
             for known, said in zip(model.ports(number), (spec.inputs, spec.outputs), strict=True):
-                if known != tuple(Port(port.name, port.dtype, port.shape) for port in said):
+                if known != tuple(_seen_by_c(port) for port in said):
                     raise InvalidInput(
                         f"{self.path}: manifest and library disagree about the inputs and outputs"
                     )
@@ -230,11 +232,11 @@ class Artifact:
         return [InputArrays(entry.inputs) for entry in self.manifest.entries]
 
     @cached_property
-    def _results(self) -> list[tuple[list[str], OutputArrays]]:
-        """Names and memory of the outputs of each entry."""
+    def _results(self) -> list[tuple[list[str], OutputArrays, CountedAxes]]:
+        """Names and memory of the outputs of each entry, and what of them a run fills."""
         return [
-            ([port.name for port in entry.outputs], OutputArrays(entry.outputs))
-            for entry in self.manifest.entries
+            ([port.name for port in ports], OutputArrays(ports), CountedAxes(ports))
+            for ports in (entry.outputs for entry in self.manifest.entries)
         ]
 
 
@@ -283,6 +285,11 @@ def _timing(runs: Sequence[CallTime]) -> CallTiming:
     rounds = [run.rounds for run in runs if run.rounds is not None]
     often = statistics.median_low(rounds) if rounds else None
     return CallTiming(runs[0].name, statistics.median(seconds), min(seconds), often)
+
+
+def _seen_by_c(port: Port) -> Port:
+    """What the library knows of a port."""
+    return Port(port.name, port.dtype, port.shape, most=port.most)
 
 
 def _mismatch(entries: Sequence[Sequence[Port]], inputs: Tensors) -> str:

@@ -220,6 +220,10 @@ def _describe(entry: Entry, regions: Mapping[bytes, str]) -> EntrySpec:
         shown = name or buffer.name
         if not buffer.is_static:
             return Port(shown, buffer.dtype, buffer.shape, value=values[buffer])
+        if buffer.count is not None:
+            axis = buffer.count.axis
+            shape = tuple(-1 if i == axis else size for i, size in enumerate(buffer.shape))
+            return Port(shown, buffer.dtype, shape, most=buffer.shape[axis])
         number = numbers[buffer] if name else None
         return Port(shown, buffer.dtype, buffer.shape, buffer=number)
 

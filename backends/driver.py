@@ -123,6 +123,7 @@ class _EntryTables:
         ports = [
             self._ports("inputs", program.inputs),
             self._ports("outputs", program.outputs),
+            self._array("burnish_count", "counts", [_count(b, numbers) for b in program.outputs]),
         ]
         tables = [
             self._array("int64_t", "shapes", map(str, self.shapes)),
@@ -178,6 +179,13 @@ class _EntryTables:
         return self._array("burnish_tensor", name, rows)
 
 
+def _count(output: Buffer, numbers: dict[Buffer, int]) -> str:
+    """Which axis of an output is counted, and the number of the buffer that has the count."""
+    if output.count is None:
+        return "{-1, 0}"
+    return f"{{{output.count.axis}, {numbers[output.count.buffer]}}}"
+
+
 def _check_ports(program: Program) -> None:
     """Check that the caller's memory is what the program lists, neither more nor less."""
     listed = {BufferKind.INPUT: program.inputs, BufferKind.OUTPUT: program.outputs}
@@ -198,7 +206,7 @@ def _emit_program(entries: Sequence[Entry], weights: Weights, options: DriverOpt
         program = entry.program
         args = sum(len(call.args) for call in native_calls(program))
         rows.append(
-            f"{{inputs_{n}, outputs_{n}, places_{n}, calls_{n}, args_{n}, shapes_{n}, "
+            f"{{inputs_{n}, outputs_{n}, counts_{n}, places_{n}, calls_{n}, args_{n}, shapes_{n}, "
             f"{len(program.inputs)}, {len(program.outputs)}, {len(number_buffers(program))}, "
             f"{len(program.calls)}, {args}, {entry.plan.arena_bytes}u}}"
         )

@@ -43,6 +43,17 @@ class Port:
     """Its number in the driver's table, for a region's tensors of fixed size."""
     value: int | None = None
     """Its number among the tensors whose size only running tells."""
+    most: int | None = None
+    """The largest that the one size of -1 can be, where kernels make the tensor and count it."""
+
+    @property
+    def room(self) -> tuple[int, ...]:
+        """The shape of the memory that it needs; -1 where even that is open."""
+        return self.shape if self.most is None else self.sized(self.most)
+
+    def sized(self, count: int) -> tuple[int, ...]:
+        """Its shape when the open size is ``count``."""
+        return tuple(count if size < 0 else size for size in self.shape)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}{list(self.shape)}"
@@ -245,10 +256,12 @@ def _port(reader: _Reader) -> Port:
     if dtype not in DTYPES:
         raise InvalidInput(f"{reader.where}: no such dtype as {dtype!r}")
     name, buffer, value = reader.get("name", str), reader.optional("buffer"), None
-    value = reader.optional("value")
-    if -1 in shape and value is None:
-        raise InvalidInput(f"{reader.where}: a size is open, and no region gives it")
-    return Port(name, dtype, tuple(shape), buffer, value)
+    value, most = reader.optional("value"), reader.optional("most")
+    if -1 in shape and value is None and most is None:
+        raise InvalidInput(f"{reader.where}: a size is open, and nothing gives it")
+    if most is not None and (shape.count(-1) != 1 or value is not None):
+        raise InvalidInput(f"{reader.where}: not one size alone is open, of which most tells")
+    return Port(name, dtype, tuple(shape), buffer, value, most)
 
 
 def _segment(reader: _Reader) -> Segment:
@@ -258,7 +271,7 @@ def _segment(reader: _Reader) -> Segment:
         return Segment(first, last)
     inputs, outputs = reader.all("inputs", _port), reader.all("outputs", _port)
     for port in (*inputs, *outputs):
-        if (port.buffer is None) == (port.value is None):
+        if (port.buffer is None) == (port.value is None) or port.most is not None:
             raise InvalidInput(f"{reader.where}: {port.name} must have a buffer or a value")
     return Segment(first, last, _file_name(reader.get("region", str)), inputs, outputs)
 
@@ -273,6 +286,7 @@ def _entry(reader: _Reader) -> EntrySpec:
     inputs, outputs = reader.all("inputs", _port), reader.all("outputs", _port)
     made = {port.value for segment in segments for port in segment.outputs}
     for port in (*inputs, *outputs):
-        if -1 in port.shape and (port in inputs or port.value not in made):
+        is_made = port.most is not None or port.value in made
+        if -1 in port.shape and (port in inputs or not is_made):
             raise InvalidInput(f"{reader.where}: the size of {port} is open, and nothing gives it")
     return EntrySpec(inputs, outputs, segments, reader.integer("arena_bytes", 0, MAX_BYTES))

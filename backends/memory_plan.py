@@ -73,12 +73,20 @@ def _live_ranges(program: Program) -> list[_Block]:
                 continue
             block = blocks.setdefault(owner, _Block(owner, _round_up(owner.nbytes), index, index))
             block.last = index
+    _outlast(program, blocks)
+    return list(blocks.values())
+
+
+def _outlast(program: Program, blocks: dict[Buffer, _Block]) -> None:
+    """Keep what is needed beyond the call that reads it last."""
+    for counter in (output.count.buffer for output in program.outputs if output.count):
+        # It is read when everything has run.
+        blocks[counter].last = len(program.calls)
     for head, end in _loops(program.calls):
         for block in blocks.values():
             # The next round needs what came from before the loop.
             if block.first < head <= block.last < end:
                 block.last = end
-    return list(blocks.values())
 
 
 def _loops(calls: Sequence[Call]) -> list[tuple[int, int]]:

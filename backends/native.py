@@ -58,9 +58,13 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "profile": (None, (c_void_p, c_int)),
     "profile_read": (c_int, (c_void_p, c_int, POINTER(c_uint64))),
     "profile_rounds": (c_int, (c_void_p, c_int, POINTER(c_uint64))),
+    "counted_axis": (c_int, (c_void_p, c_int, c_int)),
+    "run_counted": (c_int, (c_void_p, c_int, _ARRAYS, _ARRAYS, c_void_p)),
+    "counts": (c_int, (c_void_p, c_void_p)),
 }
-_YOUNGER = ("profile_rounds",)
-"""What artifacts of earlier versions lack, and nobody needs who only runs them."""
+_YOUNGER = ("profile_rounds", "counted_axis", "run_counted", "counts")
+"""What artifacts of earlier versions lack, and nobody needs who only runs them: they count no
+outputs."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,23 @@ class NativeModel:
         if self._run(self._pointer, entry, inputs, outputs):
             raise BurnishError(self._error())
 
+    def run_counted(self, entry: int, inputs: bytes, outputs: bytes, count: int) -> list[int]:
+        """The same; return the size of the counted axis of each output, -1 where it has none.
+
+        Args:
+            entry: its number.
+            inputs: as for `run`.
+            outputs: likewise.
+            count: how many outputs there are.
+
+        Raises:
+            BurnishError: a kernel failed.
+        """
+        counts = (ctypes.c_int64 * count)()
+        if self._c.run_counted(self._model, entry, inputs, outputs, counts):
+            raise BurnishError(self._error())
+        return list(counts)
+
     def begin(self, entry: int, inputs: bytes, outputs: bytes) -> Run:
         """Start a run in parts, to be used in a `with` statement.
 
@@ -174,8 +195,16 @@ class NativeModel:
         for index in range(count):
             getattr(self._c, side)(self._model, entry, index, byref(tensor))
             shape = tuple(tensor.shape[axis] for axis in range(tensor.rank))
-            found.append(Port(tensor.name.decode(), tensor.dtype.decode(), shape))
+            axis = self._counted_axis(entry, index) if side == "output" else -1
+            most = None if axis < 0 else shape[axis]
+            shape = tuple(-1 if i == axis else size for i, size in enumerate(shape))
+            found.append(Port(tensor.name.decode(), tensor.dtype.decode(), shape, most=most))
         return tuple(found)
+
+    def _counted_axis(self, entry: int, output: int) -> int:
+        if self._c.counted_axis is None:
+            return -1
+        return int(self._c.counted_axis(self._model, entry, output))
 
     def _error(self) -> str:
         return str(self._c.last_error().decode(errors="replace"))
@@ -208,6 +237,12 @@ class Run:
         """
         if self._c.range(self._context, first, last):
             raise BurnishError(self._c.last_error().decode(errors="replace"))
+
+    def counts(self, outputs: int) -> list[int]:
+        """Return the size of the counted axis of each output, when all calls have run."""
+        counts = (ctypes.c_int64 * outputs)()
+        self._c.counts(self._context, counts)
+        return list(counts)
 
     def array(self, port: Port) -> np.ndarray:
         """Return the buffer of `port`, where it lies; it is valid until the run ends.

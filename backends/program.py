@@ -71,6 +71,8 @@ class Buffer:
     """The buffer whose bytes this one sees with another shape, dtype or start."""
     offset: int = 0
     """Where in `alias_of` this buffer starts, in bytes."""
+    count: Count | None = None
+    """How much of an OUTPUT a run fills; None if all of it."""
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +97,15 @@ class Buffer:
             offset += buffer.offset
             buffer = buffer.alias_of
         return buffer, offset
+
+
+@dataclass(frozen=True)
+class Count:
+    """How far a run fills an axis that has room for more."""
+
+    axis: int
+    buffer: Buffer
+    """Where a kernel writes it, int64[1]."""
 
 
 @dataclass(frozen=True)

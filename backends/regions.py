@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from burnish.backends.arrays import numpy_dtype
+from burnish.backends.arrays import CountedAxes, numpy_dtype
 from burnish.backends.manifest import EntrySpec, Port, Segment
 from burnish.backends.native import NativeModel, Run
 from burnish.errors import BurnishError, InvalidInput
@@ -61,10 +61,12 @@ class RegionEngine:
             native: The model's kernels.
             entry: Number and description of the entry.
             inputs: Pointers to contiguous arrays that fit its inputs.
-            outputs: Arrays that fit its outputs, None where the size is open, and pointers to them.
+            outputs: Arrays that fit its outputs, None where the size is open without a bound, and
+                pointers to them.
         """
         number, spec = entry
         arrays, pointers = outputs
+        counted = CountedAxes(spec.outputs)
         values: dict[int, np.ndarray] = {}
         with native.begin(number, inputs, pointers) as run:
             for segment in spec.segments:
@@ -72,12 +74,14 @@ class RegionEngine:
                     run.calls(segment.first, segment.last)
                 else:
                     self._run_region(segment.region, segment, run, values)
+            counts = run.counts(len(arrays)) if counted else ()
         results = []
         for port, given in zip(spec.outputs, arrays, strict=True):
             array = given if port.value is None else values.get(port.value)
             if array is None:
                 raise InvalidInput(f"no region of this artifact gives {port}")
             results.append(array)
+        counted.cut(results, counts)
         return results
 
     def _run_region(

@@ -111,7 +111,7 @@ def pack_vectors(vectors: Sequence[Vector]) -> bytes:
                 kept = Expected.of(np.asarray(array, order="C"))
                 _write(archive, f"{number}.output.{index}", kept.values)
                 if kept.step > 1:
-                    steps = np.array([kept.start, kept.step], np.int64)
+                    steps = np.array([kept.start, kept.step, *kept.shape], np.int64)
                     _write(archive, f"{number}.output.{index}.step", steps)
     return target.getvalue()
 
@@ -180,10 +180,11 @@ def _expected(arrays: Mapping[str, np.ndarray], name: str, port: Port) -> Expect
     values = _restore(arrays[name], port)
     if f"{name}.step" not in arrays:
         return Expected(values, values.shape)
-    start, step = (int(number) for number in arrays[f"{name}.step"])
+    start, step, *shape = (int(number) for number in arrays[f"{name}.step"])
     if start < 0 or step < 1:
         raise ValueError(f"{name} keeps every {step}-th element from {start} on")
-    return Expected(values, port.shape, start, step)
+    # Older vectors do not have it.
+    return Expected(values, tuple(shape) if shape else port.shape, start, step)
 
 
 def _restore(array: np.ndarray, port: Port) -> np.ndarray:

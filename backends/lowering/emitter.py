@@ -61,6 +61,8 @@ class Emitter:
     constants: dict[Any, Buffer] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    filled: dict[OperatorNode, Buffer] = field(default_factory=dict)
+    """Where operators that count their results say how many there are."""
     origins: list[Sequence[OperatorNode]] = field(default_factory=list)
     """The nodes that each call was emitted for; one sequence for all calls of a group."""
 

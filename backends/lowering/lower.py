@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
 from burnish.backends.lowering.control import CONTROL, emit_if, emit_loop
 from burnish.backends.lowering.control import declines as declines_control
+from burnish.backends.lowering.counted import Counts, find_counts
 from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
@@ -26,7 +27,7 @@ from burnish.backends.lowering.packed import declines as declines_packed
 from burnish.backends.lowering.plan import VIEWS, extend_plan, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
 from burnish.backends.lowering.work import describe_calls
-from burnish.backends.program import Buffer, BufferKind, Call, Work
+from burnish.backends.program import Buffer, BufferKind, Call, Count, Work
 from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
 from burnish.target import Target
@@ -78,17 +79,36 @@ def lower(
     refuse_disputed(graph)
     refused = dict(failed or {})
     while True:
+        counts = find_counts(graph, refused)
         try:
-            return _attempt(graph, target, refused, winograd)
+            with counts.applied():
+                return _attempt(graph, target, refused, winograd, counts)
         except KernelFailed as failure:
             refused |= dict.fromkeys(failure.nodes, str(failure))
+        except _CountsOnHost as more:
+            refused |= more.refused
+
+
+class _CountsOnHost(Exception):
+    """Operators that make or read counted values have to run on the host, with the reasons."""
+
+    def __init__(self, refused: Mapping[OperatorNode, str]) -> None:
+        super().__init__(*refused.values())
+        self.refused = refused
 
 
 def _attempt(
-    graph: Graph, target: Target, failed: Mapping[OperatorNode, str], winograd: int
+    graph: Graph,
+    target: Target,
+    failed: Mapping[OperatorNode, str],
+    winograd: int,
+    counts: Counts,
 ) -> Lowered:
-    converted, refusals = _classify(graph, failed)
+    converted, refusals = _classify(graph, {**failed, **counts.refusals})
     order, hosted = _partition(graph, refusals)
+    counted = {node: reason for node, reason in refusals.items() if node in counts.nodes}
+    if counted:
+        raise _CountsOnHost(counted)
     native = frozenset(node for node in order if node not in hosted)
     # What TVM converts is row-major throughout.
     plan = plan_layouts(order, native - frozenset(converted))
@@ -98,6 +118,10 @@ def _attempt(
     inputs = [emitter.home[value] for value in graph.inputs]
     _emit_nodes(emitter, order, native, hosted, converted)
     outputs = [_emit_output(emitter, value, index) for index, value in enumerate(graph.outputs)]
+    for value, output in zip(graph.outputs, outputs, strict=True):
+        if value in counts.axes:
+            axis = counts.axes[value]
+            output.count = Count(axis.axis, emitter.filled[axis.source])
     emitter.credit(())
     work = describe_calls(emitter.calls, emitter.origins, emitter.kernels)
     return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals, work)

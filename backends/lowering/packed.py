@@ -1,4 +1,4 @@
-"""Operators whose kernels are written in C: they sort, accumulate, scatter or sample."""
+"""Operators whose kernels are written in C: they sort, sum up, scatter, sample or count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from burnish.backends.lowering.counting_rules import COUNTS
 from burnish.backends.lowering.elementwise import numpy_name
 from burnish.backends.lowering.emitter import Emitter
 from burnish.backends.lowering.layout import channels_last, identity, physical
@@ -28,6 +29,10 @@ REDUCTIONS = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
 
 def declines(node: OperatorNode) -> str | None:
     """Why the kernel does not fit ``node``, None if it does."""
+    if node.op_type in COUNTS:
+        # What they give in the main graph has been bounded, or they have been refused.
+        is_inner = node.graph is not None and node.graph.owner is not None
+        return f"{node.op_type} in a subgraph is not compiled" if is_inner else None
     first = node.inputs[0]
     assert first is not None
     dtype = numpy_name(first.dtype)
@@ -126,9 +131,50 @@ def roi_align(emitter: Emitter, node: OperatorNode) -> None:
     emitter.calls.append(Call("burnish_roi_align", (*operands, _result(emitter, node, 0))))
 
 
+def _counted_result(emitter: Emitter, node: OperatorNode) -> tuple[Buffer, Buffer]:
+    """A home for a result of which a kernel fills a part, and for how large that is."""
+    filled = emitter.temporary(f"{node.output.name}.count", (1,), "int64")
+    emitter.filled[node] = filled
+    return _result(emitter, node, 0), filled
+
+
+def non_max_suppression(emitter: Emitter, node: OperatorNode) -> None:
+    """NonMaxSuppression; what is left out keeps nothing, or does not restrict."""
+    boxes, scores = node.inputs[:2]
+    assert boxes is not None and scores is not None
+    limits = []
+    for index, dtype in ((2, np.int64), (3, np.float32), (4, np.float32)):
+        value = node.input(index)
+        none = np.zeros(1, dtype)
+        limits.append(
+            emitter.constant(none, ("none", dtype)) if value is None
+            else emitter.located(value, identity(len(shape_of(value))))
+        )  # fmt: skip
+    options = _options(
+        emitter, int(node.attribute("center_point_box", 0)), int(node.input(4) is not None)
+    )
+    held = (emitter.located(value, identity(3)) for value in (boxes, scores))
+    operands = (*held, *limits, options)
+    results = _counted_result(emitter, node)
+    emitter.calls.append(
+        Call("burnish_non_max_suppression", (*operands, *results), outputs=len(results))
+    )
+
+
+def non_zero(emitter: Emitter, node: OperatorNode) -> None:
+    """NonZero of a tensor with at least one axis."""
+    x = node.inputs[0]
+    assert x is not None
+    source = emitter.located(x, identity(len(shape_of(x))))
+    results = _counted_result(emitter, node)
+    emitter.calls.append(Call("burnish_non_zero", (source, *results), outputs=len(results)))
+
+
 PACKED: dict[str, PackedEmitter] = {
     "CumProd": cumulate,
     "CumSum": cumulate,
+    "NonMaxSuppression": non_max_suppression,
+    "NonZero": non_zero,
     "RoiAlign": roi_align,
     "ScatterElements": scatter,
     "ScatterND": scatter,

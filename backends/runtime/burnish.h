@@ -21,6 +21,11 @@
  * Several models may be loaded into one process: each library calls its own functions, and dlopen and
  * dlsym reach those of each.
  *
+ * Some models find out as they run how large an output is: how many boxes they keep, say. Such an
+ * output has one counted axis. burnish_output reports the shape that it has at most, which is what
+ * the caller gives memory for, row by row as ever; a run fills a part of the counted axis, from its
+ * start, and burnish_run_counted tells how large a part. What lies beyond has no meaning.
+ *
  * An entry is one set of input shapes. Every model has entry 0; where there are several, they share
  * weights and threads, and burnish_choose_entry finds the one for an input.
  */
@@ -88,6 +93,9 @@ BURNISH_API int burnish_output_count(const burnish_model *model, int entry);
 BURNISH_API int burnish_input(const burnish_model *model, int entry, int index, burnish_tensor *out);
 BURNISH_API int burnish_output(const burnish_model *model, int entry, int index, burnish_tensor *out);
 
+/* The axis of an output of which a run may fill a part only; -1 if there is none. */
+BURNISH_API int burnish_counted_axis(const burnish_model *model, int entry, int output);
+
 /*
  * The entry whose inputs have these shapes, one array for each input in the order of entry 0, with
  * as many sizes as the input has axes there; -1 if there is none.
@@ -103,15 +111,24 @@ BURNISH_API int burnish_run_entry(burnish_model *model, int entry, const void *c
                                   void *const *outputs);
 
 /*
+ * The same, and counts, one number for each output, is set to the size of its counted axis after
+ * this run, or to -1 where there is none. counts may be NULL.
+ */
+BURNISH_API int burnish_run_counted(burnish_model *model, int entry, const void *const *inputs,
+                                    void *const *outputs, int64_t *counts);
+
+/*
  * A run in parts, for models of which another engine runs some. begin takes a context and binds
  * the caller's memory; range runs the calls first..last-1; buffer is where a tensor lies and how
- * many bytes it has, by the number that the manifest gives it; end writes the outputs back and returns the context, and
+ * many bytes it has, by the number that the manifest gives it; counts tells, once all calls have
+ * run, what burnish_run_counted does; end writes the outputs back and returns the context, and
  * must follow every begin that returned one.
  */
 BURNISH_API burnish_context *burnish_begin(burnish_model *model, int entry,
                                            const void *const *inputs, void *const *outputs);
 BURNISH_API int burnish_range(burnish_context *context, int first, int last);
 BURNISH_API void *burnish_buffer(burnish_context *context, int buffer, uint64_t *bytes);
+BURNISH_API int burnish_counts(const burnish_context *context, int64_t *counts);
 BURNISH_API int burnish_end(burnish_context *context);
 
 /*

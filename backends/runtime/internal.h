@@ -67,8 +67,15 @@ typedef struct {
   int32_t jump; /* the call to go on at unless the argument, if any, is true; -1: no jump */
 } burnish_call;
 
+/* How far a run fills an axis of an output. */
+typedef struct {
+  int32_t axis;   /* -1: all of the output is filled */
+  uint32_t place; /* int64[1], of which a kernel has made the count */
+} burnish_count;
+
 typedef struct {
   const burnish_tensor *inputs, *outputs;
+  const burnish_count *counts; /* one for each output */
   const burnish_place *places;
   const burnish_call *calls;
   const uint32_t *args; /* a place for each argument of each call */

@@ -128,6 +128,12 @@ int burnish_output(const burnish_model *model, int entry, int index, burnish_ten
   return found ? describe(found->outputs, found->output_count, index, out) : 1;
 }
 
+int burnish_counted_axis(const burnish_model *model, int entry, int output) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  if (!found || output < 0 || (uint32_t)output >= found->output_count) return -1;
+  return found->counts[output].axis;
+}
+
 static int takes(const burnish_entry *entry, const int64_t *const *shapes) {
   for (uint32_t i = 0; i < entry->input_count; i++) {
     for (int32_t axis = 0; axis < entry->inputs[i].rank; axis++) {

@@ -158,13 +158,31 @@ int burnish_end(burnish_context *context) {
   return 0;
 }
 
-int burnish_run_entry(burnish_model *model, int entry, const void *const *inputs,
-                      void *const *outputs) {
+int burnish_counts(const burnish_context *context, int64_t *counts) {
+  if (burnish_is_missing(context, "the context")) return 1;
+  if (burnish_is_missing(counts, "the place for counts")) return 1;
+  const burnish_entry *entry = context->entry;
+  for (uint32_t i = 0; i < entry->output_count; i++) {
+    const burnish_count *count = &entry->counts[i];
+    const int64_t *found = count->axis < 0 ? NULL : context->tensors[count->place].data;
+    counts[i] = found ? *found : -1;
+  }
+  return 0;
+}
+
+int burnish_run_counted(burnish_model *model, int entry, const void *const *inputs,
+                        void *const *outputs, int64_t *counts) {
   burnish_context *context = burnish_begin(model, entry, inputs, outputs);
   if (!context) return 1;
   int failed = burnish_range(context, 0, (int)context->entry->call_count);
+  if (counts && !failed) burnish_counts(context, counts);
   burnish_end(context);
   return failed;
+}
+
+int burnish_run_entry(burnish_model *model, int entry, const void *const *inputs,
+                      void *const *outputs) {
+  return burnish_run_counted(model, entry, inputs, outputs, NULL);
 }
 
 int burnish_run(burnish_model *model, const void *const *inputs, void *const *outputs) {

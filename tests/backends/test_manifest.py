@@ -30,7 +30,7 @@ def manifest() -> Manifest:
     )
     entry = EntrySpec(
         (Port("x", "float32", (2, 3)),),
-        (Port("b", "int64", (-1,), value=0),),
+        (Port("b", "int64", (-1,), value=0), Port("c", "int64", (2, -1), most=6)),
         (Segment(0, 2), region),
         128,
     )
@@ -79,6 +79,11 @@ def test_a_precision_is_read() -> None:
         ("threads", True, "threads must be of type int, not bool"),
         ("threads", "2", "threads must be of type int, not str"),
         ("entries", [], "entries is empty"),
+        ("entries.0.outputs.1.shape", [2, 6], "not one size alone is open"),
+        ("entries.0.outputs.1.shape", [-1, -1], "not one size alone is open"),
+        ("entries.0.outputs.1.value", 0, "not one size alone is open"),
+        ("entries.0.outputs.1.most", -1, "most is -1, not within 0"),
+        ("entries.0.inputs.0", {"name": "x", "dtype": "int8", "shape": [-1], "most": 3}, "is open"),
         ("entries", {}, "entries must be of type list"),
         ("entries", [7], r"entries\[0\] must be an object"),
         ("target", None, "target must be an object"),

@@ -77,6 +77,14 @@ def test_a_part_of_a_large_output_stands_for_all_of_it() -> None:
         assert kept.deviation("y", wrong).error == pytest.approx(0.5)
 
 
+def test_a_large_output_of_open_size_has_the_size_that_it_had() -> None:
+    whole = large(300, 300)
+    data = pack_vectors([Vector({}, {"y": whole})])
+    kept = unpack_vector(data, 0, [], [Port("y", "float32", (-1, 300), most=900)]).outputs["y"]
+    assert kept.deviation("y", whole).error == 0
+    assert kept.deviation("y", whole[:-1]).error == INF
+
+
 def test_a_large_output_that_is_nowhere_finite() -> None:
     kept = read_again(Vector({}, {"y": np.full((300, 300), NAN, np.float32)})).outputs["y"]
     assert kept.deviation("y", np.full((300, 300), NAN, np.float32)).error == 0
