@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,9 @@ def artifact(kernels: bytes, target: Target) -> Artifact:
     vector = Vector({"x": toy.sample()}, {"y": toy.answer(toy.sample())})
     provenance = Provenance(model={"name": "toy"}, native={"operators": 1.0})
     return build_artifact([toy.make_program(kernels)], target, [vector], provenance)
+
+
+@pytest.fixture
+def saved(artifact: Artifact, tmp_path: Path) -> Path:
+    artifact.save(tmp_path / "model")
+    return tmp_path / "model"
