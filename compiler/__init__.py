@@ -7,7 +7,10 @@ costs nothing and running an artifact never loads the compiler.
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
+
+from burnish.parameters import worded_for_python
 
 if TYPE_CHECKING:
     from burnish.api import compile, load, optimize, save
@@ -35,6 +38,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'burnish' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
+    if isfunction(value):
+        value = worded_for_python(value)
     globals()[name] = value
     return value
 

@@ -24,6 +24,7 @@ LAYERS = (
         "burnish.output",
         "burnish.shape_sets",
         "burnish.onnx_runtime",
+        "burnish.parameters",
     ),
     ("burnish.ir",),
     ("burnish.rewrite",),

@@ -104,7 +104,7 @@ def test_samples_go_to_the_set_that_has_their_shapes() -> None:
         ([{"x": (5, 6)}, {"q": (5, 1)}], "unknown input 'q'"),
         ([{"x": (5, 6)}, {"m": 7}], "one shape per input"),
         ([{"x": (5, 6)}, 7], "one shape per input"),
-        ([{"x": (5, 6)}, {}], "--input-shape 'x=rows,6'"),
+        ([{"x": (5, 6)}, {}], r"input_shapes=\{'x': \(rows, 6\)"),
         ([], "one shape per input"),
     ],
 )
