@@ -11,7 +11,9 @@ weights come from memory where they exceed the caches between two runs, and an a
 nearest level that still holds it. Bytes that come from one level pass all nearer ones too.
 
 Writes count as reads do, the first-level cache as the second, and arithmetic as its nominal
-amount: a convolution by Winograd's method counts as a direct one, and may exceed its bound.
+amount: a convolution by Winograd's method counts as a direct one, and may exceed its bound. A
+function that only a polynomial can compute counts as many operations as the polynomial; what is
+compared, selected, packed or computed again counts nothing.
 
 Method: S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model
 for multicore architectures", CACM 52(4), 2009; the levels as in the cache-aware roofline of

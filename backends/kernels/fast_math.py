@@ -1,12 +1,15 @@
 """Polynomial float32 transcendentals that LLVM can vectorize.
 
 A call into the C library costs one call per element and stops vectorization. `rewrite` replaces
-such calls by straight-line arithmetic on the same values. Stated errors are relative to float64
+such calls, and the sums that make a logistic or a normal distribution of them, by straight-line
+arithmetic on the same values. Stated errors are relative to float64
 and hold over the whole float32 range unless noted; results below 1e-37 in magnitude may flush to
 zero. NaN in gives NaN out; infinities give the mathematical limit.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import tvm_ffi
@@ -26,6 +29,7 @@ from burnish.backends.kernels.trigonometry import atan, cos, sin
 Expr: TypeAlias = ir.Expr
 
 _LOG2_E = 1.44269504088896341
+_LN2 = 0.693147180559945309
 _LN2_HIGH = 0.693359375
 """High part of ln 2 with few mantissa bits, so that multiples up to 2**9 are exact."""
 _LN2_LOW = -2.12194440e-4
@@ -40,17 +44,49 @@ def rewrite(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
     `exp`, `erf`, `tanh`, `sinh`, `cosh`, `sigmoid`, `sin`, `cos`, `atan`, `log`, `log2`,
     `log10` are replaced, and `pow` where its exponent is a small constant; other calls and other
-    dtypes stay as they are.
+    dtypes stay as they are. `1 + exp(x)` and `0.5 + 0.5 * erf(x * sqrt(0.5))`, written so, become
+    `one_plus_exp` and `normal_distribution`.
     """
+    # Sums first: they must see the calls.
+    func = tvm_ffi.structural_map(func, (tirx.Add, _replace_sum), order="post")
     mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, _replace), order="post")
     return mapped
+
+
+def _replace_sum(node: tirx.Add) -> Expr:
+    if str(node.ty) != "float32":
+        return node
+    if _is_number(node.a, 1.0) and _is_call(node.b, "exp"):
+        return one_plus_exp(node.b.args[0])
+    if (
+        _is_number(node.a, 0.5)
+        and isinstance(node.b, tirx.Mul)
+        and _is_number(node.b.a, 0.5)
+        and _is_call(node.b.b, "erf")
+    ):
+        (scaled,) = node.b.b.args
+        if isinstance(scaled, tirx.Mul) and _is_number(scaled.b, math.sqrt(0.5)):
+            return normal_distribution(scaled.a)
+    return node
+
+
+def _is_number(x: Expr, value: float) -> bool:
+    return isinstance(x, tirx.FloatImm) and math.isclose(x.value, value, rel_tol=1e-7)
+
+
+def _is_call(x: Expr, name: str) -> bool:
+    return isinstance(x, ir.Call) and isinstance(x.op, ir.Op) and _name(x.op) == name
+
+
+def _name(op: ir.Op) -> str:
+    """Some operators live under "tirx", some under "prim"."""
+    return str(op.name.rpartition(".")[2])
 
 
 def _replace(call: ir.Call) -> Expr:
     if not isinstance(call.op, ir.Op) or str(call.ty) != "float32":
         return call
-    # Some operators live under "tirx", some under "prim".
-    name = call.op.name.rpartition(".")[2]
+    name = _name(call.op)
     if name == "pow":
         return _power(call)
     if name == "fmod":
@@ -76,28 +112,56 @@ def exp(x: Expr) -> Expr:
 
 
 def exp_nonpositive(x: Expr) -> Expr:
-    """Exponential of `x` <= 0, error at most 3e-7, in fewer steps than `exp`.
+    """Exponential of `x` <= 0, in fewer steps than `exp`.
 
+    Error at most 3e-7 down to -40 and 6e-7 below; without fused multiply-adds it grows to 5e-6.
     For softmax, where the largest element was subtracted.
     """
     low = constant(-88.1)
-    return let(tirx.Select(x < low, low, x), lambda t: _scaled_exp(t, _EXP_SHORT, 1))
+    return let(tirx.Select(x < low, low, x), lambda t: _scaled_exp(t, _EXP_SHORT, 1, _ROUGH))
 
 
-def _scaled_exp(x: Expr, series: tuple[float, ...], factor: int) -> Expr:
-    """exp(x) as (factor * exp(f)) * (2**n / factor) where x = n ln 2 + f."""
+def one_plus_exp(x: Expr) -> Expr:
+    """1 + exp(x), the divisor of logistic functions, with the error of `exp_nonpositive`."""
+    if isinstance(x, tirx.Mul) and _is_number(x.b, -1.0):
+        # The polynomial takes the sign.
+        clamped, reduction = clamp_keeping_nan(x.a, -89.0, 87.5), _NEGATED
+    else:
+        clamped, reduction = clamp_keeping_nan(x, -87.5, 89.0), _ROUGH
+    return let(clamped, lambda t: _scaled_exp(t, _EXP_SHORT, 2, reduction)) + constant(1.0)
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """How the exponent, ``sign`` times x, is made of multiples of ln 2 and a rest."""
+
+    rest: Callable[[Expr, Expr], Expr]
+    """The rest times `sign`, from x and the multiple."""
+    sign: int = 1
+
+
+_EXACT = _Reduction(lambda x, n: x - n * constant(_LN2_HIGH) - n * constant(_LN2_LOW))
+_ROUGH = _Reduction(lambda x, n: x - n * constant(_LN2))
+"""For results whose size does not matter where the multiple is large."""
+_NEGATED = _Reduction(lambda x, n: x + n * constant(_LN2), -1)
+
+
+def _scaled_exp(
+    x: Expr, series: tuple[float, ...], factor: int, reduction: _Reduction = _EXACT
+) -> Expr:
+    """exp(sign x) as (factor * exp(f)) * (2**n / factor) where sign x = n ln 2 + f."""
     # The exponent field of 2**n / factor, so that a shift of its bits makes the number.
     shift = constant(_ROUND_SHIFT + _EXPONENT_BIAS - (factor - 1))
-    powers = tuple(factor * c for c in (*series, 1.0, 1.0))
+    powers = [factor * c for c in (*series, 1.0, 1.0)]
+    # Odd powers of the rest take the sign.
+    powers[-2::-2] = [reduction.sign * c for c in powers[-2::-2]]
 
     def combine(shifted: Expr) -> Expr:
         scale = from_bits(tirx.shift_left(bits(shifted), integer(_MANTISSA_BITS)))
-        fraction = let(
-            shifted - shift, lambda n: x - n * constant(_LN2_HIGH) - n * constant(_LN2_LOW)
-        )
-        return let(fraction, lambda f: horner(f, powers) * scale)
+        fraction = let(shifted - shift, lambda n: reduction.rest(x, n))
+        return let(fraction, lambda f: horner(f, tuple(powers)) * scale)
 
-    return let(x * constant(_LOG2_E) + shift, combine)
+    return let(x * constant(reduction.sign * _LOG2_E) + shift, combine)
 
 
 _LOG = (
@@ -150,22 +214,9 @@ def log(x: Expr) -> Expr:
     return let(x, normalized)
 
 
-_TANH_ODD = (
-    -2.76076847742355e-16,
-    2.00018790482477e-13,
-    -8.60467152213735e-11,
-    5.12229709037114e-08,
-    1.48572235717979e-05,
-    6.37261928875436e-04,
-    4.89352455891786e-03,
-)
-_TANH_EVEN = (
-    1.19825839466702e-06,
-    1.18534705686654e-04,
-    2.26843463243900e-03,
-    4.89352518554385e-03,
-)
-_TANH_SATURATES = 7.90531110763549805
+_TANH_ODD = (1.2401063e-05, 3.18362354e-03, 0.139093727, 1.07537675)
+_TANH_EVEN = (2.68042555e-07, 2.58103275e-04, 2.56521255e-02, 0.497551531, 1.07537687)
+_TANH_SATURATES = 7.9
 
 
 def tanh(x: Expr) -> Expr:
@@ -204,9 +255,32 @@ def erf(x: Expr) -> Expr:
     return let(clamp_keeping_nan(x, -4.0, 4.0), ratio)
 
 
+_NORMAL_ODD = (9.90199806e-06, 5.45378658e-04, 8.69036186e-03, 8.05974007e-02, 0.589739919)
+_NORMAL_EVEN = (
+    8.26627286e-07,
+    1.95708722e-04,
+    4.46773134e-03,
+    5.95826171e-02,
+    0.448391467,
+    1.47826087,
+)
+_NORMAL_SATURATES = 5.31282043
+"""Here the quotient is 0.5 to the last bit, so that nothing is left of any input far below."""
+
+
+def normal_distribution(x: Expr) -> Expr:
+    """Share of a normal distribution below `x`, absolute error at most 3e-7: for GELU."""
+
+    def ratio(t: Expr) -> Expr:
+        quotient = let(t * t, lambda s: t * horner(s, _NORMAL_ODD) / horner(s, _NORMAL_EVEN))
+        return quotient + constant(0.5)
+
+    return let(clamp_keeping_nan(x, -_NORMAL_SATURATES, _NORMAL_SATURATES), ratio)
+
+
 def sigmoid(x: Expr) -> Expr:
-    """Logistic function, error at most 3e-7."""
-    return constant(1.0) / (constant(1.0) + exp(-x))
+    """Logistic function, with the error of `exp_nonpositive`."""
+    return constant(1.0) / one_plus_exp(x * constant(-1.0))
 
 
 def _half_powers(x: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:

@@ -67,7 +67,12 @@ def _fold(function: Callable[[Expr, Expr], Expr]) -> Scalars:
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + exp(-x))."""
-    return like(x, 1.0) / (like(x, 1.0) + tx.exp(-x))
+    return like(x, 1.0) / logistic_divisor(-x)
+
+
+def logistic_divisor(x: Expr) -> Expr:
+    """1 + exp(x), in the form that `fast_math` knows."""
+    return like(x, 1.0) + tx.exp(x)
 
 
 def maximum(a: Expr, b: Expr) -> Expr:
@@ -156,12 +161,14 @@ def _cast_node(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
 
 
 def _erf_gelu(x: Expr) -> Expr:
-    return x * like(x, 0.5) * (like(x, 1.0) + tx.erf(x * like(x, float(np.sqrt(0.5)))))
+    half = like(x, 0.5)
+    return x * (half + half * tx.erf(x * like(x, float(np.sqrt(0.5)))))
 
 
 def _tanh_gelu(x: Expr) -> Expr:
-    inner = like(x, float(np.sqrt(2 / np.pi))) * (x + like(x, 0.044715) * x * x * x)
-    return x * like(x, 0.5) * (like(x, 1.0) + tx.tanh(inner))
+    """GELU by tanh, x (1 + tanh(y)) / 2, as x / (1 + exp(-2 y))."""
+    scale = -2 * math.sqrt(2 / math.pi)
+    return x / logistic_divisor(x * (x * x * like(x, scale * 0.044715) + like(x, scale)))
 
 
 def _gelu(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
@@ -264,9 +271,13 @@ def _shift(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
 
 
 def _swish(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
-    v = x[0]
-    assert v is not None
-    return v * sigmoid(v * like(v, float(node.attribute("alpha", 1.0))))
+    assert x[0] is not None
+    return _scaled_swish(x[0], float(node.attribute("alpha", 1.0)))
+
+
+def _scaled_swish(x: Expr, alpha: float) -> Expr:
+    """The product x sigmoid(alpha x)."""
+    return x / logistic_divisor(x * like(x, -alpha))
 
 
 def _equal(a: Expr, b: Expr) -> Expr:
@@ -329,7 +340,7 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Or": _binary(lambda a, b: tx.any(a, b)),
     "PRelu": _binary(_leaky),
     "Pow": _binary(_power),
-    "QuickGelu": lambda node, x: x[0] * sigmoid(x[0] * like(x[0], _alpha("alpha", 1.702)(node))),
+    "QuickGelu": lambda node, x: _scaled_swish(x[0], _alpha("alpha", 1.702)(node)),
     "Reciprocal": _unary(lambda a: like(a, 1.0) / a),
     "Relu": _unary(lambda a: maximum(a, like(a, 0))),
     "Round": _unary(tx.nearbyint),

@@ -1,7 +1,8 @@
 """What operators cost: floating point operations, from static shapes.
 
-A multiplication with an addition counts as two. Moving data counts as nothing; every other
-operator counts one operation for each element that it writes.
+A multiplication with an addition counts as two. Moving data counts as nothing; functions that are
+computed by polynomials count what these take at the accuracy that kernels keep to, a division as
+one; every other operator counts one operation for each element that it writes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ MOVES_DATA = frozenset(
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 REDUCTIONS = ("Reduce", "Arg", "GlobalAverage", "GlobalMax", "GlobalLp")
 
+FUNCTIONS = {
+    "Atan": 14, "Celu": 22, "Cos": 17, "Cosh": 25, "Elu": 21, "Erf": 23, "Exp": 20, "Gelu": 22,
+    "HardSigmoid": 2, "HardSwish": 3, "Log": 29, "Mish": 25, "QuickGelu": 19, "Selu": 23,
+    "Sigmoid": 18, "Sin": 17, "Sinh": 36, "Softplus": 47, "Softsign": 2, "Swish": 18, "Tanh": 17,
+}  # fmt: skip
+"""Operations for each element, without comparisons and moves of bits."""
+EXPONENTIAL = 16
+"""Operations of an exponential of differences from the largest, as in softmax."""
+
 
 def node_flops(node: OperatorNode) -> int | None:
     """Operations of ``node`` without its subgraphs, None if a shape that matters is not known."""
@@ -37,7 +47,8 @@ def node_flops(node: OperatorNode) -> int | None:
         return count(node)
     if node.op_type.startswith(REDUCTIONS):
         return _elements(node, 0, of_input=True)
-    return _elements(node, 0)
+    elements = _elements(node, 0)
+    return None if elements is None else elements * FUNCTIONS.get(node.op_type, 1)
 
 
 def _shape(node: OperatorNode, index: int, *, of_input: bool = False) -> tuple[int, ...] | None:
@@ -89,12 +100,20 @@ def _recurrent(node: OperatorNode) -> int | None:
 
 
 def _attention(node: OperatorNode) -> int | None:
-    """Both products of scaled dot-product attention: scores, and their use as weights."""
+    """Both products of scaled dot-product attention, scores and their use, and the softmax."""
     query, key = _shape(node, 0, of_input=True), _shape(node, 1, of_input=True)
     out = _shape(node, 0)
     if query is None or key is None or out is None:
         return None
-    return 2 * (math.prod(query) + math.prod(out)) * key[-2]
+    # The difference from the largest score, its exponential, the sum.
+    softmax = (EXPONENTIAL + 2) * math.prod(query[:-1])
+    return (2 * (math.prod(query) + math.prod(out)) + softmax) * key[-2]
+
+
+def _softmax(node: OperatorNode) -> int | None:
+    """Also its logarithm: differences from the largest, exponentials, their sum, the quotients."""
+    elements = _elements(node, 0)
+    return None if elements is None else (EXPONENTIAL + 3) * elements
 
 
 COUNTERS: dict[str, Callable[[OperatorNode], int | None]] = {
@@ -107,9 +126,11 @@ COUNTERS: dict[str, Callable[[OperatorNode], int | None]] = {
     "GRU": _recurrent,
     "Gemm": _gemm,
     "LSTM": _recurrent,
+    "LogSoftmax": _softmax,
     "MatMul": _product,
     "MatMulInteger": _product,
     "QLinearConv": partial(_convolution, weight_index=3),
     "QLinearMatMul": _product,
     "RNN": _recurrent,
+    "Softmax": _softmax,
 }

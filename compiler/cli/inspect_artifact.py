@@ -22,8 +22,8 @@ and with ``--profile`` also
       rounds               how often a run makes the call: in a loop perhaps more than once; all
                            figures are those of all rounds together
       share                of the time of all kernels of the entry, 0 to 1
-      flops, bytes         operations, those on padding left out, and bytes that must be read or
-                           written
+      flops, bytes         operations, those on padding left out and those of polynomials counted
+                           (see `burnish.analysis.cost`), and bytes that must be read or written
       gflops, gbytes       both in 10^9 per second, at the median
       arithmetic           dtype that is multiplied
       bound_microseconds   the least time that the call can take; see `burnish.backends.roofline`

@@ -22,6 +22,12 @@ CASES = {
         2 * 4 * 8 * 8 * 6 * 4,
     ),
     "elementwise": ("float[3, 4] x, float[4] w", "Add(x, w)", 12),
+    "polynomial": ("float[3, 4] x, float[4] w", "Swish(x)", 12 * 18),
+    "softmax": ("float[3, 4] x, float[4] w", "Softmax(x)", 12 * (16 + 3)),
+    "attention": (
+        "float[1, 2, 5, 8] x, float[1, 2, 7, 8] w", "Attention(x, w, w)",
+        2 * 5 * 7 * (2 * 8 + 2 * 8 + 16 + 2),
+    ),
     "reduction": ("float[3, 4] x, int64[1] w", "ReduceMean<keepdims=0>(x)", 12),
     "movement": ("float[3, 4] x, float[4] w", "Transpose(x)", 0),
     "recurrence": (
@@ -34,7 +40,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_one_operator(case: str) -> None:
     inputs, call, expected = CASES[case]
-    model = infer(graph(f"g ({inputs}) => (float y) {{ y = {call} }}"))
+    model = infer(graph(f"g ({inputs}) => (float y) {{ y = {call} }}", opset=24))
     (node,) = model
     assert node_flops(node) == expected
 
