@@ -1,7 +1,9 @@
 """What acceptance is judged by: facts about every model of the zoo, gathered by running burnish."""
 
 import filecmp
+import functools
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -59,17 +61,27 @@ class RepeatEvidence:
 
 @contextmanager
 def fresh_cache(zoo: Zoo) -> Iterator[Path]:
-    """Give a cache folder that has linked once but holds nothing of any model under test.
+    """Give a cache folder that has linked once but holds nothing of any model.
 
     Raises:
         CommandFailed: if not even the tiny model compiles.
     """
     with tempfile.TemporaryDirectory(prefix="burnish-acceptance-") as folder:
-        model, cache = find(WARM_UP_MODEL), Path(folder, "cache")
-        out = Path(folder, "warm-up")
-        shapes = model.cases[0].shapes
-        compile_artifact(zoo.path(model), out, shapes, threads=1, tune="off", cache=cache)
+        cache = Path(folder, "cache")
+        shutil.copytree(_linked_once(zoo).name, cache)
         yield cache
+
+
+@functools.cache
+def _linked_once(zoo: Zoo) -> tempfile.TemporaryDirectory[str]:
+    """Make such a folder, once for this process: to link for the first time takes many seconds."""
+    folder = tempfile.TemporaryDirectory(prefix="burnish-acceptance-")
+    model, cache = find(WARM_UP_MODEL), Path(folder.name)
+    with tempfile.TemporaryDirectory(prefix="burnish-acceptance-") as out:
+        shapes, artifact = model.cases[0].shapes, Path(out, "warm-up")
+        compile_artifact(zoo.path(model), artifact, shapes, threads=1, tune="off", cache=cache)
+    shutil.rmtree(cache / "burnish" / "schedules", ignore_errors=True)
+    return folder
 
 
 def gather_case(model: Model, case: Case, threads: int, plan: Plan, zoo: Zoo) -> CaseEvidence:

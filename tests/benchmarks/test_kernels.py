@@ -8,7 +8,10 @@ from typing import Any, Self
 
 import pytest
 
+from benchmarks import evidence
 from benchmarks.acceptance import SETS, Evidence
+from benchmarks.cache import Zoo
+from benchmarks.evidence import fresh_cache
 from benchmarks.kernel_evidence import Kernel, KernelEvidence, cases_of, notable
 from benchmarks.kernel_lines import reasons_of
 from benchmarks.latency import Figures, Row, Versus
@@ -124,8 +127,6 @@ def test_an_artifact_must_name_what_it_misses() -> None:
 
 
 def test_artifacts_refuse_a_processor_without_their_features(tmp_path: Path) -> None:
-    from benchmarks.cache import Zoo
-
     model, zoo = find("functions"), Zoo(tmp_path)
     zoo.build(model)
     refusal = gather_refusal(model, zoo.path(model))
@@ -213,6 +214,29 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     found = list(partial.each("notes", models, Note, gather))
     assert [note.text for note in found] == ["loop", "edges", "scan"]
     assert asked == ["loop", "edges", "scan", "edges", "scan"]  # a failure is tried again
+
+
+def test_caches_are_fresh_though_the_linker_works_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Path] = []
+
+    def compile_artifact(*_: object, cache: Path, **__: object) -> None:
+        compiled.append(cache)
+        for folder in ("schedules", "runtime"):
+            (cache / "burnish" / folder).mkdir(parents=True)
+            (cache / "burnish" / folder / "file").touch()
+
+    monkeypatch.setattr(evidence, "compile_artifact", compile_artifact)
+    zoo = Zoo(tmp_path)
+    monkeypatch.setattr(zoo, "path", lambda model: tmp_path / model.name)
+    with fresh_cache(zoo) as first:
+        (first / "burnish" / "runtime" / "more").touch()
+        with fresh_cache(zoo) as second:
+            found = [str(file.relative_to(second)) for file in second.rglob("*") if file.is_file()]
+    assert found == ["burnish/runtime/file"]
+    assert len(compiled) == 1
+    assert not first.exists() and not second.exists()
 
 
 def test_what_another_version_kept_is_measured_anew(tmp_path: Path) -> None:
