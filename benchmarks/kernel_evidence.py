@@ -42,6 +42,8 @@ class Kernel:
     bound: float | None
     """The least seconds that the machine would need; None if unknown."""
     bound_by: str | None
+    traffic: float | None
+    """Seconds that all it must read and write would take from the nearest level of memory."""
 
     @property
     def of_bound(self) -> float | None:
@@ -194,15 +196,26 @@ def notable(facts: Mapping[str, Any]) -> tuple[Kernel, ...]:
     calls: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for call in facts["profile"]:
         calls.setdefault((call["entry"], call["kernel"]), []).append(call)
-    kernels = [_kernel(name, every, whole[entry]) for (entry, name), every in calls.items()]
+    nearest = facts["machine"]["levels"][0]["bandwidth"]
+    kernels = [
+        _kernel(name, every, whole[entry], nearest) for (entry, name), every in calls.items()
+    ]
     found = [one for one in kernels if one.share > NOTABLE and PRODUCTS.intersection(one.operators)]
     return tuple(sorted(found, key=lambda kernel: -kernel.share))
 
 
-def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float) -> Kernel:
-    """Add up the calls of one kernel; `run` are the microseconds of the whole run."""
+def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float, bandwidth: float) -> Kernel:
+    """Add up the calls of one kernel.
+
+    Args:
+        name: the kernel's.
+        calls: its rows of the profile.
+        run: microseconds of the whole run.
+        bandwidth: bytes per second of the nearest level of memory.
+    """
     taken = sum(call["microseconds"] for call in calls)
     bounds = [call["bound_microseconds"] for call in calls]
+    moved = [call["bytes"] for call in calls]
     return Kernel(
         name,
         tuple(dict.fromkeys(kind for call in calls for kind in call["operators"] or ())),
@@ -211,4 +224,5 @@ def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float) -> Kernel
         taken / run,
         None if None in bounds else sum(bounds) * 1e-6,
         calls[0]["bound_by"],
+        None if None in moved else sum(moved) / bandwidth,
     )

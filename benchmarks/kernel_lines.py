@@ -19,13 +19,6 @@ EXCEPTIONS = 0.2
 """Share of a model's time that kernels below their share of the bound may take together."""
 FORK = 2e-6
 """Seconds that a parallel kernel takes to hand work to other threads and to wait for them."""
-FUNCTIONS = frozenset(
-    {
-        "Cos", "Elu", "Erf", "Exp", "Gelu", "Log", "LogSoftmax", "Mish", "Pow", "Selu", "Sigmoid",
-        "Sin", "Softmax", "Softplus", "Swish", "Tanh",
-    }
-)  # fmt: skip
-"""Operators of which each element takes many operations, where a bound counts one."""
 
 
 def judge_ratios(engine: str, threads: int, mean: float | None, least: float | None) -> Judge:
@@ -138,8 +131,9 @@ def reasons_of(kernel: Kernel, threads: int, share: float) -> list[str]:
     waiting = kernel.calls * FORK if threads > 1 else 0.0
     if kernel.bound is not None and waiting > kernel.seconds - kernel.bound / share:
         found.append(f"to fork and join takes {_micro(waiting)} us")
-    if functions := [one for one in kernel.operators if one in FUNCTIONS]:
-        found.append(f"{', '.join(functions)} beside it, as one operation for each element")
+    if kernel.bound is not None and kernel.bound_by == "arithmetic" and kernel.traffic is not None:
+        if kernel.bound + kernel.traffic > share * kernel.seconds:
+            found.append(f"beside arithmetic its bytes take {_micro(kernel.traffic)} us")
     return found
 
 

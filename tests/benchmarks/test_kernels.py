@@ -31,10 +31,10 @@ def row(threads: int = 2, **ratios: float) -> Row:
     return Row("m", "1x3", threads, 20.0, 1.0, 1e-6, Figures(time, peers))
 
 
-def kernel(of_bound: float | None = 0.95, share: float = 0.3, *also: str) -> Kernel:
+def kernel(of_bound: float | None = 0.95, share: float = 0.3, traffic: float = 1e-6) -> Kernel:
     """A kernel that takes 100 us in two calls."""
     bound = None if of_bound is None else 1e-4 * of_bound
-    return Kernel("k0_conv2d", ("Conv", "Relu", *also), 2, 1e-4, share, bound, "arithmetic")
+    return Kernel("k0_conv2d", ("Conv", "Relu"), 2, 1e-4, share, bound, "arithmetic", traffic)
 
 
 ONE = KernelEvidence(
@@ -138,20 +138,23 @@ def test_reasons_follow_from_figures() -> None:
     assert reasons_of(kernel(0.5), 2, 0.8) == []
     assert reasons_of(kernel(0.78), 2, 0.8) == ["to fork and join takes 4 us"]
     assert reasons_of(kernel(0.78), 1, 0.8) == []
-    assert reasons_of(kernel(0.5, 0.3, "Gelu", "Add"), 2, 0.8) == [
-        "Gelu beside it, as one operation for each element"
+    assert reasons_of(kernel(0.5, traffic=2.9e-5), 2, 0.8) == []
+    assert reasons_of(kernel(0.5, traffic=3.1e-5), 2, 0.8) == [
+        "beside arithmetic its bytes take 31 us"
     ]
     assert reasons_of(kernel(None), 2, 0.8) == []
 
 
 def call(name: str, taken: float, bound: float | None, *operators: str) -> dict[str, Any]:
-    times = {"microseconds": taken, "bound_microseconds": bound, "rounds": 1}
+    times = {"microseconds": taken, "bound_microseconds": bound, "rounds": 1, "bytes": 300}
     return {"entry": 0, "kernel": name, "bound_by": "L2", "operators": list(operators), **times}
 
 
 def facts(*calls: dict[str, Any]) -> dict[str, Any]:
     """What is printed of a model of which a run takes 100 us."""
-    return {"profile_entries": [{"entry": 0, "microseconds": 100.0}], "profile": list(calls)}
+    entry, level = {"entry": 0, "microseconds": 100.0}, {"bandwidth": 1e8}
+    machine = {"levels": [level, {"bandwidth": 1e7}]}
+    return {"machine": machine, "profile_entries": [entry], "profile": list(calls)}
 
 
 def test_calls_of_one_kernel_count_together() -> None:
@@ -165,7 +168,7 @@ def test_calls_of_one_kernel_count_together() -> None:
     )
     assert (found.name, found.operators, found.calls) == ("k0", ("MatMul", "Add", "Relu"), 2)
     assert (found.share, found.seconds, found.bound) == pytest.approx((0.08, 8e-6, 5e-6))
-    assert found.of_bound == pytest.approx(5 / 8)
+    assert (found.of_bound, found.traffic) == pytest.approx((5 / 8, 6e-6))
     (unknown,) = notable(facts(call("k0", 50.0, None, "Conv")))
     assert unknown.of_bound is None
 
