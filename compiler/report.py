@@ -10,6 +10,7 @@ from typing import Any
 from burnish.ir import Graph
 from burnish.pipeline import Pass, PassReport, PipelineReport, count_operators
 from burnish.rewrite import Firing, NearMiss
+from burnish.suggest import MANY
 
 
 def describe_pass(step: Pass) -> dict[str, Any]:
@@ -25,6 +26,18 @@ def operator_types(graph: Graph) -> dict[str, int]:
         if not node.is_region
     )
     return dict(sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0])))
+
+
+def note_of_defaults(graph: Graph) -> str | None:
+    """One sentence if inputs of the model became constants, because it has values for them."""
+    if not graph.defaults:
+        return None
+    names = ", ".join(map(repr, graph.defaults[:MANY]))
+    more = f" and {len(graph.defaults) - MANY} more" if graph.defaults[MANY:] else ""
+    return (
+        f"no longer inputs, since the model has default values for them: {names}{more}; to feed "
+        "them, remove the initializers of these names"
+    )
 
 
 def describe_graph(graph: Graph) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def compile_model(
     from burnish.backends.archive import check_replaceable
     from burnish.compilation import TUNE, Request, compile_model
     from burnish.narrowing import Precision
+    from burnish.report import note_of_defaults
     from burnish.selection import Selection
     from burnish.target import resolve
 
@@ -105,7 +106,7 @@ def compile_model(
         made = compile_model(graph, request, progress)
         made.artifact.save(out)
     session.warn_of_rollbacks(made.report)
-    for notice in made.notices:
+    for notice in filter(None, (note_of_defaults(graph), *made.notices)):
         session.note(notice)
     if session.json:
         session.data(_describe(model, out, made))

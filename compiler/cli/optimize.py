@@ -37,7 +37,7 @@ def optimize(
     from burnish import api
     from burnish.cli.tables import data_size
     from burnish.output import check_target
-    from burnish.report import describe_graph, describe_run
+    from burnish.report import describe_graph, describe_run, note_of_defaults
 
     check_target(out)
     graph = api.load(model)
@@ -63,6 +63,8 @@ def optimize(
         _show(session, report, before, after)
         typer.echo(f"wrote {out}: {data_size(file_bytes(out))}")
     session.warn_of_rollbacks(report)
+    if notice := note_of_defaults(graph):
+        session.note(notice)
 
 
 def file_bytes(path: Path) -> int:

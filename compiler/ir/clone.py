@@ -69,7 +69,7 @@ class _Cloner:
         """A copy of ``graph``."""
         copy = Graph(
             graph.name, dict(graph.opsets), dict(graph.metadata), graph.doc,
-            header=dict(graph.header),
+            header=dict(graph.header), defaults=graph.defaults,
         )  # fmt: skip
         copy.inputs = self.define(graph.inputs)
         for node in graph:

@@ -54,6 +54,8 @@ class Graph:
     """Fields of the ONNX model message to carry through (producer, ir_version, model_version)."""
     output_names: tuple[str, ...] = ()
     """Names under which the outputs are returned; they outlive the values that had them first."""
+    defaults: tuple[str, ...] = ()
+    """Names of inputs for which the loaded model has default values: they became constants."""
     _outputs: tuple[VariableNode, ...] = ()
     _uses: list[Use] = field(default_factory=list)
     _first: OperatorNode | None = None
@@ -247,7 +249,8 @@ class Graph:
         """Load a model from a path, bytes or a message (which is copied).
 
         Model-local functions are inlined, Constant nodes become constants, initializers that are
-        also inputs become constants. Weights stay where they are until they are used.
+        also inputs become constants: such inputs have default values, and are none any more.
+        ``defaults`` names them. Weights stay where they are until they are used.
 
         Raises:
             InvalidInput: the model is missing, malformed, truncated or hostile.

@@ -12,7 +12,8 @@ CARRIED = ("ir_version", "producer_name", "producer_version", "domain", "model_v
 """Fields of the message that travel in ``Graph.header``."""
 
 OLDEST_IR_VERSION = 4
-"""The first in which initializers need not be inputs, which is how we keep them."""
+"""The first in which initializers need not be inputs, which is how we keep them: from here on an
+input that is one has a default value."""
 
 
 def read_header(model: ModelProto, graph: Graph, named: dict[str, VariableNode]) -> None:
@@ -21,6 +22,9 @@ def read_header(model: ModelProto, graph: Graph, named: dict[str, VariableNode])
     graph.opsets = opsets or {"": 1}
     graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
     graph.header = {key: getattr(model, key) for key in CARRIED if model.HasField(key)}
+    if model.ir_version >= OLDEST_IR_VERSION:
+        stored = {tensor.name for tensor in model.graph.initializer}
+        graph.defaults = tuple(entry.name for entry in model.graph.input if entry.name in stored)
     for annotation in model.graph.quantization_annotation:
         value = named.get(annotation.tensor_name)
         parameters = {

@@ -22,7 +22,7 @@ from burnish.ir import Graph
 from burnish.passes import PASSES
 from burnish.pipeline import Progress
 from burnish.target import BFLOAT16, resolve
-from tests.cli.conftest import Burnish, expected
+from tests.cli.conftest import Burnish, expected, small_model
 
 CALLS = ["optimize", "compile", "run", "inspect", "explain", "passes", "targets"]
 
@@ -274,6 +274,19 @@ def test_compile_for_two_shapes(burnish: Burnish, open_model: Path, tmp_path: Pa
     done = burnish("run", out, "-o", tmp_path / "out.npz")
     assert "examples of 2 entries; give -i" in done.message
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("command", ["compile", "optimize"])
+def test_inputs_that_become_constants_are_named(
+    burnish: Burnish, tmp_path: Path, command: str
+) -> None:
+    model = small_model()
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", 1, [6, 4]))
+    onnx.save(model, tmp_path / "m.onnx")
+    done = burnish(command, tmp_path / "m.onnx", "-o", tmp_path / "out.onnx")
+    (line,) = done.err.splitlines()
+    assert line.startswith("no longer inputs, since the model has default values for them: 'w'; to")
+    assert burnish(command, tmp_path / "m.onnx", "-o", tmp_path / "out.onnx", "-q").err == ""
 
 
 def test_compile_as_json(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:

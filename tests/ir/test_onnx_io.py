@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from burnish.errors import InvalidInput, UnsupportedModel
 from burnish.ir import Constant, DType, Graph
+from burnish.ir.clone import clone
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare
@@ -190,16 +191,21 @@ def test_sparse_tensors_are_checked() -> None:
         Graph.from_onnx(model)
 
 
-def test_initializer_that_is_an_input_becomes_a_constant() -> None:
+@pytest.mark.parametrize(("version", "defaults"), [(3, ()), (8, ("w",))])
+def test_initializer_that_is_an_input_becomes_a_constant(
+    version: int, defaults: tuple[str, ...]
+) -> None:
     model = parser.parse_model(
-        '<ir_version: 3, opset_import: ["": 9]>'
+        f'<ir_version: {version}, opset_import: ["": 9]>'
         "g (float[2] x, float[2] w) => (float[2] y) { y = Add(x, w) }"
     )
     model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "w"))
     loaded = Graph.from_onnx(model)
     assert [value.name for value in loaded.inputs] == ["x"]
+    # Before version 4 every initializer had to be an input, which says nothing.
+    assert loaded.defaults == clone(loaded)[0].defaults == defaults
     saved = loaded.to_onnx()
-    assert saved.ir_version == 4
+    assert saved.ir_version == max(4, version)
     onnx.checker.check_model(saved)
     np.testing.assert_array_equal(run(loaded, x=X)["y"], X + 1)
 
