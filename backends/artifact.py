@@ -99,7 +99,7 @@ class Artifact:
         native, engine = self._native or self.native, self._engine
         if engine is not None:
             outputs = engine.run(native, (number, self.manifest.entries[number]), given, made)
-        elif counted:
+        elif counted is not None:
             counted.cut(outputs, native.run_counted(number, given, pointers, len(outputs)))
         else:
             native.run(number, given, pointers)
@@ -232,10 +232,10 @@ class Artifact:
         return [InputArrays(entry.inputs) for entry in self.manifest.entries]
 
     @cached_property
-    def _results(self) -> list[tuple[list[str], OutputArrays, CountedAxes]]:
-        """Names and memory of the outputs of each entry, and what of them a run fills."""
+    def _results(self) -> list[tuple[list[str], OutputArrays, CountedAxes | None]]:
+        """Names and memory of the outputs of each entry, and what counts some of them, if any."""
         return [
-            ([port.name for port in ports], OutputArrays(ports), CountedAxes(ports))
+            ([port.name for port in ports], OutputArrays(ports), CountedAxes(ports) or None)
             for ports in (entry.outputs for entry in self.manifest.entries)
         ]
 
