@@ -100,7 +100,7 @@ def _owner(buffer: Buffer) -> Buffer | None:
     owner, offset = buffer.root()
     if owner.kind is not BufferKind.TEMPORARY or not owner.is_static:
         return None
-    if offset < 0 or offset + buffer.nbytes > owner.nbytes:
+    if offset < 0 or offset + buffer.span > owner.nbytes:
         raise ValueError(f"{buffer.name} sees bytes outside {owner.name}")
     return owner
 

@@ -58,7 +58,7 @@ def item_bytes(dtype: str) -> int:
 
 @dataclass(eq=False)
 class Buffer:
-    """A row-major contiguous tensor with a fixed shape. Identity is the object, never the name."""
+    """A row-major tensor with a fixed shape. Identity is the object, never the name."""
 
     name: str
     shape: tuple[int, ...]
@@ -73,6 +73,9 @@ class Buffer:
     """Where in `alias_of` this buffer starts, in bytes."""
     count: Count | None = None
     """How much of an OUTPUT a run fills; None if all of it."""
+    within: tuple[int, ...] | None = None
+    """Sizes of what it is a part of, axis by axis: the product of those that follow an axis is the
+    distance of its elements. None where these are its own sizes, and it is contiguous."""
 
     @property
     def nbytes(self) -> int:
@@ -84,6 +87,14 @@ class Buffer:
         if not self.is_static:
             raise ValueError(f"buffer {self.name} has no size before its region has run")
         return math.prod(self.shape) * item_bytes(self.dtype)
+
+    @property
+    def span(self) -> int:
+        """Bytes from its first element to the end of its last one, those between its rows too."""
+        last = 0
+        for size, extent in zip(self.shape, self.within or self.shape, strict=True):
+            last = last * extent + size - 1
+        return (last + 1) * item_bytes(self.dtype) if self.nbytes else 0
 
     @property
     def is_static(self) -> bool:

@@ -54,7 +54,7 @@ class Subject:
         count = max(16, min(PLACES, TERMS // definition.terms()))
         expected = []
         for output in definition.outputs():
-            places = _places(arguments.arguments[output][0], count)
+            places = _places(definition.extents(output), arguments.arguments[output][0], count)
             values = definition.at(output, places, arguments.at)
             expected.append(Expected(output, places, values))
         return cls(arguments, tuple(expected), cold)
@@ -65,16 +65,16 @@ class Subject:
         return sum(prod(s) * np.dtype(dtype).itemsize for s, dtype in self.arguments.arguments)
 
 
-def _places(shape: Sequence[int], count: int) -> np.ndarray:
-    """Flat places of outputs, every other coordinate near a border."""
+def _places(extents: Sequence[int], shape: Sequence[int], count: int) -> np.ndarray:
+    """Flat places of outputs in ``shape``, every other coordinate near a border of ``extents``."""
     random = np.random.default_rng(0)
     found = np.zeros(count, np.int64)
-    for extent in shape:
+    for extent, pitch in zip(extents, shape, strict=True):
         anywhere = random.integers(0, extent, count)
         near = np.where(random.random(count) < 0.5, 0, extent - 1)
         inward = random.integers(0, 3, count)
         border = np.clip(near + np.where(near == 0, inward, -inward), 0, extent - 1)
-        found = found * extent + np.where(random.random(count) < 0.5, anywhere, border)
+        found = found * pitch + np.where(random.random(count) < 0.5, anywhere, border)
     return found
 
 

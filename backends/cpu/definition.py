@@ -80,6 +80,11 @@ class Definition:
         """Numbers of the parameters that are written."""
         return sorted(self._params[b] for b in self._blocks if b in self._params)
 
+    def extents(self, output: int) -> tuple[int, ...]:
+        """How much of output number ``output`` is written, along each axis."""
+        block = self._blocks[next(b for b, number in self._params.items() if number == output)]
+        return tuple(_extent(i) for i in block.iter_vars if i.iter_type == IterVar.DataPar)
+
     def terms(self) -> int:
         """The largest number of terms that one element of any block is made of."""
         return max(

@@ -16,6 +16,16 @@ from burnish.backends.kernels.bfloat16 import Widened
 from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name, stored_name
 from burnish.backends.lowering.fusion import Group
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
+from burnish.backends.lowering.pitched import pitched
+from burnish.backends.lowering.places import (
+    READERS,
+    WRITERS,
+    Place,
+    Places,
+    concat_axis,
+    part_of,
+    parts_of,
+)
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.ir import Array, DType, Graph, OperatorNode, VariableNode
@@ -55,9 +65,13 @@ class Emitter:
     winograd: int = 1
     """Outputs along an axis of a convolution that may share products."""
     home: dict[VariableNode, Buffer] = field(default_factory=dict)
-    copies: dict[tuple[Buffer, tuple[int, ...], Layout, Layout, str], Buffer] = field(
-        default_factory=dict
-    )
+    copies: dict[Any, Buffer] = field(default_factory=dict)
+    """By memory, shape, layout before and after, and dtype."""
+    places: Places = field(default_factory=Places)
+    rooms: dict[VariableNode, Buffer] = field(default_factory=dict)
+    """Where values are written, or will be."""
+    settled: set[Any] = field(default_factory=set)
+    """Parts of Concats that were copied to their place, as `_location` tells it."""
     constants: dict[Any, Buffer] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -93,31 +107,74 @@ class Emitter:
         return buffer
 
     def view(self, buffer: Buffer, shape: Sequence[int]) -> Buffer:
-        """The same bytes under another shape."""
+        """The same bytes, contiguous ones, under another shape."""
         if buffer.shape == tuple(shape):
             return buffer
+        if buffer.within is not None:
+            raise ValueError(f"rows of {buffer.name} lie apart: it has no other shape")
         return Buffer(buffer.name, tuple(shape), buffer.dtype, buffer.kind, alias_of=buffer)
 
+    def room(self, value: VariableNode, shape: Sequence[int]) -> Buffer:
+        """Where to write ``value``: in its place within another one, if it has that, or anew."""
+        dtype = numpy_name(value.dtype)
+        place = self.places.of.get(value)
+        if value not in self.rooms:
+            if place is None:
+                self.rooms[value] = self.temporary(value.name, shape, dtype)
+            else:
+                layout = self.plan.layout(value)
+                outer = self.room(place.whole, physical(shape_of(place.whole), layout))
+                self.rooms[value] = part_of(outer, layout, place, value)
+        return self.rooms[value]
+
+    def join(self, node: OperatorNode) -> None:
+        """Complete the result of a Concat: copy the parts that were not written in place."""
+        layout = self.plan.layout(node.output)
+        whole = self.room(node.output, physical(shape_of(node.output), layout))
+        for value, start in parts_of(node):
+            place = Place(node.output, concat_axis(node), start)
+            target = part_of(whole, layout, place, value)
+            at = _location(target)
+            if at in self.settled or (value in self.home and _location(self.home[value]) == at):
+                continue
+            self.settled.add(at)
+            self._copy(value, layout, target, node)
+        self.home[node.output] = whole
+
+    def _copy(
+        self, value: VariableNode, layout: Layout, target: Buffer, node: OperatorNode
+    ) -> None:
+        """Copy ``value`` to where ``node`` wants it."""
+        builder = KernelBuilder(self, pitched=True)
+        source = builder.read(value, layout)
+        result = te.compute(target.shape, lambda *index: source(*index), name="copy")
+        self.launch(builder, [result], [target], (node,), node.op_type.lower())
+
     def located(self, value: VariableNode, layout: Layout) -> Buffer:
-        """A buffer that holds ``value`` in ``layout`` (over its own rank), copying if need be."""
+        """A contiguous buffer that holds ``value`` in ``layout`` (over its own rank)."""
         return self._located(value, layout, numpy_name(value.dtype))
 
-    def stored(self, value: VariableNode, layout: Layout) -> Buffer:
-        """The same, but numbers that are kept as bfloat16 stay that."""
-        kept = numpy_name(value.dtype) if value.constant is not None else self.home[value].dtype
-        return self._located(value, layout, kept)
+    def stored(self, value: VariableNode, layout: Layout, pitched: bool = False) -> Buffer:
+        """The same, but numbers that are kept as bfloat16 stay that.
 
-    def _located(self, value: VariableNode, layout: Layout, dtype: str) -> Buffer:
+        With ``pitched``, so do the distances of rows.
+        """
+        kept = numpy_name(value.dtype) if value.constant is not None else self.home[value].dtype
+        return self._located(value, layout, kept, pitched)
+
+    def _located(
+        self, value: VariableNode, layout: Layout, dtype: str, pitched: bool = False
+    ) -> Buffer:
         shape = shape_of(value)
         if value.constant is not None:
             array = value.constant.numpy()
             key = (id(value.constant), layout)
             return self.constant(array.transpose(layout), key)
         home, current = self.home[value], self.plan.layout(value)
-        if home.dtype == dtype and same_storage(shape, current, layout):
+        as_it_is = home.within is None or (pitched and layout == current)
+        if as_it_is and home.dtype == dtype and same_storage(shape, current, layout):
             return self.view(home, physical(shape, layout))
-        root, _ = home.root()
-        key_ = (root, shape, current, layout, dtype)
+        key_ = (*_location(home)[:3], shape, current, layout, dtype)
         if key_ not in self.copies:
             self.copies[key_] = self._transpose(value, current, layout, dtype)
         return self.copies[key_]
@@ -151,8 +208,11 @@ class Emitter:
     ) -> None:
         """Record the kernel that ``builder`` described and a call of it."""
         tensors = [tensor for tensor, _ in builder.arguments]
-        func = te.create_prim_func([*tensors, *results])
         operands = [buffer for _, buffer in builder.arguments]
+        func = pitched(
+            te.create_prim_func([*tensors, *results]),
+            {n: b.within for n, b in enumerate((*operands, *targets)) if b.within is not None},
+        )
         self.record(func, operands, targets, nodes, label, flops)
 
     def record(
@@ -181,7 +241,8 @@ class Emitter:
 
     def emit_group(self, group: Group) -> None:
         """Emit the kernel of one group."""
-        builder = KernelBuilder(self)
+        is_free = group.anchor is None or group.anchor.op_type in READERS
+        builder = KernelBuilder(self, pitched=is_free)
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
@@ -194,17 +255,25 @@ class Emitter:
             shape = [int(extent) for extent in result.shape]
             if math.prod(shape) != math.prod(shape_of(value)):
                 raise ValueError(f"the kernel makes {shape} of what is {shape_of(value)}")
-            self.home[value] = self.temporary(value.name, shape, numpy_name(value.dtype))
+            self.home[value] = self._target(group, value, shape)
             targets.append(self.home[value])
         self.launch(builder, results, targets, tuple(group.nodes), label, builder.flops)
+
+    def _target(self, group: Group, value: VariableNode, shape: Sequence[int]) -> Buffer:
+        """Where the kernel of ``group`` writes ``value``."""
+        fits = tuple(shape) == physical(shape_of(value), self.plan.layout(value))
+        if fits and (group.anchor is None or group.anchor.op_type in WRITERS):
+            return self.room(value, shape)
+        return self.temporary(value.name, shape, numpy_name(value.dtype))
 
 
 class KernelBuilder:
     """Collects the operands of one kernel while its results are described."""
 
-    def __init__(self, emitter: Emitter) -> None:
-        """Start a kernel."""
+    def __init__(self, emitter: Emitter, pitched: bool = False) -> None:
+        """Start a kernel; ``pitched`` says that it can read rows at any distance."""
         self.emitter = emitter
+        self._pitched = pitched
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
         self._widened: dict[te.Tensor, Widened] = {}
@@ -222,8 +291,7 @@ class KernelBuilder:
         """The tensor of an operand, one for each distinct buffer and shape."""
         for tensor, known in self.arguments:
             if known is buffer or (
-                known.root() == buffer.root() and known.shape == buffer.shape
-                and known.dtype == buffer.dtype
+                _location(known) == _location(buffer) and known.dtype == buffer.dtype
             ):  # fmt: skip
                 return tensor
         tensor = te.placeholder(
@@ -239,7 +307,7 @@ class KernelBuilder:
         """
         assert value is not None
         order = identity(len(shape_of(value))) if layout is None else layout
-        buffer = self.emitter.stored(value, order)
+        buffer = self.emitter.stored(value, order, self._pitched)
         tensor = self.argument(buffer)
         if buffer.dtype == numpy_name(value.dtype):
             return tensor
@@ -303,6 +371,11 @@ class KernelBuilder:
             ))  # fmt: skip
 
         return at
+
+
+def _location(buffer: Buffer) -> tuple[Buffer, int, tuple[int, ...] | None, tuple[int, ...]]:
+    """Which elements a buffer holds: equal for buffers that hold the same ones."""
+    return (*buffer.root(), buffer.within, buffer.shape)
 
 
 def uniform_scalar(value: VariableNode) -> Expr | None:

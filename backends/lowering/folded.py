@@ -53,7 +53,7 @@ def folded_convolution(
     found = folding(axes, batch, depth, columns, builder.target.lanes("float32"))
     if found is None:
         return None
-    inner = KernelBuilder(builder.emitter)
+    inner = KernelBuilder(builder.emitter, pitched=True)
     inner.flops = builder.flops
     source = inner.read(x, layout)
     if isinstance(source, Widened):

@@ -24,6 +24,7 @@ from burnish.backends.lowering.host import (
 from burnish.backends.lowering.layout import identity, physical
 from burnish.backends.lowering.packed import PACKED
 from burnish.backends.lowering.packed import declines as declines_packed
+from burnish.backends.lowering.places import plan_places
 from burnish.backends.lowering.plan import VIEWS, extend_plan, plan_layouts, shape_of
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
 from burnish.backends.lowering.work import describe_calls
@@ -136,10 +137,15 @@ def _emit_nodes(
 ) -> None:
     """Emit the calls of a graph, or of a subgraph."""
     plan = emitter.plan
-    groups = {group.nodes[-1]: group for group in group_nodes(order, plan, native, _fuses)}
+    described = native - plan.views - frozenset(converted)
+    emitter.places.add(plan_places(order, plan, frozenset(filter(_is_described, described))))
+    whole = native - emitter.places.joins
+    groups = {group.nodes[-1]: group for group in group_nodes(order, plan, whole, _fuses)}
     for node in order:
         if node in plan.views:
             _emit_view(emitter, node)
+        elif node in emitter.places.joins:
+            _emit_join(emitter, node)
         elif node in groups:
             _emit(emitter, groups[node], converted)
         elif node in hosted and hosted[node][-1] is node:
@@ -179,6 +185,11 @@ def _input(value: VariableNode) -> Buffer:
             f"the input {value.name!r} holds {held}: compiled models take numeric tensors"
         )
     return Buffer(value.name, shape_of(value), numpy_name(value.dtype), BufferKind.INPUT)
+
+
+def _is_described(node: OperatorNode) -> bool:
+    """Whether the kernel of ``node``, once it is known to have one, comes from a description."""
+    return node.op_type not in PACKED and node.op_type not in CONTROL
 
 
 def _fuses(node: OperatorNode) -> bool:
@@ -266,6 +277,13 @@ def _emit(emitter: Emitter, group: Group, converted: dict[OperatorNode, Converte
         raise
     except Exception as error:  # whatever TVM or a kernel's author did not think of
         raise KernelFailed(group.nodes, error) from error
+
+
+def _emit_join(emitter: Emitter, node: OperatorNode) -> None:
+    try:
+        emitter.join(node)
+    except Exception as error:  # whatever TVM did not think of
+        raise KernelFailed((node,), error) from error
 
 
 def _emit_view(emitter: Emitter, node: OperatorNode) -> None:

@@ -57,6 +57,8 @@ class Window:
 
     space: Space
     source: Buffer
+    pitch: int
+    """Elements from one position to the next."""
     weights: Buffer | None
     combine: Combine
     initial: Expr
@@ -82,7 +84,7 @@ class Window:
         """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
         channels, step = self.space.columns, tile.phases[-1].taps.step
-        first = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * channels
+        first = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * self.pitch
         kernel = ravel(tile.kernel(taps), [axis.kernel for axis in self.space.axes]) * channels
         for j, column in enumerate(tile.columns.starts()):
             element = bind(first + column, statements, "element")
@@ -97,7 +99,7 @@ class Window:
                 for row in rows:
                     offset = tile.input_step(row) + tap * step
                     if offset not in read:
-                        place = element + offset * channels
+                        place = element + offset * self.pitch
                         value = SINGLE.vector(self.source, place, totals.width)
                         read[offset] = bind(value, statements, "x")
                     total = self.combine(totals.read(row, j), read[offset], factor)
@@ -117,6 +119,7 @@ def describe(fused: Fused, target: Target, views: Views) -> Window:
     return Window(
         space,
         views.of(source),
+        int(source.shape[-1]),
         views.of(weights[0]) if weights else None,
         COMBINE[fused.role],
         tirx.min_value(dtype) if is_max else tirx.const(0, dtype),

@@ -73,8 +73,8 @@ class Epilogue:
     ) -> list[Stmt]:
         """Bring closer what is read beside the accumulated values, once for each output."""
         return [
-            prefetch(view, self._place(position, choices[0].column))
-            for view in self._beside
+            prefetch(self._views.of(beside), self._place(beside, position, choices[0].column))
+            for beside in self._beside
             for position in positions
             for choices in columns
         ]
@@ -89,11 +89,17 @@ class Epilogue:
             for node in loads(stage.value)
             if node.source not in inner and self._is_whole(node, stage)
         ]
-        return [self._views.of(source) for source in dict.fromkeys(found)]
+        return list(dict.fromkeys(found))
 
     def _is_whole(self, node: TensorLoad, stage: Stage) -> bool:
-        """Whether `node` reads, at the stage's own position, what has the outputs' extents."""
-        return _is_identity(node, stage) and tuple(map(int, node.source.shape)) == self._extents
+        """Whether `node` reads, at the stage's own position, what has the outputs' extents.
+
+        Its rows may be part of longer ones.
+        """
+        if not _is_identity(node, stage):
+            return False
+        *lead, last = map(int, node.source.shape)
+        return tuple(lead) == self._extents[:-1] and last >= self._extents[-1]
 
     def finish(
         self,
@@ -144,7 +150,7 @@ class Epilogue:
                     value = self._evaluate(stage, position, store.column + lane, done)
                 done[stage.out] = value
                 if stage.out in self._outputs:
-                    place = self._place(position, store.column + lane)
+                    place = self._place(stage.out, position, store.column + lane)
                     statements.append(BufferStore(self._views.of(stage.out), value, [place]))
             return sequence(statements)
 
@@ -160,7 +166,8 @@ class Epilogue:
             if node.source in done:
                 return done[node.source]
             if self._is_whole(node, stage):
-                return BufferLoad(self._views.of(node.source), [self._place(position, column)])
+                place = self._place(node.source, position, column)
+                return BufferLoad(self._views.of(node.source), [place])
             return node
 
         def on_var(node: tirx.Var) -> Expr:
@@ -171,8 +178,8 @@ class Epilogue:
         )
         return mapped
 
-    def _place(self, position: Position, column: Expr) -> Expr:
-        return position.row * self._extents[-1] + column
+    def _place(self, buffer: Buffer, position: Position, column: Expr) -> Expr:
+        return position.row * int(buffer.shape[-1]) + column
 
 
 def finish_size(fused: Fused) -> int:

@@ -26,13 +26,11 @@ class Stage:
     """One block: ``out[iters] = value`` for the spatial iteration variables ``iters``."""
 
     out: Buffer
+    """Its rows may be part of longer ones."""
     iters: tuple[tirx.Var, ...]
     value: Expr
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        """Shape of the result."""
-        return tuple(int(extent) for extent in self.out.shape)
+    extents: tuple[int, ...]
+    """Shape of the result."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,10 @@ def parse(func: PrimFunc) -> Fused:
         raise ScheduleMiss(f"expected one anchor block, first of all, found {len(marked)}")
     anchor, *rest = blocks
     stage = _stage(anchor)
-    spatial = [i.var for i in anchor.iter_vars if i.iter_type == tirx.IterVar.DataPar]
     reduced = [i.var for i in anchor.iter_vars if i.iter_type == tirx.IterVar.CommReduce]
     domain = prod(int(i.dom.extent) for i in anchor.iter_vars)
     fused = Fused(
-        narrowed, Stage(stage.out, tuple(spatial), stage.value), tuple(reduced), domain,
+        narrowed, stage, tuple(reduced), domain,
         dict(anchor.annotations), tuple(_stage(block) for block in rest),
     )  # fmt: skip
     for later in fused.epilogue:
@@ -127,11 +124,11 @@ def _stage(block: SBlock) -> Stage:
     body = block.body
     if not isinstance(body, BufferStore):
         raise ScheduleMiss(f"block {block.name_hint} is more than one store")
-    iters = tuple(i.var for i in block.iter_vars)
     written = list(body.indices)
-    spatial = iters[: len(written)]
-    if not all(w.same_as(i) for w, i in zip(written, spatial, strict=True)):
+    spatial = list(block.iter_vars)[: len(written)]
+    if not all(w.same_as(i.var) for w, i in zip(written, spatial, strict=True)):
         raise ScheduleMiss(f"block {block.name_hint} does not write in order")
-    if ROLE not in block.annotations and len(iters) != len(written):
+    if ROLE not in block.annotations and len(block.iter_vars) != len(written):
         raise ScheduleMiss(f"block {block.name_hint} reduces behind the anchor")
-    return Stage(body.buffer, iters, body.value)
+    extents = tuple(int(i.dom.extent) for i in spatial)
+    return Stage(body.buffer, tuple(i.var for i in spatial), body.value, extents)

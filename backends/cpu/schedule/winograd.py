@@ -62,7 +62,10 @@ class _Builder:
         self.layer = layer
         self.views = Views()
         self.epilogue = Epilogue(fused, self.views)
-        self.source, self.weights = (self.views.of(load.source) for load in fused.operands())
+        source, weights = (load.source for load in fused.operands())
+        self.source, self.weights = self.views.of(source), self.views.of(weights)
+        self.pitch = int(source.shape[-1])
+        """Elements from one input position to the next."""
         self.dtype = str(self.source.dtype)
         self.transforms = transforms(layer.outputs)
         self.space = Space(layer.axes, 1, layer.columns, layer.width, False, lambda *_: ())
@@ -133,7 +136,7 @@ class _Builder:
         statements: list[Stmt] = []
         places: list[list[Index]] = []
         present: list[list[Expr | bool]] = []
-        pitches = (width.inputs * layer.depth, layer.depth)
+        pitches = (width.inputs * self.pitch, self.pitch)
         for axis, start, pitch in zip((height, width), starts, pitches, strict=True):
             rows = [start + i for i in range(layer.size)]
             present.append([])
@@ -142,7 +145,7 @@ class _Builder:
                 present[-1] += held
                 rows = [tirx.max(0, tirx.min(r, axis.inputs - 1)) for r in rows]
             places.append([bind(r * pitch, statements, "place") for r in rows])
-        origin = bind(image * (height.inputs * width.inputs * layer.depth), statements, "origin")
+        origin = bind(image * (height.inputs * width.inputs * self.pitch), statements, "origin")
 
         def vector(i: Expr) -> Stmt:
             inner: list[Stmt] = []

@@ -119,7 +119,7 @@ def applies(fused: Fused, target: Target) -> bool:
     """Whether an anchor may be computed so: lowering allows it, and vectors of inputs are full."""
     if int(fused.attrs.get("burnish.winograd", 1)) < min(OUTPUTS):
         return False
-    return int(fused.operands()[0].source.shape[-1]) >= target.lanes("float32")
+    return int(fused.operands()[1].source.shape[-2]) >= target.lanes("float32")
 
 
 def describe(fused: Fused, target: Target, config: TileConfig) -> Layer:

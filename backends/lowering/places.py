@@ -1,0 +1,234 @@
+"""Which values lie within others: the parts of a Concat, where their kernels can write them there.
+
+That saves a copy. Such a value need not be contiguous: its rows lie at the pitch of the whole.
+Concats nest: of those that grow by one part each, as in a dense block, all are prefixes of the
+last one, in its memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
+from burnish.backends.lowering.layout import Layout, physical
+from burnish.backends.lowering.plan import Plan, shape_of
+from burnish.backends.program import Buffer, item_bytes
+from burnish.ir import OperatorNode, VariableNode
+
+LINE = 64
+"""Bytes of a cache line. Rows that begin elsewhere would share lines with their neighbours, which
+are then written in two turns, and every vector of them would lie in two."""
+ADDRESS = 16
+"""What kernels may expect of an address."""
+COPIED = 0.25
+"""Share of a Concat's bytes up to which parts may be copied one by one. PP-OCR's detector lost by
+writing two of four narrow parts in place, and copying the others by kernels of their own."""
+
+PRODUCTS = frozenset({"Gemm", "MatMul"})
+READERS = PRODUCTS | {
+    "AveragePool", "Concat", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool",
+    "MaxPool", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Resize", "Slice", "Softmax",
+    "Split",
+}  # fmt: skip
+"""Anchors whose kernels take rows at any pitch; products do where the right operand is constant."""
+WRITERS = PRODUCTS | {
+    "AveragePool", "Concat", "Conv", "ConvTranspose", "MaxPool", "Resize", "Slice", "Softmax",
+}  # fmt: skip
+"""Anchors whose kernels, elementwise operators behind them included, write rows at any pitch."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies within another one."""
+
+    whole: VariableNode
+    axis: int
+    start: int
+    """Along ``axis``."""
+
+
+@dataclass
+class Places:
+    """What `plan_places` decided."""
+
+    joins: set[OperatorNode] = field(default_factory=set)
+    """Concats that have no kernel of their own; parts that are not in place are copied there."""
+    of: dict[VariableNode, Place] = field(default_factory=dict)
+
+    def add(self, others: Places) -> None:
+        """Take in what was decided for another graph."""
+        self.joins |= others.joins
+        self.of |= others.of
+
+
+def parts_of(node: OperatorNode) -> list[tuple[VariableNode, int]]:
+    """The operands of a Concat that have elements, and where each starts along its axis."""
+    axis = concat_axis(node)
+    found, start = [], 0
+    for value in node.inputs:
+        if value is not None and 0 not in shape_of(value):
+            found.append((value, start))
+            start += shape_of(value)[axis]
+    return found
+
+
+def concat_axis(node: OperatorNode) -> int:
+    """The axis of a Concat, counted from 0."""
+    return int(node.attribute("axis")) % len(shape_of(node.output))
+
+
+def is_contiguous(shape: Sequence[int], within: Sequence[int]) -> bool:
+    """Whether elements of ``shape``, in rows as long as those of ``within``, follow each other."""
+    own = pitch = 1
+    for size, extent in zip(reversed(shape), reversed(within), strict=True):
+        if size != 1 and own != pitch:
+            return False
+        own, pitch = own * size, pitch * extent
+    return True
+
+
+def part_of(whole: Buffer, layout: Layout, place: Place, value: VariableNode) -> Buffer:
+    """The part of ``whole`` where ``value`` lies at ``place``, both in ``layout``."""
+    shape, axis = physical(shape_of(value), layout), layout.index(place.axis)
+    within = whole.within or whole.shape
+    offset = place.start * math.prod(within[axis + 1 :]) * item_bytes(whole.dtype)
+    rows = None if is_contiguous(shape, within) else within
+    return Buffer(
+        value.name, shape, whole.dtype, whole.kind, alias_of=whole, offset=offset, within=rows
+    )
+
+
+def plan_places(
+    order: Sequence[OperatorNode],
+    plan: Plan,
+    ours: frozenset[OperatorNode],
+) -> Places:
+    """Choose the values of ``order`` that lie within others.
+
+    ``ours`` are the nodes whose kernels are described by this package, and that are no views.
+    """
+    return _Planner(order, plan, ours).run()
+
+
+@dataclass
+class _Planner:
+    order: Sequence[OperatorNode]
+    plan: Plan
+    ours: frozenset[OperatorNode]
+    places: Places = field(default_factory=Places)
+
+    @cached_property
+    def _nodes(self) -> frozenset[OperatorNode]:
+        """Those of the graph; others may run any number of times."""
+        return frozenset(self.order)
+
+    def run(self) -> Places:
+        concats = [node for node in self.order if self._is_concat(node)]
+        # The last first: whether an earlier one is a part of it decides for that one too.
+        for number in reversed(range(len(concats))):
+            self._join(concats[number], concats[number + 1 :])
+        return self.places
+
+    def _is_concat(self, node: OperatorNode) -> bool:
+        plain = node.op_type == "Concat" and node in self.ours
+        return plain and len(parts_of(node)) > 1 and node.output not in self.plan.narrow
+
+    def _join(self, node: OperatorNode, later: Iterable[OperatorNode]) -> None:
+        """Let the parts of ``node`` be written in place if that saves copies."""
+        parts, axis = parts_of(node), concat_axis(node)
+        before, host = self.places.of.get(node.output), self._host(node, later)
+        if host is not None:
+            self.places.of[node.output] = host
+        placed: dict[VariableNode, Place] = {}
+        copied = 0
+        for value, start in parts:
+            place = Place(node.output, axis, start)
+            if value not in placed and self._is_writable(value) and self._fits(value, place):
+                placed[value] = place
+            elif host is None or self._found(value) != replace(host, start=host.start + start):
+                copied += _bytes(value)
+        # With a consumer in its own kernel, no copy is saved, and none may be added.
+        whole = sum(_bytes(value) for value, _ in parts)
+        if copied <= (0 if self._goes_on(node) else COPIED * whole):
+            self.places.joins.add(node)
+            self.places.of.update(placed)
+        elif before is None:
+            self.places.of.pop(node.output, None)
+
+    def _goes_on(self, node: OperatorNode) -> bool:
+        """Whether a kernel of ``node`` would compute elementwise what alone reads it."""
+        value = node.output
+        return not value.is_graph_output and all(
+            reader.op_type in ELEMENTWISE and reader in self.ours
+            and shape_of(reader.output) == shape_of(value)
+            for reader in value.consumers
+        )  # fmt: skip
+
+    def _host(self, node: OperatorNode, later: Iterable[OperatorNode]) -> Place | None:
+        """The place of the result of ``node`` in that of one that comes later."""
+        axis, own = concat_axis(node), [value for value, _ in parts_of(node)]
+        for other in later:
+            if other not in self.places.joins or concat_axis(other) != axis:
+                continue
+            theirs = parts_of(other)
+            for first in range(len(theirs) - len(own) + 1):
+                if [value for value, _ in theirs[first : first + len(own)]] == own:
+                    place = self._outermost(Place(other.output, axis, theirs[first][1]))
+                    if self._fits(node.output, place):
+                        return place
+        return self._found(node.output)
+
+    def _found(self, value: VariableNode) -> Place | None:
+        place = self.places.of.get(value)
+        return place and self._outermost(place)
+
+    def _outermost(self, place: Place) -> Place:
+        """The same place, in the last of the values that contain it along its axis."""
+        while (outer := self.places.of.get(place.whole)) and outer.axis == place.axis:
+            place = Place(outer.whole, place.axis, outer.start + place.start)
+        return place
+
+    def _is_writable(self, value: VariableNode) -> bool:
+        """Whether the kernel that makes ``value`` can write it anywhere."""
+        maker = value.producer
+        if maker is None or maker not in self.ours or value.is_graph_output:
+            return False
+        return maker.op_type in WRITERS or maker.op_type in ELEMENTWISE
+
+    def _fits(self, value: VariableNode, place: Place) -> bool:
+        """Whether all that read ``value`` can do so at ``place``."""
+        layout = self.plan.layout(value)
+        if value in self.plan.narrow or value.is_graph_output or value in self.places.of:
+            return False
+        if layout != self.plan.layout(place.whole) or value.dtype is not place.whole.dtype:
+            return False
+        whole = physical(shape_of(place.whole), layout)
+        at = layout.index(place.axis)
+        unit = math.prod(whole[at + 1 :]) * item_bytes(numpy_name(value.dtype))
+        if not self._nodes.issuperset(value.consumers):
+            return False
+        if is_contiguous(physical(shape_of(value), layout), whole):
+            fits = place.start * unit % ADDRESS == 0
+            if place.whole not in self.places.of:
+                return fits
+        else:
+            is_last = at == len(layout) - 1
+            fits = is_last and all(n * unit % LINE == 0 for n in (place.start, whole[at]))
+        return fits and all(map(self._reads_rows, value.consumers))
+
+    def _reads_rows(self, node: OperatorNode) -> bool:
+        if node not in self.ours or (node.op_type in PRODUCTS and not _has_weights(node)):
+            return False
+        return node.op_type in READERS or node.op_type in ELEMENTWISE
+
+
+def _has_weights(product: OperatorNode) -> bool:
+    right = product.inputs[1]
+    return right is not None and right.is_constant
+
+
+def _bytes(value: VariableNode) -> int:
+    return math.prod(shape_of(value)) * item_bytes(numpy_name(value.dtype))
