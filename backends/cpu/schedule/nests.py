@@ -95,6 +95,18 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class _Line:
+    """The outputs of one combination of phases along the last axis, or a segment of them."""
+
+    phases: tuple[Phase, ...]
+    outer: tuple[Expr, ...]
+    """The position along all axes but the last."""
+    segment: Expr
+    columns: Columns
+    ahead: Ahead
+
+
+@dataclass(frozen=True)
 class _Nest:
     space: Space
     config: TileConfig
@@ -151,7 +163,7 @@ class _Nest:
                 return self._flat(number, columns, ahead)
             *outer, segment = unravel(number, [*self.lines.outer, self.lines.segments])
             return sequence([
-                self._guarded(phases, tuple(outer), segment, columns, ahead)
+                self._guarded(_Line(phases, tuple(outer), segment, columns, ahead))
                 for phases in self.lines.phases
             ])  # fmt: skip
 
@@ -173,48 +185,35 @@ class _Nest:
             ahead = replace(ahead, rows=self._inside((), phase, after))
         return self._tile((phase,), self._inside((), phase, unit), columns, ahead)
 
-    def _guarded(
-        self,
-        phases: tuple[Phase, ...],
-        outer: tuple[Expr, ...],
-        segment: Expr,
-        columns: Columns,
-        ahead: Ahead,
-    ) -> Stmt:
-        """The part of a line that belongs to `phases`, if these have that line."""
-        line = self._line(phases, outer, segment, columns, ahead)
-        for number, phase, most in zip(outer, phases, self.lines.outer, strict=False):
+    def _guarded(self, line: _Line) -> Stmt:
+        """The part of a line that belongs to its phases, if these have that line."""
+        body = self._line(line)
+        for number, phase, most in zip(line.outer, line.phases, self.lines.outer, strict=False):
             if phase.count < most:
-                line = when(number < phase.count, line)
-        return line
+                body = when(number < phase.count, body)
+        return body
 
-    def _line(
-        self,
-        phases: tuple[Phase, ...],
-        outer: tuple[Expr, ...],
-        segment: Expr,
-        columns: Columns,
-        ahead: Ahead,
-    ) -> Stmt:
+    def _line(self, line: _Line) -> Stmt:
         """Tiles along the last axis: those between borders in a loop, the borders together."""
-        phase, size, segments = phases[-1], self.config.rows, self.lines.segments
+        phase, size, segments = line.phases[-1], self.config.rows, self.lines.segments
         inside, count = self.lines.inside(phase), phase.count
-        is_last = True if segments == 1 else tirx.EQ(segment, index(segments - 1))
+        is_last = True if segments == 1 else tirx.EQ(line.segment, index(segments - 1))
 
         def border(numbers: Sequence[int]) -> Stmt:
-            rows = Rows(outer, numbers[0], [x - numbers[0] for x in numbers], False)
-            return when(is_last, self._tile(phases, rows, columns, ahead))
+            rows = Rows(line.outer, numbers[0], [x - numbers[0] for x in numbers], False)
+            return when(is_last, self._tile(line.phases, rows, line.columns, line.ahead))
 
         def inner(unit: Expr) -> Stmt:
-            return self._tile(phases, self._inside(outer, phase, unit), columns, ahead)
+            rows = self._inside(line.outer, phase, unit)
+            return self._tile(line.phases, rows, line.columns, line.ahead)
 
         if count <= size and len(inside) < count:
             return border(range(count))
         statements: list[Stmt] = []
         if inside:
             tiles = len(self.lines.tiles(phase))
-            start = segment * tiles // segments if segments > 1 else 0
-            stop = (segment + 1) * tiles // segments if segments > 1 else tiles
+            start = line.segment * tiles // segments if segments > 1 else 0
+            stop = (line.segment + 1) * tiles // segments if segments > 1 else tiles
             statements.append(loop(stop - start, inner, name="x", start=start))
         rest = [*range(inside.start), *range(inside.stop, count)]
         statements += [border(rest[at : at + size]) for at in range(0, len(rest), size)]
