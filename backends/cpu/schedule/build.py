@@ -120,12 +120,18 @@ class Views:
 
 
 class Registers:
-    """Accumulators: rows by vectors of one width, each slot at a constant place."""
+    """Accumulators: rows by vectors of one width, each slot at a constant place.
 
-    def __init__(self, rows: int, vectors: int, width: int, dtype: str) -> None:
+    Of the last vector of each row only the first lanes may be in use.
+    """
+
+    def __init__(
+        self, rows: int, vectors: int, width: int, dtype: str, last: int | None = None
+    ) -> None:
         self.rows = rows
         self.vectors = vectors
         self.width = width
+        self.last = last or width
         self.buffer: Buffer = tirx.decl_buffer(
             (rows * vectors * width,), dtype, name="tile", scope="local"
         )
@@ -133,6 +139,10 @@ class Registers:
     def offset(self, row: Index, vector: int) -> Index:
         """Where a slot begins."""
         return row * (self.vectors * self.width) + vector * self.width
+
+    def lanes(self, vector: int) -> int:
+        """Lanes in use of a vector of any row."""
+        return self.last if vector == self.vectors - 1 else self.width
 
     def read(self, row: int, vector: int) -> Expr:
         """The vector in a slot."""
@@ -144,7 +154,7 @@ class Registers:
 
     def fill(self, value: Expr) -> list[Stmt]:
         """Store a scalar into every lane."""
-        return [self.write(*slot, splat(value, self.width)) for slot in self._slots()]
+        return [self.write(*slot, splat(value, self.lanes(slot[1]))) for slot in self._slots()]
 
     def copy_to(self, other: Buffer) -> list[Stmt]:
         """Store every slot at the same place of ``other``."""
@@ -154,4 +164,4 @@ class Registers:
         return [(row, vector) for row in range(self.rows) for vector in range(self.vectors)]
 
     def _place(self, row: int, vector: int) -> Expr:
-        return lanes(self.offset(row, vector), self.width)
+        return lanes(self.offset(row, vector), self.lanes(vector))

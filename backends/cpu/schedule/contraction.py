@@ -106,7 +106,7 @@ class TileBuilder:
         """Sum up one tile, apply the epilogue, store the results."""
         tile, dtype = self.tile, self.work.arithmetic.sums(self.work.source.buffer)
         rows, vectors = len(tile.rows.steps), tile.columns.span.size
-        totals = Registers(rows, vectors, tile.space.width, dtype)
+        totals = Registers(rows, vectors, tile.space.width, dtype, tile.columns.last)
         window = tile.window(lambda taps, rows: self._channels(totals, taps, rows), self._unrolls)
         fill = totals.fill(tirx.const(0, dtype))
         return tile.finish(totals, [*fill, *window], self.epilogue)
@@ -191,18 +191,18 @@ class TileBuilder:
     ) -> list[Stmt]:
         """Multiply-adds of one channel at one kernel position."""
         source, pitch = self.work.source, self.work.weights.channel_pitch
-        arithmetic, width = self.work.arithmetic, totals.width
+        arithmetic, buffer = self.work.arithmetic, self.work.weights.buffer
         element, starts = bases
         statements: list[Stmt] = []
         vectors = []
-        for start in starts:
-            load = arithmetic.vector(self.work.weights.buffer, start + channel * pitch, width)
+        for j, start in enumerate(starts):
+            load = arithmetic.vector(buffer, start + channel * pitch, totals.lanes(j))
             vectors.append(bind(load, statements, "w"))
         for row in rows:
             step = self.tile.input_step(row) * source.position_pitch
             place = element + step + channel * source.channel_pitch
             value = bind(arithmetic.element(source.buffer, place), statements, "x")
             for j, weight in enumerate(vectors):
-                total = arithmetic.add(totals.read(row, j), value, weight, width)
+                total = arithmetic.add(totals.read(row, j), value, weight, totals.lanes(j))
                 statements.append(totals.write(row, j, total))
         return statements

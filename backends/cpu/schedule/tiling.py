@@ -46,6 +46,8 @@ class TileConfig:
     """Outputs along each axis that share products (Winograd); 1 for direct sums."""
 
 
+_NARROWEST = 4
+"""Fewest lanes of a vector."""
 WindowBody = Callable[[tuple[Index, ...], Sequence[int]], list[Stmt]]
 """Statements at one kernel position, for the rows of the tile that it reaches."""
 
@@ -75,6 +77,17 @@ class Space:
     def tail(self) -> int:
         """Columns that only the last vector holds, if it is not a whole one of its own."""
         return self.columns % self.width
+
+    def last(self, vectors: int) -> int:
+        """Lanes of the last one of so many vectors side by side: fewer than others hold its tail.
+
+        Only where it always is the last one of the group, so that its tail is known.
+        """
+        lanes = self.width
+        if self.tail and not self.shifts and vectors >= self.vectors:
+            while lanes > _NARROWEST and self.tail <= lanes // 2:
+                lanes //= 2
+        return lanes
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,11 @@ class Columns:
         if space.shifts and space.tail:
             found[-1] = tirx.min(found[-1], space.columns - space.width)
         return found
+
+    @property
+    def last(self) -> int:
+        """Lanes of the last vector that are to be computed."""
+        return self.space.last(self.span.size)
 
     def stores(self) -> list[list[Store]]:
         """Which lanes of each vector to store, and when."""

@@ -1,5 +1,7 @@
 """Products against numpy: remainders, broadcasting, transposed operands, epilogues."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tvm
@@ -7,7 +9,9 @@ from tvm import relax, tirx, topi
 
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.fused import ScheduleMiss, role_of
+from burnish.backends.cpu.schedule.tiling import Space
 from burnish.backends.kernels import packing
+from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.product import batch_product, product
 from burnish.target import Target
 from tests.backends.kernels.harness import AVX512, SERIAL, error, fuse, randoms, run
@@ -42,6 +46,17 @@ def test_only_much_work_is_shared_out(
     func = fuse(lambda bb, *v: bb.emit_te(product, *v, columns=64), shapes)
     loops = anchored.schedule(func, AVX512).script()
     assert ("T.parallel" in loops) == (kind == "parallel")
+
+
+@pytest.mark.parametrize(
+    ("columns", "vectors", "lanes"),
+    [(40, 3, 8), (36, 3, 4), (33, 3, 4), (41, 3, 16), (48, 3, 16), (40, 2, 16)],
+)
+def test_last_vector_is_as_short_as_its_columns(columns: int, vectors: int, lanes: int) -> None:
+    space = Space((Axis(7, 7),), 1, columns, 16, False, lambda *_: ())
+    assert space.last(vectors) == lanes
+    # Vectors that move back to end with the last column have no padding.
+    assert replace(space, shifts=True).last(vectors) == 16
 
 
 def test_epilogue_reads_one_row_for_all() -> None:
