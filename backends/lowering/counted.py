@@ -1,8 +1,8 @@
 """Values of which only running tells how much there is, in memory for the most there can be.
 
-Some operators find out as they run how large their result is: NonMaxSuppression, NonZero. Their
-kernels write it to the start of a buffer that has room for all it could be, fill the rest with
-zeros, and say in a counter how much it is. One axis of the result is *counted*.
+Some operators find out as they run how large their result is: NonMaxSuppression, NonZero,
+Compress. Their kernels write it to the start of a buffer that has room for all it could be, fill
+the rest with zeros, and say in a counter how much it is. One axis of the result is *counted*.
 
 Operators that work on each position of the counted axis by itself then run on the whole buffer,
 and what they make is counted by the same counter; results for positions beyond it are never looked
@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from burnish.analysis.shape_inference import Inference
 from burnish.analysis.value_type import ValueType
-from burnish.backends.lowering.counting_rules import COUNTS, FOLLOWS, Declined
+from burnish.backends.lowering.counting_rules import COUNTS, FOLLOWS, Declined, counts
 from burnish.backends.lowering.elementwise import numpy_name
 from burnish.backends.program import item_bytes
 from burnish.ir import Graph, OperatorNode, VariableNode
@@ -77,7 +77,7 @@ def find_counts(graph: Graph, refused: Mapping[OperatorNode, str]) -> Counts:
         refused: nodes that have no kernel, with the reason.
     """
     refusals: dict[OperatorNode, str] = {}
-    if not any(_counts(node) for node in graph):
+    if not any(counts(node) for node in graph):
         return Counts()
     while True:
         search = _Search(graph, {**refused, **refusals})
@@ -92,16 +92,12 @@ def find_counts(graph: Graph, refused: Mapping[OperatorNode, str]) -> Counts:
         return search.counts
 
 
-def _counts(node: OperatorNode) -> bool:
-    return node.op_type in COUNTS and node.domain in ("", "ai.onnx")
-
-
 class _Search:
     """One walk over a graph; ends with ``Declined`` at the first that cannot be, and its cause."""
 
     def __init__(self, graph: Graph, refused: Mapping[OperatorNode, str]) -> None:
         self.counts = Counts()
-        self.blamed = next(node for node in graph if _counts(node))
+        self.blamed = next(node for node in graph if counts(node))
         self._inference = Inference(graph)
         self._refused = refused
 
@@ -109,7 +105,7 @@ class _Search:
         read = [v for v in values_read(node) if v in self.counts.axes]
         if read:
             self._follow(node, read)
-        elif _counts(node) and node not in self._refused:
+        elif counts(node) and node not in self._refused:
             self.blamed = node
             bound = COUNTS[node.op_type](node)
             self._learn(node, node, node.output, bound.shape, bound.axis)

@@ -73,7 +73,28 @@ def _places(node: OperatorNode) -> Bound:
     return Bound((len(shape), max(1, math.prod(shape))), 1)
 
 
+def _slices(node: OperatorNode) -> Bound:
+    """Slices along an axis, or elements; those behind the end of the condition are left out."""
+    shape, condition = _shapes(node)
+    if shape is None or condition is None or not math.prod(shape):
+        raise Declined("has operands whose sizes only running tells, or no elements")
+    axis = node.attribute("axis")
+    sizes = (math.prod(shape),) if axis is None else shape
+    place = 0 if axis is None else int(axis) % len(sizes)
+    if len(condition) != 1 or not 0 < condition[0] <= sizes[place]:
+        raise Declined(f"of {sizes[place]} by a condition of {list(condition)} is not compiled")
+    return Bound((*sizes[:place], condition[0], *sizes[place + 1 :]), place)
+
+
+def counts(node: OperatorNode) -> bool:
+    """Whether only running tells how large the result of ``node`` is, and its kernel counts it."""
+    if node.op_type not in COUNTS or node.domain not in ("", "ai.onnx"):
+        return False
+    return node.op_type != "Compress" or node.constant_input(1) is None
+
+
 COUNTS: dict[str, Callable[[OperatorNode], Bound]] = {
+    "Compress": _slices,
     "NonMaxSuppression": _boxes,
     "NonZero": _places,
 }

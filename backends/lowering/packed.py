@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from burnish.backends.lowering.counting_rules import COUNTS
+from burnish.backends.lowering.counting_rules import COUNTS, counts
 from burnish.backends.lowering.elementwise import numpy_name
 from burnish.backends.lowering.emitter import Emitter
 from burnish.backends.lowering.layout import channels_last, identity, physical
@@ -32,7 +32,8 @@ def declines(node: OperatorNode) -> str | None:
     if node.op_type in COUNTS:
         # What they give in the main graph has been bounded, or they have been refused.
         is_inner = node.graph is not None and node.graph.owner is not None
-        return f"{node.op_type} in a subgraph is not compiled" if is_inner else None
+        fits = counts(node) and not is_inner
+        return None if fits else f"{node.op_type} is not compiled where it counts nothing"
     first = node.inputs[0]
     assert first is not None
     dtype = numpy_name(first.dtype)
@@ -170,7 +171,24 @@ def non_zero(emitter: Emitter, node: OperatorNode) -> None:
     emitter.calls.append(Call("burnish_non_zero", (source, *results), outputs=len(results)))
 
 
+def compress(emitter: Emitter, node: OperatorNode) -> None:
+    """Compress by a condition that is computed, of slices or of all elements."""
+    x, condition = node.inputs
+    assert x is not None and condition is not None
+    shape, axis = shape_of(x), node.attribute("axis")
+    place = 0 if axis is None else int(axis) % len(shape)
+    sizes = (math.prod(shape),) if axis is None else shape
+    options = _options(
+        emitter, math.prod(sizes[:place]), sizes[place], math.prod(sizes[place + 1 :])
+    )
+    source = emitter.located(x, identity(len(shape)))
+    held = (source, emitter.located(condition, identity(1)), options)
+    results = _counted_result(emitter, node)
+    emitter.calls.append(Call("burnish_compress", (*held, *results), outputs=len(results)))
+
+
 PACKED: dict[str, PackedEmitter] = {
+    "Compress": compress,
     "CumProd": cumulate,
     "CumSum": cumulate,
     "NonMaxSuppression": non_max_suppression,

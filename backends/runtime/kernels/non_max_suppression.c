@@ -39,7 +39,7 @@ typedef struct {
 /* Boxes that a list keeps, one array for each number so that they are compared in vectors. */
 typedef struct {
   float *x0, *y0, *x1, *y1, *area;
-  int64_t count;
+  int64_t count, room; /* room: whole blocks */
 } chosen;
 
 /* A score as an integer of the same order, with the index so that earlier boxes are larger. */
@@ -51,12 +51,16 @@ static uint64_t key(float score, int64_t index) {
   return (uint64_t)bits << 32 | (uint32_t)~(uint32_t)index;
 }
 
+/* Put a key where the root is, and move it down; which child is larger nobody can predict. */
 static void sink(uint64_t *heap, int64_t count, int64_t hole, uint64_t value) {
-  for (;;) {
-    int64_t child = 2 * hole + 1;
-    if (child >= count) break;
-    if (child + 1 < count && heap[child + 1] > heap[child]) child++;
+  int64_t child = 2 * hole + 1;
+  for (; child + 1 < count; child = 2 * hole + 1) {
+    child += heap[child + 1] > heap[child];
     if (heap[child] < value) break;
+    heap[hole] = heap[child];
+    hole = child;
+  }
+  if (child + 1 == count && heap[child] > value) {
     heap[hole] = heap[child];
     hole = child;
   }
@@ -73,11 +77,12 @@ static int64_t candidates(const work *w, const float *scores, uint64_t *keys) {
   for (int64_t i = 0; i < w->n; i += BLOCK) {
     int64_t end = w->n - i < BLOCK ? w->n : i + BLOCK;
     int any = end - i < BLOCK;
-    for (int64_t j = 0; !any && j < 1; j++) {
-      for (int64_t k = 0; k < BLOCK; k++) any |= scores[i + k] > w->least;
+    if (!any) {
+      for (int64_t j = 0; j < BLOCK; j++) any |= scores[i + j] > w->least;
     }
     for (int64_t j = i; any && j < end; j++) {
-      if (scores[j] > w->least) keys[found++] = key(scores[j], j);
+      keys[found] = key(scores[j], j);
+      found += scores[j] > w->least;
     }
   }
   return found;
@@ -109,16 +114,14 @@ static inline int overlaps(const chosen *c, int64_t i, const box *b, float limit
          (either > 0) & (both / either > limit);
 }
 
+/* Whether b goes for one that is kept; behind these are boxes without an area, which cover none. */
 static int is_covered(const chosen *c, const box *b, float limit) {
-  int64_t i = 0;
-  for (; i + BLOCK <= c->count; i += BLOCK) {
+  for (int64_t i = 0; i < c->count; i += BLOCK) {
     int hit = 0;
     for (int64_t j = 0; j < BLOCK; j++) hit |= overlaps(c, i + j, b, limit);
     if (hit) return 1;
   }
-  int hit = 0;
-  for (; i < c->count; i++) hit |= overlaps(c, i, b, limit);
-  return hit;
+  return 0;
 }
 
 static void choose(const work *w, int64_t list, uint64_t *heap, chosen *c) {
@@ -127,6 +130,7 @@ static void choose(const work *w, int64_t list, uint64_t *heap, chosen *c) {
   int64_t *row = w->rows + list * w->room * 3;
   for (int64_t i = left / 2 - 1; i >= 0; i--) sink(heap, left, i, heap[i]);
   c->count = 0;
+  memset(c->area, 0, (size_t)c->room * sizeof *c->area);
   while (left && c->count < w->most) {
     int64_t index = (int64_t)(uint32_t)~(uint32_t)heap[0];
     uint64_t last = heap[--left];
@@ -142,20 +146,26 @@ static void choose(const work *w, int64_t list, uint64_t *heap, chosen *c) {
 
 static int32_t share(int32_t task, burnish_environment *environment, void *closure) {
   const work *w = closure;
-  size_t room = (size_t)w->most;
+  size_t room = ((size_t)w->most + BLOCK - 1) / BLOCK * BLOCK;
   uint64_t *heap = burnish_allocate((size_t)(w->n + 1) * sizeof *heap);
   float *memory = heap ? burnish_allocate(room * 5 * sizeof *memory) : NULL;
   if (memory) {
-    chosen c = {memory, memory + room, memory + 2 * room, memory + 3 * room, memory + 4 * room, 0};
+    chosen c = {
+        .x0 = memory,
+        .y0 = memory + room,
+        .x1 = memory + 2 * room,
+        .y1 = memory + 3 * room,
+        .area = memory + 4 * room,
+        .room = (int64_t)room,
+    };
     int64_t last = w->lists * (task + 1) / environment->tasks;
     for (int64_t list = w->lists * task / environment->tasks; list < last; list++) {
       choose(w, list, heap, &c);
     }
   }
-  int failed = !memory;
   burnish_release(memory);
   burnish_release(heap);
-  return failed ? -1 : 0;
+  return memory ? 0 : -1;
 }
 
 /* Move the rows of all lists together. */

@@ -151,6 +151,24 @@ def finding() -> tuple[Oracle, Artifact]:
     return Oracle(proto, threads=1), artifact
 
 
+@pytest.mark.parametrize("dtype", ["float", "bool", "double", "int16"])
+def test_slices_are_taken_as_onnx_runtime_takes_them(dtype: str) -> None:
+    text = f"""g ({dtype}[3, 7, 4] x, bool[7] c, bool[5] short, bool[84] each, bool[4] last)
+        => ({dtype}[3, n, 4] a, {dtype}[3, 7, m] b, {dtype}[k] e, float[3, l, 4] f) {{
+        a = Compress<axis = 1>(x, c) b = Compress<axis = -1>(x, last) e = Compress(x, each)
+        s = Compress<axis = 1>(x, short) f = Cast<to = 1>(s)
+    }}"""
+    random = np.random.default_rng(5)
+    feeds = []
+    for share in (0.5, 0.0, 1.0):
+        masks = {name: random.random(n) < share
+                 for name, n in (("c", 7), ("short", 5), ("each", 84), ("last", 4))}  # fmt: skip
+        kind = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+        x = np.round(normal(3, 7, 4)).astype(kind)
+        feeds.append({"x": x, **masks})
+    assert not check_all(model(text), feeds)
+
+
 CONSTANTS = """<int64 zero = {0}, int64[1] zeros = {0}, int64[1] one = {1}, int64[1] two = {2},
     int64[1] minus = {-1}, float half = {0.5}, int64[2] ends = {0, -1}, float[2] pair = {1, 2},
     int64[1] flat = {-1}, int64[3] rows = {-1, 2, 1}, int64[6] wide = {1, 2, 3, 4, 5, 6},
