@@ -96,6 +96,11 @@ def ravel(position: Sequence[Index], extents: Sequence[int]) -> Index:
     return flat
 
 
+def ravel_line(position: Sequence[Index], extents: Sequence[int]) -> Index:
+    """The same where the last index may lie beyond its axis: neighbours are counted from there."""
+    return ravel(position[:-1], extents[:-1]) * extents[-1] + position[-1]
+
+
 class Views:
     """Buffers seen as one row of elements, each declared once for a function."""
 

@@ -7,7 +7,7 @@ from tvm.ir import Expr
 from tvm.tirx import PrimFunc, Stmt
 
 from burnish.backends.cpu.schedule.arithmetic import BY_PAIRS, SINGLE
-from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, unravel
+from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, ravel_line, unravel
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
 from burnish.backends.cpu.schedule.epilogue import Epilogue, finish_size
 from burnish.backends.cpu.schedule.fused import Fused
@@ -58,7 +58,7 @@ def describe(fused: Fused, views: Views) -> Contraction:
     taps = prod(kernel)
 
     def element(positions: Sequence[Index], group: Expr) -> Index:
-        place = ravel(positions, [axis.inputs for axis in axes])
+        place = ravel_line(positions, [axis.inputs for axis in axes])
         return place * channels + group * depth
 
     def weight(_: Sequence[Index], group: Expr, column: Index, positions: Sequence[Index]) -> Index:

@@ -15,6 +15,7 @@ from burnish.backends.cpu.schedule.build import (
     bind,
     loop,
     ravel,
+    ravel_line,
     sequence,
 )
 from burnish.backends.cpu.schedule.convolution import lead_of
@@ -84,7 +85,8 @@ class Window:
         """`count` kernel positions of the last axis from `taps` on, reading each element once."""
         statements: list[Stmt] = []
         channels, step = self.space.columns, tile.phases[-1].taps.step
-        first = ravel(tile.source(taps), [axis.inputs for axis in self.space.axes]) * self.pitch
+        inputs = [axis.inputs for axis in self.space.axes]
+        first = ravel_line(tile.source(taps), inputs) * self.pitch
         kernel = ravel(tile.kernel(taps), [axis.kernel for axis in self.space.axes]) * channels
         for j, column in enumerate(tile.columns.starts()):
             element = bind(first + column, statements, "element")
