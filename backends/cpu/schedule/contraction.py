@@ -7,6 +7,7 @@ reads.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -29,6 +30,11 @@ _NEAR = 16 * 1024
 """Bytes of a tile's input that are brought as near as can be: half of a first-level cache."""
 _FETCHING_ROWS = 4
 """Rows below which a tile is bound by memory already, so that bringing more closer costs time."""
+_STREAMED_ROWS, _STREAMED_BYTES = 2, 1024**2
+"""Most rows of a kernel, and least bytes of weights, that wait for memory all of their time: more
+than a core's own caches hold. From nearer ones, asking first would cost more than it gains."""
+_STEPS_AHEAD = 32
+"""Steps before they are multiplied at which such weights are asked for."""
 _UNROLLED_STEPS = 96
 """Multiply-adds up to which kernel positions and channels are unrolled."""
 _WRITTEN_STEPS = 768
@@ -71,6 +77,14 @@ class Contraction:
     arithmetic: Arithmetic = SINGLE
     finish: int = 0
     """Operations on each sum before it is stored."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether weights arrive from memory, for so few rows that all else waits for them."""
+        rows = prod(axis.outputs for axis in self.space.axes)
+        weights = self.weights.buffer
+        size = int(weights.shape[0]) * weights.dtype.bits // 8
+        return rows <= _STREAMED_ROWS and size >= _STREAMED_BYTES
 
 
 @dataclass(frozen=True)
@@ -160,14 +174,24 @@ class TileBuilder:
             start = work.source.base(tile.source_of(ahead.rows, taps), tile.columns.group)
             near = work.depth * rows * 4 <= _NEAR
             found.append(_Stream(work.source.buffer, bind(start, statements), rows, near))
-        if ahead.columns is not None and not tile.space.shifts and rows >= _FETCHING_ROWS:
-            outputs, kernel, group = tile.outputs(0), tile.kernel(taps), tile.columns.group
-            for vector in ahead.vectors:
-                column = (ahead.columns.span.first + vector) * tile.space.width
-                start = work.weights.base(outputs, group, column, kernel)
-                pitch = work.weights.channel_pitch
-                found.append(_Stream(work.weights.buffer, bind(start, statements), pitch, False))
+        weights, pitch = work.weights, work.weights.channel_pitch
+        for column, distance in self._columns_ahead(rows):
+            place = (tile.outputs(0), tile.columns.group, column, tile.kernel(taps))
+            start = weights.base(*place) + distance * pitch
+            found.append(_Stream(weights.buffer, bind(start, statements), pitch, False))
         return found
+
+    def _columns_ahead(self, rows: int) -> list[tuple[Index, int]]:
+        """Columns whose weights to bring closer, and how many steps before they are multiplied."""
+        tile, columns = self.tile, self.tile.ahead.columns
+        if tile.space.shifts:
+            return []
+        if self.work.is_streamed:
+            return [(column, _STEPS_AHEAD) for column in tile.columns.starts()]
+        if columns is None or rows < _FETCHING_ROWS:
+            return []
+        first = columns.span.first
+        return [((first + vector) * tile.space.width, 0) for vector in tile.ahead.vectors]
 
     def _bases(self, taps: tuple[Index, ...], statements: list[Stmt]) -> tuple[Index, list[Index]]:
         """Where the first row's elements and each vector's weights begin."""
