@@ -47,6 +47,18 @@ class CallTiming:
     """How often a run made it, the median; None in an artifact that does not count."""
 
 
+def call_timings(runs: Sequence[Sequence[CallTime]]) -> list[CallTiming]:
+    """Return how long each call took in several runs."""
+    return [_timing(call) for call in zip(*runs, strict=True)]
+
+
+def _timing(runs: Sequence[CallTime]) -> CallTiming:
+    seconds = [run.seconds for run in runs]
+    rounds = [run.rounds for run in runs if run.rounds is not None]
+    often = statistics.median_low(rounds) if rounds else None
+    return CallTiming(runs[0].name, statistics.median(seconds), min(seconds), often)
+
+
 class Artifact:
     """A compiled model. It may be run from several threads at once."""
 
@@ -146,18 +158,26 @@ class Artifact:
 
         What ONNX Runtime runs counts as nothing. No other run may be in progress.
         """
-        number, _ = self._match(inputs)
         runs = []
+        for _ in range(repeat):
+            # Threads that fell asleep while times were read are awake after an untimed run.
+            self.run(inputs)
+            runs.append(self.profile_run(inputs))
+        return call_timings(runs)
+
+    def profile_run(self, inputs: Tensors) -> list[CallTime]:
+        """Run the model once and return how long each call took. No other run may be in progress.
+
+        A caller that goes over to `run` and back can tell times of calls from those of whole runs
+        that are not slowed by looking at the clock.
+        """
+        number, _ = self._match(inputs)
+        self.native.profile(True)
         try:
-            for _ in range(repeat):
-                # Threads that fell asleep while times were read are awake after an untimed run.
-                self.run(inputs)
-                self.native.profile(True)
-                self.run(inputs)
-                runs.append(self.native.call_times(number))
+            self.run(inputs)
+            return self.native.call_times(number)
         finally:
             self.native.profile(False)
-        return [_timing(call) for call in zip(*runs, strict=True)]
 
     def calls(self, entry: int = 0) -> list[CallSpec] | None:
         """What each call of an entry does; None if the artifact does not say so.
@@ -279,13 +299,6 @@ def _check_file(files: Files, manifest: Manifest, name: str, verify: bool) -> No
     if digest.hexdigest() != wanted.sha256:
         raise InvalidInput(f"{files.path}: {name} is damaged (its hash differs from the "
                            "manifest's); copy the artifact again")  # fmt: skip
-
-
-def _timing(runs: Sequence[CallTime]) -> CallTiming:
-    seconds = [run.seconds for run in runs]
-    rounds = [run.rounds for run in runs if run.rounds is not None]
-    often = statistics.median_low(rounds) if rounds else None
-    return CallTiming(runs[0].name, statistics.median(seconds), min(seconds), often)
 
 
 def _seen_by_c(port: Port) -> Port:

@@ -6,14 +6,15 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from burnish.backends.artifact import Artifact
+from burnish.backends.artifact import Artifact, call_timings
 from burnish.backends.calls import CallSpec
+from burnish.backends.native import CallTime
 from burnish.backends.roofline import Bound, Roofline, bounds
 from burnish.backends.self_test import Tensors
 from burnish.errors import InvalidInput
 
-SECONDS = 1.0
-"""Time that the runs of one entry may take, more or less."""
+SECONDS = 2.0
+"""Time that all runs of one entry may take, more or less."""
 RUNS = (5, 1000)
 """Fewest and most runs that are timed."""
 WARM_UP = 3
@@ -66,7 +67,7 @@ def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> 
     """
     inputs = artifact.example(entry).inputs
     seconds, runs = _time(artifact, inputs)
-    times = artifact.profile(inputs, runs)
+    times = call_timings(runs)
     specs = artifact.calls(entry)
     if specs is not None and [spec.kernel for spec in specs] != [each.name for each in times]:
         raise InvalidInput(f"{artifact.path}: the library makes other calls than are described")
@@ -80,17 +81,25 @@ def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> 
         for number, each in enumerate(times)
         if each.seconds  # else it is a jump, a part for ONNX Runtime or a branch not taken
     )  # fmt: skip
-    return EntryProfile(entry, seconds, runs, calls)
+    return EntryProfile(entry, seconds, len(runs), calls)
 
 
-def _time(artifact: Artifact, inputs: Tensors) -> tuple[float, int]:
-    """Median seconds of a run, and how many runs were timed."""
+def _time(artifact: Artifact, inputs: Tensors) -> tuple[float, list[list[CallTime]]]:
+    """Median seconds of whole runs, and the calls of as many others.
+
+    They take turns, so that other work on the machine hits both alike.
+    """
     for _ in range(WARM_UP):
         artifact.run(inputs)
-    times: list[float] = []
+    whole: list[float] = []
+    calls: list[list[CallTime]] = []
     least, most = RUNS
-    while len(times) < least or (len(times) < most and sum(times) < SECONDS):
+    begun = time.perf_counter()
+    while len(whole) < least or (len(whole) < most and time.perf_counter() - begun < SECONDS):
+        # What comes next finds threads awake, and caches as a run leaves them.
+        artifact.run(inputs)
         started = time.perf_counter()
         artifact.run(inputs)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times), len(times)
+        whole.append(time.perf_counter() - started)
+        calls.append(artifact.profile_run(inputs))
+    return statistics.median(whole), calls

@@ -18,7 +18,8 @@ OVERHEAD = 2e6
 EXCEPTIONS = 0.2
 """Share of a model's time that kernels below their share of the bound may take together."""
 FORK = 2e-6
-"""Seconds that a parallel kernel takes to hand work to other threads and to wait for them."""
+"""Seconds that a parallel kernel takes to hand work to other threads and to wait for them; what
+takes less runs on one thread."""
 
 
 def judge_ratios(engine: str, threads: int, mean: float | None, least: float | None) -> Judge:
@@ -127,11 +128,13 @@ def reasons_of(kernel: Kernel, threads: int, share: float) -> list[str]:
         threads: that the model ran with.
         share: of the bound that is asked for, 0 to 1.
     """
+    if kernel.bound is None:
+        return []
     found = []
     waiting = kernel.calls * FORK if threads > 1 else 0.0
-    if kernel.bound is not None and waiting > kernel.seconds - kernel.bound / share:
+    if kernel.seconds - kernel.bound / share < waiting < kernel.seconds:
         found.append(f"to fork and join takes {_micro(waiting)} us")
-    if kernel.bound is not None and kernel.bound_by == "arithmetic" and kernel.traffic is not None:
+    if kernel.bound_by == "arithmetic" and kernel.traffic is not None:
         if kernel.bound + kernel.traffic > share * kernel.seconds:
             found.append(f"beside arithmetic its bytes take {_micro(kernel.traffic)} us")
     return found

@@ -138,6 +138,7 @@ def test_reasons_follow_from_figures() -> None:
     assert reasons_of(kernel(0.5), 2, 0.8) == []
     assert reasons_of(kernel(0.78), 2, 0.8) == ["to fork and join takes 4 us"]
     assert reasons_of(kernel(0.78), 1, 0.8) == []
+    assert reasons_of(replace(kernel(0.5), calls=60), 2, 0.8) == []  # too short to have forked
     assert reasons_of(kernel(0.5, traffic=2.9e-5), 2, 0.8) == []
     assert reasons_of(kernel(0.5, traffic=3.1e-5), 2, 0.8) == [
         "beside arithmetic its bytes take 31 us"
