@@ -205,6 +205,11 @@ class Artifact:
         names += [name for name in self._files.names() if name == REPORT]
         write_files(Path(path), {name: partial(self._files.chunks, name) for name in names})
 
+    def reopen(self) -> None:
+        """Use the library that lies there now; no run may be in progress."""
+        with self._opening:
+            self._native = None
+
     @property
     def native(self) -> NativeModel:
         """The kernels, opened at first use: an artifact can be inspected where it cannot run."""

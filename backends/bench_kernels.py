@@ -8,24 +8,18 @@ A candidate kernel that crashes or hangs costs its own process: the next call st
 
 from __future__ import annotations
 
-import pickle
-import select
-import signal
-import struct
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from burnish.backends.bench_patterns import Expected, Patterns
+from burnish.backends.child import Child, ChildFailed
 from burnish.backends.link import link_kernels
 from burnish.errors import BurnishError
 from burnish.target import Target
 
-_LENGTH = struct.Struct("<Q")
+_WORKER = "burnish.backends.bench_worker"
 START_TIMEOUT = 30.0
 """Seconds in which a library is loaded."""
 
@@ -53,7 +47,7 @@ class KernelBench:
         self._target = target
         self._library = link_kernels(objects, target)
         self._threads = threads or target.threads
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._sent: tuple[np.ndarray, ...] | Patterns | None = None
 
     def __enter__(self) -> KernelBench:
@@ -71,22 +65,22 @@ class KernelBench:
             BurnishError: they cannot be linked.
         """
         self._library = link_kernels(objects, self._target)
-        if not self._is_alive():
+        if self._child is None or not self._child.is_alive():
             return
+        request = ("load", "at start", None, self._library, self._threads)
         try:
-            self._send(("load", "at start", None, self._library, self._threads), "at start")
-            answer = self._receive("at start", time.monotonic() + START_TIMEOUT)
-        except KernelFailure:
+            answer = self._child.ask(request, START_TIMEOUT)
+        except ChildFailed:
+            self._child = self._sent = None
             return
         if isinstance(answer, str):
             self.close()
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-        self._process = self._sent = None
+        if self._child is not None:
+            self._child.close()
+        self._child = self._sent = None
 
     def time_kernel(
         self,
@@ -157,72 +151,21 @@ class KernelBench:
         timeout: float,
         *rest: object,
     ) -> Any:
-        if not self._is_alive():
-            self._start(timeout)
         content = arrays if isinstance(arrays, Patterns) else tuple(arrays)
-        same = _is_same(self._sent, content)
-        self._sent = content
-        self._send((verb, symbol, None if same else content, *rest), symbol)
-        answer = self._receive(symbol, time.monotonic() + timeout)
+        answer = None
+        try:
+            if self._child is None or not self._child.is_alive():
+                self.close()
+                self._child = Child(_WORKER, (self._library, self._threads), timeout)
+            same = _is_same(self._sent, content)
+            self._sent = content
+            answer = self._child.ask((verb, symbol, None if same else content, *rest), timeout)
+        except ChildFailed as failure:
+            self._child = self._sent = None
+            raise KernelFailure(f"kernel {symbol}: {failure}") from failure
         if isinstance(answer, str):
             raise KernelFailure(f"kernel {symbol}: {answer}")
         return answer
-
-    def _is_alive(self) -> bool:
-        """Whether there is a process; one that ended since the last call is put away."""
-        if self._process is not None and self._process.poll() is not None:
-            self.close()
-        return self._process is not None
-
-    def _start(self, timeout: float) -> None:
-        command = [sys.executable, "-m", "burnish.backends.bench_worker"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._sent = None
-        self._send((self._library, self._threads), "at start")
-        answer = self._receive("at start", time.monotonic() + timeout)
-        if isinstance(answer, str):
-            self.close()
-            raise KernelFailure(answer)
-
-    def _send(self, message: object, symbol: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        data = pickle.dumps(message, protocol=5)
-        try:
-            self._process.stdin.write(_LENGTH.pack(len(data)) + data)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._fail(symbol)
-
-    def _receive(self, symbol: str, deadline: float) -> Any:
-        length = _LENGTH.unpack(self._read(_LENGTH.size, symbol, deadline))[0]
-        # Safe: the other end is our own code.
-        return pickle.loads(self._read(length, symbol, deadline))
-
-    def _read(self, size: int, symbol: str, deadline: float) -> bytes:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        pieces, left = [], size
-        while left:
-            wait = deadline - time.monotonic()
-            if wait <= 0 or not select.select([self._process.stdout], [], [], wait)[0]:
-                self.close()
-                raise KernelFailure(f"kernel {symbol}: no answer in time")
-            piece = self._process.stdout.raw.read(left)  # type: ignore[attr-defined]  # a pipe
-            if not piece:
-                self._fail(symbol)
-            pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)
-
-    def _fail(self, symbol: str) -> None:
-        """Say how the process ended."""
-        assert self._process is not None
-        code = self._process.wait()
-        self._process.communicate()
-        self._process = self._sent = None
-        reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise KernelFailure(f"kernel {symbol}: crashed ({reason})")
 
 
 def _is_same(

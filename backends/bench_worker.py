@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import pickle
-import signal
-import struct
-import sys
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from burnish.backends.arrays import aligned_empty
 from burnish.backends.bench_patterns import Expected, Patterns, agree
+from burnish.backends.child import serve
 from burnish.backends.library import SharedLibrary
 from burnish.errors import BurnishError
 
-_LENGTH = struct.Struct("<Q")
 _TENSOR_ARGUMENT = 7
 _CPU = 1
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 """DLPack's, by numpy's kind."""
 _BFLOAT = 4
-_PR_SET_PDEATHSIG = 1
 
 
 class _Tensor(ctypes.Structure):
@@ -155,46 +150,17 @@ class Kernels:
         return None
 
 
-def _receive(source: BinaryIO) -> Any:
-    header = source.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
-        return None
-    return pickle.loads(source.read(_LENGTH.unpack(header)[0]))
+def _begin(opening: tuple[bytes, int]) -> Callable[[Any], object]:
+    kernels = Kernels(*opening)
 
-
-def _send(target: BinaryIO, message: object) -> None:
-    data = pickle.dumps(message, protocol=5)
-    target.write(_LENGTH.pack(len(data)) + data)
-    target.flush()
-
-
-def _die_with_parent() -> None:
-    """Let no kernel that hangs outlive the process that asked for it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def main() -> None:
-    """Serve requests until the other end closes."""
-    _die_with_parent()
-    # Ctrl-C is for the process that asks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    source = sys.stdin.buffer
-    # Kernels must not write among the answers.
-    target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        kernels = Kernels(*_receive(source))
-        _send(target, None)
-    except BurnishError as error:
-        _send(target, str(error))
-        return
-    while (request := _receive(source)) is not None:
+    def answer(request: tuple[Any, ...]) -> object:
         verb, symbol, arrays, *rest = request
         if arrays is not None:
             kernels.take(arrays)
-        _send(target, getattr(kernels, verb)(symbol, *rest))
+        return getattr(kernels, verb)(symbol, *rest)
+
+    return answer
 
 
 if __name__ == "__main__":
-    main()
+    serve(_begin)

@@ -77,16 +77,10 @@ def build_artifact(
     regions = _regions(programs, target)
     weights = lay_out_weights(programs)
     entries = [Entry(program, plan_memory(program)) for program in programs]
-    options = DriverOptions(target.name, tuple(sorted(target.features)), target.threads)
-    library = link_library(
-        list(dict.fromkeys(data for program in programs for data in program.objects)),
-        {"driver.c": emit_driver(entries, weights, options)},
-        target,
-        frozenset(name for program in programs for name in kernel_names(program)),
-        progress,
-    )
+    library = _library(entries, weights, target, progress)
+    features = tuple(sorted(target.features))
     manifest = Manifest(
-        target=TargetSpec(target.name, target.arch, target.triple, options.features),
+        target=TargetSpec(target.name, target.arch, target.triple, features),
         threads=target.threads,
         entries=tuple(_describe(entry, regions) for entry in entries),
         model=provenance.model,
@@ -104,6 +98,35 @@ def build_artifact(
     }
     contents |= {name: partial(_whole, model) for model, name in regions.items()}
     return _write(manifest, contents)
+
+
+def relink(artifact: Artifact, programs: Sequence[Program], target: Target) -> None:
+    """Make a new ``artifact`` of `programs` instead, which differ in how calls run only.
+
+    Raises:
+        BurnishError: linking or writing failed.
+    """
+    entries = [Entry(program, plan_memory(program)) for program in programs]
+    library = _library(entries, lay_out_weights(programs), target)
+    files = {**artifact.manifest.files, LIBRARY: _sign((library,))}
+    artifact.manifest = replace(artifact.manifest, files=files)
+    (artifact.path / LIBRARY).write_bytes(library)
+    (artifact.path / MANIFEST).write_bytes(artifact.manifest.to_json().encode())
+    artifact.reopen()
+
+
+def _library(
+    entries: Sequence[Entry], weights: Weights, target: Target, progress: Progress = silent
+) -> bytes:
+    options = DriverOptions(target.name, tuple(sorted(target.features)), target.threads)
+    programs = [entry.program for entry in entries]
+    return link_library(
+        list(dict.fromkeys(data for program in programs for data in program.objects)),
+        {"driver.c": emit_driver(entries, weights, options)},
+        target,
+        frozenset(name for program in programs for name in kernel_names(program)),
+        progress,
+    )
 
 
 def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> Artifact:

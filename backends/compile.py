@@ -10,12 +10,13 @@ from typing import Any
 
 from burnish.analysis.cost import node_flops
 from burnish.backends.artifact import Artifact
-from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.build import Provenance, build_artifact, relink
 from burnish.backends.cpu import codegen
 from burnish.backends.cpu.candidates import candidates
-from burnish.backends.cpu.objects import KernelObjects, Variant
+from burnish.backends.cpu.objects import KernelObjects, Variant, is_parallel
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.cpu.sharing_trial import SharingTrial
 from burnish.backends.cpu.tuner import Budget, Outcome, Task, residence, tune
 from burnish.backends.kernels.winograd import OUTPUTS
 from burnish.backends.link import silent
@@ -72,9 +73,12 @@ def compile_graphs(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
-    budget = Budget(options.tune, options.spent, options.progress or silent)
+    trial = SharingTrial(target, ScheduleCache(target), options.tune)
+    seconds = options.tune - trial.seconds
+    budget = Budget(seconds, options.spent, options.progress or silent)
     for winograd in _filters(target, options):
         models, programs = compile_programs(graphs, target, options, winograd, budget)
+        programs = trial.first_plans(programs)
         lowered = join(models)
         native = _native_share(graphs, lowered)
         artifact = build_artifact(
@@ -91,6 +95,9 @@ def compile_graphs(
                 f"Winograd convolutions of {winograd}x{winograd} outputs round too coarsely for "
                 "this model; compiled it again with more exact ones"
             )
+    better = trial.better_plans(programs, artifact.path)
+    if better != programs:
+        relink(artifact, better, target)
     return artifact
 
 
@@ -214,7 +221,12 @@ def generate(lowered: Lowered, target: Target, options: CompileOptions, budget: 
         else Call(variants[keys[call.kernel]].symbol, call.args, call.outputs)
         for call in lowered.calls
     ]  # fmt: skip
-    return Program(lowered.inputs, lowered.outputs, calls, objects, work=lowered.work)
+    symbols = [variant.symbol for variant in variants.values()]
+    parallel = {symbol for symbol, data in zip(symbols, objects, strict=True) if is_parallel(data)}
+    return Program(
+        lowered.inputs, lowered.outputs, calls, objects,
+        parallel=frozenset(parallel), work=lowered.work,
+    )  # fmt: skip
 
 
 def _label(kernel: Kernel) -> str:

@@ -162,12 +162,13 @@ class _EntryTables:
 
     def _call(self, call: Call, numbers: dict[Buffer, int], args: list[int]) -> str:
         if call.region is not None:
-            return f"{{{_quote(call.kernel)}, 0, 0, 0, -1}}"
+            return f"{{{_quote(call.kernel)}, 0, 0, 0, -1, 0}}"
         first = len(args)
         args += [numbers[buffer] for buffer in call.args]
         if call.jump is not None:
-            return f'{{"{call.kernel}", 0, {first}, {len(call.args)}, {call.jump}}}'
-        return f'{{"{call.kernel}", __tvm_ffi_{call.kernel}, {first}, {len(call.args)}, -1}}'
+            return f'{{"{call.kernel}", 0, {first}, {len(call.args)}, {call.jump}, 0}}'
+        row = f"__tvm_ffi_{call.kernel}, {first}, {len(call.args)}, -1, {int(call.alone)}"
+        return f'{{"{call.kernel}", {row}}}'
 
     def _ports(self, name: str, buffers: Sequence[Buffer]) -> str:
         rows = []

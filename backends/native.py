@@ -61,8 +61,9 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "counted_axis": (c_int, (c_void_p, c_int, c_int)),
     "run_counted": (c_int, (c_void_p, c_int, _ARRAYS, _ARRAYS, c_void_p)),
     "counts": (c_int, (c_void_p, c_void_p)),
+    "share": (c_int, (c_void_p, c_int, c_char_p)),
 }
-_YOUNGER = ("profile_rounds", "counted_axis", "run_counted", "counts")
+_YOUNGER = ("profile_rounds", "counted_axis", "run_counted", "counts", "share")
 """What artifacts of earlier versions lack, and nobody needs who only runs them: they count no
 outputs."""
 
@@ -106,6 +107,8 @@ class NativeModel:
                 f"this artifact needs a processor with {missing.decode()}, which this one lacks; "
                 "compile the model here, or with --target set to what this machine has"
             )
+        self._alone: dict[int, bytes] = {}
+        """Kept: the library reads it in each run."""
         self._model = self._c.open_at(str(weights).encode(), offset, threads)
         if not self._model:
             raise InvalidInput(self._error())
@@ -172,16 +175,39 @@ class NativeModel:
         """Start timing every call, from nothing, or stop. No run may be in progress."""
         self._c.profile(self._model, int(on))
 
+    def share(self, entry: int, alone: Sequence[bool]) -> None:
+        """From now on, run those calls of an entry on one thread that ``alone`` names, no others.
+
+        For measuring; no run may be in progress.
+
+        Raises:
+            InvalidInput: the library is too old for it, or has another number of calls.
+        """
+        if len(alone) != self._c.call_count(self._model, entry):
+            raise InvalidInput(f"{len(alone)} calls are given, and the library has others")
+        if self._c.share is None:
+            raise InvalidInput("the library lacks burnish_share; compile the model again")
+        flags = bytes(alone)
+        self._c.share(self._model, entry, flags)
+        self._alone[entry] = flags
+
+    def nanoseconds(self, entry: int) -> np.ndarray:
+        """Return the time of each call of an entry while profiling was on, as uint64."""
+        times = np.empty(self._c.call_count(self._model, entry), np.uint64)
+        address = ctypes.cast(times.ctypes.data, POINTER(c_uint64))
+        self._c.profile_read(self._model, entry, address)
+        return times
+
     def call_times(self, entry: int) -> list[CallTime]:
         """Return the time that each call of an entry has taken while profiling was on."""
-        count = self._c.call_count(self._model, entry)
-        nanoseconds = (c_uint64 * count)()
-        self._c.profile_read(self._model, entry, nanoseconds)
+        nanoseconds = self.nanoseconds(entry).tolist()
+        count = len(nanoseconds)
         names = [self._c.call_name(self._model, entry, i).decode() for i in range(count)]
         rounds: Sequence[int | None] = [None] * count
         if self._c.profile_rounds is not None:
-            rounds = (c_uint64 * count)()
-            self._c.profile_rounds(self._model, entry, rounds)
+            counted = (c_uint64 * count)()
+            self._c.profile_rounds(self._model, entry, counted)
+            rounds = list(counted)
         every = zip(names, nanoseconds, rounds, strict=True)
         return [CallTime(name, ns * 1e-9, made) for name, ns, made in every]
 

@@ -149,6 +149,8 @@ class Call:
     """Instead of calling a kernel, go on at this call, unless the one argument, if any, is true."""
     region: bytes | None = None
     """A serialized ONNX model to run instead of a kernel; its inputs and outputs are `args`."""
+    alone: bool = False
+    """Whether one thread runs it, though its kernel could share its work among all."""
 
     @property
     def reads(self) -> tuple[Buffer, ...]:
@@ -171,5 +173,7 @@ class Program:
     objects: list[bytes] = field(default_factory=list)
     """Object files that export the kernels."""
     metadata: dict[str, str] = field(default_factory=dict)
+    parallel: frozenset[str] = frozenset()
+    """Names of the kernels that can share their work among threads."""
     work: list[Work] = field(default_factory=list)
     """What each of `calls` does; empty where nobody knows."""

@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 _TOOLS = ("apache-tvm", "apache-tvm-ffi")
 
-_SPENT = "spent on "
+_SPENT, _PLAN = "spent on ", "plan of "
 KEPT_OBJECTS = 4096
 """Kernels whose object code is kept; the oldest go first."""
 
@@ -95,6 +95,17 @@ class ScheduleCache:
     def spend(self, model: str, seconds: float) -> None:
         """Add to what tuning has spent on a model."""
         self._store({f"{_SPENT}{model}": self.spent(model) + seconds})
+
+    def plan(self, model: str) -> list[int] | None:
+        """Numbers of the calls of a model that run alone; None if that is not known."""
+        found = self._known.get(f"{_PLAN}{model}")
+        if not isinstance(found, list) or any(type(number) is not int for number in found):
+            return None
+        return found
+
+    def put_plan(self, model: str, alone: list[int]) -> None:
+        """Remember which calls of a model run alone."""
+        self._store({f"{_PLAN}{model}": alone})
 
     def object(self, symbol: str) -> bytes | None:
         """The object file of a kernel."""

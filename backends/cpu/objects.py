@@ -36,6 +36,11 @@ class Variant:
         return f"{self.label}_{digest[:12]}"
 
 
+def is_parallel(data: bytes) -> bool:
+    """Whether the kernel in an object file can share its work among threads."""
+    return b"__TVMBackendParallelLaunch" in data
+
+
 class KernelObjects:
     """Compiles variants, on all cores, unless the cache has them."""
 

@@ -143,6 +143,13 @@ BURNISH_API void burnish_profile(burnish_model *model, int on);
 BURNISH_API int burnish_profile_read(burnish_model *model, int entry, uint64_t *ns);
 BURNISH_API int burnish_profile_rounds(burnish_model *model, int entry, uint64_t *rounds);
 
+/*
+ * For measuring: which calls of an entry the calling thread runs without the others, instead of
+ * those that were chosen when the model was compiled. alone holds burnish_call_count bytes, 1 for
+ * such calls, and must stay there; NULL ends it. No run may be in progress.
+ */
+BURNISH_API int burnish_share(burnish_model *model, int entry, const uint8_t *alone);
+
 #ifdef __cplusplus
 }
 #endif

@@ -65,6 +65,7 @@ typedef struct {
   uint32_t first;        /* index of its first argument in args */
   uint32_t count;
   int32_t jump; /* the call to go on at unless the argument, if any, is true; -1: no jump */
+  uint8_t alone; /* whether the calling thread runs it without the others */
 } burnish_call;
 
 /* How far a run fills an axis of an output. */
@@ -123,6 +124,8 @@ int burnish_pool_threads(const burnish_pool *pool);
 /* Around a run: this thread's kernels fork on pool, whose threads expect work for so long. */
 void burnish_pool_enter(burnish_pool *pool);
 void burnish_pool_leave(burnish_pool *pool);
+/* In between: whether this thread's kernels do fork. */
+void burnish_pool_share(burnish_pool *pool, int shares);
 
 /* Run a parallel loop in tasks (0: as many as there are threads) and wait for all of them. */
 int32_t burnish_launch(burnish_task task, void *closure, int32_t tasks);

@@ -43,8 +43,9 @@ static int prepare(burnish_model *model, const char *file, uint64_t offset, int 
     return 1;
   }
   model->idle = calloc(program->entry_count, sizeof *model->idle);
+  model->alone = calloc(program->entry_count, sizeof *model->alone);
   model->pool = burnish_pool_new(threads ? threads : default_threads(program));
-  if (model->idle && model->pool) return 0;
+  if (model->idle && model->alone && model->pool) return 0;
   return *burnish_last_error() ? 1 : burnish_fail("out of memory while opening the model");
 }
 
@@ -79,6 +80,7 @@ void burnish_close(burnish_model *model) {
   burnish_weights_unmap(&model->weights);
   pthread_mutex_destroy(&model->mutex);
   free(model->idle);
+  free(model->alone);
   free(model);
 }
 
@@ -167,4 +169,11 @@ const char *burnish_call_name(const burnish_model *model, int entry, int call) {
   const burnish_entry *found = burnish_find_entry(model, entry);
   if (!found || call < 0 || (uint32_t)call >= found->call_count) return NULL;
   return found->calls[call].name;
+}
+
+int burnish_share(burnish_model *model, int entry, const uint8_t *alone) {
+  const burnish_entry *found = burnish_find_entry(model, entry);
+  if (!found) return 1;
+  model->alone[found - model->program->entries] = alone;
+  return 0;
 }

@@ -34,6 +34,7 @@ struct burnish_model {
   burnish_context *contexts;
   int profiling;
   uint64_t clock_cost; /* nanoseconds that are in the time of a call but not its own */
+  const uint8_t **alone; /* for each entry, a byte for each call that counts instead of its own */
 };
 
 burnish_context *burnish_context_new(burnish_model *model, const burnish_entry *entry);

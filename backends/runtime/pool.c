@@ -207,6 +207,8 @@ void burnish_pool_enter(burnish_pool *pool) {
   atomic_fetch_add_explicit(&pool->runs, 1, memory_order_relaxed);
 }
 
+void burnish_pool_share(burnish_pool *pool, int shares) { current = shares ? pool : NULL; }
+
 void burnish_pool_leave(burnish_pool *pool) {
   current = NULL;
   atomic_fetch_sub_explicit(&pool->runs, 1, memory_order_relaxed);

@@ -117,12 +117,16 @@ int burnish_range(burnish_context *context, int first, int last) {
   burnish_workspace_use(context->workspace);
   burnish_pool_enter(context->model->pool);
   int profiling = context->model->profiling;
-  int failed = 0;
+  const uint8_t *instead = context->model->alone[context->entry - context->model->program->entries];
+  int failed = 0, was_alone = 0;
   for (int i = first; i < last && !failed; i++) {
     if (calls[i].jump >= 0) {
       if (jumps(context, &calls[i])) i = calls[i].jump - 1;
       continue;
     }
+    int alone = instead ? instead[i] : calls[i].alone;
+    if (alone != was_alone) burnish_pool_share(context->model->pool, !alone);
+    was_alone = alone;
     uint64_t start = profiling ? burnish_nanoseconds() : 0;
     failed = run_call(context, (uint32_t)i);
     if (profiling) burnish_profile_call(context, (uint32_t)i, burnish_nanoseconds() - start);

@@ -33,7 +33,7 @@ def test_every_buffer_has_a_place() -> None:
     assert "{BURNISH_INPUT, 2, 32, 2, 0, 0, 0u}" in text
     assert "{BURNISH_OUTPUT, 2, 32, 1, 2, 0, 0u}" in text
     assert "{BURNISH_ARENA, 2, 32, 2, 0, 0, 0u}" in text
-    assert '{"relu", __tvm_ffi_relu, 0, 2, -1}' in text
+    assert '{"relu", __tvm_ffi_relu, 0, 2, -1, 0}' in text
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_buffers_without_a_size_have_no_number() -> None:
     x = Buffer("x", (2,), "float32", BufferKind.INPUT)
     program = Program([x], [], [Call("r", (x, unknown), region=b"r")])
     assert number_buffers(program) == {x: 0}
-    assert '{"r", 0, 0, 0, -1}' in emit(program)
+    assert '{"r", 0, 0, 0, -1, 0}' in emit(program)

@@ -41,7 +41,7 @@ _LOOPED = 25
 """Cycles that an accumulator takes through memory if that loop stays one."""
 _TASK_OVERHEAD = 100
 """Cycles around a task."""
-_FORK = 7000
+FORK = 7000
 """Cycles to hand out tasks to threads and to wait for the last one."""
 _L1, _L2, _SHARED, _MEMORY = 64, 28, 14, 6
 """Bytes that reach a core in a cycle, by where they lie."""
@@ -63,13 +63,13 @@ def cost(work: Contraction, target: Target, config: TileConfig) -> float:
     arithmetic = sizes.cycles
     memory = _memory(sizes, target, config, row_tasks)
     cycles = max(arithmetic, memory) + _EXPOSED * min(arithmetic, memory)
-    launch = _FORK if tasks > 1 and target.threads > 1 else 0
+    launch = FORK if tasks > 1 and target.threads > 1 else 0
     return share * (cycles + tasks * _TASK_OVERHEAD) + launch
 
 
 def pays_in_parallel(cycles: float, target: Target) -> bool:
     """Whether work of so many cycles is done sooner by all threads than by one."""
-    return cycles > _FORK + cycles / target.threads
+    return cycles > FORK + cycles / target.threads
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""A process of its own for code that may crash or hang: requests go there, answers come back.
+
+    child = Child("burnish.backends.bench_worker", opening, timeout=30.0)
+    answer = child.ask(("verb", argument), timeout=1.0)
+
+On the other side the module calls `serve`. Messages are pickled: both ends are our own code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from burnish.errors import BurnishError
+
+_LENGTH = struct.Struct("<Q")
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildFailed(BurnishError):
+    """The process crashed, hung or did not start."""
+
+
+class Child:
+    """A process that runs a module, which answers one request after the other."""
+
+    def __init__(self, module: str, opening: object, timeout: float) -> None:
+        """Start it and send what it begins with.
+
+        Raises:
+            ChildFailed: it does not answer within ``timeout`` seconds, or that it cannot begin.
+        """
+        command = [sys.executable, "-m", module]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        answer = self.ask(opening, timeout)
+        if isinstance(answer, str):
+            self.close()
+            raise ChildFailed(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def is_alive(self) -> bool:
+        """Whether it can still answer."""
+        return self._process.poll() is None
+
+    def ask(self, request: object, timeout: float) -> Any:
+        """Send a request and return the answer.
+
+        Raises:
+            ChildFailed: it crashed, or did not answer in so many seconds; then it is ended.
+        """
+        assert self._process.stdin is not None
+        data = pickle.dumps(request, protocol=5)
+        try:
+            self._process.stdin.write(_LENGTH.pack(len(data)) + data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        deadline = time.monotonic() + timeout
+        length = _LENGTH.unpack(self._read(_LENGTH.size, deadline))[0]
+        return pickle.loads(self._read(length, deadline))
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        pieces, left = [], size
+        while left:
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not select.select([self._process.stdout], [], [], wait)[0]:
+                self.close()
+                raise ChildFailed("no answer in time")
+            piece = self._process.stdout.raw.read(left)  # type: ignore[attr-defined]  # a pipe
+            if not piece:
+                self._fail()
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def _fail(self) -> None:
+        """Say how the process ended."""
+        code = self._process.wait()
+        self._process.communicate()
+        reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        raise ChildFailed(f"crashed ({reason})")
+
+
+def serve(begin: Callable[[Any], Callable[[Any], object]]) -> None:
+    """Answer requests until the other end closes.
+
+    Args:
+        begin: takes what `Child` was given to begin with and returns what answers requests. A
+            BurnishError of it is told to the other end.
+    """
+    _die_with_parent()
+    # Ctrl-C is for the process that asks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source = sys.stdin.buffer
+    # Nothing that is called must write among the answers.
+    target = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        answer = begin(_receive(source))
+        _send(target, None)
+    except BurnishError as error:
+        _send(target, str(error))
+        return
+    while (request := _receive(source)) is not None:
+        _send(target, answer(request))
+
+
+def _receive(source: BinaryIO) -> Any:
+    header = source.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        return None
+    return pickle.loads(source.read(_LENGTH.unpack(header)[0]))
+
+
+def _send(target: BinaryIO, message: object) -> None:
+    data = pickle.dumps(message, protocol=5)
+    target.write(_LENGTH.pack(len(data)) + data)
+    target.flush()
+
+
+def _die_with_parent() -> None:
+    """Let nothing that hangs outlive the process that asked for it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
