@@ -15,7 +15,7 @@ from burnish.backends.cpu.schedule.tiling import Space, TileConfig
 from burnish.backends.kernels.geometry import Phase
 from burnish.target import Target
 
-_LATENCY = 4
+LATENCY = 4
 """Cycles from one multiply-add to the next that needs it."""
 _WIDE = 16
 """Lanes of vectors half of which take half the time."""
@@ -43,7 +43,7 @@ _TASK_OVERHEAD = 100
 """Cycles around a task."""
 FORK = 7000
 """Cycles to hand out tasks to threads and to wait for the last one."""
-_L1, _L2, _SHARED, _MEMORY = 64, 28, 14, 6
+_L1, _L2, SHARED, MEMORY = 64, 28, 14, 6
 """Bytes that reach a core in a cycle, by where they lie."""
 _SHARED_BYTES = 16 * 1024**2
 """Size of the caches that cores share."""
@@ -119,12 +119,12 @@ def _memory(sizes: Sizes, target: Target, config: TileConfig, row_tasks: int) ->
     if config.columns_slow:
         # All rows pass by for every block of columns, whose weights stay.
         rows = sizes.inputs * sweeps / origin
-        weights = sizes.weights / _MEMORY
+        weights = sizes.weights / MEMORY
     else:
         held = sizes.inputs / sizes.groups / row_tasks + block
         rows = sizes.inputs / origin + sizes.inputs * (sweeps - 1) / _pace(held, target)
         again = sizes.weights * (row_tasks - 1) / _pace(sizes.weights + held, target)
-        weights = sizes.weights / _MEMORY + again
+        weights = sizes.weights / MEMORY + again
     # Each tile reads the weights of its columns, if they do not lie in the nearest cache anyway.
     tiles = sizes.tiles * sizes.weights / sizes.groups / _pace(block, target)
     # What comes from far and what comes from near overlap.
@@ -137,7 +137,7 @@ def _pace(footprint: float, target: Target) -> int:
         return _L1
     if footprint <= target.l2 * _FILL:
         return _L2
-    return _SHARED if footprint <= _SHARED_BYTES * _FILL else _MEMORY
+    return SHARED if footprint <= _SHARED_BYTES * _FILL else MEMORY
 
 
 def _cycles(work: Contraction, target: Target, rows: int, vectors: int) -> float:
@@ -159,7 +159,7 @@ def _cycles(work: Contraction, target: Target, rows: int, vectors: int) -> float
         for height, times in _heights(phase, space.axes[-1].inputs, rows).items():
             slots = height * vectors
             sums = slots - height * short
-            cycles = max(sums, height + vectors, _LATENCY * pace) / pace + vectors / 4
+            cycles = max(sums, height + vectors, LATENCY * pace) / pace + vectors / 4
             if slots > target.registers - (_SPARE_IN_WINDOW if phase.taps.count > 1 else _SPARE):
                 cycles *= _CROWDED
             if pitch * phase.input_step % _PAGE == 0 and height >= _WAYS:

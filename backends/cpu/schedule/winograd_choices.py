@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from burnish.backends.cpu.schedule.costs import FORK, LATENCY, MEMORY, SHARED
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.cpu.schedule.winograd_layer import Layer, applies, describe
@@ -15,19 +16,13 @@ _SHAPES = ((8, 2), (14, 1), (7, 2), (12, 2))
 _SHAPES_OF_FEW_REGISTERS = ((5, 2), (6, 2), (4, 2), (4, 3), (10, 1))
 _SHAPES_OF_FEW_TILES = ((4, 4), (4, 2))
 _FEW_TILES = 4
-_LATENCY = 4
-"""Cycles from one multiply-add to the next that needs it."""
 _MULTIPLY = 1.15
 """Cycles of a multiply-add of vectors in a register tile."""
 _DATA, _WEIGHTS, _RESULT = 8, 3, 5
 """Cycles to transform a vector of inputs, weights and sums, for each product of a tile."""
-_TASK = 5000
-"""Cycles around a task."""
-_FAR, _MEMORY = 12, 2
-"""Bytes that a cycle brings from a shared cache and from memory."""
-_FETCHED = 6
-"""Bytes of weights that a cycle brings from memory, asked for in advance."""
-_SHARED = 4
+_THROUGH_MEMORY = 2
+"""Bytes that a cycle moves through memory: transformed inputs are written there and read again."""
+_SHARED_PART = 4
 """Size of the part of a shared cache that a thread may use, in second-level caches."""
 
 
@@ -81,10 +76,11 @@ def _cost(layer: Layer, target: Target) -> float:
     steps = groups * blocks * _steps(layer)
     products = layer.depth * steps * _MULTIPLY
     transforms = _DATA * inputs + _WEIGHTS * layer.depth * vectors + _RESULT * rows
-    cycles = layer.products * (products + transforms) + _traffic(layer, target, blocks) + _TASK
+    cycles = layer.products * (products + transforms) + _traffic(layer, target, blocks)
     # Weights come from memory once, whatever the number of tasks.
     weights = 4 * KERNEL**2 * layer.depth * vectors * layer.width
-    return per_thread * cycles + weights / _FETCHED
+    is_shared = layer.row_tasks * layer.column_tasks > 1 and target.threads > 1
+    return per_thread * cycles + weights / MEMORY + (FORK if is_shared else 0)
 
 
 def _traffic(layer: Layer, target: Target, blocks: int) -> float:
@@ -92,11 +88,11 @@ def _traffic(layer: Layer, target: Target, blocks: int) -> float:
     data = 4 * layer.products * layer.block * layer.depth
     if data <= target.l2 * 3 // 4:
         return 0.0
-    return data * (blocks + 2) / (_FAR if data <= _SHARED * target.l2 else _MEMORY)
+    return data * (blocks + 2) / (SHARED if data <= _SHARED_PART * target.l2 else _THROUGH_MEMORY)
 
 
 def _steps(layer: Layer) -> int:
     """Cycles of one channel in the register tiles of a group, one below the other."""
     whole, rest = divmod(layer.held, layer.rows)
     tiles = [layer.rows] * whole + [rest] * bool(rest)
-    return sum(max(rows * layer.side, rows + layer.side, _LATENCY) for rows in tiles)
+    return sum(max(rows * layer.side, rows + layer.side, LATENCY) for rows in tiles)
