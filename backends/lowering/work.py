@@ -10,7 +10,7 @@ from dataclasses import replace
 import tvm_ffi
 from tvm.s_tir import SBlock
 
-from burnish.analysis.cost import COUNTERS, node_flops
+from burnish.analysis.cost import COUNTERS, kernel_flops
 from burnish.backends.kernels.bfloat16 import PAIRS
 from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.program import Call, Work
@@ -55,7 +55,7 @@ def describe_calls(
 
 def _needed_flops(node: OperatorNode) -> int:
     """Operations of ``node``, without the products of a convolution with its padding."""
-    flops = node_flops(node) or 0
+    flops = kernel_flops(node) or 0
     if node.op_type != "Conv":
         return flops
     data, out = (value.static_shape if value else None for value in (node.input(0), node.output))

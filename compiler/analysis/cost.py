@@ -40,6 +40,15 @@ def node_flops(node: OperatorNode) -> int | None:
         return 0
     if node.domain not in ("", "com.microsoft"):
         return None
+    return _operations(node)
+
+
+def kernel_flops(node: OperatorNode) -> int | None:
+    """Operations of ``node`` for a kernel: a region counts as the operator whose name it has."""
+    return _operations(node) if node.is_region else node_flops(node)
+
+
+def _operations(node: OperatorNode) -> int | None:
     if node.op_type in MOVES_DATA:
         return 0
     count = COUNTERS.get(node.op_type)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from burnish.analysis.cost import node_flops
+from burnish.analysis.cost import kernel_flops, node_flops
 from burnish.api import infer
+from burnish.passes.fusion.activations import RecogniseActivations
+from burnish.pipeline import PassContext, run_pass
+from burnish.target import resolve
 from burnish.testing import graph
 
 CASES = {
@@ -49,3 +52,11 @@ def test_open_sizes_are_not_guessed() -> None:
     model = graph('g (float["N", 4] x) => (float["N", 4] y) { y = Neg(x) }')
     (node,) = model
     assert node_flops(node) is None
+
+
+def test_a_region_counts_as_its_operator_for_a_kernel() -> None:
+    model = infer(graph("g (float[3, 4] x) => (float y) { s = Sigmoid(x) y = Mul(x, s) }"))
+    run_pass(model, RecogniseActivations(), PassContext(resolve("cpu")))
+    (node,) = (node for node in model if node.is_region)
+    assert node.op_type == "Swish"
+    assert (node_flops(node), kernel_flops(node)) == (0, 12 * 18)
