@@ -166,7 +166,8 @@ def show_ports(facts: Mapping[str, Any]) -> None:
     for side in ("inputs", "outputs"):
         for port in facts[side]:
             shape = "" if port["shape"] is None else ", ".join(map(str, port["shape"]))
-            typer.echo(f"  {side[:-1]:6} {port['name']}: {port['dtype']}[{shape}]")  # fmt: skip
+            most = f", -1 at most {port['most']}" if port.get("most") is not None else ""
+            typer.echo(f"  {side[:-1]:6} {port['name']}: {port['dtype']}[{shape}]{most}")
 
 
 def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
