@@ -16,6 +16,7 @@ from burnish.backends.cpu.contest import Subject, Trial, check, hold
 from burnish.backends.cpu.objects import Variant
 from burnish.backends.cpu.schedule import schedule
 from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.lowering.pitched import pitched
 from burnish.target import resolve
 from tests.backends.tuning.kernels import product
 
@@ -169,3 +170,13 @@ def test_a_wrong_answer_names_the_kernel(bench: KernelBench) -> None:
     zeros = Expected(2, np.arange(4), np.zeros(4))
     with pytest.raises(KernelFailure, match=r"product_\w+: its results are wrong"):
         bench.check_kernel(trial(0).variant.symbol, subject.arguments, [zeros])
+
+
+def test_only_what_a_kernel_writes_is_checked() -> None:
+    wider = Subject.of(pitched(RIGHT, {2: (6, 64)}), ((),))
+    ((_, places, values),) = ((e.argument, e.places, e.values) for e in wider.expected)
+    assert (places % 64).max() == 32
+    assert places.max() >= 5 * 64
+    operands = [wider.arguments.array(number).astype(float) for number in (0, 1)]
+    expected = np.tanh(operands[0] @ operands[1])
+    np.testing.assert_allclose(values, expected[places // 64, places % 64], rtol=1e-9)
