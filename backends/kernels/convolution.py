@@ -7,7 +7,7 @@ from tvm.ir import Expr
 
 from burnish.backends.kernels.bfloat16 import PAIRS, is_paired, weight
 from burnish.backends.kernels.geometry import Axis
-from burnish.backends.kernels.winograd import KERNEL
+from burnish.backends.kernels.winograd import is_filter
 
 Ints = Sequence[int]
 
@@ -52,37 +52,14 @@ def convolution_over(
     groups: int = 1,
     winograd: int = 1,
 ) -> te.Tensor:
-    """The same along any ``axes``, some of which may be those of a transposed convolution."""
-    filtered = winograd if groups == 1 and _is_filter(x, weights, axes) else 1
-    return _contract(x, weights, axes, columns, groups, filtered)
+    """The same along any ``axes``, which may be those of a transposed convolution.
 
-
-def _is_filter(x: te.Tensor, weights: te.Tensor, axes: Sequence[Axis]) -> bool:
-    """Whether `axes` are those of 3x3 taps, neither strided nor dilated, summed in float32."""
-    taps = {(axis.kernel, axis.stride, axis.dilation, axis.transposed) for axis in axes}
-    fits = len(axes) == 2 and taps == {(KERNEL, 1, 1, False)}
-    return fits and str(x.dtype) == "float32" and not is_paired(weights)
-
-
-def transposed_convolution(
-    x: te.Tensor,
-    weights: te.Tensor,
-    *,
-    columns: int,
-    strides: Ints,
-    pads: Ints,
-    dilations: Ints,
-    output_padding: Ints,
-    groups: int = 1,
-) -> te.Tensor:
-    """The transpose of a convolution: ``x`` ``[batch, *spatial, I]`` to ``[..., columns]``.
-
-    ``weights`` are as `packing.pack_transposed_convolution` writes them. Each output gathers what
-    reaches it, so that no two threads write one element. The rest is as for `convolution`;
-    ``output_padding`` adds positions behind each spatial axis.
+    Its weights are as `packing.pack_transposed_convolution` writes them. Each output gathers what
+    reaches it, so that no two threads write one element.
     """
-    axes = scattering_axes(*_sizes(x, weights), strides, pads, dilations, output_padding)
-    return _contract(x, weights, axes, columns, groups)
+    sums_float = str(x.dtype) == "float32" and not is_paired(weights)
+    filtered = winograd if groups == 1 and sums_float and is_filter(axes) else 1
+    return _contract(x, weights, axes, columns, groups, filtered)
 
 
 def gathering_axes(
@@ -106,7 +83,7 @@ def scattering_axes(
     dilations: Ints,
     output_padding: Ints,
 ) -> list[Axis]:
-    """The same of a transposed convolution."""
+    """The same of a transposed convolution; ``output_padding`` adds positions behind each axis."""
     count = len(strides)
     axes = []
     for i in range(count):

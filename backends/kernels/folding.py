@@ -18,6 +18,7 @@ import numpy as np
 
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.packing import Weights, lane_count
+from burnish.backends.kernels.winograd import KERNEL, is_filter
 
 _MOST = 16
 """Most outputs of a block along one axis."""
@@ -31,6 +32,10 @@ _MOVE = 0.4
 """The same for putting it in its place, where blocks have several lines."""
 _LAUNCH = 1000
 """The same for a further kernel."""
+_MULTIPLY, _DATA, _RESULT = 1.15, 8, 5
+"""The same for one product of minimal filtering, and to transform vectors of inputs and of sums."""
+_FETCHED = 6
+"""Bytes of its weights that arrive in the time of a product of vectors."""
 
 
 @dataclass(frozen=True)
@@ -97,28 +102,59 @@ Folding = tuple[FoldedAxis, ...]
 """All spatial axes of a convolution."""
 
 
-def folding(
-    axes: Sequence[Axis], batch: int, depth: int, columns: int, lanes: int
-) -> Folding | None:
-    """The blocks of a convolution in which it takes the least time, None if single outputs do.
+@dataclass(frozen=True)
+class Costs:
+    """What the time of a convolution depends on beside its axes.
 
-    Args:
-        axes: its spatial axes.
-        batch: number of pictures.
-        depth: input channels.
-        columns: output channels.
-        lanes: of the longest vectors.
+    Times are in products of vectors for one result and input channel.
     """
-    taps = prod(axis.kernel / (axis.stride if axis.transposed else 1) for axis in axes)
-    single = taps * _vectors(columns, lanes)
-    options = [(_time(option, columns, lanes), option) for option in _options(axes)]
+
+    batch: int
+    """Number of pictures."""
+    depth: int
+    """Input channels."""
+    columns: int
+    """Output channels."""
+    lanes: int
+    """Of the longest vectors."""
+    winograd: int = 1
+    """Outputs along each axis that may share products, by minimal filtering."""
+
+    def single(self, axes: Sequence[Axis]) -> float:
+        """The time without folding."""
+        taps = prod(axis.kernel / (axis.stride if axis.transposed else 1) for axis in axes)
+        return self._products(axes, taps, self.columns)
+
+    def folded(self, option: Folding) -> float:
+        """The time in blocks."""
+        columns = self.columns * prod(axis.block for axis in option)
+        folded = [axis.folded for axis in option]
+        made = prod(axis.outputs for axis in folded) / prod(axis.axis.outputs for axis in option)
+        return made * self._products(folded, prod(axis.reads for axis in option), columns)
+
+    def _products(self, axes: Sequence[Axis], taps: float, columns: int) -> float:
+        vectors = _vectors(columns, self.lanes)
+        direct = taps * vectors
+        if self.winograd == 1 or self.depth < self.lanes or not is_filter(axes):
+            return direct
+        products = (1 + (KERNEL - 1) / self.winograd) ** 2
+        transforms = _DATA / self.lanes + _RESULT * vectors / self.depth
+        outputs = self.batch * prod(axis.outputs for axis in axes)
+        weights = (self.winograd + KERNEL - 1) ** 2 * columns * 4 / _FETCHED / outputs
+        return min(direct, max(products * (_MULTIPLY * vectors + transforms), weights))
+
+
+def folding(axes: Sequence[Axis], costs: Costs) -> Folding | None:
+    """The blocks in which a convolution takes the least time, None if single outputs do."""
+    options = [(costs.folded(option), option) for option in _options(axes)]
     if not options:
         return None
+    single = costs.single(axes)
     folded, best = min(options, key=lambda entry: entry[0])
-    results = batch * prod(axis.outputs for axis in axes)
+    results = costs.batch * prod(axis.outputs for axis in axes)
     passes = _PASS + (0 if all(axis.is_single for axis in best[:-1]) else _MOVE)
-    saved = (single - folded) * depth * results
-    pays = folded <= _CLEARLY * single and saved > passes * results * columns + _LAUNCH
+    saved = (single - folded) * costs.depth * results
+    pays = folded <= _CLEARLY * single and saved > passes * results * costs.columns + _LAUNCH
     return best if pays else None
 
 
@@ -131,13 +167,6 @@ def _options(axes: Sequence[Axis]) -> Iterator[Folding]:
         option = tuple(map(FoldedAxis, axes, blocks))
         if all(each.reached for each in option):
             yield option
-
-
-def _time(option: Folding, columns: int, lanes: int) -> float:
-    """Products of whole vectors for one output and input channel."""
-    size = prod(axis.block for axis in option)
-    made = prod(axis.folded.outputs / axis.axis.outputs for axis in option)
-    return made * prod(axis.reads for axis in option) * _vectors(size * columns, lanes)
 
 
 def _vectors(columns: int, lanes: int) -> float:

@@ -5,7 +5,7 @@ defined by it, it travels on the kernel's block, and schedules split loops by it
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from math import gcd
 
 from tvm import tirx
@@ -84,6 +84,14 @@ class Axis:
         if outputs < 1:
             raise ValueError(f"a window of {kernel} does not fit {inputs} positions, pads {pads}")
         return cls(inputs, outputs, kernel, stride, dilation, pads[0])
+
+    def mirrored(self) -> "Axis":
+        """This axis of a transposed convolution with stride 1, as one that gathers.
+
+        Kernel positions count from the other end.
+        """
+        reach = (self.kernel - 1) * self.dilation
+        return replace(self, pad=reach - self.pad, transposed=False)
 
     @property
     def is_pointwise(self) -> bool:

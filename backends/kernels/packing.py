@@ -52,6 +52,11 @@ def pack_transposed_convolution(weights: Weights, lanes: int, groups: int = 1) -
     return pack_convolution(forward, lanes, groups)
 
 
+def mirrored(weights: Weights) -> Weights:
+    """``[O, I, *kernel]`` with kernel positions in opposite order along each axis."""
+    return np.flip(weights, tuple(range(2, weights.ndim)))
+
+
 def pack_depthwise(weights: Weights) -> Weights:
     """``[C, 1, *kernel]`` to ``[*kernel, C]``."""
     return np.ascontiguousarray(np.moveaxis(weights[:, 0], 0, -1))

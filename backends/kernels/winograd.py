@@ -12,11 +12,14 @@ Selection, 2022); ``c**2 = 2`` keeps nearly all factors exact. Against the point
 are common this divides the error of four outputs by 4 to 6, to 2 or 3 times a direct sum's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+
+from burnish.backends.kernels.geometry import Axis
 
 KERNEL = 3
 """Taps of the kernels."""
@@ -28,6 +31,12 @@ OUTPUTS = tuple(_POINTS)
 """Numbers of outputs along an axis that there are transforms for."""
 
 Matrix = NDArray[np.float64]
+
+
+def is_filter(axes: Sequence[Axis]) -> bool:
+    """Whether `axes` are those of 3x3 taps, neither strided nor dilated."""
+    taps = {(axis.kernel, axis.stride, axis.dilation, axis.transposed) for axis in axes}
+    return len(axes) == 2 and taps == {(KERNEL, 1, 1, False)}
 
 
 @dataclass(frozen=True)

@@ -10,55 +10,42 @@ from tvm.ir import Expr
 
 from burnish.backends.kernels import packing
 from burnish.backends.kernels.bfloat16 import Widened
-from burnish.backends.kernels.convolution import convolution_over, gathering_axes, scattering_axes
-from burnish.backends.kernels.folding import Folding, fold_weights, folding
-from burnish.backends.lowering.attributes import Window
+from burnish.backends.kernels.convolution import convolution_over
+from burnish.backends.kernels.folding import Costs, Folding, fold_weights, folding
+from burnish.backends.kernels.geometry import Axis
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.backends.program import Buffer
 from burnish.ir import Array, DType, OperatorNode
 
 
 def folded_convolution(
-    builder: KernelBuilder,
-    node: OperatorNode,
-    window: Window,
-    output_padding: Sequence[int] | None = None,
+    builder: KernelBuilder, node: OperatorNode, weights: Array | None, axes: Sequence[Axis]
 ) -> te.Tensor | None:
     """The sums of a Conv or ConvTranspose in its output's layout, None if folding does not pay.
 
     Args:
         builder: of the kernel that reads the sums.
         node: a convolution with channels last.
-        window: with spatial axes in the order in which they lie, as ``output_padding``.
-        output_padding: of a ConvTranspose.
+        weights: ``[O, I, *kernel]``, None if they are computed.
+        axes: in the order in which they lie, as in ``weights``.
     """
-    x, weights = node.inputs[:2]
-    assert x is not None and weights is not None
-    if weights.constant is None or node.attribute("group", 1) != 1 or x.dtype is not DType.FLOAT:
+    x, given = node.inputs[:2]
+    assert x is not None and given is not None
+    if weights is None or node.attribute("group", 1) != 1 or x.dtype is not DType.FLOAT:
         return None
-    layout = builder.layout(node.output)
-    order = spatial_order(layout)
-    array = weights.constant.numpy().transpose(0, 1, *(axis + 2 for axis in order))
-    forward = array if output_padding is None else array.swapaxes(0, 1)
-    columns, depth, *kernel = forward.shape
-    batch, *inputs, _ = (shape_of(x)[axis] for axis in layout)
-    sizes = (inputs, kernel, window.strides, window.pads, window.dilations)
-    axes = (
-        gathering_axes(*sizes)
-        if output_padding is None
-        else scattering_axes(*sizes, output_padding)
-    )
-    found = folding(axes, batch, depth, columns, builder.target.lanes("float32"))
+    columns, depth, *_ = weights.shape
+    batch, lanes = shape_of(x)[0], builder.target.lanes("float32")
+    found = folding(axes, Costs(batch, depth, columns, lanes, builder.emitter.winograd))
     if found is None:
         return None
     inner = KernelBuilder(builder.emitter, pitched=True)
     inner.flops = builder.flops
+    layout = builder.layout(node.output)
     source = inner.read(x, layout)
     if isinstance(source, Widened):
         return None
-    held = _sums(inner, node, source, forward, found, (id(weights.constant), *order))
+    held = _sums(inner, node, source, weights, found, (id(given.constant), node.op_type, *layout))
     if not all(axis.is_single for axis in found[:-1]):
         held = _in_lines(builder, node, held, found)
     lines = [axis.folded.outputs * axis.block for axis in found]
@@ -83,7 +70,9 @@ def _sums(
     count = prod(shape) * len(weights)
     width = packing.lane_count(count, inner.target.lanes("float32"))
     packed = packing.pack_convolution(fold_weights(weights, axes), width)
-    placed = [(a.block, a.axis.stride, a.axis.dilation, a.axis.pad) for a in axes]
+    placed = [
+        (a.block, a.axis.stride, a.axis.dilation, a.axis.pad, a.axis.transposed) for a in axes
+    ]
     operand = inner.weights(packed, (*key, node.op_type, width, *placed))
     folded = [axis.folded for axis in axes]
     sums = convolution_over(source, operand, folded, columns=count, winograd=emitter.winograd)

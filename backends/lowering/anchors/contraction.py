@@ -8,7 +8,12 @@ import numpy as np
 from tvm import te
 
 from burnish.backends.kernels import packing
-from burnish.backends.kernels.convolution import convolution, transposed_convolution
+from burnish.backends.kernels.convolution import (
+    convolution,
+    convolution_over,
+    gathering_axes,
+    scattering_axes,
+)
 from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.backends.kernels.product import batch_product, product
 from burnish.backends.lowering.attributes import Window, window_of
@@ -30,7 +35,11 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     window = window_of(node, shape_of(x)[2:], kernel).ordered(order)
     groups = int(node.attribute("group", 1))
     builder.flops += 2.0 * np.prod(shape_of(node.output), dtype=float) * depth * np.prod(kernel)
-    folded = folded_convolution(builder, node, window)
+    axes = gathering_axes(
+        [shape_of(x)[2 + axis] for axis in order], [kernel[axis] for axis in order],
+        window.strides, window.pads, window.dilations,
+    )  # fmt: skip
+    folded = folded_convolution(builder, node, _ordered(weights, order), axes)
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
     source = builder.read(x, layout)
@@ -49,7 +58,10 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
 
 
 def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """ConvTranspose, channels last; computed weights are packed first."""
+    """ConvTranspose, channels last; computed weights are packed first.
+
+    Without strides it is a convolution with its kernel mirrored.
+    """
     x, weights = node.inputs[:2]
     assert x is not None and weights is not None
     layout = builder.layout(node.output)
@@ -59,17 +71,38 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     window, padding = _transpose_window(node, shape_of(x)[2:], kernel)
     window = window.ordered(order)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
-    outward = [padding[i] for i in order]
-    folded = folded_convolution(builder, node, window, outward)
+    sizes = [shape_of(x)[2 + axis] for axis in order], [kernel[axis] for axis in order]
+    axes = scattering_axes(
+        *sizes, window.strides, window.pads, window.dilations, [padding[i] for i in order]
+    )
+    forward = _ordered(weights, order)
+    forward = None if forward is None else forward.swapaxes(0, 1)
+    mirrored = _is_mirrored(node)
+    if mirrored:
+        axes = [axis.mirrored() for axis in axes]
+        forward = None if forward is None else packing.mirrored(forward)
+    folded = folded_convolution(builder, node, forward, axes)
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
     source = builder.read(x, layout)
-    result = transposed_convolution(
-        source, _convolution_weights(builder, node, source, order),
-        columns=per_group * groups, strides=window.strides, pads=window.pads,
-        dilations=window.dilations, output_padding=outward, groups=groups,
+    result = convolution_over(
+        source, _convolution_weights(builder, node, source, order), axes,
+        columns=per_group * groups, groups=groups, winograd=builder.emitter.winograd,
     )  # fmt: skip
     return [_biased(builder, result, node.input(2))]
+
+
+def _is_mirrored(node: OperatorNode) -> bool:
+    """Whether a ConvTranspose is computed as a convolution with the mirrored kernel."""
+    strides = node.attribute("strides") or (1,)
+    return node.op_type == "ConvTranspose" and set(strides) == {1}
+
+
+def _ordered(weights: VariableNode, order: Sequence[int]) -> Array | None:
+    """Constant weights with their spatial axes in ``order``."""
+    if weights.constant is None:
+        return None
+    return weights.constant.numpy().transpose(0, 1, *(axis + 2 for axis in order))
 
 
 def _depthwise_weights(
@@ -92,6 +125,7 @@ def _convolution_weights(
     assert weights is not None
     is_transposed = node.op_type == "ConvTranspose"
     groups = int(node.attribute("group", 1))
+    mirrored = _is_mirrored(node)
     moved = (0, 1, *(axis + 2 for axis in order))
     first, second, *kernel = (shape_of(weights)[axis] for axis in moved)
     columns, depth = (second, first // groups) if is_transposed else (first // groups, second)
@@ -99,7 +133,8 @@ def _convolution_weights(
     if weights.constant is not None:
         pack = packing.pack_transposed_convolution if is_transposed else packing.pack_convolution
         array = weights.constant.numpy().transpose(moved)
-        key = (id(weights.constant), node.op_type, order, lanes, groups)
+        array = packing.mirrored(array) if mirrored else array
+        key = (id(weights.constant), node.op_type, order, lanes, groups, mirrored)
         return packed_weights(builder, source, pack(array, lanes, groups), key)
     blocks = -(-columns // lanes)
     inner = KernelBuilder(builder.emitter)
@@ -107,6 +142,8 @@ def _convolution_weights(
 
     def element(block: te.Var, *rest: te.Var) -> te.Expr:
         *taps, entry, lane = rest
+        if mirrored:
+            taps = [extent - 1 - tap for extent, tap in zip(kernel, taps, strict=True)]
         group = te.indexdiv(block, blocks)
         column = te.indexmod(block, blocks) * lanes + lane
         inward, outward = group * depth + entry, group * columns + column

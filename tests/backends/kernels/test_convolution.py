@@ -1,18 +1,19 @@
 """Convolutions against ONNX Runtime: odd sizes, strides, dilations, groups, borders, epilogues."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tvm import relax, topi
+from tvm import relax, te, topi
 
 from burnish.backends.cpu.candidates import candidates
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.kernels import packing
-from burnish.backends.kernels.convolution import convolution, transposed_convolution
+from burnish.backends.kernels.convolution import convolution, convolution_over, scattering_axes
 from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.backends.kernels.product import product
 from burnish.target import Target
@@ -115,6 +116,18 @@ def test_convolution_with_bias_residual_and_activation(name: str, target: Target
     assert error(result, np.maximum(plain + bias + residual, 0)) < TOLERANCE
 
 
+def scattering(case: Case, columns: int) -> Callable[[te.Tensor, te.Tensor], te.Tensor]:
+    """The case's transposed convolution to ``columns`` channels."""
+    padding = case.extra.get("output_padding", [0] * len(case.strides))
+    sizes = case.x[2:], case.weights[2:]
+    axes = scattering_axes(*sizes, case.strides, case.pads, case.dilations, padding)
+
+    def kernel(x: te.Tensor, weights: te.Tensor) -> te.Tensor:
+        return convolution_over(x, weights, axes, columns=columns, groups=case.groups)
+
+    return kernel
+
+
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_transposed_convolution(name: str) -> None:
     case = TRANSPOSED[name]
@@ -124,11 +137,7 @@ def test_transposed_convolution(name: str) -> None:
     columns = case.weights[1] * case.groups
 
     def build(bb: relax.BlockBuilder, *a: relax.Expr) -> relax.Expr:
-        return bb.emit_te(
-            transposed_convolution, *a, columns=columns, strides=case.strides, pads=case.pads,
-            dilations=case.dilations, groups=case.groups,
-            output_padding=case.extra.get("output_padding", [0] * len(case.strides)),
-        )  # fmt: skip
+        return bb.emit_te(scattering(case, columns), *a)
 
     inputs = [channels_last(x), packed]
     (result,) = run(fuse(build, [i.shape for i in inputs]), inputs, [expected.shape])
@@ -181,11 +190,11 @@ def test_every_tile_gives_the_same_result(config: TileConfig, name: str) -> None
     pack = packing.pack_transposed_convolution if transposed else packing.pack_convolution
 
     def build(bb: relax.BlockBuilder, *a: relax.Expr) -> relax.Expr:
-        options = {"strides": case.strides, "pads": case.pads, "dilations": case.dilations}
+        columns = int(expected.shape[-1])
         if transposed:
-            options["output_padding"] = [0] * len(case.strides)
-        kernel = transposed_convolution if transposed else convolution
-        return bb.emit_te(kernel, *a, columns=int(expected.shape[-1]), **options)
+            return bb.emit_te(scattering(case, columns), *a)
+        options = {"strides": case.strides, "pads": case.pads, "dilations": case.dilations}
+        return bb.emit_te(convolution, *a, columns=columns, **options)
 
     inputs = [channels_last(x), pack(weights, 8)]
     func = fuse(build, [i.shape for i in inputs])

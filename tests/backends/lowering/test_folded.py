@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from burnish.backends.kernels.folding import folding
+from burnish.backends.kernels.folding import Costs, folding
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.lowering.lower import lower
-from tests.backends.lowering.models import TARGET, check, normal, prepared
+from tests.backends.lowering.models import TARGET, check, model, normal, prepared
 
 CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, object]]] = {
     "line": ("Conv", (1, 8, 401), (1, 8, 7), {"pads": [3, 3]}),
@@ -57,19 +57,38 @@ def test_sums_are_those_of_single_outputs(name: str) -> None:
     assert check(proto, x=normal(*CASES[name][1])) == []
 
 
+def test_a_transposed_convolution_without_strides_is_one_with_its_kernel_mirrored() -> None:
+    text = """g (float[1, 6, 9, 8] x, float[6, 5, 2, 3] t) =>
+            (float[1, 10, 11, 10] y, float[1, 4, 11, 10] z) <float[6, 4, 3, 3] w = {WEIGHTS}> {
+        y = ConvTranspose <group = 2, dilations = [2, 1]> (x, t)
+        z = ConvTranspose (x, w)
+    }""".replace("{WEIGHTS}", "{" + ", ".join(str(i * 37 % 25 / 25) for i in range(216)) + "}")
+    assert check(model(text), x=normal(1, 6, 9, 8), t=normal(6, 5, 2, 3, seed=3)) == []
+
+
+def test_blocks_share_products_where_single_outputs_do_not() -> None:
+    axes = [Axis(32, 64, 4, 2, pad=1, transposed=True)] * 2
+    assert folding(axes, Costs(1, 64, 64, 16)) is None
+    found = folding(axes, Costs(1, 64, 64, 16, 4))
+    assert found is not None
+    assert [axis.folded for axis in found] == [Axis(32, 32, 3, pad=1)] * 2
+    few = [Axis(4, 8, 4, 2, pad=1, transposed=True)] * 2
+    assert folding(few, Costs(1, 256, 128, 16, 4)) is None, "the weights take longer"
+
+
 @pytest.mark.parametrize("columns", [16, 24, 64])
 def test_whole_vectors_of_channels_stay(columns: int) -> None:
     axes = [Axis(50, 50, 3, pad=1), Axis(50, 50, 3, pad=1)]
-    assert folding(axes, 1, 32, columns, 16) is None
+    assert folding(axes, Costs(1, 32, columns, 16)) is None
 
 
 def test_small_work_stays_in_one_kernel() -> None:
-    assert folding([Axis(8, 8, 3, pad=1)], 1, 4, 1, 16) is None
+    assert folding([Axis(8, 8, 3, pad=1)], Costs(1, 4, 1, 16)) is None
 
 
 def test_a_block_of_strides_reads_nothing_in_vain() -> None:
     axes = [Axis(320, 640, 2, 2, transposed=True)] * 2
-    found = folding(axes, 1, 24, 1, 16)
+    found = folding(axes, Costs(1, 24, 1, 16))
     assert found is not None
     assert [axis.block for axis in found] == [2, 2]
     assert [axis.folded for axis in found] == [Axis(320, 320)] * 2
