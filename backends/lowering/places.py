@@ -134,8 +134,19 @@ class _Planner:
         return self.places
 
     def _is_concat(self, node: OperatorNode) -> bool:
-        plain = node.op_type == "Concat" and node in self.ours
-        return plain and len(parts_of(node)) > 1 and node.output not in self.plan.narrow
+        if node.op_type != "Concat" or node not in self.ours or node.output in self.plan.narrow:
+            return False
+        _, unit = self._unit(node.output, concat_axis(node))
+        parts = parts_of(node)
+        # Whatever copies a part may expect as much of its address as any kernel.
+        return len(parts) > 1 and all(start * unit % ADDRESS == 0 for _, start in parts)
+
+    def _unit(self, value: VariableNode, axis: int) -> tuple[int, int]:
+        """Where ``axis`` is in memory, and the bytes from one position of it to the next."""
+        layout = self.plan.layout(value)
+        at = layout.index(axis)
+        inner = physical(shape_of(value), layout)[at + 1 :]
+        return at, math.prod(inner) * item_bytes(numpy_name(value.dtype))
 
     def _join(self, node: OperatorNode, later: Iterable[OperatorNode]) -> None:
         """Let the parts of ``node`` be written in place if that saves copies."""
@@ -207,8 +218,7 @@ class _Planner:
         if layout != self.plan.layout(place.whole) or value.dtype is not place.whole.dtype:
             return False
         whole = physical(shape_of(place.whole), layout)
-        at = layout.index(place.axis)
-        unit = math.prod(whole[at + 1 :]) * item_bytes(numpy_name(value.dtype))
+        at, unit = self._unit(place.whole, place.axis)
         if not self._nodes.issuperset(value.consumers):
             return False
         if is_contiguous(physical(shape_of(value), layout), whole):

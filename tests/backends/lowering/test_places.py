@@ -108,6 +108,17 @@ def test_concats_that_have_a_kernel(channels: int, rest: str, outputs: str) -> N
     assert copies(low) == 1
 
 
+def test_parts_begin_where_vectors_can_be_stored() -> None:
+    text = """g (float[1, 16, 4, 4] x, float[112, 16, 1, 1] u, float[5, 16, 1, 1] v,
+                 float[11, 16, 1, 1] w) => (float[1, 128, 4, 4] y) {
+        a = Conv(x, u) b = Conv(x, v) c = Conv(x, w) y = Concat<axis = 1>(a, b, c)
+    }"""
+    assert all(buffer.within is None for buffer in results(lowered(text), "conv"))
+    apart = text.replace("(a, b, c)", "(a, c, b)").replace("[5, 16", "[8, 16")
+    apart = apart.replace("[11, 16", "[8, 16")
+    assert any(buffer.within is not None for buffer in results(lowered(apart), "conv"))
+
+
 def test_every_kernel_finds_rows_that_lie_apart() -> None:
     text = """g (float[2, 16, 8, 8] x, float[32, 16, 1, 1] u, float[32, 1, 3, 3] d,
                  float[16, 32, 3, 3] v, float[32, 16, 2, 2] t, float[16, 16] m)
