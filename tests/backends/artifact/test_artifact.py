@@ -218,6 +218,14 @@ def test_profile_names_every_call(artifact: Artifact) -> None:
     assert [each.rounds for each in times] == [1, 1, 1]
 
 
+def test_libraries_of_earlier_versions_are_profiled(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifact.native._c, "profile_rounds", None)  # what they lack
+    times = artifact.profile({"x": toy.sample()}, repeat=2)
+    assert [each.rounds for each in times] == [None, None, None]
+
+
 RUN_ALONE = """
 import sys
 import zipfile
