@@ -139,6 +139,8 @@ class Costs:
             return direct
         products = (1 + (KERNEL - 1) / self.winograd) ** 2
         transforms = _DATA / self.lanes + _RESULT * vectors / self.depth
+        # Tiles at the end of a line are computed whole.
+        products *= prod(-(-a.outputs // self.winograd) * self.winograd / a.outputs for a in axes)
         outputs = self.batch * prod(axis.outputs for axis in axes)
         weights = (self.winograd + KERNEL - 1) ** 2 * columns * 4 / _FETCHED / outputs
         return min(direct, max(products * (_MULTIPLY * vectors + transforms), weights))

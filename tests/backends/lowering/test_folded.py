@@ -74,6 +74,8 @@ def test_blocks_share_products_where_single_outputs_do_not() -> None:
     assert [axis.folded for axis in found] == [Axis(32, 32, 3, pad=1)] * 2
     few = [Axis(4, 8, 4, 2, pad=1, transposed=True)] * 2
     assert folding(few, Costs(1, 256, 128, 16, 4)) is None, "the weights take longer"
+    odd = [Axis(13, 26, 4, 2, pad=1, transposed=True)] * 2
+    assert folding(odd, Costs(1, 128, 64, 16, 4)) is None, "much of the last tiles is dropped"
 
 
 @pytest.mark.parametrize("columns", [16, 24, 64])
