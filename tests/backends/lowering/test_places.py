@@ -108,6 +108,23 @@ def test_concats_that_have_a_kernel(channels: int, rest: str, outputs: str) -> N
     assert copies(low) == 1
 
 
+def test_what_one_kernel_would_be_slow_at_is_copied_part_by_part() -> None:
+    def concat(parts: int, channels: int, rest: str) -> int:
+        names = [f"x{i}" for i in range(parts)]
+        inputs = ", ".join(f"float[2, 3, {channels}] {name}" for name in names)
+        body = rest.replace("parts", ", ".join(names))
+        text = f"g ({inputs}) => (float[2, 3, {parts * channels}] y) {{ {body} }}"
+        if parts == 9:
+            arrays = {name: normal(2, 3, channels, seed=i) for i, name in enumerate(names)}
+            check(model(text), **arrays)
+        return copies(lowered(text))
+
+    assert concat(8, 12, "y = Concat<axis = 2>(parts)") == 1
+    assert concat(9, 12, "y = Concat<axis = 2>(parts)") == 9
+    assert concat(3, 16, "c = Concat<axis = 2>(parts) y = Relu(c)") == 1
+    assert concat(3, 12, "c = Concat<axis = 2>(parts) y = Relu(c)") == 3
+
+
 def test_parts_begin_where_vectors_can_be_stored() -> None:
     text = """g (float[1, 16, 4, 4] x, float[112, 16, 1, 1] u, float[5, 16, 1, 1] v,
                  float[11, 16, 1, 1] w) => (float[1, 128, 4, 4] y) {
