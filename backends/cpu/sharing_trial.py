@@ -38,10 +38,10 @@ LEAST = 5
 """Undisturbed turns of each plan without which nothing is known."""
 MARGIN = 0.05
 """Share of its time by which a call must gain to be shared."""
-WORTH, WORTH_SHARING, MOST = 0.03, 0.1, 0.75
-"""Share by which a plan must be faster than the one in force, the same for a plan that shares
-calls which that one does not, and share of the rounds in which it must be faster at all. Sharing
-has to gain more because it may lose more: see `sharing.LINE_SECONDS`."""
+WORTH, MOST = 0.1, 0.75
+"""Share by which a plan must be faster than the one in force, and share of the rounds in which it
+must be faster at all. It is large because cores may be elsewhere a minute later: see
+`sharing.LINE_SECONDS`."""
 
 Timer = Callable[[Request], Rounds]
 """What times plans."""
@@ -149,17 +149,12 @@ def choose(
     if len(plans) == 1:
         return current
     rounds = timer(Request(entry, plans, (1 - CALLS) * seconds, ROUNDS, False))
-    worth = [WORTH if _shares_no_more(plan, current) else WORTH_SHARING for plan in plans]
-    winner = fastest(rounds, worth)
+    winner = fastest(rounds)
     return None if winner is None else plans[winner]
 
 
-def _shares_no_more(plan: Plan, current: Plan) -> bool:
-    return all(alone or not before for alone, before in zip(plan, current, strict=True))
-
-
-def fastest(rounds: Rounds, worth: Sequence[float]) -> int | None:
-    """The number of the fastest plan: 0 unless another is faster by a share of ``worth``.
+def fastest(rounds: Rounds) -> int | None:
+    """The number of the fastest plan: 0 unless another is faster beyond noise.
 
     Returns None if too few turns of any two were undisturbed in the same round.
     """
@@ -171,7 +166,7 @@ def fastest(rounds: Rounds, worth: Sequence[float]) -> int | None:
         if len(ratios) < LEAST:
             return None
         ratio = float(np.median(ratios))
-        is_clear = ratio < 1 - worth[number] and np.mean(ratios < 1) >= MOST
+        is_clear = ratio < 1 - WORTH and np.mean(ratios < 1) >= MOST
         if is_clear and ratio < least:
             best, least = number, ratio
     return best

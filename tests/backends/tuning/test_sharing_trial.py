@@ -80,12 +80,6 @@ def test_a_plan_that_is_no_faster_as_a_whole_changes_nothing() -> None:
     assert chosen(machine, (False, False)) == (False, False)
 
 
-def test_sharing_more_has_to_gain_more() -> None:
-    assert chosen(Machine((10, 9), (100, 90)), (True, True)) == (True, True)
-    assert chosen(Machine((10, 6), (100, 60)), (True, True)) == (False, False)
-    assert chosen(Machine((10, 11), (100, 110)), (False, False)) == (True, True)
-
-
 def test_a_machine_at_work_tells_nothing() -> None:
     machine = Machine((1, 2), (10, 6))
     machine.disturbed = lambda number: number >= LEAST - 1
@@ -103,22 +97,22 @@ def rounds(*plans: list[float]) -> Rounds:
 @pytest.mark.parametrize(
     ("other", "wins"),
     [
-        ([0.9] * 8, True),
-        ([0.99] * 8, False),  # not by enough
+        ([0.8] * 8, True),
+        ([0.95] * 8, False),  # not by enough
         ([0.7] * 5 + [1.1] * 3, False),  # not often enough
-        ([0.9] * 7 + [9.0], True),  # but for one turn
+        ([0.8] * 7 + [9.0], True),  # but for one turn
     ],
 )
 def test_only_what_is_clearly_faster_wins(other: list[float], wins: bool) -> None:
-    assert fastest(rounds([1.0] * 8, other), [0, 0.05]) == int(wins)
+    assert fastest(rounds([1.0] * 8, other)) == int(wins)
 
 
 def test_only_rounds_in_which_neither_was_disturbed_count() -> None:
-    assert fastest(rounds([1.0] * 4 + [0] * 4, [0] * 4 + [0.5] * 4), [0, 0.1]) is None
+    assert fastest(rounds([1.0] * 4 + [0] * 4, [0] * 4 + [0.5] * 4)) is None
 
 
 def test_the_fastest_of_several_wins() -> None:
-    assert fastest(rounds([1.0] * 6, [0.8] * 6, [0.6] * 6, [0.7] * 6), [0, 0.1, 0.1, 0.1]) == 2
+    assert fastest(rounds([1.0] * 6, [0.8] * 6, [0.6] * 6, [0.7] * 6)) == 2
 
 
 def program(region: bytes | None = None, flops: int = 10**6) -> Program:
