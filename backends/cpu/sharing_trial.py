@@ -28,8 +28,8 @@ SECONDS = 0.4
 """Time for one entry, beside what starting a process takes."""
 SHARE = 0.1
 """Part of the time for tuning that this may take at most."""
-LONGEST = 0.01
-"""Seconds of a run, by arithmetic, beyond which no call that is in question matters."""
+LONGEST = 0.005
+"""Seconds of a run, by arithmetic, beyond which few calls are in question, and turns too few."""
 CALLS = 0.3
 """Part of the time in which calls are timed one by one; the rest is for whole runs."""
 ROUNDS = 7
