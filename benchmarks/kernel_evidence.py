@@ -30,6 +30,8 @@ NOTABLE = 0.05
 class Kernel:
     """A product or convolution that holds a notable share of a model's time, all calls together."""
 
+    threads: int
+    """That the model ran with."""
     name: str
     operators: tuple[str, ...]
     calls: int
@@ -76,6 +78,7 @@ class KernelEvidence:
     ort_memory: int | None = None
     """The same of ONNX Runtime."""
     kernels: tuple[Kernel, ...] = ()
+    """Of the first case, at every number of threads."""
     failure: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -143,13 +146,18 @@ class _Gathering:
         # Tuning keeps the code of first choices: without it, compiling untuned is cold as well.
         shutil.rmtree(self.cache / "burnish" / "schedules", ignore_errors=True)
         off = self.compiled("off", first, most, "off")
-        rows = []
+        rows: list[Row] = []
+        kernels: list[Kernel] = []
         for case in cases_of(self.model):
             for count in threads:
                 if (case, count) == (first, most):
-                    rows.append(self.timed(case, count, cold, off))
+                    made = cold
+                    rows.append(self.timed(case, count, made, off))
                 else:
-                    rows.append(self.timed(case, count, self.compiled("one", case, count, "off")))
+                    made = self.compiled("one", case, count, "off")
+                    rows.append(self.timed(case, count, made))
+                if case is first:
+                    kernels += notable(inspect_artifact(made.path), count)
         onnx = self.zoo.path(self.model)
         memory, _ = weigh("burnish", cold.path, self.model, first, most)
         ort_memory, _ = weigh("ort", onnx, self.model, first, most)
@@ -165,7 +173,7 @@ class _Gathering:
             (cold.path / "weights.bin").stat().st_size,
             memory,
             ort_memory,
-            notable(inspect_artifact(cold.path)),
+            tuple(kernels),
         )
 
     def compiled(self, name: str, case: Case, threads: int, tune: str | None) -> Compiled:
@@ -186,11 +194,12 @@ class _Gathering:
         return checked.row(self.model, case, threads, made.seconds, made.native_share)
 
 
-def notable(facts: Mapping[str, Any]) -> tuple[Kernel, ...]:
+def notable(facts: Mapping[str, Any], threads: int) -> tuple[Kernel, ...]:
     """Return the products and convolutions that hold a notable share of an artifact's time.
 
     Args:
         facts: what `burnish inspect ARTIFACT --profile --json` says.
+        threads: that the artifact uses.
     """
     whole = {one["entry"]: one["microseconds"] for one in facts["profile_entries"]}
     calls: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
@@ -198,16 +207,20 @@ def notable(facts: Mapping[str, Any]) -> tuple[Kernel, ...]:
         calls.setdefault((call["entry"], call["kernel"]), []).append(call)
     nearest = facts["machine"]["levels"][0]["bandwidth"]
     kernels = [
-        _kernel(name, every, whole[entry], nearest) for (entry, name), every in calls.items()
+        _kernel(threads, name, every, whole[entry], nearest)
+        for (entry, name), every in calls.items()
     ]
     found = [one for one in kernels if one.share > NOTABLE and PRODUCTS.intersection(one.operators)]
     return tuple(sorted(found, key=lambda kernel: -kernel.share))
 
 
-def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float, bandwidth: float) -> Kernel:
+def _kernel(
+    threads: int, name: str, calls: Sequence[Mapping[str, Any]], run: float, bandwidth: float
+) -> Kernel:
     """Add up the calls of one kernel.
 
     Args:
+        threads: that the model ran with.
         name: the kernel's.
         calls: its rows of the profile.
         run: microseconds of the whole run.
@@ -217,6 +230,7 @@ def _kernel(name: str, calls: Sequence[Mapping[str, Any]], run: float, bandwidth
     bounds = [call["bound_microseconds"] for call in calls]
     moved = [call["bytes"] for call in calls]
     return Kernel(
+        threads,
         name,
         tuple(dict.fromkeys(kind for call in calls for kind in call["operators"] or ())),
         sum(call["rounds"] or 1 for call in calls),

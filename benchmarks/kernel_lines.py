@@ -91,47 +91,61 @@ def judge_bound(share: float) -> Judge:
     """Products and convolutions run at a share of their bound; few of a model's may not."""
 
     def judge(found: Evidences) -> Verdict:
-        every = [(one, kernel) for one in found for kernel in one.kernels]
-        slow = {
-            one.model: [kernel for kernel in one.kernels if (kernel.of_bound or 0.0) < share]
-            for one in found
-        }
-        parts = {model: sum(k.share for k in kernels) for model, kernels in slow.items() if kernels}
-        over = [model for model, part in parts.items() if part >= EXCEPTIONS]
-        good = len(every) - sum(map(len, slow.values()))
-        text = f"{good} of {len(every)} kernels; too much below in {len(over)} models"
-        threads = {one.model: max((row.threads for row in one.rows), default=1) for one in found}
-        for model in sorted(parts, key=lambda model: -parts[model]):
-            listed = [_exception(kernel, threads[model], share) for kernel in slow[model]]
-            text += f"; {model} {parts[model]:.0%}: {', '.join(listed)}"
-        return Verdict(bool(every) and not over and not any(one.failure for one in found), text)
+        every = [(one.model, kernel) for one in found for kernel in one.kernels]
+        texts, over = [], 0
+        for threads in sorted({kernel.threads for _, kernel in every}):
+            own = [(model, kernel) for model, kernel in every if kernel.threads == threads]
+            text, count = _exceptions(own, share)
+            texts.append(f"{_threads(threads)}: {text}")
+            over += count
+        passed = bool(every) and not over and not any(one.failure for one in found)
+        return Verdict(passed, "; ".join(texts))
 
     return judge
 
 
-def _exception(kernel: Kernel, threads: int, share: float) -> str:
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _exceptions(kernels: Sequence[tuple[str, Kernel]], share: float) -> tuple[str, int]:
+    """List models' kernels below a share of the bound; in how many models they hold too much."""
+    slow: dict[str, list[Kernel]] = {}
+    for model, kernel in kernels:
+        if (kernel.of_bound or 0.0) < share:
+            slow.setdefault(model, []).append(kernel)
+    parts = {model: sum(kernel.share for kernel in below) for model, below in slow.items()}
+    over = sum(part >= EXCEPTIONS for part in parts.values())
+    good = len(kernels) - sum(map(len, slow.values()))
+    text = f"{good} of {len(kernels)} kernels; too much below in {over} models"
+    for model in sorted(parts, key=lambda model: -parts[model]):
+        listed = [_exception(kernel, share) for kernel in slow[model]]
+        text += f"; {model} {parts[model]:.0%}: {', '.join(listed)}"
+    return text, over
+
+
+def _exception(kernel: Kernel, share: float) -> str:
     """Name a kernel below its share of the bound, with figures and the reasons that they show."""
     calls = f" in {kernel.calls} calls" if kernel.calls > 1 else ""
     taken = f"{kernel.name} {kernel.share:.0%}, {_micro(kernel.seconds)} us{calls}"
     if kernel.bound is None:
         return f"{taken}, bound unknown"
     text = f"{taken} at {kernel.of_bound:.0%} of {kernel.bound_by}"
-    reasons = reasons_of(kernel, threads, share)
+    reasons = reasons_of(kernel, share)
     return f"{text} ({'; '.join(reasons)})" if reasons else text
 
 
-def reasons_of(kernel: Kernel, threads: int, share: float) -> list[str]:
+def reasons_of(kernel: Kernel, share: float) -> list[str]:
     """Say why a kernel stays below a share of its bound, as far as its figures show that.
 
     Args:
         kernel: one that does.
-        threads: that the model ran with.
         share: of the bound that is asked for, 0 to 1.
     """
     if kernel.bound is None:
         return []
     found = []
-    waiting = kernel.calls * FORK if threads > 1 else 0.0
+    waiting = kernel.calls * FORK if kernel.threads > 1 else 0.0
     if kernel.seconds - kernel.bound / share < waiting < kernel.seconds:
         found.append(f"to fork and join takes {_micro(waiting)} us")
     if kernel.bound_by == "arithmetic" and kernel.traffic is not None:

@@ -34,7 +34,7 @@ def row(threads: int = 2, **ratios: float) -> Row:
 def kernel(of_bound: float | None = 0.95, share: float = 0.3, traffic: float = 1e-6) -> Kernel:
     """A kernel that takes 100 us in two calls."""
     bound = None if of_bound is None else 1e-4 * of_bound
-    return Kernel("k0_conv2d", ("Conv", "Relu"), 2, 1e-4, share, bound, "arithmetic", traffic)
+    return Kernel(2, "k0_conv2d", ("Conv", "Relu"), 2, 1e-4, share, bound, "arithmetic", traffic)
 
 
 ONE = KernelEvidence(
@@ -112,6 +112,9 @@ def test_few_exceptions_from_the_bound_are_allowed_and_listed() -> None:
     assert line.verdict(evidence).passed
     listed = "m 19%: k0_conv2d 12%, 100 us in 2 calls at 50% of arithmetic, k0_conv2d 7%"
     assert listed in line.verdict(evidence).measured
+    # Exceptions of one number of threads do not add to those of another.
+    alone = tuple(replace(one, threads=1) for one in kernels)
+    assert verdict("roofline", replace(GOOD, kernels=(replace(ONE, kernels=kernels + alone),)))
     more = (*kernels, kernel(0.7, 0.06))
     assert not verdict("roofline", replace(GOOD, kernels=(replace(ONE, kernels=more),)))
 
@@ -135,15 +138,15 @@ def test_artifacts_refuse_a_processor_without_their_features(tmp_path: Path) -> 
 
 
 def test_reasons_follow_from_figures() -> None:
-    assert reasons_of(kernel(0.5), 2, 0.8) == []
-    assert reasons_of(kernel(0.78), 2, 0.8) == ["to fork and join takes 4 us"]
-    assert reasons_of(kernel(0.78), 1, 0.8) == []
-    assert reasons_of(replace(kernel(0.5), calls=60), 2, 0.8) == []  # too short to have forked
-    assert reasons_of(kernel(0.5, traffic=2.9e-5), 2, 0.8) == []
-    assert reasons_of(kernel(0.5, traffic=3.1e-5), 2, 0.8) == [
+    assert reasons_of(kernel(0.5), 0.8) == []
+    assert reasons_of(kernel(0.78), 0.8) == ["to fork and join takes 4 us"]
+    assert reasons_of(replace(kernel(0.78), threads=1), 0.8) == []
+    assert reasons_of(replace(kernel(0.5), calls=60), 0.8) == []  # too short to have forked
+    assert reasons_of(kernel(0.5, traffic=2.9e-5), 0.8) == []
+    assert reasons_of(kernel(0.5, traffic=3.1e-5), 0.8) == [
         "beside arithmetic its bytes take 31 us"
     ]
-    assert reasons_of(kernel(None), 2, 0.8) == []
+    assert reasons_of(kernel(None), 0.8) == []
 
 
 def call(name: str, taken: float, bound: float | None, *operators: str) -> dict[str, Any]:
@@ -165,22 +168,23 @@ def test_calls_of_one_kernel_count_together() -> None:
             call("k1", 80.0, 2.0, "Softmax"),
             call("k0", 4.0, 3.0, "MatMul", "Relu"),
             call("k2", 2.0, 2.0, "Conv"),
-        )
+        ),
+        2,
     )
     assert (found.name, found.operators, found.calls) == ("k0", ("MatMul", "Add", "Relu"), 2)
     assert (found.share, found.seconds, found.bound) == pytest.approx((0.08, 8e-6, 5e-6))
     assert (found.of_bound, found.traffic) == pytest.approx((5 / 8, 6e-6))
-    (unknown,) = notable(facts(call("k0", 50.0, None, "Conv")))
+    (unknown,) = notable(facts(call("k0", 50.0, None, "Conv")), 1)
     assert unknown.of_bound is None
 
 
 def test_a_share_is_one_of_the_whole_run() -> None:
     """A kernel may be most of what kernels do and little of what a user waits for."""
-    assert notable(facts(call("k0", 4.9, 0.1, "MatMul"))) == ()
+    assert notable(facts(call("k0", 4.9, 0.1, "MatMul")), 2) == ()
 
 
 def test_rounds_of_a_loop_are_calls() -> None:
-    (found,) = notable(facts({**call("k0", 50.0, 5.0, "MatMul"), "rounds": 7}))
+    (found,) = notable(facts({**call("k0", 50.0, 5.0, "MatMul"), "rounds": 7}), 2)
     assert (found.calls, found.seconds) == (7, pytest.approx(5e-5))
 
 
