@@ -106,9 +106,10 @@ class Artifact:
         """
         # The arrays that pointers are to are kept here as long as the library uses them.
         number, (_kept, given) = self._match(inputs)
+        # Before memory is made: opening the library checks what the manifest says of sizes.
+        native, engine = self._native or self.native, self._engine
         names, memory, counted = self._results[number]
         made = outputs, pointers = memory.make()
-        native, engine = self._native or self.native, self._engine
         if engine is not None:
             outputs = engine.run(native, (number, self.manifest.entries[number]), given, made)
         elif counted is not None:

@@ -152,11 +152,12 @@ def test_weights_of_another_model_are_refused_by_the_library_itself(saved: Path)
         load_artifact(saved, verify=False).run({"x": toy.sample()})
 
 
-def test_a_manifest_that_lies_about_shapes_is_refused(saved: Path) -> None:
-    def shrink(data: dict[str, object]) -> None:
-        data["entries"][0]["outputs"][0]["shape"] = [1, 1]  # type: ignore[index]
+@pytest.mark.parametrize("shape", [[1, 1], [1 << 45], [1 << 61, 4]])
+def test_a_manifest_that_lies_about_shapes_is_refused(saved: Path, shape: list[int]) -> None:
+    def lie(data: dict[str, object]) -> None:
+        data["entries"][0]["outputs"][0]["shape"] = shape  # type: ignore[index]
 
-    change_manifest(saved, shrink)
+    change_manifest(saved, lie)
     with pytest.raises(InvalidInput, match="disagree about the inputs and outputs"):
         load_artifact(saved).run({"x": toy.sample()})
 
