@@ -37,14 +37,23 @@ class Child:
         """Start it and send what it begins with.
 
         Raises:
-            ChildFailed: it does not answer within ``timeout`` seconds, or that it cannot begin.
+            ChildFailed: it cannot be started, does not answer within ``timeout`` seconds, or that
+                it cannot begin.
         """
-        command = [sys.executable, "-m", module]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        answer = self.ask(opening, timeout)
-        if isinstance(answer, str):
+        # -P: no file of the user's folder is taken for a module.
+        command = [sys.executable, "-P", "-m", module]
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as error:
+            raise ChildFailed(f"did not start: {error.strerror}") from error
+        try:
+            answer = self.ask(opening, timeout)
+            if isinstance(answer, str):
+                raise ChildFailed(answer)
+        except BaseException:
+            # Ctrl-C too: nobody else can end it.
             self.close()
-            raise ChildFailed(answer)
+            raise
 
     def close(self) -> None:
         """End the process."""
