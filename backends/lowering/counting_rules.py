@@ -49,6 +49,9 @@ def _boxes(node: OperatorNode) -> Bound:
         raise Declined("has operands whose sizes only running tells")
     if types != {"float32"} or scores[2] >= 1 << 31:
         raise Declined(f"of {scores[2]} boxes of {', '.join(sorted(types))} is not compiled")
+    limits = [value.static_shape for value in node.inputs[2:] if value is not None]
+    if boxes != (scores[0], scores[2], 4) or any(n is None or math.prod(n) != 1 for n in limits):
+        raise Declined("has operands that do not fit each other")
     given, most = node.constant_input(2), scores[2]
     if node.input(2) is None:
         most = 0

@@ -90,6 +90,23 @@ def test_limits_that_are_left_out() -> None:
     assert not check(model(text), x=normal(1, 40, 4), y=normal(1, 2, 40))
 
 
+@pytest.mark.parametrize(
+    ("shapes", "limits"),
+    [
+        ("float[1, 4, 4] x, float[1, 2, 40] y", "int64 most = {5}, float overlap = {0.4}"),
+        ("float[1, 40, 4] x, float[2, 2, 40] y", "int64 most = {5}, float overlap = {0.4}"),
+        ("float[1, 40, 3] x, float[1, 2, 40] y", "int64 most = {5}, float overlap = {0.4}"),
+        ("float[1, 40, 4] x, float[1, 2, 40] y", "int64[0] most = {}, float overlap = {0.4}"),
+        ("float[1, 40, 4] x, float[1, 2, 40] y", "int64[2] most = {5, 6}, float overlap = {0.4}"),
+        ("float[1, 40, 4] x, float[1, 2, 40] y", "int64 most = {5}, float[0] overlap = {}"),
+    ],
+)
+def test_operands_that_do_not_fit_each_other_are_never_read(shapes: str, limits: str) -> None:
+    text = f"g ({shapes}) => (int64[n, 3] r) <{limits}> {{"
+    text += " r = NonMaxSuppression(x, y, most, overlap) }"
+    assert declined(text) == ["NonMaxSuppression has operands that do not fit each other"]
+
+
 def test_thousands_of_boxes_on_several_threads() -> None:
     text = """g (float[1, 6000, 4] boxes, float[1, 5, 6000] scores) => (int64[n, 3] kept)
         <int64 most = {200}, float overlap = {0.45}, float least = {0.2}>
