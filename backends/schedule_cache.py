@@ -90,7 +90,7 @@ class ScheduleCache:
     def spent(self, model: str) -> float:
         """Seconds that tuning has spent on a model."""
         seconds = self._known.get(f"{_SPENT}{model}", 0.0)
-        return seconds if type(seconds) is float and seconds >= 0 else 0.0
+        return seconds if type(seconds) is float and 0 <= seconds < float("inf") else 0.0
 
     def spend(self, model: str, seconds: float) -> None:
         """Add to what tuning has spent on a model."""

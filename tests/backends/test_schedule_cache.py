@@ -160,8 +160,10 @@ def test_time_spent_on_a_model_adds_up(target: Target, folder: Path) -> None:
     assert ScheduleCache(target).spent("m") == 5.0
     assert ScheduleCache(target).spent("n") == 0.0
     (path,) = folder.glob("*.json")
-    path.write_text(path.read_text().replace("5.0", '"long"'))
-    assert ScheduleCache(target).spent("m") == 0.0
+    text = path.read_text()
+    for other in ('"long"', "-5.0", "NaN", "Infinity"):
+        path.write_text(text.replace("5.0", other))
+        assert ScheduleCache(target).spent("m") == 0.0
 
 
 def test_objects_of_other_kernels_count_as_absent(target: Target, folder: Path) -> None:
