@@ -160,9 +160,11 @@ def unpack_vector(
                 port.name: _whole(_restore(arrays[f"{entry}.input.{index}"], port), port.shape)
                 for index, port in enumerate(inputs)
             }
+            # A model may list an output twice; a vector has one array for each name.
+            distinct = {port.name: port for port in outputs}
             kept = {
-                port.name: _expected(arrays, f"{entry}.output.{index}", port)
-                for index, port in enumerate(outputs)
+                name: _expected(arrays, f"{entry}.output.{index}", port)
+                for index, (name, port) in enumerate(distinct.items())
             }
             return Example(given, kept)
     except _UNREADABLE as error:

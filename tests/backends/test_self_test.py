@@ -48,6 +48,15 @@ def test_vectors_round_trip_and_repeat() -> None:
             np.testing.assert_array_equal(before[name], after[name], strict=True)
 
 
+def test_an_output_that_is_listed_twice_has_one_array() -> None:
+    vector = Vector({}, {"y": np.arange(3), "z": np.ones(2)})
+    listed = [*ports(vector.outputs), *ports(vector.outputs)]
+    again = unpack_vector(pack_vectors([vector]), 0, [], listed)
+    assert {name: list(each.values) for name, each in again.outputs.items()} == {
+        "y": [0, 1, 2], "z": [1, 1],
+    }  # fmt: skip
+
+
 def large(*shape: int) -> np.ndarray:
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
 
