@@ -22,6 +22,8 @@ from burnish.backends.kernels.winograd import KERNEL, is_filter
 
 _MOST = 16
 """Most outputs of a block along one axis."""
+_PAIRS = 1 << 18
+"""Most pairs of an output of a block and a kernel position: each of them is looked at."""
 _NARROW = 0.6
 """Time of a product of half a 512-bit vector or less, next to that of a whole one."""
 _CLEARLY = 0.8
@@ -167,7 +169,8 @@ def _options(axes: Sequence[Axis]) -> Iterator[Folding]:
     step = last.stride if last.transposed else 1
     for blocks in product(*lines, range(step, max(step, _MOST) + 1, step)):
         option = tuple(map(FoldedAxis, axes, blocks))
-        if all(each.reached for each in option):
+        pairs = prod(each.block * each.axis.kernel for each in option)
+        if pairs <= _PAIRS and all(each.reached for each in option):
             yield option
 
 

@@ -95,3 +95,9 @@ def test_a_block_of_strides_reads_nothing_in_vain() -> None:
     assert [axis.block for axis in found] == [2, 2]
     assert [axis.folded for axis in found] == [Axis(320, 320)] * 2
     assert np.prod([axis.kernel for axis in found]) == 1
+
+
+def test_blocks_whose_outputs_are_too_many_to_look_at_are_none() -> None:
+    costs = Costs(1, 16, 1, 16)
+    assert folding([Axis(1, 3, 3, 1 << 40, 1, 0, True)] * 2, costs) is None
+    assert folding([Axis(1 << 25, 2, (1 << 25) - 1, 1, 1, 0)], costs) is None
