@@ -42,15 +42,27 @@ def load_record(path: Path = RECORD) -> Recorded:
 
 
 def circumstances(record: Recorded) -> str:
-    """One sentence: machine, versions, date, tuning."""
+    """In a line: machine, versions, date, tuning, and engines that were held back."""
     found = record.environment
     names = ("burnish", *dict.fromkeys(PEERS[name].package for name in record.engines))
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in names)
     tune = record.plan["tune"] or "default"
     return (
         f"{found['cores']} cores of {found['cpu']}, {found['date'][:10]}, {versions}; "
-        f"tuning: {tune}; load of the machine before: {found['load']:.1f}."
+        f"tuning: {tune}; load of the machine before: {found['load']:.1f}.{_held_back(record)}"
     )
+
+
+def _held_back(record: Recorded) -> str:
+    """Say which engines were timed with less than all their optimizations, and on which models."""
+    models: dict[str, dict[str, None]] = {}
+    for row in record.rows:
+        for name in row.lowered:
+            models.setdefault(PEERS[name].title, {})[row.model] = None
+    if not models:
+        return ""
+    listed = "; ".join(f"{title} on {', '.join(those)}" for title, those in models.items())
+    return f" With fewer optimizations, as it is wrong or fails with all: {listed}."
 
 
 def means_table(record: Recorded) -> str:

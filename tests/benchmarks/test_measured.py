@@ -94,6 +94,20 @@ def test_circumstances_name_versions_and_load(record: Recorded) -> None:
     assert "tuning: default; load of the machine before: 0.2" in text
 
 
+def test_circumstances_name_engines_that_were_held_back(tmp_path: Path) -> None:
+    path = tmp_path / "latency.json"
+    why = {"lowered": {"ort": "basic optimizations, since with all y is off by 1"}}
+    rows = [{**row("scan", "7x6", count, ort=1.5), **why} for count in (1, 2)]
+    content = {"environment": ENVIRONMENT, "plan": {"tune": None}, "rows": rows}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    record = load_record(path)
+    assert circumstances(record).endswith(
+        " With fewer optimizations, as it is wrong or fails with all: ONNX Runtime on scan."
+    )
+    said = "- scan: ONNX Runtime has basic optimizations, since with all y is off by 1"
+    assert remarks_list(record) == said
+
+
 def test_the_page_is_current() -> None:
     assert PAGE.read_text() == latency_page(), "run `make docs`"
 
