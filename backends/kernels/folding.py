@@ -24,6 +24,9 @@ _MOST = 16
 """Most outputs of a block along one axis."""
 _PAIRS = 1 << 18
 """Most pairs of an output of a block and a kernel position: each of them is looked at."""
+_MOST_PHASES = 64
+"""Of a transposed convolution in single outputs. Each is code of its own: 256 of them took longer
+to compile than a minute."""
 _NARROW = 0.6
 """Time of a product of half a 512-bit vector or less, next to that of a whole one."""
 _CLEARLY = 0.8
@@ -149,10 +152,15 @@ class Costs:
 
 
 def folding(axes: Sequence[Axis], costs: Costs) -> Folding | None:
-    """The blocks in which a convolution takes the least time, None if single outputs do."""
+    """The blocks in which a convolution takes the least time, None if single outputs do.
+
+    Where single outputs would be too much code, the blocks that are least of it.
+    """
     options = [(costs.folded(option), option) for option in _options(axes)]
     if not options:
         return None
+    if prod(axis.stride for axis in axes if axis.transposed) > _MOST_PHASES:
+        return min(options, key=lambda entry: (_phases(entry[1]), entry[0]))[1]
     single = costs.single(axes)
     folded, best = min(options, key=lambda entry: entry[0])
     results = costs.batch * prod(axis.outputs for axis in axes)
@@ -160,6 +168,11 @@ def folding(axes: Sequence[Axis], costs: Costs) -> Folding | None:
     saved = (single - folded) * costs.depth * results
     pays = folded <= _CLEARLY * single and saved > passes * results * costs.columns + _LAUNCH
     return best if pays else None
+
+
+def _phases(option: Folding) -> int:
+    """Outputs that lie differently to what they read, for each of which there is code."""
+    return prod(each.axis.stride for each in option if each.is_single and each.axis.transposed)
 
 
 def _options(axes: Sequence[Axis]) -> Iterator[Folding]:

@@ -24,12 +24,13 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, object]]
         "ConvTranspose", (2, 16, 17, 18), (16, 1, 3, 3),
         {"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 1]},
     ),
+    "patches": ("ConvTranspose", (1, 20, 3, 4), (20, 17, 9, 9), {"strides": [9, 9]}),
     "apart": (
         "ConvTranspose", (1, 24, 18, 20), (24, 1, 3, 3), {"strides": [2, 3], "dilations": [3, 2]},
     ),
 }  # fmt: skip
 """Operator, input, weights, attributes."""
-PLAIN = frozenset({"gaps", "side by side", "apart"})
+PLAIN = frozenset({"gaps", "patches", "side by side", "apart"})
 """Cases that nothing follows; the others have a bias and an activation."""
 
 
@@ -101,3 +102,11 @@ def test_blocks_whose_outputs_are_too_many_to_look_at_are_none() -> None:
     costs = Costs(1, 16, 1, 16)
     assert folding([Axis(1, 3, 3, 1 << 40, 1, 0, True)] * 2, costs) is None
     assert folding([Axis(1 << 25, 2, (1 << 25) - 1, 1, 1, 0)], costs) is None
+
+
+def test_outputs_that_would_each_need_code_are_folded_though_it_saves_no_products() -> None:
+    costs = Costs(1, 64, 32, 16)
+    found = folding([Axis(7, 112, 16, 16, transposed=True)] * 2, costs)
+    assert found is not None
+    assert [axis.block for axis in found] == [16, 16]
+    assert folding([Axis(7, 56, 8, 8, transposed=True)] * 2, costs) is None
