@@ -65,7 +65,7 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 
 def _describe(sch: Schedule) -> _Copy | None:
     found = nests(sch)
-    if found is None or len(found) != 1 or found[0].is_reduction:
+    if found is None or len(found) != 1 or found[0].is_reduction or 0 in found[0].extents:
         return None
     (nest,) = found
     store = sch.get(nest.block).body

@@ -181,6 +181,7 @@ def test_structural_key_ignores_names(target: Target):
         ((3, 17, 33), (2, 0, 1), "transpose"),
         ((1, 3, 40, 40), (0, 2, 3, 1), "elementwise"),
         ((128, 12, 32), (1, 0, 2), "elementwise"),
+        ((0, 64, 20, 18), (0, 2, 3, 1), "elementwise"),
     ],
 )
 def test_transposes(shape, axes, rule, target: Target, run):
