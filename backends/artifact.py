@@ -9,7 +9,7 @@ import hashlib
 import os
 import statistics
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -247,10 +247,18 @@ class Artifact:
 
         The pointers are good for as long as the arrays are kept.
         """
-        for number, ports in enumerate(self._expected):
-            fitting = ports.fit(inputs)
-            if fitting is not None:
-                return number, fitting
+        try:
+            for number, ports in enumerate(self._expected):
+                fitting = ports.fit(inputs)
+                if fitting is not None:
+                    return number, fitting
+        except (AttributeError, TypeError):
+            # Asked only now, because the question takes time.
+            if isinstance(inputs, Mapping):
+                raise
+        if not isinstance(inputs, Mapping):
+            kind = type(inputs).__name__
+            raise UsageError(f"inputs are a mapping of names to arrays, not one {kind}")
         raise UsageError(_mismatch([entry.inputs for entry in self.manifest.entries], inputs))
 
     @cached_property

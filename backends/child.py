@@ -43,7 +43,10 @@ class Child:
         # -P: no file of the user's folder is taken for a module.
         command = [sys.executable, "-P", "-m", module]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # A group of its own: Ctrl-C is for the process that asks.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            )
         except OSError as error:
             raise ChildFailed(f"did not start: {error.strerror}") from error
         try:
@@ -112,8 +115,6 @@ def serve(begin: Callable[[Any], Callable[[Any], object]]) -> None:
             BurnishError of it is told to the other end.
     """
     _die_with_parent()
-    # Ctrl-C is for the process that asks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     source = sys.stdin.buffer
     # Nothing that is called must write among the answers.
     target = os.fdopen(os.dup(1), "wb")

@@ -75,7 +75,8 @@ class Tuning:
     def __str__(self) -> str:
         if self.stopped:
             return f"tuning was stopped at {self.tuned} of {self.kernels} kernels"
-        return f"tuned {self.tuned} of {self.kernels} kernels in {self.seconds:g} s"
+        limit = f"the {self.seconds:g} s that all compiles of this model have together"
+        return f"tuned {self.tuned} of {self.kernels} kernels in {limit}"
 
 
 @dataclass

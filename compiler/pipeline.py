@@ -102,6 +102,16 @@ class PipelineReport(Sequence[PassReport]):
     def __iter__(self) -> Iterator[PassReport]:
         return iter(self.passes)
 
+    def __str__(self) -> str:
+        """Return a line for each pass that changed something or was undone."""
+        lines = [
+            f"{one.name}: "
+            + (f"undone, {one.rolled_back}" if one.rolled_back else f"{one.edits.total()} edits")
+            for one in self.passes
+            if one.changed or one.rolled_back
+        ]
+        return "\n".join(lines) or "no pass changed anything"
+
     @property
     def rolled_back(self) -> list[PassReport]:
         """The passes that were undone."""

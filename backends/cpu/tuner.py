@@ -134,7 +134,7 @@ def tune(
     """
     model = hashlib.sha256("|".join(sorted(task.name for task in tasks)).encode()).hexdigest()[:32]
     budget.spent_on[model] = max(cache.spent(model), budget.spent_on.get(model, 0.0))
-    with _Interrupt() as interrupt:
+    with _Interrupt(budget.progress) as interrupt:
         search = _Search(tasks, target, budget, cache, objects, interrupt, time.monotonic())
         try:
             search.run()
@@ -364,8 +364,10 @@ def _is_known(case: _Case) -> bool:
 class _Interrupt:
     """Whether Ctrl-C was pressed: once to end tuning, twice to end everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
+        """Tell ``progress`` at once when it was pressed: what is under way may take seconds."""
         self.pressed = False
+        self._progress = progress
         self._before: Any = None
 
     def __enter__(self) -> _Interrupt:
@@ -384,3 +386,4 @@ class _Interrupt:
         if self.pressed:
             raise KeyboardInterrupt
         self.pressed = True
+        self._progress("tuning stops; Ctrl-C again gives up", 0, 1)

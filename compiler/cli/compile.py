@@ -115,6 +115,8 @@ def compile_model(
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
         more = "run again" if made.tuning.stopped else "raise --tune"
         session.note(f"{made.tuning}; {more} for the rest")
+    if tune not in (None, "off") and not request.target.is_host:
+        session.note("nothing was tuned: kernels are timed only on the machine that they are for")
 
 
 def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
@@ -151,7 +153,8 @@ def _show(session: Session, out: Path, made: Compilation) -> None:
 
     manifest = made.artifact.manifest
     session.out.print(pass_table(made.report))
-    typer.echo(f"passes {agreement_line(made.report)}")
+    checked = "passes" if made.precision is None else "passes without rounding"
+    typer.echo(f"{checked} {agreement_line(made.report)}")
     for line in [*native_lines(manifest.native), *precision_lines(made.precision)]:
         typer.echo(line)
     if len(manifest.entries) > 1:

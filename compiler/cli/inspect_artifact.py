@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
     from burnish.backends.profiling import CallProfile, EntryProfile
 
+LEGEND = (
+    "of bound: the least time that this machine needs over the median, and what sets it: FLOP "
+    "for arithmetic, L2, L3 or mem for bytes from there; other work on the machine lowers it"
+)
 SHOWN = 40
 """Calls in the table; -v shows all."""
 PASSES = 8
@@ -166,7 +170,9 @@ def show_ports(facts: Mapping[str, Any]) -> None:
     for side in ("inputs", "outputs"):
         for port in facts[side]:
             shape = "" if port["shape"] is None else ", ".join(map(str, port["shape"]))
-            most = f", -1 at most {port['most']}" if port.get("most") is not None else ""
+            most = ""
+            if port.get("most") is not None:
+                shape, most = shape.replace("-1", "n"), f", n at most {port['most']}"
             typer.echo(f"  {side[:-1]:6} {port['name']}: {port['dtype']}[{shape}]{most}")
 
 
@@ -207,6 +213,7 @@ def _show_profile(session: Session, facts: Mapping[str, Any]) -> None:
             typer.echo(f"entry {total['entry']}")
         _show_calls(session, rows)
         typer.echo(wrapped(_total(total), "", "  "))
+    typer.echo(wrapped(LEGEND, "", "  "))
     if any(row["operators"] is None for row in facts["profile"]):
         session.note("this artifact does not say what its kernels do; compile the model again "
                      "to see operators and bounds")  # fmt: skip

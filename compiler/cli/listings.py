@@ -34,13 +34,15 @@ def list_targets(ctx: typer.Context, json: options.Json = False) -> None:
     targets = catalogue()
     if json:
         session.data([{"name": t.name, "arch": t.arch, "mcpu": t.mcpu,
-                       "features": sorted(t.features), "vector_bits": t.vector_bits,
+                       "features": sorted(t.features), "extensions": sorted(t.extensions),
+                       "vector_bits": t.vector_bits,
                        "registers": t.registers, "l1": t.l1, "l2": t.l2, "threads": t.threads}
                       for t in targets])  # fmt: skip
         return
-    table = new_table("target", "processor", "vectors", "L1, L2", "features")
+    table = new_table("target", "processor", "vectors", "L1, L2", "features (on request)")
     for target in targets:
         caches = f"{target.l1 >> 10}, {target.l2 >> 10} KiB"
         vectors = f"{target.registers} x {target.vector_bits} bits"
-        table.add_row(target.name, target.mcpu, vectors, caches, " ".join(sorted(target.features)))
+        features = [*sorted(target.features), *(f"({name})" for name in sorted(target.extensions))]
+        table.add_row(target.name, target.mcpu, vectors, caches, " ".join(features))
     session.out.print(table)

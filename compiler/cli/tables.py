@@ -89,8 +89,12 @@ def precision_lines(precision: Mapping[str, Any] | None) -> list[str]:
     """What was rounded, and how far that moves each output."""
     if precision is None:
         return []
-    kinds = f"products in {precision['products']}, weights in {precision['weights']}"
+    kinds = f"weights in {precision['weights']}"
+    if precision["products"] != "f32":
+        kinds = f"products and their weights in {precision['products']}"
     count, all_of_them = precision["rounded"], precision["eligible"]
+    if not all_of_them:
+        return [f"{kinds}: nothing gains by rounding, so nothing is rounded"]
     lines = [f"{kinds}: {count} of {all_of_them} operators that gain by rounding"]
     for name, error in precision["errors"].items():
         lines.append(f"  {name}: largest relative error {error:.1e}")

@@ -56,6 +56,8 @@ def test_inputs_are_not_written(artifact: Artifact) -> None:
     ("inputs", "message"),
     [
         ({}, "input 'x' is missing; the inputs are x"),
+        (toy.sample(), "inputs are a mapping of names to arrays, not one ndarray"),
+        (3, "inputs are a mapping of names to arrays, not one int"),
         ({"x": toy.sample(), "z": toy.sample()}, "there is no input 'z'; the inputs are x"),
         ({"x": toy.sample().astype("f8")}, "'x' is of dtype float64, and float32 is expected"),
         ({"x": toy.sample()[:3]}, r"'x' has shape \[3, 53\], and \[37, 53\] is expected"),
