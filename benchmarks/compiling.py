@@ -109,13 +109,17 @@ def optimize_model(model: Path, output: Path, shapes: Mapping[str, Shape] | None
     return run_burnish(arguments).seconds
 
 
-def inspect_artifact(artifact: Path) -> dict[str, Any]:
+def inspect_artifact(artifact: Path, cache: Path | None = None) -> dict[str, Any]:
     """Return what `burnish inspect --profile` says of an artifact.
+
+    Args:
+        artifact: of this machine.
+        cache: as of `compile_artifact`; in a new one the machine's limits are measured as well.
 
     Raises:
         CommandFailed: if the command fails or takes longer than `LIMIT`.
     """
-    usage = run_burnish(["inspect", str(artifact), "--profile", "--json"])
+    usage = run_burnish(["inspect", str(artifact), "--profile", "--json"], cache=cache)
     content: dict[str, Any] = json.loads(usage.output)
     return content
 

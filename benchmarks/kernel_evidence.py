@@ -157,7 +157,8 @@ class _Gathering:
                     made = self.compiled("one", case, count, "off")
                     rows.append(self.timed(case, count, made))
                 if case is first:
-                    kernels += notable(inspect_artifact(made.path), count)
+                    # Clocks and neighbours change within minutes: bounds are measured beside.
+                    kernels += notable(inspect_artifact(made.path, self.cache), count)
         onnx = self.zoo.path(self.model)
         memory, _ = weigh("burnish", cold.path, self.model, first, most)
         ort_memory, _ = weigh("ort", onnx, self.model, first, most)
