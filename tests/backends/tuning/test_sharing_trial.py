@@ -129,6 +129,7 @@ class FakeChild:
 
     started = 0
     crashes = False
+    machine = Machine((1, 2))
 
     def __init__(self, *_: object) -> None:
         FakeChild.started += 1
@@ -136,7 +137,7 @@ class FakeChild:
     def ask(self, request: Request, _: float) -> Rounds:
         if FakeChild.crashes:
             raise ChildFailed("crashed (SIGSEGV)")
-        return Machine((1, 2))(request)
+        return FakeChild.machine(request)
 
     def close(self) -> None:
         pass
@@ -144,7 +145,7 @@ class FakeChild:
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> type[FakeChild]:
-    FakeChild.started, FakeChild.crashes = 0, False
+    FakeChild.started, FakeChild.crashes, FakeChild.machine = 0, False, Machine((1, 2))
     monkeypatch.setattr(sharing_trial, "Child", FakeChild)
     return FakeChild
 
@@ -158,10 +159,21 @@ def settled(target: Target, given: Program, seconds: float = 30.0) -> list[bool]
 def test_what_was_found_out_is_not_measured_again(child: type[FakeChild]) -> None:
     large = program(flops=10**7)
     assert settled(HERE, large, 0.0) == [False]
+    assert settled(HERE, large) == [False]  # one trial may have met a busy host
     assert settled(HERE, large) == [True]
     assert settled(HERE, large) == [True]
-    assert child.started == 1
+    assert child.started == 2
     assert settled(HERE, large, 0.0) == [False]
+
+
+def test_two_trials_have_to_find_the_same(child: type[FakeChild]) -> None:
+    large = program(flops=10**7)
+    settled(HERE, large)
+    child.machine = Machine((2, 1))
+    assert settled(HERE, large) == [False]  # and that is settled: the plan in force won
+    child.machine = Machine((1, 2))
+    assert settled(HERE, large) == [False]
+    assert child.started == 2
 
 
 @pytest.mark.parametrize(
@@ -185,4 +197,5 @@ def test_a_crash_changes_nothing_and_is_not_remembered(child: type[FakeChild]) -
     child.crashes = True
     assert settled(HERE, program(flops=10**7)) == [False]
     child.crashes = False
+    assert settled(HERE, program(flops=10**7)) == [False]
     assert settled(HERE, program(flops=10**7)) == [True]
