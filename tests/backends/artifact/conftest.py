@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from burnish.backends.artifact import Artifact
+from burnish.backends.artifact import LIBRARY, WEIGHTS, Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.self_test import Vector
 from burnish.target import Target, resolve
@@ -35,3 +38,23 @@ def artifact(kernels: bytes, target: Target) -> Artifact:
 def saved(artifact: Artifact, tmp_path: Path) -> Path:
     artifact.save(tmp_path / "model")
     return tmp_path / "model"
+
+
+RunC = Callable[[Path, str], str]
+
+
+@pytest.fixture
+def run_c(tmp_path: Path) -> RunC:
+    """Compile a program against an artifact, run it with the weights, return what it prints."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+
+    def run(saved: Path, program: str) -> str:
+        (tmp_path / "main.c").write_text(program)
+        command = ["cc", "main.c", f"-I{saved}", str(saved / LIBRARY), "-o", "main"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        command = ["./main", str(saved / WEIGHTS)]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.program import Buffer, BufferKind, Call, Program
 from burnish.target import Target
 from tests.backends.artifact import toy
+from tests.backends.artifact.conftest import RunC
 
 C_PROGRAM = r"""
 #include <stdio.h>
@@ -37,15 +37,8 @@ int main(int argc, char **argv) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_from_c(saved: Path, tmp_path: Path) -> None:
-    (tmp_path / "main.c").write_text(C_PROGRAM)
-    command = ["cc", "main.c", f"-I{saved}", str(saved / LIBRARY), "-o", "main"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    done = subprocess.run(
-        ["./main", str(saved / WEIGHTS)], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    name, dtype, rank, width, first = done.stdout.split()
+def test_from_c(saved: Path, run_c: RunC) -> None:
+    name, dtype, rank, width, first = run_c(saved, C_PROGRAM).split()
     assert (name, dtype, rank, width) == ("y", "float32", "2", "53")
     assert float(first) == pytest.approx(toy.weight()[-1, -1])
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from burnish.backends.artifact import Artifact, load_artifact
 from burnish.cli import main
 from burnish.errors import GateFailed, InvalidInput
 from burnish.testing import graph
+from tests.backends.artifact.conftest import RunC
 
 SIZES = (5, 400)
 
@@ -136,15 +135,8 @@ int main(int argc, char **argv) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_from_c(two: Artifact, tmp_path: Path) -> None:
+def test_from_c(two: Artifact, tmp_path: Path, run_c: RunC) -> None:
     two.save(tmp_path / "two")
-    (tmp_path / "main.c").write_text(C_PROGRAM)
-    command = ["cc", "main.c", "-Itwo", "two/model.so", "-o", "main"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    done = subprocess.run(
-        ["./main", "two/weights.bin"], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines() == [
+    assert run_c(tmp_path / "two", C_PROGRAM).splitlines() == [
         "2 2 -1; axes 1 0 -1 -1; room 2400 of 38400 bytes", "1 1 3", "399 5 5", "5",
     ]  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from burnish.backends.program import Buffer, BufferKind, Call, Program
 from burnish.backends.self_test import Vector
 from burnish.errors import UsageError
 from burnish.target import Target
+from tests.backends.artifact.conftest import RunC
 
 
 def program(kernels: bytes, size: int) -> Program:
@@ -92,13 +91,9 @@ int main(int argc, char **argv) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_from_c(two: Artifact, tmp_path: Path) -> None:
+def test_from_c(two: Artifact, tmp_path: Path, run_c: RunC) -> None:
     two.save(tmp_path / "two")
-    (tmp_path / "main.c").write_text(C_PROGRAM)
-    command = ["cc", "main.c", "-Itwo", "two/model.so", "-o", "main"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    done = subprocess.run(
-        ["./main", "two/weights.bin"], cwd=tmp_path, check=True, capture_output=True, text=True
+    assert (
+        run_c(tmp_path / "two", C_PROGRAM)
+        == "2 1 499 -1 none of the 2 entries of this model takes these shapes\n"
     )
-    assert done.stdout == "2 1 499 -1 none of the 2 entries of this model takes these shapes\n"
