@@ -8,6 +8,7 @@ from benchmarks.latency_table import geometric_mean
 from benchmarks.peer_engines import OPENVINO, OPENVINO_BF16, ORT, UNTUNED
 from benchmarks.stats import Estimate
 from benchmarks.verdicts import Verdict, or_none
+from burnish.cli.wrapping import counted
 
 Evidences = Sequence[KernelEvidence]
 Judge = Callable[[Evidences], Verdict]
@@ -96,16 +97,12 @@ def judge_bound(share: float) -> Judge:
         for threads in sorted({kernel.threads for _, kernel in every}):
             own = [(model, kernel) for model, kernel in every if kernel.threads == threads]
             text, count = _exceptions(own, share)
-            texts.append(f"{_threads(threads)}: {text}")
+            texts.append(f"{counted(threads, 'thread')}: {text}")
             over += count
         passed = bool(every) and not over and not any(one.failure for one in found)
         return Verdict(passed, "; ".join(texts))
 
     return judge
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _exceptions(kernels: Sequence[tuple[str, Kernel]], share: float) -> tuple[str, int]:

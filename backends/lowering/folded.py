@@ -73,7 +73,7 @@ def _sums(
     placed = [
         (a.block, a.axis.stride, a.axis.dilation, a.axis.pad, a.axis.transposed) for a in axes
     ]
-    operand = inner.weights(packed, (*key, node.op_type, width, *placed))
+    operand = inner.weights(packed, (*key, width, *placed))
     folded = [axis.folded for axis in axes]
     sums = convolution_over(source, operand, folded, columns=count, winograd=emitter.winograd)
     held = emitter.temporary(f"{node.name}.folded", [int(e) for e in sums.shape], "float32")
