@@ -8,7 +8,7 @@ from benchmarks.latency_table import geometric_mean
 from benchmarks.peer_engines import OPENVINO, OPENVINO_BF16, ORT, UNTUNED
 from benchmarks.stats import Estimate
 from benchmarks.verdicts import Verdict, or_none
-from burnish.cli.wrapping import counted
+from burnish.wording import counted
 
 Evidences = Sequence[KernelEvidence]
 Judge = Callable[[Evidences], Verdict]

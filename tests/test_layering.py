@@ -25,6 +25,7 @@ LAYERS = (
         "burnish.shape_sets",
         "burnish.onnx_runtime",
         "burnish.parameters",
+        "burnish.wording",
     ),
     ("burnish.ir",),
     ("burnish.rewrite",),

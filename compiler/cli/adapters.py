@@ -11,8 +11,9 @@ import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
-from burnish.cli.wrapping import counted, shortened, wrapped
+from burnish.cli.wrapping import wrapped
 from burnish.errors import UnsupportedModel, UsageError
+from burnish.wording import counted, shortened
 
 if TYPE_CHECKING:
     from burnish.adapters.merge import Change, Plan

@@ -145,11 +145,11 @@ def _shapes(entry: EntrySpec) -> dict[str, list[int]]:
 def _show(session: Session, out: Path, made: Compilation) -> None:
     from burnish.cli.tables import (
         agreement_line,
-        data_size,
         native_lines,
         pass_table,
         precision_lines,
     )
+    from burnish.wording import data_size
 
     manifest = made.artifact.manifest
     session.out.print(pass_table(made.report))

@@ -8,7 +8,8 @@ import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
-from burnish.cli.wrapping import counted, places, wrapped
+from burnish.cli.wrapping import places, wrapped
+from burnish.wording import counted
 
 if TYPE_CHECKING:
     from burnish.explanation import Explanation, Filter

@@ -103,8 +103,9 @@ def _operators(graph: Graph) -> dict[str, Any]:
 
 
 def _show_model(session: Session, facts: dict[str, Any]) -> None:
-    from burnish.cli.tables import data_size, new_table, of_thousand
+    from burnish.cli.tables import new_table
     from burnish.cli.wrapping import wrapped
+    from burnish.wording import data_size, of_thousand
 
     made_by = f", made by {facts['producer']}" if facts["producer"] else ""
     typer.echo(f"{facts['model']}: opset {facts['opset']}{made_by}")
@@ -124,7 +125,7 @@ def _show_model(session: Session, facts: dict[str, Any]) -> None:
 
 def _work(facts: dict[str, Any]) -> str:
     """FLOPs, as far as they are known, and how to know more."""
-    from burnish.cli.tables import of_thousand
+    from burnish.wording import of_thousand
 
     unknown = facts["operators_of_unknown_cost"]
     if not unknown:

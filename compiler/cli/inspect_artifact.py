@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from burnish.cli.session import Session
-from burnish.cli.wrapping import counted, shortened, wrapped
+from burnish.cli.wrapping import wrapped
+from burnish.wording import counted, shortened
 
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
@@ -177,7 +178,8 @@ def show_ports(facts: Mapping[str, Any]) -> None:
 
 
 def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
-    from burnish.cli.tables import data_size, native_lines, precision_lines
+    from burnish.cli.tables import native_lines, precision_lines
+    from burnish.wording import data_size
 
     target = facts["target"]
     features = " ".join(target["features"]) or "no features beyond the base"
@@ -220,7 +222,7 @@ def _show_profile(session: Session, facts: Mapping[str, Any]) -> None:
 
 
 def _limits(machine: Mapping[str, Any]) -> str:
-    from burnish.cli.tables import data_size, of_thousand
+    from burnish.wording import data_size, of_thousand
 
     peaks = [f"{of_thousand(peak)}FLOP/s {dtype}" for dtype, peak in machine["peaks"].items()]
     levels = []

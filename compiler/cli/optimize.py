@@ -35,9 +35,9 @@ def optimize(
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
     from burnish import api
-    from burnish.cli.tables import data_size
     from burnish.output import check_target
     from burnish.report import describe_graph, describe_run, note_of_defaults
+    from burnish.wording import data_size
 
     check_target(out)
     graph = api.load(model)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from burnish.cli.wrapping import counted
 from burnish.report import Section, sections
+from burnish.wording import counted, data_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,16 +101,6 @@ def precision_lines(precision: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def data_size(count: int) -> str:
-    """Bytes for people: ``4.7 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 def agreement_line(report: PipelineReport) -> str:
     """How the result was verified, in one line."""
     if report.verify == "off":
@@ -119,12 +109,3 @@ def agreement_line(report: PipelineReport) -> str:
         return "nothing changed, nothing to verify"
     found = "bit-identical" if report.error == 0 else f"largest relative error {report.error:.1e}"
     return f"verified on {report.feeds} sets of inputs: {found}"
-
-
-def of_thousand(count: float) -> str:
-    """A number for people, before its unit: ``1.25 G``."""
-    for prefix in ("", "k", "M", "G"):
-        if count < 999.5:
-            return f"{count:.3g} {prefix}"
-        count /= 1000
-    return f"{count:.3g} T"

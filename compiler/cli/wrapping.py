@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from burnish.wording import shortened
+
 WIDTH = 80
-LONGEST = 64
-"""Characters of a name that are shown; the middle of longer ones is left out."""
 SHOWN = 3
 """Places named for each rule, unless -v asks for all."""
 
@@ -18,14 +18,6 @@ def wrapped(text: str, first: str, rest: str) -> str:
         text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
-
-
-def shortened(name: str, longest: int = LONGEST) -> str:
-    """``name`` without its middle, if it has more than ``longest`` characters."""
-    if len(name) <= longest:
-        return name
-    end = longest // 2 + 5
-    return f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
 def place(nodes: Sequence[str], verbose: bool) -> str:
@@ -44,8 +36,3 @@ def places(found: Sequence[Sequence[str]], verbose: bool) -> str:
     return ", ".join(place(nodes, verbose) for nodes in shown) + (
         f" and {more} more" if more else ""
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 place``, ``2 places``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from burnish.cli.session import _console
-from burnish.cli.tables import new_table, of_thousand
+from burnish.cli.tables import new_table
+from burnish.wording import of_thousand
 
 
 @pytest.mark.parametrize(
