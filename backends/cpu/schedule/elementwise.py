@@ -6,7 +6,7 @@ included, better than an explicit vector loop whose last round needs a test.
 
 import tvm_ffi
 from tvm import ir, tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV
 
 from burnish.backends.cpu.schedule.loops import (
@@ -17,10 +17,15 @@ from burnish.backends.cpu.schedule.loops import (
 )
 from burnish.backends.cpu.schedule.nest import Nest, nests, strides
 from burnish.backends.cpu.schedule.reduction import by_vectors
+from burnish.backends.cpu.schedule.stages import Stages
+from burnish.backends.cpu.schedule.vectors import lane_of
 from burnish.target import Target
 
 _SHORT = 9
 """Vectors below which a loop counts as short."""
+_UNROLLED = range(9, 48)
+"""Rounds of a loop that LLVM may write out before it looks for vectors, and then finds none: rows
+of 24 or 40 elements took ten times as long. Fewer rounds become vectors nevertheless."""
 _MOST_REPEATS = 8
 """Copies of an element that are stored side by side."""
 _MOST_CONDITIONS = 8
@@ -36,11 +41,28 @@ def applies(sch: Schedule) -> bool:
 def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """Schedule every nest of an injective function."""
     found = nests(sch) or []
-    if any(_chooses_loads(sch, nest) for nest in found):
+    if any(_chooses_loads(sch, nest) for nest in found) or _has_short_rows(sch, found, target):
         return by_vectors(sch, target)
     for nest in found:
         schedule_spatial(sch, nest, target)
     return sch.mod["main"]
+
+
+def _has_short_rows(sch: Schedule, found: list[Nest], target: Target) -> bool:
+    """Whether all nests stream along their last loops, and a row has `_UNROLLED` elements.
+
+    Rows of whole vectors do not count: `schedule_spatial` writes them as such.
+    """
+    if not found or any(0 in nest.extents or _conditions(sch, nest) for nest in found):
+        return False
+    try:
+        works = Stages(sch, found).works
+    except ScheduleError:
+        return False
+    if not all(work.loops and lane_of(work, target) is work.loops[-1] for work in works):
+        return False
+    rows = [work.loops[-1].extent for work in works if len(work.loops) > 1]
+    return any(row in _UNROLLED and row % target.lanes("float32") for row in rows)
 
 
 def schedule_spatial(sch: Schedule, nest: Nest, target: Target) -> None:

@@ -205,3 +205,44 @@ def test_transpose_of_a_slice(target: Target, run):
 def test_concat_of_channels(channels, target: Target, run):
     x, y = float_(1, 9, 30, channels), float_(1, 9, 30, 24)
     agree([x, y], topi.concatenate([x, y], 3), target, run)
+
+
+def gated(*shape: int) -> tuple[list[te.Tensor], te.Tensor]:
+    """``x + x * gate``, the gate one for each channel."""
+    x, gate = float_(*shape), te.placeholder(shape[-1:], name="gate")
+    return [x, gate], topi.add(x, topi.multiply(x, gate))
+
+
+@pytest.mark.parametrize("channels", [5, 8, 9, 12, 15, 16, 24, 31, 40, 47, 48, 50])
+def test_rows_of_few_channels(channels, target: Target, run):
+    agree(*gated(1, 9, 7, channels), target, run)
+
+
+def are_vectors(inputs: list[te.Tensor], result: te.Tensor, target: Target) -> bool:
+    return "T.vectorized" in schedule(te.create_prim_func([*inputs, result]), target).script()
+
+
+@pytest.mark.parametrize("channels", [12, 17, 20, 28, 36, 41])
+def test_short_rows_become_vectors(channels, target: Target):
+    assert are_vectors(*gated(1, 9, 7, channels), target)
+
+
+def test_what_llvm_makes_vectors_of_is_left_to_it(target: Target):
+    x = float_(1, 9, 7, 20)
+    assert not are_vectors(*gated(1, 9, 7, 100), target)
+    assert not are_vectors(*gated(1, 9, 7, 7), target)
+    assert not are_vectors([x], topi.nn.relu(x), target)
+    assert not are_vectors([x], topi.transpose(x, (0, 3, 2, 1)), target)
+    assert not are_vectors([x], topi.nn.pad(x, (0, 0, 0, 1), (0, 0, 0, 2)), target)
+    assert not are_vectors([x], topi.cast(x, "int8"), target)
+
+
+def test_short_rows_of_nothing(target: Target, run):
+    agree(*gated(1, 0, 7, 20), target, run)
+
+
+def test_short_rows_in_two_nests(target: Target, run):
+    x = float_(3, 7, 20)
+    costly = te.compute((3, 7, 20), lambda *i: te.exp(x(*i)) * te.tanh(x(*i)), name="costly")
+    spread = te.compute((3, 7, 7, 20), lambda a, b, c, d: costly(a, b, d) - costly(a, c, d))
+    agree([x], spread, target, run)
