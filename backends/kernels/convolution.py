@@ -62,6 +62,40 @@ def convolution_over(
     return _contract(x, weights, axes, columns, groups, filtered)
 
 
+def scattered(
+    x: te.Tensor, weights: te.Tensor, axes: Sequence[Axis], *, groups: int = 1
+) -> te.Tensor:
+    """A transposed convolution without code of its own for each phase of its ``axes``.
+
+    For strides so large that this would be too much. Each output finds the few kernel positions
+    that reach it by arithmetic.
+
+    Args:
+        x: activations ``[batch, *spatial, I]``.
+        weights: ``[*kernel, I, O / groups]``.
+        axes: as `scattering_axes` makes them.
+        groups: channel groups.
+    """
+    per_group, depth = int(weights.shape[-1]), int(x.shape[-1]) // groups
+    numbers = [te.reduce_axis((0, axis.meeting), f"tap{i}") for i, axis in enumerate(axes)]
+    channel = te.reduce_axis((0, depth), "channel")
+
+    def value(n: Expr, *position: Expr) -> Expr:
+        *outputs, column = position
+        met = [axis.met(*at) for axis, *at in zip(axes, outputs, numbers, strict=True)]
+        taps, source, conditions = zip(*met, strict=True)
+        inward = tirx.floordiv(column, per_group) * depth + channel
+        term = x(n, *source, inward) * weights(*taps, inward, tirx.floormod(column, per_group))
+        guards = [condition for each in conditions for condition in each]
+        return te.sum(
+            tirx.if_then_else(tirx.all(*guards), term, tirx.const(0, x.dtype)),
+            axis=[*numbers, channel],
+        )
+
+    shape = (int(x.shape[0]), *(axis.outputs for axis in axes), per_group * groups)
+    return te.compute(shape, value, name="scattered")
+
+
 def gathering_axes(
     inputs: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints
 ) -> list[Axis]:

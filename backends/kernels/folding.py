@@ -8,7 +8,7 @@ convolution becomes an ordinary one by that: blocks as long as its strides all r
 An input that is not finite reaches the whole of a block.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -23,10 +23,12 @@ from burnish.backends.kernels.winograd import KERNEL, is_filter
 _MOST = 16
 """Most outputs of a block along one axis."""
 _PAIRS = 1 << 18
-"""Most pairs of an output of a block and a kernel position: each of them is looked at."""
-_MOST_PHASES = 64
+"""Most pairs of an output of a block and a kernel position along an axis: each is looked at."""
+MOST_PHASES = 64
 """Of a transposed convolution in single outputs. Each is code of its own: 256 of them took longer
 to compile than a minute."""
+_GROWTH, _SMALL = 4, 1 << 18
+"""Most folded weights for each given one, where they are more elements than a few."""
 _NARROW = 0.6
 """Time of a product of half a 512-bit vector or less, next to that of a whole one."""
 _CLEARLY = 0.8
@@ -49,6 +51,8 @@ class FoldedAxis:
 
     axis: Axis
     block: int
+    skip: int = 0
+    """Positions of the first block that lie before the first output."""
 
     @property
     def is_single(self) -> bool:
@@ -62,9 +66,12 @@ class FoldedAxis:
         for output, tap in product(range(self.block), range(axis.kernel)):
             if not axis.transposed:
                 found[output, tap] = output * axis.stride + tap * axis.dilation - axis.pad
-            elif (output + axis.pad - tap * axis.dilation) % axis.stride == 0:
-                place = (output + axis.pad - tap * axis.dilation) // axis.stride
-                found[output, tap] = place
+            else:
+                place, off = divmod(
+                    output - self.skip + axis.pad - tap * axis.dilation, axis.stride
+                )
+                if off == 0:
+                    found[output, tap] = place
         return found
 
     @cached_property
@@ -94,7 +101,7 @@ class FoldedAxis:
             return axis
         stride = self.block // axis.stride if axis.transposed else self.block * axis.stride
         first = min(self.reached.values())
-        outputs = -(-axis.outputs // self.block)
+        outputs = -(-(axis.outputs + self.skip) // self.block)
         return Axis(axis.inputs, outputs, self.kernel, stride, self._dilation, -first)
 
     @property
@@ -117,13 +124,22 @@ class Costs:
     batch: int
     """Number of pictures."""
     depth: int
-    """Input channels."""
+    """Input channels of a group."""
     columns: int
-    """Output channels."""
+    """Output channels of a group."""
     lanes: int
     """Of the longest vectors."""
     winograd: int = 1
     """Outputs along each axis that may share products, by minimal filtering."""
+    groups: int = 1
+    """Channel groups."""
+
+    def holds(self, option: Folding) -> bool:
+        """Whether the weights of blocks stay small, or not much more than those of outputs."""
+        given = self.groups * self.depth * self.columns * prod(a.axis.kernel for a in option)
+        folded = self.groups * self.depth * self.columns
+        folded *= prod(axis.block * axis.kernel for axis in option)
+        return folded <= max(_SMALL, _GROWTH * given)
 
     def single(self, axes: Sequence[Axis]) -> float:
         """The time without folding."""
@@ -154,12 +170,20 @@ class Costs:
 def folding(axes: Sequence[Axis], costs: Costs) -> Folding | None:
     """The blocks in which a convolution takes the least time, None if single outputs do.
 
-    Where single outputs would be too much code, the blocks that are least of it.
+    Where single outputs would be too much code, blocks that are not. Groups only then: results of
+    theirs have to be put in their places whatever the blocks.
     """
-    options = [(costs.folded(option), option) for option in _options(axes)]
+    crowded = has_many_phases(axes)
+    if costs.groups > 1 and not crowded:
+        return None
+    options = [
+        (costs.folded(option), option)
+        for option in _options(axes)
+        if costs.holds(option) and not has_many_phases(a.axis for a in option if a.is_single)
+    ]
     if not options:
         return None
-    if prod(axis.stride for axis in axes if axis.transposed) > _MOST_PHASES:
+    if crowded:
         return min(options, key=lambda entry: (_phases(entry[1]), entry[0]))[1]
     single = costs.single(axes)
     folded, best = min(options, key=lambda entry: entry[0])
@@ -168,6 +192,11 @@ def folding(axes: Sequence[Axis], costs: Costs) -> Folding | None:
     saved = (single - folded) * costs.depth * results
     pays = folded <= _CLEARLY * single and saved > passes * results * costs.columns + _LAUNCH
     return best if pays else None
+
+
+def has_many_phases(axes: Iterable[Axis]) -> bool:
+    """Whether a kernel with code for each phase of ``axes`` would take too long to compile."""
+    return prod(min(a.stride, a.outputs) for a in axes if a.transposed) > MOST_PHASES
 
 
 def _phases(option: Folding) -> int:
@@ -180,11 +209,19 @@ def _options(axes: Sequence[Axis]) -> Iterator[Folding]:
     *outer, last = axes
     lines = [dict.fromkeys((1, axis.stride if axis.transposed else 1)) for axis in outer]
     step = last.stride if last.transposed else 1
-    for blocks in product(*lines, range(step, max(step, _MOST) + 1, step)):
-        option = tuple(map(FoldedAxis, axes, blocks))
-        pairs = prod(each.block * each.axis.kernel for each in option)
-        if pairs <= _PAIRS and all(each.reached for each in option):
-            yield option
+    blocks = [*lines, range(step, max(step, _MOST) + 1, step)]
+    sides = [list(_along(*each)) for each in zip(axes, blocks, strict=True)]
+    yield from product(*sides)
+
+
+def _along(axis: Axis, blocks: Iterable[int]) -> Iterator[FoldedAxis]:
+    """Ways to fold one axis: from its first output, or from where a stride begins before it."""
+    for block in blocks:
+        begins = axis.pad % axis.stride if axis.transposed and block > 1 else 0
+        for skip in dict.fromkeys((0, begins)):
+            folded = FoldedAxis(axis, block, skip)
+            if block * axis.kernel <= _PAIRS and folded.reached:
+                yield folded
 
 
 def _vectors(columns: int, lanes: int) -> float:
@@ -194,13 +231,18 @@ def _vectors(columns: int, lanes: int) -> float:
     return -(-columns // width) * pace
 
 
-def fold_weights(weights: Weights, axes: Folding) -> Weights:
-    """``[O, I, *kernel]`` to ``[outputs of a block * O, I, *kernel of a block]``."""
-    blocks, kernel = ([getattr(axis, name) for axis in axes] for name in ("block", "kernel"))
-    folded = np.zeros((*blocks, *weights.shape[:2], *kernel), weights.dtype)
-    everything = (slice(None), slice(None))
-    for reached in product(*(axis.places.items() for axis in axes)):
-        output, tap = zip(*(at for at, _ in reached), strict=True)
-        place = [position for _, position in reached]
-        folded[(*output, *everything, *place)] = weights[(*everything, *tap)]
-    return folded.reshape(-1, weights.shape[1], *kernel)
+def fold_weights(weights: Weights, axes: Folding, groups: int = 1) -> Weights:
+    """``[O, I, *kernel]`` to ``[groups * outputs of a block * O / groups, I, *kernel of a block]``.
+
+    Axis by axis, since what a block reads along one axis does not depend on the others.
+    """
+    count = len(axes)
+    folded = weights
+    for i, axis in enumerate(axes):
+        given = np.moveaxis(folded, 2 * i + 2, 0)
+        wide = np.zeros((axis.block, axis.kernel, *given.shape[1:]), weights.dtype)
+        for (output, tap), place in axis.places.items():
+            wide[output, place] = given[tap]
+        folded = np.moveaxis(wide, (0, 1), (i, 2 * i + 3))
+    grouped = folded.reshape(*folded.shape[:count], groups, -1, *folded.shape[count + 1 :])
+    return np.moveaxis(grouped, count, 0).reshape(-1, weights.shape[1], *folded.shape[count + 2 :])

@@ -134,6 +134,34 @@ class Axis:
         return position, [*aligned, numerator >= 0, position < self.inputs]
 
     @property
+    def meeting(self) -> int:
+        """Kernel positions of a transposed convolution that may reach one output."""
+        return -(-self.kernel // self._meeting_step)
+
+    def met(self, output: Expr, number: Expr) -> tuple[Expr, Expr, list[Expr]]:
+        """A kernel position, the input it meets ``output`` from, what must hold for them to exist.
+
+        ``number`` counts the positions that may. ``output + pad - position * dilation`` has to be a
+        multiple of the stride: divided by what dilation and stride share, the first such position
+        is a product modulo the rest of the stride.
+        """
+        shared, step = gcd(self.stride, self.dilation), self._meeting_step
+        inverse = pow(self.dilation // shared, -1, step) if step > 1 else 0
+        place = output + self.pad
+        first = tirx.floormod(inverse * tirx.floormod(tirx.floordiv(place, shared), step), step)
+        position = first + number * step
+        numerator = place - position * self.dilation
+        source = tirx.floordiv(numerator, self.stride)
+        aligned = [tirx.floormod(place, shared) == 0] if shared > 1 else []
+        inside = [position < self.kernel, numerator >= 0, source < self.inputs]
+        return position, source, [*aligned, *inside]
+
+    @property
+    def _meeting_step(self) -> int:
+        """From one kernel position that reaches an output to the next."""
+        return self.stride // gcd(self.stride, self.dilation)
+
+    @property
     def _overhangs(self) -> bool:
         last = (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation - self.pad
         return last >= self.inputs

@@ -46,10 +46,14 @@ def pack_convolution(weights: Weights, lanes: int, groups: int = 1) -> Weights:
 
 def pack_transposed_convolution(weights: Weights, lanes: int, groups: int = 1) -> Weights:
     """``[I, O / groups, *kernel]`` to the layout of `pack_convolution`."""
+    return pack_convolution(forward(weights, groups), lanes, groups)
+
+
+def forward(weights: Weights, groups: int = 1) -> Weights:
+    """``[I, O / groups, *kernel]`` of a transposed convolution as ``[O, I / groups, *kernel]``."""
     inputs, columns, *kernel = weights.shape
     grouped = weights.reshape(groups, inputs // groups, columns, *kernel)
-    forward = grouped.swapaxes(1, 2).reshape(groups * columns, inputs // groups, *kernel)
-    return pack_convolution(forward, lanes, groups)
+    return grouped.swapaxes(1, 2).reshape(groups * columns, inputs // groups, *kernel)
 
 
 def mirrored(weights: Weights) -> Weights:

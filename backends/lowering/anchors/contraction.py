@@ -12,9 +12,11 @@ from burnish.backends.kernels.convolution import (
     convolution,
     convolution_over,
     gathering_axes,
+    scattered,
     scattering_axes,
 )
 from burnish.backends.kernels.depthwise import depthwise_convolution
+from burnish.backends.kernels.folding import has_many_phases
 from burnish.backends.kernels.product import batch_product, product
 from burnish.backends.lowering.attributes import Window, window_of
 from burnish.backends.lowering.bfloat16 import packed_weights
@@ -76,7 +78,7 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
         *sizes, window.strides, window.pads, window.dilations, [padding[i] for i in order]
     )
     forward = _ordered(weights, order)
-    forward = None if forward is None else forward.swapaxes(0, 1)
+    forward = None if forward is None else packing.forward(forward, groups)
     mirrored = _is_mirrored(node)
     if mirrored:
         axes = [axis.mirrored() for axis in axes]
@@ -85,6 +87,9 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
     source = builder.read(x, layout)
+    if has_many_phases(axes):
+        loose = builder.read(weights, (*(axis + 2 for axis in order), 0, 1))
+        return [_biased(builder, scattered(source, loose, axes, groups=groups), node.input(2))]
     result = convolution_over(
         source, _convolution_weights(builder, node, source, order), axes,
         columns=per_group * groups, groups=groups, winograd=builder.emitter.winograd,

@@ -25,6 +25,13 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, object]]
         {"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 1]},
     ),
     "patches": ("ConvTranspose", (1, 20, 3, 4), (20, 17, 9, 9), {"strides": [9, 9]}),
+    "halves": (
+        "ConvTranspose", (1, 48, 17, 19), (48, 4, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+    ),
+    "far apart": (
+        "ConvTranspose", (1, 6, 3, 2), (6, 2, 20, 18),
+        {"strides": [10, 9], "pads": [5, 4, 3, 2], "group": 3, "output_padding": [1, 2]},
+    ),
     "apart": (
         "ConvTranspose", (1, 24, 18, 20), (24, 1, 3, 3), {"strides": [2, 3], "dilations": [3, 2]},
     ),
@@ -40,7 +47,7 @@ def case_model(name: str) -> onnx.ModelProto:
     constants = [numpy_helper.from_array(normal(*weights, seed=1), "w")]
     nodes = [helper.make_node(kind, ["x", "w"], ["y"], **attributes)]
     if name not in PLAIN:
-        columns = weights[1 if kind == "ConvTranspose" else 0]
+        columns = weights[1] * attributes.get("group", 1) if kind == "ConvTranspose" else weights[0]
         constants.append(numpy_helper.from_array(normal(columns, seed=2), "b"))
         nodes = [helper.make_node(kind, ["x", "w", "b"], ["s"], **attributes),
                  helper.make_node("Sigmoid", ["s"], ["y"])]  # fmt: skip
@@ -102,6 +109,54 @@ def test_blocks_whose_outputs_are_too_many_to_look_at_are_none() -> None:
     costs = Costs(1, 16, 1, 16)
     assert folding([Axis(1, 3, 3, 1 << 40, 1, 0, True)] * 2, costs) is None
     assert folding([Axis(1 << 25, 2, (1 << 25) - 1, 1, 1, 0)], costs) is None
+
+
+def test_blocks_begin_where_their_outputs_read_the_least() -> None:
+    axes = [Axis(14, 224, 32, 16, pad=8, transposed=True)] * 2
+    found = folding(axes, Costs(1, 64, 21, 16))
+    assert found is not None
+    assert [(axis.block, axis.skip, axis.kernel) for axis in found] == [(16, 8, 2)] * 2
+    aligned = [Axis(14, 224, 16, 16, transposed=True)] * 2
+    found = folding(aligned, Costs(1, 64, 21, 16))
+    assert found is not None
+    assert [(axis.skip, axis.kernel) for axis in found] == [(0, 1)] * 2
+
+
+def test_groups_stay_unless_there_would_be_too_much_code() -> None:
+    few = [Axis(14, 28, 4, 2, pad=1, transposed=True)] * 2
+    assert folding(few, Costs(1, 1, 1, 16, groups=21)) is None
+    many = [Axis(14, 224, 32, 16, pad=8, transposed=True)] * 2
+    assert folding(many, Costs(1, 1, 1, 16, groups=21)) is not None
+
+
+def test_large_weights_do_not_grow_many_times() -> None:
+    axes = [Axis(7, 219, 3, 32, transposed=True)] * 2
+    assert folding(axes, Costs(1, 512, 512, 16)) is None
+    assert folding(axes, Costs(1, 4, 4, 16)) is not None
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [11, 12], "group": 3},
+        {"strides": [12, 10], "dilations": [3, 4], "pads": [2, 3, 1, 0]},
+        {"strides": [9, 20], "dilations": [2, 5], "output_padding": [7, 4]},
+    ],
+)
+def test_computed_weights_meet_far_apart_outputs_by_arithmetic(
+    attributes: dict[str, object],
+) -> None:
+    value, made = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("ConvTranspose", ["x", "t"], ["s"], **attributes),
+         helper.make_node("Relu", ["s"], ["y"])],
+        "g", [value("x", made, (1, 6, 4, 3)), value("t", made, (6, 2, 13, 7))],
+        [value("y", made, None)],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    found = lower(prepared(proto), TARGET).kernels
+    assert max(len(str(kernel.func)) for kernel in found) < 10_000
+    assert check(proto, x=normal(1, 6, 4, 3), t=normal(6, 2, 13, 7, seed=1)) == []
 
 
 def test_outputs_that_would_each_need_code_are_folded_though_it_saves_no_products() -> None:
