@@ -13,7 +13,6 @@ from benchmarks.folds import FoldEvidence, judge_adapters, judge_centering
 from benchmarks.kernel_evidence import KernelEvidence
 from benchmarks.latency import Row
 from benchmarks.node_tests.report import GOALS
-from benchmarks.peer_engines import ORT
 from benchmarks.peers import (
     PeerRow,
     judge_agreement,
@@ -26,6 +25,7 @@ from benchmarks.scale import Sized
 from benchmarks.shipped import ShippedEvidence
 from benchmarks.verdicts import Part, Verdict, or_none
 from benchmarks.zoo import MAIN_JOB, MODELS, Model
+from burnish.bench.seats import ORT
 
 ALLOWED_LIBRARIES = ("libc.so", "libm.so", "libpthread.so")
 LOADER = ("linux-vdso.so", "ld-linux", "/lib64/ld-linux", "/lib/ld-linux")

@@ -18,6 +18,8 @@ from typing import Any
 
 from benchmarks.zoo import Model
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds the package of the suite."""
 MANIFEST = "manifest.json"
 BUILD_PACKAGES = ("torch", "transformers", "onnxscript", "onnx", "numpy")
 """Packages whose versions decide what an export looks like; recorded with every build."""

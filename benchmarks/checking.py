@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import LOSSY, TOLERANCE, Disagreement, worst_error
 from benchmarks.inputs import Array, Case, draw_feeds
-from benchmarks.peer_engines import Level, Seat
 from benchmarks.zoo import Model
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.seats import Level, Seat
 
 SEEDS = (0, 1)
 """Inputs that outputs are compared on; the first is also the one that is timed."""

@@ -15,22 +15,22 @@ from benchmarks.acceptance import SETS, AcceptanceSet
 from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
-from benchmarks.environment import machine_to_ourselves, record_environment
 from benchmarks.gathering import Gatherer, collect, errors, gather_node_tests
 from benchmarks.generated import GENERATORS
 from benchmarks.latency import Row, measure
 from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
-from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated
+from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated, versions
 from benchmarks.partial import Partial, fingerprint
 from benchmarks.peers import as_table as peer_table
+from benchmarks.plan import Plan
 from benchmarks.pool import as_table as pool_table
 from benchmarks.pool import measure_pool
 from benchmarks.scale import measure_scale, scale_table
-from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Group
 from burnish.backends.cache import cache_folder
+from burnish.bench.environment import machine_to_ourselves, record_environment
 
 app = typer.Typer(
     help="Model zoo, latency against ONNX Runtime, acceptance tables.",
@@ -94,7 +94,7 @@ def latency(
 ) -> None:
     """Time compiled models against other engines; a wrong result is reported, never timed."""
     seats = seated(engines, pythons or [], precision)
-    environment = record_environment(seats)
+    environment = record_environment(versions(seats))
     plan = Plan(blocks=blocks, seconds=seconds, tune=tune, precision=precision)
     every, numbers = chosen(models), integers(threads)
     kept = None if partial is None else Partial(partial)
@@ -152,39 +152,6 @@ def operators(
         raise typer.Exit(1)
 
 
-@app.command("pass-effects")
-def pass_effects(
-    models: Names = Group.MAIN_JOB.value,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the artifacts.")] = 2,
-    tune: Annotated[str, typer.Option(help="Passed to burnish compile: off, or seconds.")] = "off",
-    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks.")] = 12,
-    seconds: Annotated[float, typer.Option(min=0.0, help="Length of a block.")] = 0.15,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="Also write all figures to this file.")
-    ] = None,
-    folder: Folder = None,
-) -> None:
-    """Leave out each pass of a compilation in turn; fail if any makes a model slower."""
-    from benchmarks.pass_effects import as_table as effect_table
-    from benchmarks.pass_effects import measure_effects
-
-    environment = record_environment()
-    plan = Plan(blocks=blocks, seconds=seconds, tune=tune)
-    measured = measure_effects(chosen(models), threads, plan, Zoo(folder))
-    try:
-        effects = collect(measured, "Leaving out", None, str)
-    except ZooError as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
-    show(effect_table(effects))
-    typer.echo(environment)
-    if output is not None:
-        rows = [effect.as_json() for effect in effects]
-        write_json(output, {"environment": environment.as_json(), "effects": rows})
-    if any(effect.verdict == "slower" for effect in effects):
-        raise typer.Exit(1)
-
-
 @app.command()
 def acceptance(
     name: Annotated[str, typer.Argument(metavar="SET", help=f"One of {', '.join(SETS)}.")],
@@ -220,7 +187,10 @@ def acceptance(
     every = chosen_set.models if models is None else chosen(models)
     compared = {Part.KERNELS, Part.BF16}.intersection(wanted)
     seats = seated(engines, pythons or [], None) if compared else []
-    environment, plan = record_environment(seats), Plan(tune=tune)
+    environment, plan = (
+        record_environment(versions(seats)),
+        Plan(tune=tune),
+    )
     kept = Partial(partial or cache_folder("acceptance", fingerprint(environment)))
     try:
         gatherer = Gatherer(every, integers(threads), plan, Zoo(folder), seats, kept)

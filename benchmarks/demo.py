@@ -14,16 +14,16 @@ import numpy as np
 import onnx
 from rich.console import Console
 
-from benchmarks.client import EngineFailed
 from benchmarks.comparison import Disagreement
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Array
 from benchmarks.latency import check_and_time
 from benchmarks.latency_table import as_table
-from benchmarks.peer_engines import ORT, Seat
-from benchmarks.timing import Plan
+from benchmarks.plan import Plan
 from benchmarks.zoo import Model, find
 from burnish import load_artifact
+from burnish.bench.client import EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.seats import ORT, Seat
 
 MODEL = "ppocr-v4-rec"
 TEXT = "hello from burnish"

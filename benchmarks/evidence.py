@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cache import Zoo
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, compile_artifact, optimize_model
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case, draw_feeds
 from benchmarks.latency import Row, check_and_time
-from benchmarks.peer_engines import ORT, Seat
-from benchmarks.timing import Plan
+from benchmarks.plan import Plan
 from benchmarks.zoo import Model, find
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.seats import ORT, Seat
 
 WARM_UP_MODEL = "functions"
 """A tiny model, compiled so that the linker has built its own libraries before anything counts."""

@@ -9,7 +9,6 @@ from rich.progress import track
 
 from benchmarks.acceptance import Evidence
 from benchmarks.cache import Zoo
-from benchmarks.environment import Environment, record_environment
 from benchmarks.evidence import (
     WARM_UP_MODEL,
     CaseEvidence,
@@ -23,14 +22,15 @@ from benchmarks.latency import Row
 from benchmarks.node_tests import report
 from benchmarks.node_tests.pool import Result as NodeResult
 from benchmarks.partial import Partial
-from benchmarks.peer_engines import OPENVINO_BF16, Seat
 from benchmarks.peers import PeerRow, gather_peers
+from benchmarks.plan import Plan
 from benchmarks.refusal import Refusal, gather_refusal
 from benchmarks.scale import Sized, measure_scale
 from benchmarks.shipped import ShippedEvidence, find_shipped, gather_shipped
-from benchmarks.timing import Plan
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Model, find
+from burnish.bench.environment import Environment, record_environment
+from burnish.bench.seats import OPENVINO_BF16, Seat
 
 errors = Console(stderr=True)
 Result = TypeVar("Result")

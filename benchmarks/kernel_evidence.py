@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Zoo
-from benchmarks.client import EngineFailed
 from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact, inspect_artifact
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.evidence import fresh_cache, weigh
 from benchmarks.inputs import Case
 from benchmarks.latency import Row, check_and_time, measure_case
-from benchmarks.peer_engines import UNTUNED, Seat
-from benchmarks.timing import Plan
+from benchmarks.peer_engines import UNTUNED
+from benchmarks.plan import Plan
 from benchmarks.zoo import Group, Model
+from burnish.bench.client import EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.seats import Seat
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 """Operators whose kernels are held to the machine's limit."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.kernel_evidence import Kernel, KernelEvidence
 from benchmarks.latency import Row
 from benchmarks.latency_table import geometric_mean
-from benchmarks.peer_engines import OPENVINO, OPENVINO_BF16, ORT, UNTUNED
-from benchmarks.stats import Estimate
+from benchmarks.peer_engines import UNTUNED
 from benchmarks.verdicts import Verdict, or_none
+from burnish.bench.seats import OPENVINO, OPENVINO_BF16, ORT
+from burnish.bench.stats import Estimate
 from burnish.wording import counted
 
 Evidences = Sequence[KernelEvidence]

@@ -9,16 +9,17 @@ from typing import Any
 
 from benchmarks.cache import Zoo
 from benchmarks.checking import check_engine, expected_outputs, seated
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case
 from benchmarks.partial import Partial
-from benchmarks.peer_engines import Seat
-from benchmarks.stats import Estimate
-from benchmarks.timing import Blocks, Plan, alternate, fastest_ratio, ratio, seconds
+from benchmarks.plan import Plan
 from benchmarks.zoo import Model
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.seats import Seat
+from burnish.bench.stats import Estimate
+from burnish.bench.timing import Blocks, alternate, fastest_ratio, ratio, seconds
 
 US = "burnish"
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.latency import Row
 from benchmarks.peer_engines import PEERS
-from benchmarks.stats import Estimate
+from burnish.bench.stats import Estimate
 
 SHORT = {
     "ort": "ORT",

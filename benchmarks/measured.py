@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.latency import Row
 from benchmarks.latency_table import means, remarks
 from benchmarks.peer_engines import PEERS
-from benchmarks.stats import Estimate
 from benchmarks.zoo import MAIN_JOB
+from burnish.bench.stats import Estimate
 
 RECORD = Path(__file__).resolve().parent / "results" / "latency.json"
 """What `python -m benchmarks latency --json` wrote, or `acceptance cpu-kernels --json`."""

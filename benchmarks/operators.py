@@ -12,12 +12,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import burnish
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.operator_cases import OperatorCase
-from benchmarks.stats import Estimate
-from benchmarks.timing import Plan, alternate, fastest_ratio, ratio, seconds
+from benchmarks.plan import Plan
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.stats import Estimate
+from burnish.bench.timing import alternate, fastest_ratio, ratio, seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.gathering import errors
-from benchmarks.peer_engines import (
-    PEERS,
+from benchmarks.peer_engines import PEERS
+from benchmarks.zoo import MODELS, Group, Model, find
+from burnish.bench.seats import (
     VARIABLE,
     NoInterpreter,
     NotInstalled,
@@ -17,7 +18,6 @@ from benchmarks.peer_engines import (
     interpreters,
     seat,
 )
-from benchmarks.zoo import MODELS, Group, Model, find
 
 Names = Annotated[
     str,
@@ -75,6 +75,11 @@ def seated(names: str, pythons: Sequence[Path], precision: str | None) -> list[S
     except NoInterpreter as error:
         raise typer.BadParameter(str(error)) from None
     return found
+
+
+def versions(seats: Sequence[Seat]) -> dict[str, str]:
+    """Return the versions of engines by package."""
+    return {one.peer.package: one.version for one in seats}
 
 
 def peer_engine(name: str, precision: str | None) -> PeerEngine:

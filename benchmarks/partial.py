@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 import burnish
 import burnish.backends
 import burnish.passes
-from benchmarks.environment import Environment
+from burnish.bench.environment import Environment
 
 
 def fingerprint(environment: Environment) -> str:

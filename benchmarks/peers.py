@@ -18,13 +18,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.cache import Zoo
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import LIMIT, CommandFailed, last_message, shape_options
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.inputs import Case, Shape, draw_feeds
 from benchmarks.verdicts import Verdict, or_none
 from benchmarks.zoo import Model
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
 
 VARIABLE = "BURNISH_PEERS"
 """Names the folder that holds the other tools' commands, if that is not this environment."""

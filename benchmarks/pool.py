@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.stats import Estimate, estimate_median
 from burnish.backends.library import SharedLibrary
 from burnish.backends.link import link_library
+from burnish.bench.stats import Estimate, estimate_median
 from burnish.target import resolve
 
 WORK = (2_000, 8_000, 32_000)

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 
 from benchmarks.compiling import CommandFailed, last_message
-from benchmarks.environment import machine_to_ourselves
 from benchmarks.generated import GENERATORS, count_nodes
+from burnish.bench.environment import machine_to_ourselves
 
 SMALLEST = 100
 """Nodes of the graph that shows what the command costs whatever the size."""

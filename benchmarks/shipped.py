@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from benchmarks.client import Engine, EngineFailed
 from benchmarks.comparison import Disagreement, worst_error
 from benchmarks.compiling import CommandFailed, compile_artifact, optimize_model
 from benchmarks.inputs import Array
+from burnish.bench.client import Engine, EngineFailed
 
 NETWORKS, LAYERS = "light", "pytorch-converted"
 """Folders of the package with whole networks and with single layers."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from benchmarks.client import ROOT
+from benchmarks.cache import ROOT
 from benchmarks.node_tests.cases import Case
 from benchmarks.node_tests.worker import COMPILE, STAGES
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.environment import Environment
 from benchmarks.node_tests import batch, checks
 from benchmarks.node_tests.pool import Result
 from benchmarks.partial import fingerprint
 from burnish.backends.cache import cache_folder
+from burnish.bench.environment import Environment
 
 BOUND = "/bound"
 """Ends the name of a case whose shape-giving inputs were made constant."""

@@ -21,7 +21,7 @@ class Constant:
     Rewrites never edit one in place: weights may be shared. They make a new one instead.
     """
 
-    __slots__ = ("_array", "_load", "dtype", "shape")
+    __slots__ = ("_array", "_fingerprint", "_load", "dtype", "shape")
 
     def __init__(
         self, shape: tuple[int, ...], dtype: DType, load: Callable[[], Array] | Array
@@ -31,6 +31,7 @@ class Constant:
         self.dtype = dtype
         self._array: Array | None = None
         self._load: Callable[[], Array] | None = None
+        self._fingerprint: bytes | None = None
         if isinstance(load, np.ndarray):
             self._array = load
         else:
@@ -63,10 +64,12 @@ class Constant:
 
     def fingerprint(self) -> bytes:
         """A hash of shape, type and bytes, long enough to stand for them."""
-        array = np.ascontiguousarray(self.numpy())
-        payload = repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
-        header = f"{self.dtype.name}{self.shape}".encode()
-        return hashlib.sha256(header + payload).digest()
+        if self._fingerprint is None:
+            array = np.ascontiguousarray(self.numpy())
+            payload = repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
+            header = f"{self.dtype.name}{self.shape}".encode()
+            self._fingerprint = hashlib.sha256(header + payload).digest()
+        return self._fingerprint
 
     def digest(self) -> str:
         """The start of the fingerprint, for printing."""

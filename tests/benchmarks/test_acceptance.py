@@ -11,8 +11,8 @@ from benchmarks.acceptance import SETS, Evidence, as_table
 from benchmarks.evidence import CaseEvidence, RepeatEvidence, differing_files, linked_libraries
 from benchmarks.latency import Figures, Row, Versus
 from benchmarks.shipped import ShippedEvidence, find_shipped
-from benchmarks.stats import Estimate
 from benchmarks.verdicts import Part
+from burnish.bench.stats import Estimate
 
 MAIN = SETS["main-job"]
 

@@ -17,9 +17,9 @@ from benchmarks.kernel_lines import reasons_of
 from benchmarks.latency import Figures, Row, Versus
 from benchmarks.partial import Partial
 from benchmarks.refusal import Refusal, gather_refusal
-from benchmarks.stats import Estimate
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Model, find
+from burnish.bench.stats import Estimate
 
 KERNELS = SETS["cpu-kernels"]
 

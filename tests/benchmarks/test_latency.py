@@ -12,16 +12,18 @@ from rich.console import Console
 from benchmarks import checking, latency
 from benchmarks.cache import Zoo
 from benchmarks.checking import check_engine, expected_outputs
-from benchmarks.client import Engine, EngineFailed, _shortened
 from benchmarks.comparison import Disagreement
-from benchmarks.engines import ENGINES
 from benchmarks.inputs import Array, draw_feeds
 from benchmarks.latency import Figures, Row, Versus, figures_of, measure_case
 from benchmarks.latency_table import as_table, geometric_mean, means, remarks
-from benchmarks.peer_engines import ORT, PEERS, PeerEngine, Seat
-from benchmarks.stats import Estimate
-from benchmarks.timing import FEWEST, Plan, alternate, ratio
+from benchmarks.peer_engines import PEERS
+from benchmarks.plan import Plan
 from benchmarks.zoo import MODELS, Model, find
+from burnish.bench.client import Engine, EngineFailed, _shortened
+from burnish.bench.engines import ENGINES
+from burnish.bench.seats import ORT, PeerEngine, Seat
+from burnish.bench.stats import Estimate
+from burnish.bench.timing import FEWEST, alternate, ratio
 
 QUICK = Plan(blocks=2, seconds=0.0, warm=1)
 HERE = Path(sys.executable)

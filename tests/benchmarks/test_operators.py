@@ -5,7 +5,7 @@ import pytest
 import burnish
 from benchmarks.operator_cases import OperatorCase, operator_cases
 from benchmarks.operators import OperatorRow, as_table, measure_operators
-from benchmarks.timing import Plan
+from benchmarks.plan import Plan
 
 CASES = tuple(operator_cases())
 QUICK = Plan(blocks=1, seconds=0.0, warm=1, tune="off")

@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.cli import app
-from benchmarks.client import Engine
 from benchmarks.comparison import worst_error
 from benchmarks.inputs import draw_feeds
-from benchmarks.peer_engines import (
+from benchmarks.peer_engines import TORCH
+from benchmarks.zoo import find
+from burnish.bench.client import Engine
+from burnish.bench.seats import (
     OPENVINO,
     ORT,
-    TORCH,
     VARIABLE,
     NoInterpreter,
     NotInstalled,
@@ -25,7 +26,6 @@ from benchmarks.peer_engines import (
     interpreters,
     seat,
 )
-from benchmarks.zoo import find
 
 HERE = Path(sys.executable)
 ABACUS = PeerEngine("abacus", "Abacus", "abacus-of-bronze")
@@ -74,7 +74,7 @@ def test_what_is_no_interpreter_is_named(answer: str | None, tmp_path: Path) -> 
     ],
 )
 def test_usage_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.peer_engines.sys.executable", "/nowhere")
+    monkeypatch.setattr("burnish.bench.seats.sys.executable", "/nowhere")
     result = CliRunner().invoke(app, ["latency", "--models", "loop", *arguments])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())

@@ -1,19 +1,19 @@
 """What a measurement has to say about the machine it was taken on."""
 
+from __future__ import annotations
+
 import datetime
 import importlib.metadata
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
-
-from benchmarks.peer_engines import Seat
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +44,17 @@ class Environment:
         return f"{self.date}, {self.cores} x {self.cpu}, load {self.load:.1f}, {tools}"
 
 
-def record_environment(seats: Sequence[Seat] = ()) -> Environment:
-    """Describe this machine as it is now, and the engines to compare with."""
+def record_environment(peers: Mapping[str, str] | None = None) -> Environment:
+    """Describe this machine as it is now.
+
+    Args:
+        peers: versions of other engines that are compared with, by package.
+    """
     versions = {}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    versions |= {one.peer.package: one.version for one in seats}
+    versions |= peers or {}
     now = datetime.datetime.now(datetime.UTC)
     return Environment(
         date=now.strftime("%Y-%m-%d %H:%M:%S"),

@@ -1,12 +1,14 @@
 """Engines timed in turns: blocks that alternate, until what they say is sharp enough."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeAlias
 
-from benchmarks.client import Engine
-from benchmarks.comparison import LOSSY, TOLERANCE
-from benchmarks.stats import Estimate, estimate_median
+from burnish.bench.client import Engine
+from burnish.bench.stats import Estimate, estimate_median
 
 FEWEST = 6
 """Blocks below which the interval of a median is no better than the range."""
@@ -22,20 +24,11 @@ class Plan:
     """About how long one block of the slowest engine runs."""
     warm: int = 3
     """Runs at the start of a block that do not count; fewer where one takes long."""
-    tune: str | None = None
-    """Passed to `burnish compile`; its default if None."""
-    precision: str | None = None
-    """Passed to `burnish compile`; its default if None."""
     narrow: float = 0.02
     """Blocks end early when no interval of a ratio is wider than this share of it."""
 
-    @property
-    def tolerance(self) -> Mapping[str, float]:
-        """Largest errors of burnish that are allowed, by dtype of the output."""
-        return LOSSY if self.precision == "bf16" else TOLERANCE
 
-
-Blocks = Sequence[Sequence[float]]
+Blocks: TypeAlias = Sequence[Sequence[float]]
 """Seconds of every run, block by block."""
 
 

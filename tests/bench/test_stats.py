@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.stats import Estimate, estimate_median
+from burnish.bench.stats import Estimate, estimate_median
 
 
 def test_no_samples_is_an_error() -> None:

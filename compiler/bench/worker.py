@@ -1,10 +1,15 @@
-"""One engine in a process of its own: `python -m benchmarks.worker`, driven over pipes.
+"""One engine in a process of its own, driven over pipes.
 
 Requests and replies are lines of JSON; arrays travel in .npz files that the requests name, under
 numbers, since inputs and outputs may be called anything. The process does nothing between
-requests. `benchmarks.client` is the other end.
+requests. `burnish.bench.client` is the other end. This file is run as a script, by an interpreter
+that may have no burnish.
 """
 
+from __future__ import annotations
+
+import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -12,9 +17,9 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
-Request = Mapping[str, Any]
+Request: TypeAlias = Mapping[str, Any]
 FOREIGN = ("tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon", "openvino", "torch")
 """Packages whose presence in a process is reported, dependencies of compilers and other engines."""
 
@@ -38,12 +43,16 @@ class Worker:
         return actions[request["do"]](request)
 
     def _load(self, request: Request) -> dict[str, Any]:
-        from benchmarks.engines import ENGINES, Job
-
+        engines = beside("engines")
         begin = time.perf_counter()
         shapes = {name: tuple(shape) for name, shape in request["shapes"].items()}
-        job = Job(Path(request["path"]), request["threads"], shapes)
-        self.run = ENGINES[request["engine"]](job)
+        job = engines.Job(Path(request["path"]), request["threads"], shapes, request["options"])
+        module, colon, function = request["engine"].partition(":")
+        if colon:
+            loader = getattr(importlib.import_module(module), function)
+        else:
+            loader = engines.ENGINES[module]
+        self.run = loader(job)
         return {"seconds": time.perf_counter() - begin}
 
     def _feed(self, request: Request) -> dict[str, Any]:
@@ -87,6 +96,17 @@ class Worker:
         return self.run
 
 
+def beside(name: str) -> Any:
+    """Import a module that lies beside this file, whether its package can be imported or not."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 def resident_bytes() -> int:
     """Return the resident set size of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -113,4 +133,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # The folder of this file, whose modules would hide others of the same names.
+    del sys.path[0]
     main()

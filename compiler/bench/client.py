@@ -1,5 +1,8 @@
 """Worker processes as the measuring process sees them: started, woken, asked, put to sleep."""
 
+from __future__ import annotations
+
+import importlib.util
 import json
 import os
 import signal
@@ -13,10 +16,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.inputs import Array, Shape
+from burnish.bench.engines import Array, Shape
 from burnish.onnx_runtime import SILENCE
 
-ROOT = Path(__file__).resolve().parent.parent
+WORKER = Path(__file__).with_name("worker.py")
 
 
 class EngineFailed(Exception):
@@ -34,15 +37,16 @@ class Engine:
         """Start a worker.
 
         Args:
-            name: a key of `benchmarks.engines.ENGINES`.
+            name: a key of `burnish.bench.engines.ENGINES`, or "module:function" that takes a job
+                and returns what runs it, as these do.
             python: the interpreter that has what the engine needs.
         """
         self.name = name
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        paths = [_home(name), os.environ.get("PYTHONPATH", "")]
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._files = tempfile.TemporaryDirectory(prefix="burnish-benchmark-")
         self._process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.worker"],
+            [str(python), str(WORKER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -74,16 +78,24 @@ class Engine:
         self._log.close()
         self._files.cleanup()
 
-    def load(self, path: Path, threads: int, shapes: Mapping[str, Shape] | None = None) -> float:
+    def load(
+        self,
+        path: Path,
+        threads: int,
+        shapes: Mapping[str, Shape] | None = None,
+        **options: Any,
+    ) -> float:
         """Load a model or artifact and return how many seconds that took.
 
         Args:
             path: the ONNX file or artifact.
             threads: how many the engine may use.
             shapes: of every input, for engines that compile for them.
+            options: of this engine alone, plain values.
         """
         what = {"engine": self.name, "path": str(path.resolve())}
-        reply = self._ask(do="load", **what, threads=threads, shapes=dict(shapes or {}))
+        reply = self._ask(do="load", **what, threads=threads, shapes=dict(shapes or {}),
+                          options=options)  # fmt: skip
         return float(reply["seconds"])
 
     def feed(self, feeds: Mapping[str, Array]) -> None:
@@ -141,6 +153,16 @@ class Engine:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
         return f"exit status {status}; {' '.join(lines[-3:])[-500:]}"
+
+
+def _home(name: str) -> str:
+    """The folder that an interpreter needs on its path to import the loader called ``name``."""
+    package = name.partition(":")[0].partition(".")[0]
+    spec = importlib.util.find_spec(package) if ":" in name else None
+    if spec is None or spec.origin is None:
+        return ""
+    origin = Path(spec.origin)
+    return str(origin.parent.parent if origin.name == "__init__.py" else origin.parent)
 
 
 def _shortened(text: str) -> str:

@@ -1,5 +1,7 @@
 """Medians with intervals that assume nothing about how times are distributed."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
