@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from burnish.errors import BurnishError
 
@@ -107,6 +107,10 @@ class Child:
         raise ChildFailed(f"crashed ({reason})")
 
 
+Ask: TypeAlias = Callable[[object], Any]
+"""Sends an answer that is a question, and returns the request that comes next."""
+
+
 def serve(begin: Callable[[Any], Callable[[Any], object]]) -> None:
     """Answer requests until the other end closes.
 
@@ -114,13 +118,32 @@ def serve(begin: Callable[[Any], Callable[[Any], object]]) -> None:
         begin: takes what `Child` was given to begin with and returns what answers requests. A
             BurnishError of it is told to the other end.
     """
+    serve_asking(lambda opening, _: begin(opening))
+
+
+def serve_asking(begin: Callable[[Any, Ask], Callable[[Any], object]]) -> None:
+    """Answer requests, some of them by a question first.
+
+    Args:
+        begin: as of `serve`, with what asks the other end as its second argument. Where the other
+            end closes instead of answering, this process ends.
+    """
     _die_with_parent()
-    source = sys.stdin.buffer
-    # Nothing that is called must write among the answers.
-    target = os.fdopen(os.dup(1), "wb")
+    # Nothing that is called must read requests, or write among the answers.
+    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
+
+    def ask(question: object) -> Any:
+        _send(target, question)
+        if (reply := _receive(source)) is None:
+            raise SystemExit
+        return reply
+
     try:
-        answer = begin(_receive(source))
+        answer = begin(_receive(source), ask)
         _send(target, None)
     except BurnishError as error:
         _send(target, str(error))

@@ -1,0 +1,155 @@
+"""Tasks in Python code of the user's, whatever that code does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent, indent
+
+import numpy as np
+import pytest
+
+from burnish.bench.loading import load_task
+from burnish.bench.task import Feeds, TaskFailed, evaluate
+from burnish.bench.user_task import UserTask
+from burnish.errors import BurnishError, UnsupportedModel, UsageError
+
+START, HANG = 60.0, 1.5
+"""Seconds: enough to start, and those after which code that hangs is ended."""
+
+TASK = """
+import os
+import sys
+import time
+
+import numpy as np
+from burnish.bench.task import Scores
+
+
+class Task:
+    name = "signs"
+    input_shapes = [{"x": (1, 2)}]
+
+    def calibration(self):
+        for i in range(3):
+            yield {"x": np.full((1, 2), i, np.float32)}
+
+    def evaluate(self, run):
+        BODY
+
+TASK = Task()
+broken = 7
+"""
+BODY = """
+print("this is no answer")
+assert sys.stdin.read() == ""
+items = [run({"x": np.float32([[i, -i]])})["y"].argmax() == 0 for i in range(4)]
+return {"accuracy": Scores.of(items)}
+"""
+
+
+def echo(feeds: Feeds) -> dict[str, np.ndarray]:
+    return {"y": feeds["x"]}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Writes a module `mine` whose task evaluates as told into the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(body: str, name: str = "mine") -> None:
+        text = TASK.replace("BODY", indent(dedent(body).strip(), 8 * " ").strip())
+        (tmp_path / f"{name}.py").write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize("text", ["mine:TASK", "mine:Task", "mine.py:TASK"])
+def test_a_task_scores_a_model(write: Callable[[str], None], text: str) -> None:
+    write(BODY)
+    task = load_task(text, START)
+    assert task.name == "signs"
+    assert task.input_shapes == [{"x": (1, 2)}]
+    assert [float(feeds["x"][0, 0]) for feeds in task.calibration()] == [0, 1, 2]
+    for _ in range(2):
+        scores = evaluate(task, echo)
+        np.testing.assert_array_equal(scores["accuracy"].values, [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise ValueError('no such file')", r"ValueError: no such file \(.*mine.py, line 19\)"),
+        ("sys.exit(3)", "mine:TASK: SystemExit: 3"),
+        ("os.kill(os.getpid(), 9)", r"mine:TASK: its process crashed \(SIGKILL\)"),
+        ("os._exit(3)", r"its process crashed \(exit code 3\)"),
+        ("return {'accuracy': Scores.of([])}", "no items: the evaluation split is empty"),
+        ("return {'accuracy': Scores.of([1, float('nan')])}", "the value of item 1 is nan"),
+        ("return 0.93", "evaluate returned a float"),
+        ("run(np.ones(3))", "feeds are a ndarray; they have to be a dict"),
+        ("run({'x': [object()]})", "what is fed to 'x' holds objects"),
+    ],
+)
+def test_code_that_fails(write: Callable[[str], None], body: str, reason: str) -> None:
+    write(body)
+    task = load_task("mine:TASK", START)
+    with pytest.raises(TaskFailed, match=reason):
+        evaluate(task, echo)
+    # The next use starts another process if need be.
+    assert len(list(task.calibration())) == 3
+
+
+@pytest.mark.parametrize("body", ["time.sleep(1000)", "while True: run({'x': np.ones((1, 2))})"])
+def test_code_that_hangs(write: Callable[[str], None], body: str) -> None:
+    write(body)
+    task = UserTask("mine:TASK", START)
+    task.limit = HANG
+    with pytest.raises(TaskFailed, match=r"mine:TASK did not finish in 1\.5 s of its own"):
+        evaluate(task, echo)
+
+
+def test_runs_of_the_model_do_not_count(write: Callable[[str], None]) -> None:
+    write(BODY)
+    task = UserTask("mine:TASK", START)
+    task.limit = HANG
+
+    def slow(feeds: Feeds) -> dict[str, np.ndarray]:
+        time.sleep(HANG / 3)
+        return echo(feeds)
+
+    assert evaluate(task, slow)["accuracy"].metric == 1
+
+
+def test_a_model_that_fails_is_told_as_such(write: Callable[[str], None]) -> None:
+    write(BODY)
+    task = load_task("mine:TASK", START)
+
+    def refuse(_: Feeds) -> dict[str, np.ndarray]:
+        raise UnsupportedModel("ONNX Runtime cannot run the model")
+
+    with pytest.raises(UnsupportedModel, match="cannot run the model"):
+        evaluate(task, refuse)
+    assert evaluate(task, echo)["accuracy"].metric == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("nowhere", UsageError, "no folder of that name; give a folder of .npz files, or a task"),
+        ("nowhere:TASK", UsageError, "no module 'nowhere' here"),
+        ("nowhere.py:TASK", UsageError, "nowhere.py does not exist"),
+        ("mine:TUSK", UsageError, "unknown name 'TUSK'; did you mean TASK"),
+        ("mine:broken", UsageError, "is an object of type int without name and input_shapes and"),
+        ("raising:TASK", TaskFailed, "RuntimeError: at import"),
+        ("wanting:TASK", TaskFailed, "ModuleNotFoundError: No module named 'not_installed'"),
+    ],
+)
+def test_what_is_no_task(
+    write: Callable[[str], None], text: str, kind: type[BurnishError], reason: str
+) -> None:
+    write(BODY)
+    Path("raising.py").write_text("raise RuntimeError('at import')")
+    Path("wanting.py").write_text("import not_installed")
+    with pytest.raises(kind, match=reason):
+        load_task(text, START)
