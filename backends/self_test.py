@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +24,9 @@ PERIOD = 8191
 SAMPLES = 1 << 14
 """Elements of a large output that are kept, more or less."""
 
+_SIDES = ("low", "high")
+"""What the files of bounds end in."""
+
 _UNREADABLE = (
     OSError, ValueError, LookupError, EOFError, MemoryError, ArithmeticError, RuntimeError,
     zipfile.BadZipFile, zlib.error,
@@ -39,6 +42,9 @@ class Vector:
 
     inputs: Tensors
     outputs: Tensors
+    leeway: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """The lowest and highest values, where an output may be others than are expected: one that
+    rounds numbers which code computes in its own order."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Expected:
     """Of the whole output."""
     start: int = 0
     step: int = 1
+    leeway: tuple[np.ndarray, np.ndarray] | None = None
+    """The lowest and highest that each of `values` may be; None if they may be nothing else."""
 
     @classmethod
     def of(cls, array: np.ndarray) -> Expected:
@@ -69,8 +77,23 @@ class Expected:
         """Measure how far `given` is from what is expected."""
         if given.shape != self.shape:
             return Deviation(name, float("inf"))
-        kept = given if self.step == 1 else given.reshape(-1)[self.start :: self.step]
+        kept = self.part(given)
+        if self.leeway is not None and kept.dtype == self.values.dtype:
+            low, high = self.leeway
+            kept = np.where((low <= kept) & (kept <= high), self.values, kept)
         return deviation(name, kept, self.values)
+
+    def part(self, whole: np.ndarray) -> np.ndarray:
+        """The elements of an output that are kept."""
+        return whole if self.step == 1 else whole.reshape(-1)[self.start :: self.step]
+
+    def within(self, leeway: tuple[np.ndarray, np.ndarray] | None) -> Expected:
+        """The same with the `leeway` of the whole output, as far as it leaves any."""
+        if leeway is None:
+            return self
+        low, high = (np.ascontiguousarray(self.part(side)) for side in leeway)
+        is_free = not (np.array_equal(low, self.values) and np.array_equal(high, self.values))
+        return replace(self, leeway=(low, high)) if is_free else self
 
 
 @dataclass(frozen=True)
@@ -107,9 +130,11 @@ def pack_vectors(vectors: Sequence[Vector]) -> bytes:
         for number, vector in enumerate(vectors):
             for index, array in enumerate(vector.inputs.values()):
                 _write(archive, f"{number}.input.{index}", _period(np.asarray(array, order="C")))
-            for index, array in enumerate(vector.outputs.values()):
-                kept = Expected.of(np.asarray(array, order="C"))
+            for index, (name, array) in enumerate(vector.outputs.items()):
+                kept = Expected.of(np.asarray(array, order="C")).within(vector.leeway.get(name))
                 _write(archive, f"{number}.output.{index}", kept.values)
+                for side, values in zip(_SIDES, kept.leeway or (), strict=False):
+                    _write(archive, f"{number}.output.{index}.{side}", values)
                 if kept.step > 1:
                     steps = np.array([kept.start, kept.step, *kept.shape], np.int64)
                     _write(archive, f"{number}.output.{index}.step", steps)
@@ -180,13 +205,19 @@ def _whole(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _expected(arrays: Mapping[str, np.ndarray], name: str, port: Port) -> Expected:
     values = _restore(arrays[name], port)
+    leeway = None
+    if all(f"{name}.{side}" in arrays for side in _SIDES):
+        low, high = (_restore(arrays[f"{name}.{side}"], port) for side in _SIDES)
+        if not low.shape == high.shape == values.shape:
+            raise ValueError(f"{name} has bounds of another shape")
+        leeway = low, high
     if f"{name}.step" not in arrays:
-        return Expected(values, values.shape)
+        return Expected(values, values.shape, leeway=leeway)
     start, step, *shape = (int(number) for number in arrays[f"{name}.step"])
     if start < 0 or step < 1:
         raise ValueError(f"{name} keeps every {step}-th element from {start} on")
     # Older vectors do not have it.
-    return Expected(values, tuple(shape) if shape else port.shape, start, step)
+    return Expected(values, tuple(shape) if shape else port.shape, start, step, leeway)
 
 
 def _restore(array: np.ndarray, port: Port) -> np.ndarray:

@@ -194,7 +194,7 @@ def _generate(
     notices: list[str] = []
     graphs = [entry.graph for entry in entries]
     references = [entry.reference for entry in entries]
-    vectors = [Vector(each.feeds[0], each.expected[0]) for each in references]
+    vectors = [Vector(each.feeds[0], each.expected[0], each.leeway(0)) for each in references]
     options = CompileOptions(
         tune=seconds,
         progress=progress,

@@ -10,6 +10,7 @@ from burnish.ir import Array, Graph
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare, free_sizes, random_inputs, suggest_sizes
+from burnish.oracle.rounding import Leeway, Roundings, settled
 
 Feeds: TypeAlias = Mapping[str, Array]
 """One array per graph input, by name."""
@@ -47,6 +48,7 @@ class Reference:
             UsageError: the samples or shapes do not fit the model.
         """
         self._oracle = Oracle(graph)
+        self._roundings = Roundings(graph)
         self._inputs = [value.name for value in graph.inputs]
         self.feeds: list[Feeds] = []
         self.expected: list[Mapping[str, Any]] = []
@@ -134,13 +136,28 @@ class Reference:
     def check_compiled(self, run: Callable[[Feeds], Mapping[str, Any]]) -> None:
         """Compare what compiled code answers to the inputs with what the original does.
 
+        Where an output rounds floats that compiled code computes in another order, it may be what
+        rounding makes of any float that would be accepted (see `Roundings`).
+
         Raises:
             Disagreement: the two differ by more than another rounding.
         """
         for feeds, expected in zip(self.feeds, self.expected, strict=True):
-            comparison = compare(expected, run(feeds), Numerics.REASSOCIATES)
+            actual = run(feeds)
+            comparison = compare(expected, actual, Numerics.REASSOCIATES)
+            if not comparison:
+                leeway = self._roundings.leeway(feeds)
+                near = {k: settled(v, expected.get(k), leeway.get(k)) for k, v in actual.items()}
+                comparison = compare(expected, near, Numerics.REASSOCIATES)
             if not comparison:
                 raise Disagreement(f"the compiled model is wrong: {comparison}")
+
+    def leeway(self, number: int) -> dict[str, Leeway]:
+        """The lowest and highest values that outputs may have for the inputs of that ``number``.
+
+        By name, for those that round computed floats.
+        """
+        return self._roundings.leeway(self.feeds[number])
 
     def check_deterministic(self) -> None:
         """Make sure that the original agrees with itself.

@@ -72,3 +72,19 @@ def test_samples_of_the_user() -> None:
     reference = Reference(graph("g (float[3] x) => (float[3] y) { y = Neg(x) }"), [sample])
     assert reference.feeds == [sample]
     np.testing.assert_array_equal(reference.expected[0]["y"], [-1, -2, -3])
+
+
+ROUNDS = "g (float[4] x) => (int64[4] y) { e = Exp(x) y = Cast<to=7>(e) }"
+
+
+def test_compiled_code_may_round_a_float_next_to_a_boundary_the_other_way() -> None:
+    reference = Reference(graph(ROUNDS), [{"x": np.float32([0, 1, 2, 3])}])
+    reference.check_compiled(lambda feeds: {"y": np.int64([1, 2, 7, 20])})
+    reference.check_compiled(lambda feeds: {"y": np.int64([0, 2, 7, 20])})
+
+
+@pytest.mark.parametrize("wrong", [[2, 2, 7, 20], [1, 3, 7, 20], [0, 2, 7, 21], [0, 2, 7]])
+def test_compiled_code_may_not_round_what_is_far_from_a_boundary(wrong: list[int]) -> None:
+    reference = Reference(graph(ROUNDS), [{"x": np.float32([0, 1, 2, 3])}])
+    with pytest.raises(Disagreement, match="wrong"):
+        reference.check_compiled(lambda feeds: {"y": np.int64(wrong)})

@@ -57,6 +57,28 @@ def test_an_output_that_is_listed_twice_has_one_array() -> None:
     }  # fmt: skip
 
 
+def test_outputs_may_be_anything_within_their_leeway() -> None:
+    low, high = np.arange(3), np.array([0, 2, 2])
+    vector = Vector({}, {"y": np.arange(3), "z": np.arange(3)}, {"y": (low, high)})
+    again = read_again(vector).outputs
+    assert again["y"].deviation("y", np.array([0, 2, 2])).error == 0
+    assert again["y"].deviation("y", np.array([0, 3, 2])).error == float("inf")
+    assert again["y"].deviation("y", np.array([1, 1, 2])).error == float("inf")
+    assert again["z"].deviation("z", np.array([0, 2, 2])).error == float("inf")
+
+
+def test_leeway_of_large_outputs_goes_with_the_elements_that_are_kept() -> None:
+    whole = np.arange(90_000).reshape(300, 300)
+    kept = read_again(Vector({}, {"y": whole}, {"y": (whole, whole + 1)})).outputs["y"]
+    assert kept.deviation("y", whole + 1).error == 0
+    assert kept.deviation("y", whole + 2).error == float("inf")
+
+
+def test_leeway_that_leaves_none_is_not_stored() -> None:
+    plain, same = Vector({}, {"y": np.arange(3)}), (np.arange(3), np.arange(3))
+    assert pack_vectors([plain]) == pack_vectors([Vector({}, plain.outputs, {"y": same})])
+
+
 def large(*shape: int) -> np.ndarray:
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
 
