@@ -14,7 +14,7 @@ from tvm import te
 
 from burnish.backends.kernels.bfloat16 import Widened
 from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name, stored_name
-from burnish.backends.lowering.fusion import Group
+from burnish.backends.lowering.fusion import Gate, Group
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
 from burnish.backends.lowering.pitched import pitched
 from burnish.backends.lowering.places import (
@@ -243,6 +243,7 @@ class Emitter:
         """Emit the kernel of one group."""
         is_free = group.anchor is None or group.anchor.op_type in READERS
         builder = KernelBuilder(self, pitched=is_free)
+        builder.gate = group.gate
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
@@ -257,7 +258,7 @@ class Emitter:
                 raise ValueError(f"the kernel makes {shape} of what is {shape_of(value)}")
             self.home[value] = self._target(group, value, shape)
             targets.append(self.home[value])
-        self.launch(builder, results, targets, tuple(group.nodes), label, builder.flops)
+        self.launch(builder, results, targets, tuple(group.sources), label, builder.flops)
 
     def _target(self, group: Group, value: VariableNode, shape: Sequence[int]) -> Buffer:
         """Where the kernel of ``group`` writes ``value``."""
@@ -276,6 +277,7 @@ class KernelBuilder:
         self._pitched = pitched
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
+        self.gate: Gate | None = None
         self._widened: dict[te.Tensor, Widened] = {}
 
     @property

@@ -32,12 +32,29 @@ MAX_FUNCTIONS = 3
 """Of these in a group: TVM's time for an expression that nests them grows exponentially."""
 
 
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """A multiplication of channels that their reader does in its weights."""
+
+    node: OperatorNode
+    data: VariableNode
+    factor: VariableNode
+    """One number for each channel."""
+
+
 @dataclass(eq=False)
 class Group:
     """Nodes of one kernel, in order; ``anchor`` is the first of them or None."""
 
     nodes: list[OperatorNode]
     anchor: OperatorNode | None
+    gate: Gate | None = None
+    """What comes before the anchor."""
+
+    @property
+    def sources(self) -> list[OperatorNode]:
+        """All operators that the group computes."""
+        return self.nodes if self.gate is None else [self.gate.node, *self.nodes]
 
     @property
     def outputs(self) -> tuple[VariableNode, ...]:

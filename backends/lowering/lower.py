@@ -13,6 +13,7 @@ from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
 from burnish.backends.lowering.fusion import Group, group_nodes
+from burnish.backends.lowering.gates import with_gates
 from burnish.backends.lowering.host import (
     arrange,
     copy_open,
@@ -140,7 +141,8 @@ def _emit_nodes(
     described = native - plan.views - frozenset(converted)
     emitter.places.add(plan_places(order, plan, frozenset(filter(_is_described, described))))
     whole = native - emitter.places.joins
-    groups = {group.nodes[-1]: group for group in group_nodes(order, plan, whole, _fuses)}
+    found = with_gates(group_nodes(order, plan, whole, _fuses), plan, emitter.places)
+    groups = {group.nodes[-1]: group for group in found}
     for node in order:
         if node in plan.views:
             _emit_view(emitter, node)
@@ -150,7 +152,7 @@ def _emit_nodes(
             _emit(emitter, groups[node], converted)
         elif node in hosted and hosted[node][-1] is node:
             emit_region(emitter, hosted[node])
-        emitter.credit(groups[node].nodes if node in groups else hosted.get(node, [node]))
+        emitter.credit(groups[node].sources if node in groups else hosted.get(node, [node]))
 
 
 def _emit_body(emitter: Emitter, body: Graph, converted: dict[OperatorNode, Converted]) -> None:
@@ -276,7 +278,7 @@ def _emit(emitter: Emitter, group: Group, converted: dict[OperatorNode, Converte
     except BurnishError:
         raise
     except Exception as error:  # whatever TVM or a kernel's author did not think of
-        raise KernelFailed(group.nodes, error) from error
+        raise KernelFailed(group.sources, error) from error
 
 
 def _emit_join(emitter: Emitter, node: OperatorNode) -> None:

@@ -22,6 +22,7 @@ from burnish.backends.lowering.attributes import Window, window_of
 from burnish.backends.lowering.bfloat16 import packed_weights
 from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.folded import folded_convolution
+from burnish.backends.lowering.gates import scaled_weights
 from burnish.backends.lowering.layout import identity, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import Array, OperatorNode, VariableNode
@@ -31,6 +32,8 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Conv over any number of spatial axes, channels last; computed weights are packed first."""
     x, weights = node.inputs[:2]
     assert x is not None and weights is not None
+    gate = builder.gate
+    x = x if gate is None else gate.data
     layout = builder.layout(node.output)
     order = spatial_order(layout)
     outputs, depth, *kernel = shape_of(weights)
@@ -41,7 +44,8 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         [shape_of(x)[2 + axis] for axis in order], [kernel[axis] for axis in order],
         window.strides, window.pads, window.dilations,
     )  # fmt: skip
-    folded = folded_convolution(builder, node, _ordered(weights, order), axes)
+    fits = gate is None
+    folded = folded_convolution(builder, node, _ordered(weights, order), axes) if fits else None
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
     source = builder.read(x, layout)
@@ -140,7 +144,10 @@ def _convolution_weights(
         array = weights.constant.numpy().transpose(moved)
         array = packing.mirrored(array) if mirrored else array
         key = (id(weights.constant), node.op_type, order, lanes, groups, mirrored)
-        return packed_weights(builder, source, pack(array, lanes, groups), key)
+        packed = pack(array, lanes, groups)
+        if builder.gate is not None:
+            return scaled_weights(builder, builder.gate, packed, key)
+        return packed_weights(builder, source, packed, key)
     blocks = -(-columns // lanes)
     inner = KernelBuilder(builder.emitter)
     loose = inner.read(weights, moved)
