@@ -120,7 +120,8 @@ class _Importer:
         graph = Graph(source.name, doc=source.doc_string or "")
         self._scopes.append({})
         self._stored.append({} if proto is None else {t.name: t for t in proto.initializer})
-        graph.inputs = [self._value(tensor, types) for tensor in source.inputs]
+        is_main = len(self._scopes) == 1
+        graph.inputs = [self._value(tensor, types, is_main) for tensor in source.inputs]
         for index, node in enumerate(source.nodes):
             if node.op == "Constant" and node.domain in (None, "", "ai.onnx"):
                 self._constant_node(node, (*path, index))
@@ -195,7 +196,9 @@ class _Importer:
                 self.named[tensor.name] = value
         return value
 
-    def _value(self, tensor: gs.Tensor, types: dict[str, Any]) -> VariableNode:
+    def _value(
+        self, tensor: gs.Tensor, types: dict[str, Any], is_input: bool = False
+    ) -> VariableNode:
         """Our value for ``tensor``, made on first sight."""
         known = self._values.get(id(tensor)) or self._visible(tensor.name)
         if known is not None:
@@ -204,9 +207,9 @@ class _Importer:
             return self._keep(tensor, VariableNode.of(self._constant(tensor), tensor.name))
         value = VariableNode(tensor.name)
         if tensor.name in types:
-            value_types.describe(value, types[tensor.name])
+            value_types.describe(value, types[tensor.name], is_input)
         elif tensor.type == "tensor_type":
-            value.shape = value_types.shape(tensor.shape)
+            value.shape = value_types.shape(tensor.shape, least=0 if is_input else 1)
             if tensor.dtype is not None:
                 code = tensor.dtype
                 value.dtype = DType(code) if isinstance(code, int) else DType.from_numpy(code)

@@ -13,22 +13,23 @@ UNKNOWN_SIZES = frozenset({"", "?", "*", "-1", "None"})
 """Spellings by which exporters say that a size is not known; no two of them are the same size."""
 
 
-def dim(size: int | str | None) -> Dim:
-    """A size as we keep it: a positive integer, a symbol that means the same everywhere, or None.
+def dim(size: int | str | None, least: int = 1) -> Dim:
+    """A size as we keep it: a number from ``least`` on, a symbol that is the same everywhere, None.
 
-    Exporters write -1, 0 and "?" for what they do not know.
+    Exporters write -1 and "?" for what they do not know, and 0 for that of computed values. An
+    input that is declared with 0 elements has none: no runtime takes any other.
     """
     if isinstance(size, str):
         return None if size.strip() in UNKNOWN_SIZES else size
-    return size if size is not None and size > 0 else None
+    return size if size is not None and size >= least else None
 
 
-def shape(sizes: Iterable[int | str | None] | None) -> Shape:
+def shape(sizes: Iterable[int | str | None] | None, least: int = 1) -> Shape:
     """Sizes as we keep them, None if not even the rank is known."""
-    return None if sizes is None else tuple(dim(size) for size in sizes)
+    return None if sizes is None else tuple(dim(size, least) for size in sizes)
 
 
-def describe(value: VariableNode, message: TypeProto) -> None:
+def describe(value: VariableNode, message: TypeProto, is_input: bool = False) -> None:
     """Give ``value`` the type that ``message`` declares."""
     if not message.HasField("tensor_type"):
         value.onnx_type = message if message.ByteSize() else None
@@ -38,10 +39,13 @@ def describe(value: VariableNode, message: TypeProto) -> None:
         value.dtype = DType(tensor.elem_type)
     if tensor.HasField("shape"):
         value.shape = shape(
-            entry.dim_param if entry.HasField("dim_param")
-            else entry.dim_value if entry.HasField("dim_value")
-            else None
-            for entry in tensor.shape.dim
+            (
+                entry.dim_param if entry.HasField("dim_param")
+                else entry.dim_value if entry.HasField("dim_value")
+                else None
+                for entry in tensor.shape.dim
+            ),
+            least=0 if is_input else 1,
         )  # fmt: skip
 
 

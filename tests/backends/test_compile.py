@@ -124,3 +124,13 @@ def test_kernels_take_memory_that_is_aligned_like_any_other(step: str) -> None:
         shifted = memory[start : start + x.nbytes].view(np.float32).reshape(x.shape)
         shifted[...] = x
         np.testing.assert_array_equal(artifact.run({"x": shifted, **feeds})["y"], expected)
+
+
+def test_an_input_of_no_elements_has_a_fixed_size() -> None:
+    model = graph(
+        "g (float[0, 4] x, float[3, 4] z) => (float[3, 4] y) { y = Concat<axis=0>(x, z) }"
+    )
+    artifact = burnish.compile(model, tune="off")
+    assert [port.shape for port in artifact.inputs] == [(0, 4), (3, 4)]
+    z = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(artifact.run({"x": np.zeros((0, 4), np.float32), "z": z})["y"], z)

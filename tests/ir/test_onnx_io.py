@@ -220,9 +220,23 @@ def test_sizes_are_numbers_symbols_or_unknown() -> None:
     dims[4].dim_value = 0
     dims[5].dim_param = ""
     loaded = Graph.from_onnx(model)
-    assert loaded.inputs[0].shape == ("N", 3, None, None, None, None)
+    assert loaded.inputs[0].shape == ("N", 3, None, None, 0, None)
     assert loaded.outputs[0].shape is not None
     assert loaded.outputs[0].shape[0] == "N"
+
+
+def test_zero_is_the_size_of_an_empty_input_but_nothing_that_is_known_of_other_values() -> None:
+    model = parser.parse_model(
+        HEADER + "g (float[2, 4] x) => (float[2, 4] y) <float[2, 4] n> { n = Neg(x) y = Abs(n) }"
+    )
+    for value in (model.graph.input[0], model.graph.value_info[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 0
+    loaded = Graph.from_onnx(model)
+    assert loaded.inputs[0].shape == (0, 4)
+    assert [node.output.shape for node in loaded] == [(None, 4)] * 2
+    saved = loaded.to_onnx().graph.input[0].type.tensor_type.shape.dim[0]
+    assert saved.HasField("dim_value")
+    assert saved.dim_value == 0
 
 
 def test_unknown_rank_and_scalar_differ() -> None:
