@@ -1,10 +1,12 @@
 """`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`.
 
-The page docs/latency.md is written as well.
+The page docs/latency.md and the schemas beside it are written as well.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measured import (
     circumstances,
@@ -14,6 +16,7 @@ from benchmarks.measured import (
     means_table,
     remarks_list,
 )
+from burnish.building.config import schema
 from burnish.selection import catalogue
 from burnish.target import catalogue as targets
 
@@ -72,6 +75,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
+SCHEMAS: Mapping[str, Callable[[], Mapping[str, Any]]] = {"burnish": schema}
+"""JSON Schemas of what is read and written, by the names of their files."""
+
+
 def refreshed(text: str) -> str:
     """Return ``text`` with every table as it should be now.
 
@@ -91,3 +98,5 @@ def refreshed(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(refreshed(README.read_text()))
     PAGE.write_text(latency_page())
+    for name, described in SCHEMAS.items():
+        (PAGE.parent / f"{name}.schema.json").write_text(json.dumps(described(), indent=2) + "\n")

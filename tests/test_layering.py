@@ -19,6 +19,7 @@ LAYERS = (
     (
         "burnish.agenda",
         "burnish.errors",
+        "burnish.gates",
         "burnish.numerics",
         "burnish.suggest",
         "burnish.output",
@@ -43,6 +44,7 @@ LAYERS = (
     ("burnish.explanation",),
     ("burnish.api",),
     ("burnish.bench",),
+    ("burnish.building",),
     ("burnish.cli",),
 )
 MODULE_LINES, FUNCTION_LINES = 400, 50

@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.readme import README, refreshed
+from burnish.building.config import read
+from burnish.building.plan import plan
 from burnish.cli import main
 
 
@@ -65,3 +67,14 @@ def test_python_example() -> None:
 
 def test_quick_start_is_short() -> None:
     assert all(len(text.splitlines()) <= 10 for text in [*blocks("sh"), *blocks("python")])
+
+
+def test_configuration_example(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    path = tmp_path / "burnish.toml"
+    path.write_text(text)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "rec.onnx").touch()
+    (job,) = plan(read(path), tmp_path).values()
+    assert len(job.shapes) == 2
+    assert job.budgets.size == 12_000_000

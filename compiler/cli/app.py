@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from burnish.cli.adapters import adapters
+from burnish.cli.build import build
 from burnish.cli.compile import compile_model
 from burnish.cli.explain import explain
 from burnish.cli.inspect import inspect
@@ -43,6 +44,7 @@ def _main(
 
 app.command("optimize")(optimize)
 app.command("compile")(compile_model)
+app.command("build")(build)
 app.command("run")(run)
 app.command("inspect")(inspect)
 app.command("explain")(explain)

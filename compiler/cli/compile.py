@@ -76,6 +76,12 @@ def compile_model(
     keep_adapter: options.KeepAdapter = False,
     opset: options.Opset = None,
     verify: options.VerifyOption = "end",
+    optional: options.Optional_ = None,
+    budget_size: options.BudgetSize = None,
+    budget_arena: options.BudgetArena = None,
+    min_speedup: options.MinSpeedup = None,
+    max_drop: options.MaxDrop = None,
+    eval_: options.Eval = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -83,11 +89,12 @@ def compile_model(
     """Compile a model to one native library with its weights."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
-    from burnish import api
     from burnish.backends.archive import check_replaceable
-    from burnish.compilation import TUNE, Request, compile_model
+    from burnish.building.execute import execute
+    from burnish.building.job import Job
+    from burnish.building.workshop import MadeArtifact
+    from burnish.compilation import TUNE
     from burnish.narrowing import Precision
-    from burnish.report import note_of_defaults
     from burnish.selection import Selection
     from burnish.target import resolve
 
@@ -97,25 +104,29 @@ def compile_model(
         options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_),
         None, opset, compiling=True,
     )  # fmt: skip
-    seconds = TUNE if tune is None else tune
-    request = Request(resolve(target, threads), selection, verify, None, seconds, winograd,
-                      api.describe_source(model), Precision.of(precision, weights, tolerance),
-                      options.shape_sets(input_shape))  # fmt: skip
-    graph = api.load(model)
+    job = Job(
+        model, out, selection, tuple(options.shape_sets(input_shape)), resolve(target, threads),
+        Precision.of(precision, weights, tolerance), verify, TUNE if tune is None else tune,
+        winograd, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
+        options.ratios(optional), eval_,
+    )  # fmt: skip
     with session.progress() as progress:
-        made = compile_model(graph, request, progress)
-        made.artifact.save(out)
+        built = execute(job, progress)
+    assert isinstance(built.made, MadeArtifact)
+    made = built.made.compilation
     session.warn_of_rollbacks(made.report)
-    for notice in filter(None, (note_of_defaults(graph), *made.notices)):
+    for notice in built.notices:
         session.note(notice)
     if session.json:
-        session.data(_describe(model, out, made))
+        session.data({**_describe(model, out, made), **built.judgement()})
     elif session.shows_tables:
         _show(session, out, made)
+        for gate in built.gates:
+            typer.echo(f"{gate.name}: {gate.text}")
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
         more = "run again" if made.tuning.stopped else "raise --tune"
         session.note(f"{made.tuning}; {more} for the rest")
-    if tune not in (None, "off") and not request.target.is_host:
+    if tune not in (None, "off") and not resolve(target).is_host:
         session.note("nothing was tuned: kernels are timed only on the machine that they are for")
 
 

@@ -27,6 +27,11 @@ def optimize(
     keep: options.Keep = None,
     opset: options.Opset = None,
     verify: options.VerifyOption = "end",
+    optional: options.Optional_ = None,
+    budget_size: options.BudgetSize = None,
+    min_speedup: options.MinSpeedup = None,
+    max_drop: options.MaxDrop = None,
+    eval_: options.Eval = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -34,43 +39,42 @@ def optimize(
     """Rewrite a model and write it as ONNX again."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
-    from burnish import api
+    from burnish.building.execute import execute
+    from burnish.building.job import Job
+    from burnish.building.workshop import MadeOnnx
     from burnish.output import check_target
-    from burnish.report import describe_graph, describe_run, note_of_defaults
+    from burnish.report import describe_graph, describe_run
+    from burnish.selection import Selection
     from burnish.wording import data_size
 
     check_target(out)
-    graph = api.load(model)
+    shapes = options.shapes(input_shape)
+    selection = Selection(
+        preset or "default", options.some_names("--passes", passes),
+        options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_), shapes, opset,
+    )  # fmt: skip
+    job = Job(
+        model, out, selection, (shapes,), verify=verify, keep=tuple(keep or ()),
+        budgets=options.budgets(budget_size, None, max_drop, min_speedup),
+        optional=options.ratios(optional), task=eval_,
+    )  # fmt: skip
     with session.progress() as progress:
-        result, report = api.optimize(
-            graph,
-            preset or "default",
-            input_shapes=options.shapes(input_shape),
-            passes=options.some_names("--passes", passes),
-            skip=options.skipped(skip, keep_adapter=keep_adapter),
-            set=options.settings(set_),
-            opset=opset,
-            verify=verify,
-            keep=keep or (),
-            progress=progress,
-        )
-        api.save(result, out)
-    before, after = describe_graph(graph), describe_graph(result)
+        built = execute(job, progress)
+    assert isinstance(built.made, MadeOnnx)
+    report, size = built.made.report, sum(built.files.values())
+    before, after = describe_graph(built.original), describe_graph(built.made.graph)
     if session.json:
-        sizes = {"before": before, "after": after, "bytes": file_bytes(out)}
-        session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report)})
+        sizes = {"before": before, "after": after, "bytes": size}
+        session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report),
+                      **built.judgement()})  # fmt: skip
     elif session.shows_tables:
         _show(session, report, before, after)
-        typer.echo(f"wrote {out}: {data_size(file_bytes(out))}")
+        for gate in built.gates:
+            typer.echo(f"{gate.name}: {gate.text}")
+        typer.echo(f"wrote {out}: {data_size(size)}")
     session.warn_of_rollbacks(report)
-    if notice := note_of_defaults(graph):
+    for notice in built.notices:
         session.note(notice)
-
-
-def file_bytes(path: Path) -> int:
-    """The size of a model with the weights beside it."""
-    files = (path, path.with_name(path.name + ".data"))
-    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _show(

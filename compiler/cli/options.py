@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from burnish.errors import UsageError
+from burnish.gates import Budgets, parse_bytes
 from burnish.shape_sets import pair_up
 
 Verify: TypeAlias = Literal["each", "end", "off"]
@@ -70,6 +71,44 @@ VerifyOption = Annotated[
     typer.Option("--verify", help="Compare outputs with the original's: after each pass, once at "
                  "the end, or never."),
 ]  # fmt: skip
+Eval = Annotated[
+    str | None,
+    typer.Option(
+        "--eval", metavar="TASK",
+        help="A task with labels: MODULE:NAME, FILE.py:NAME or a folder of .npz files.",
+    ),
+]  # fmt: skip
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop", metavar="POINTS",
+        help="How much of the task's metric may be lost, in hundredths. Where a budget fails, "
+        "nothing is written and the exit code is 3.",
+    ),
+]  # fmt: skip
+BudgetSize = Annotated[
+    str | None,
+    typer.Option("--budget-size", metavar="12MB", help="Bytes of the result at most."),
+]
+BudgetArena = Annotated[
+    str | None,
+    typer.Option("--budget-arena", metavar="3MB", help="Bytes of memory between kernels at most."),
+]
+MinSpeedup = Annotated[
+    float | None,
+    typer.Option(
+        "--min-speedup", metavar="RATIO",
+        help="The time of ONNX Runtime on the original over the result's at least, both measured.",
+    ),
+]  # fmt: skip
+Optional_ = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--optional", metavar="PASS=1.02",
+        help="Keep this pass only if the result without it takes this many times as long, "
+        "measured; repeatable.",
+    ),
+]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -103,6 +142,37 @@ def names(text: str | None) -> list[str] | None:
     if text is None:
         return None
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def budgets(
+    size: str | None, arena: str | None, drop: float | None, speedup: float | None
+) -> Budgets:
+    """What the options of budgets say.
+
+    Raises:
+        UsageError: a value is none that there is.
+    """
+    return Budgets(
+        None if size is None else parse_bytes(size, "--budget-size"),
+        None if arena is None else parse_bytes(arena, "--budget-arena"),
+        drop, speedup,
+    )  # fmt: skip
+
+
+def ratios(items: Sequence[str] | None) -> dict[str, float]:
+    """Ratios by pass from ``PASS=1.02``; 1 where only the pass is named.
+
+    Raises:
+        UsageError: an item has another form.
+    """
+    found = {}
+    for item in items or ():
+        name, equals, ratio = item.partition("=")
+        try:
+            found[name.strip()] = float(ratio) if equals else 1.0
+        except ValueError:
+            raise UsageError(f"--optional takes PASS or PASS=1.02, not {item!r}") from None
+    return found
 
 
 def shapes(items: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

@@ -15,8 +15,8 @@ import pytest
 from onnx import numpy_helper
 
 import burnish as api
-from burnish import compilation
 from burnish.analysis.cost import FUNCTIONS
+from burnish.building import workshop
 from burnish.compilation import Compilation, Request, Tuning
 from burnish.ir import Graph
 from burnish.passes import PASSES
@@ -24,7 +24,7 @@ from burnish.pipeline import Progress
 from burnish.target import BFLOAT16, resolve
 from tests.cli.conftest import Burnish, expected, small_model
 
-CALLS = ["optimize", "compile", "run", "inspect", "explain", "passes", "targets"]
+CALLS = ["optimize", "compile", "build", "run", "inspect", "explain", "passes", "targets"]
 
 
 def test_compile_says_how_far_tuning_came(
@@ -33,8 +33,8 @@ def test_compile_says_how_far_tuning_came(
     def partly(graph: Graph, request: Request, progress: Progress | None) -> Compilation:
         return replace(real(graph, request, progress), tuning=Tuning(20.0, 13, 25))
 
-    real = compilation.compile_model
-    monkeypatch.setattr(compilation, "compile_model", partly)
+    real = workshop.compile_model
+    monkeypatch.setattr(workshop, "compile_model", partly)
     options = ("compile", model, "--tune", "off", "-o", tmp_path / "out")
     done = burnish(*options)
     limit = "the 20 s that all compiles of this model have together"

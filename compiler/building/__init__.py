@@ -1,0 +1,1 @@
+"""Building what a configuration file lists: models, options, budgets."""

@@ -1,0 +1,104 @@
+"""One result to make: from which model, with which passes, for which target, within which budgets.
+
+What the command line says of one model and what a configuration says of each comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from burnish.compilation import TUNE, tuning_seconds
+from burnish.errors import UsageError
+from burnish.gates import Budgets
+from burnish.narrowing import Precision
+from burnish.passes import PASSES
+from burnish.pipeline import Verify
+from burnish.selection import Selection, choose
+from burnish.shape_sets import Shapes, as_options
+from burnish.suggest import unknown
+from burnish.target import Target
+from burnish.wording import counted
+
+ONNX = ".onnx"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to make, its options checked."""
+
+    source: Path
+    output: Path
+    selection: Selection
+    """Which passes run, at the first of the sets of shapes."""
+    shapes: tuple[Shapes, ...] = ({},)
+    """Sets of input shapes; one empty set where none is given."""
+    target: Target | None = None
+    """None where ONNX goes out."""
+    precision: Precision = field(default_factory=Precision)
+    verify: Verify = "end"
+    tune: float | str = TUNE
+    winograd: bool = True
+    keep: tuple[str, ...] = ()
+    """Values that a rewritten graph still computes."""
+    budgets: Budgets = field(default_factory=Budgets)
+    optional: Mapping[str, float] = field(default_factory=dict)
+    """Passes to keep only if they make the result this many times as fast."""
+    task: str | None = None
+    """What `--eval` names."""
+
+    def __post_init__(self) -> None:
+        """Check all that can be known before work begins.
+
+        Raises:
+            UsageError: options do not exist, do not fit, or ask for what cannot be measured.
+        """
+        running = self.passes
+        tuning_seconds(self.tune)
+        for name, least in self.optional.items():
+            if name not in PASSES:
+                raise UsageError(f"optional: {unknown('pass', name, PASSES)}")
+            if name not in running:
+                raise UsageError(f"optional names {name}, which is not among the passes that run")
+            if not 0 < least < float("inf"):
+                raise UsageError(f"optional: {name} needs a ratio above 0, not {least:g}")
+        if self.budgets.max_drop is not None and self.task is None:
+            raise UsageError("max-drop is about a task: name one with eval")
+        if self.target is None and self.budgets.arena is not None:
+            raise UsageError("the arena is an artifact's, and ONNX goes out; leave that budget out")
+        if self.target is not None and not self.target.is_host and self._runs:
+            raise UsageError(
+                f"min-speedup, max-drop and optional need runs, and {self.target.name} cannot run "
+                "here; leave them out, or build for cpu on a machine of that kind"
+            )
+
+    @property
+    def _runs(self) -> bool:
+        """Whether results have to be run."""
+        budgets = self.budgets
+        return bool(self.optional) or (budgets.min_speedup, budgets.max_drop) != (None, None)
+
+    @property
+    def passes(self) -> list[str]:
+        """Names of the passes that run, each once."""
+        return list(dict.fromkeys(step.name for step in choose(self.selection)))
+
+    def describe(self) -> dict[str, Any]:
+        """What would be done, as plain values."""
+        target = self.target
+        return {
+            "model": str(self.source),
+            "output": str(self.output),
+            "target": target and f"{target.name}, {counted(target.threads, 'thread')}",
+            "shapes": [as_options(shapes) for shapes in self.shapes if shapes],
+            "tune": None if target is None else str(self.tune),
+            "precision": self.precision.options,
+            "verify": self.verify,
+            "passes": self.passes,
+            "set": [f"{key} = {value}" for key, value in (self.selection.settings or {}).items()],
+            "optional": [f"{name} {least:g}x" for name, least in self.optional.items()],
+            "task": self.task,
+            "budgets": self.budgets.describe(),
+        }

@@ -1,0 +1,73 @@
+"""Optional passes: kept only where they pay, by measurement, and where the task allows it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from burnish.building.workshop import Made, Workshop
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An optional pass that was left out, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"left out {self.name}: {self.reason}"
+
+
+def settle(shop: Workshop) -> list[Dropped]:
+    """Which of the job's optional passes are to be left out.
+
+    Each is judged in turn, with those before it that were kept: the result without it is timed
+    against the result with it, in blocks that alternate. It stays if the ratio reaches what is
+    asked of it and its interval lies above one.
+
+    Raises:
+        BurnishError: a result cannot be made or is wrong.
+    """
+    found: list[Dropped] = []
+    for name, least in shop.job.optional.items():
+        skip = [one.name for one in found]
+        with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
+            reason = _judged(shop, name, least, skip, Path(scratch))
+        if reason:
+            found.append(Dropped(name, reason))
+    return found
+
+
+def _judged(shop: Workshop, name: str, least: float, skip: list[str], scratch: Path) -> str:
+    """Why the pass is to be left out, empty if it is to stay."""
+    within, without = shop.make(skip), shop.make([*skip, name])
+    undone = [one for one in within.report if one.name == name and one.rolled_back]
+    if undone:
+        return f"it was undone: {undone[0].rolled_back}"
+    if not any(one.name == name and one.changed for one in within.report):
+        return "it changes nothing"
+    paths = scratch / "with", scratch / "without"
+    for folder, made in zip(paths, (within, without), strict=True):
+        folder.mkdir()
+        made.save(folder / shop.job.output.name)
+    one, other = (shop.contender(folder / shop.job.output.name) for folder in paths)
+    if reason := _guarded(shop, within, one.path):
+        return reason
+    gain = shop.ring.ratio(other, one)
+    measured = f"{gain.median:.3f}x [{gain.low:.3f}, {gain.high:.3f}]"
+    if gain.median < least:
+        return f"measured {measured}, where {least:g}x is asked for"
+    return "" if gain.low > 1 else f"measured {measured}, which may be no gain at all"
+
+
+def _guarded(shop: Workshop, made: Made, path: Path) -> str:
+    """Why the task forbids the pass, empty if it does not."""
+    allowed = shop.job.budgets.max_drop
+    if allowed is None:
+        return ""
+    drop, low, high = shop.drop(made, path)
+    if drop <= allowed:
+        return ""
+    return f"it costs {drop:.2f} points [{low:.2f}, {high:.2f}], where {allowed:g} are allowed"

@@ -1,0 +1,122 @@
+"""Running results against the original: what budgets about speed and accuracy need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.paired import paired_difference
+from burnish.bench.stats import Estimate
+from burnish.bench.task import Scores, Task, evaluate
+from burnish.bench.timing import Plan, alternate, ratio
+from burnish.errors import GateFailed
+from burnish.ir import Graph
+from burnish.verification import Feeds, Reference
+
+SECONDS = Plan(blocks=20, seconds=0.1)
+"""How long two results are timed against each other."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model as an engine takes it."""
+
+    engine: str
+    """``burnish`` for an artifact, ``ort`` for ONNX in ONNX Runtime at its best."""
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path.name} in {'ONNX Runtime' if self.engine == 'ort' else 'burnish'}"
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Where the results of one job run against each other: on the original's inputs."""
+
+    graph: Graph
+    """The original."""
+    source: Path
+    """Its file."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the inputs that it leaves open."""
+    threads: int
+    tolerance: float
+    """How far an output may be off, relative to its largest value."""
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What the original answers to random inputs."""
+        return Reference(self.graph, None, self.shapes or None)
+
+    @property
+    def baseline(self) -> Contender:
+        """The baseline: ONNX Runtime at its best."""
+        return Contender("ort", self.source)
+
+    def speedup(self, contender: Contender) -> Estimate:
+        """The baseline's time over that of ``contender``."""
+        return self.ratio(self.baseline, contender)
+
+    def ratio(self, one: Contender, other: Contender) -> Estimate:
+        """The time of ``one`` over that of ``other``, in blocks that alternate.
+
+        Raises:
+            GateFailed: an engine fails, or answers something else than the original; what is
+                wrong is not timed.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(machine_to_ourselves())
+            engines = {}
+            for name, each in (("one", one), ("other", other)):
+                engines[name] = stack.enter_context(Engine(each.engine))
+                self._ready(engines[name], each)
+            blocks = alternate(engines, SECONDS, "other")
+        return ratio(blocks["one"], blocks["other"])
+
+    def _ready(self, engine: Engine, contender: Contender) -> None:
+        """Load and check; the first inputs stay, which are what is timed."""
+
+        def answer(feeds: Feeds) -> Mapping[str, Any]:
+            engine.feed(feeds)
+            return engine.outputs()
+
+        try:
+            engine.load(contender.path, self.threads)
+            errors = self.reference.errors_of(answer)
+            engine.feed(self.reference.feeds[0])
+        except EngineFailed as failure:
+            raise GateFailed(f"{contender} cannot be timed: {failure}") from failure
+        for name, error in errors.items():
+            if not error <= self.tolerance:
+                raise GateFailed(
+                    f"{contender} is not timed, as it is wrong: output {name!r} is off by "
+                    f"{error:.1e} of its largest value, where {self.tolerance:.1e} is allowed"
+                )
+
+    def drop(self, task: Task, contender: Contender) -> tuple[float, float, float]:
+        """Points that the task's first metric is worse than the original's, with 95% interval.
+
+        Raises:
+            TaskFailed: the task cannot score it.
+        """
+        before, after = (self._score(task, one) for one in (self.baseline, contender))
+        points = -100.0 if before.higher_is_better else 100.0
+        value, *ends = (points * each for each in paired_difference(before, after))
+        return value, min(ends), max(ends)
+
+    def _score(self, task: Task, contender: Contender) -> Scores:
+        """What the first metric says of each item."""
+        with Engine(contender.engine) as engine:
+
+            def run(feeds: Feeds) -> Mapping[str, Any]:
+                engine.feed(feeds)
+                return engine.outputs()
+
+            engine.load(contender.path, self.threads)
+            return next(iter(evaluate(task, run).values()))

@@ -1,0 +1,161 @@
+"""Making the results of one job: with passes left out, or for other shapes."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from burnish import api
+from burnish.building.job import Job
+from burnish.compilation import Compilation, Request, compile_model
+from burnish.ir import Graph
+from burnish.pipeline import PipelineReport, Progress
+from burnish.shape_sets import Shapes
+from burnish.target import Target, resolve
+
+if TYPE_CHECKING:
+    from burnish.backends.manifest import Manifest
+    from burnish.bench.task import Task
+    from burnish.building.trial import Contender, Ring
+
+
+EXACT = 1e-2
+"""Largest error of a result that is to be exact, beyond which timing it says nothing: far above
+what rounding may do, which the checks of the pipeline hold it against."""
+
+
+@dataclass(frozen=True)
+class Made(ABC):
+    """A result that is not written to its place yet."""
+
+    report: PipelineReport
+    notices: Sequence[str]
+    skipped: tuple[str, ...]
+    """Optional passes that were left out."""
+
+    @abstractmethod
+    def save(self, path: Path) -> Mapping[str, int]:
+        """Write it, and return the bytes of its files by name."""
+
+    @property
+    def arena(self) -> int | None:
+        """Bytes between kernels, None for ONNX: the engine that runs it decides."""
+        return None
+
+
+@dataclass(frozen=True)
+class MadeOnnx(Made):
+    """A rewritten graph."""
+
+    graph: Graph
+
+    def save(self, path: Path) -> Mapping[str, int]:
+        """Write an ONNX file, with its weights beside it where they are large."""
+        api.save(self.graph, path)
+        files = (path, path.with_name(path.name + ".data"))
+        return {file.name: file.stat().st_size for file in files if file.exists()}
+
+
+@dataclass(frozen=True)
+class MadeArtifact(Made):
+    """A compiled artifact."""
+
+    compilation: Compilation
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artifact says of itself."""
+        return self.compilation.artifact.manifest
+
+    def save(self, path: Path) -> Mapping[str, int]:
+        """Write a folder or one file."""
+        self.compilation.artifact.save(path)
+        return {name: file.bytes for name, file in self.manifest.files.items()}
+
+    @property
+    def arena(self) -> int | None:
+        """The largest of any entry."""
+        return max(entry.arena_bytes for entry in self.manifest.entries)
+
+    @property
+    def shapes(self) -> list[Shapes]:
+        """The input shapes of each entry."""
+        return [{p.name: tuple(p.shape) for p in e.inputs} for e in self.manifest.entries]
+
+
+@dataclass
+class Workshop:
+    """Makes the results of one job, with passes left out or for other shapes."""
+
+    job: Job
+    graph: Graph
+    progress: Progress | None = None
+
+    def make(self, skip: Sequence[str], shapes: Sequence[Shapes] | None = None) -> Made:
+        """Make the result without the passes ``skip``, for ``shapes`` rather than the job's."""
+        sets = self.job.shapes if shapes is None else shapes
+        if self.job.target is None:
+            return self._rewritten(skip, sets[0])
+        return self._compiled(self.job.target, skip, sets)
+
+    def _rewritten(self, skip: Sequence[str], shapes: Shapes) -> Made:
+        job, chosen = self.job, self.job.selection
+        graph, report = api.optimize(
+            self.graph, chosen.preset or "default", input_shapes=shapes or None,
+            passes=chosen.passes, skip=(*chosen.skip, *skip), set=chosen.settings,
+            opset=chosen.opset, verify=job.verify, keep=job.keep, progress=self.progress,
+        )  # fmt: skip
+        return MadeOnnx(report, (), tuple(skip), graph)
+
+    def _compiled(self, target: Target, skip: Sequence[str], shapes: Sequence[Shapes]) -> Made:
+        job, chosen = self.job, self.job.selection
+        selection = replace(chosen, input_shapes=None, skip=(*chosen.skip, *skip))
+        request = Request(
+            target, selection, job.verify, None, job.tune, job.winograd,
+            api.describe_source(job.source), job.precision, shapes,
+        )  # fmt: skip
+        made = compile_model(self.graph, request, self.progress)
+        return MadeArtifact(made.report, made.notices, tuple(skip), made)
+
+    @cached_property
+    def ring(self) -> Ring:
+        """Where results run against the original."""
+        from burnish.building.trial import Ring
+
+        job = self.job
+        tolerance = EXACT if job.precision.is_full else job.precision.tolerance
+        threads = (job.target or resolve("cpu")).threads
+        return Ring(self.graph, job.source, job.shapes[0], threads, tolerance)
+
+    @cached_property
+    def task(self) -> Task:
+        """The task of the job."""
+        from burnish.bench.loading import load_task
+
+        assert self.job.task is not None  # a budget about a task needs one
+        return load_task(self.job.task)
+
+    def contender(self, path: Path) -> Contender:
+        """A saved result as its engine takes it."""
+        from burnish.building.trial import Contender
+
+        return Contender("ort" if self.job.target is None else "burnish", path)
+
+    def drop(self, made: Made, path: Path) -> tuple[float, float, float]:
+        """Points that a result loses on the job's task, with their 95% interval.
+
+        An artifact that lacks the task's shapes is made once more for them.
+        """
+        wanted = [dict(shapes) for shapes in self.task.input_shapes]
+        fits = isinstance(made, MadeArtifact) and all(each in made.shapes for each in wanted)
+        if fits or self.job.target is None:
+            return self.ring.drop(self.task, self.contender(path))
+        with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
+            other = Path(scratch, path.name)
+            self.make(made.skipped, wanted).save(other)
+            return self.ring.drop(self.task, self.contender(other))

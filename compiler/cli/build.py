@@ -1,0 +1,113 @@
+"""``burnish build``: what a configuration file lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+
+if TYPE_CHECKING:
+    from burnish.building.execute import Built
+    from burnish.building.job import Job
+
+
+def build(
+    ctx: typer.Context,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Models to build; all of the file if none."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE",
+            help="burnish.toml, or a pyproject.toml with [tool.burnish]; by default the nearest "
+            "here or in a folder above.",
+        ),
+    ] = None,
+    show_plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be done, and do nothing.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:  # fmt: skip
+    """Build the models of a configuration file, and hold each against its budgets.
+
+    A model that fails does not keep the others from being built; the exit code is that of the
+    first that failed.
+    """
+    session: Session = ctx.obj
+    session.quiet, session.json = quiet, json
+    from burnish.building.config import find, read
+    from burnish.building.plan import plan
+
+    path = config or find(Path.cwd())
+    jobs = plan(read(path), path.resolve().parent, models or ())
+    if show_plan:
+        _show_plan(session, path, jobs)
+        return
+    code = _build(session, jobs)
+    if code:
+        raise typer.Exit(code)
+
+
+def _build(session: Session, jobs: dict[str, Job]) -> int:
+    from burnish.building.execute import execute
+    from burnish.errors import BurnishError
+
+    code, done = 0, []
+    for name, job in jobs.items():
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with session.progress() as progress:
+                built = execute(job, progress)
+        except BurnishError as error:
+            session.complain(f"models.{name}: {error}")
+            done.append({"name": name, "failure": str(error), "code": error.exit_code})
+            code = code or error.exit_code
+        else:
+            session.warn_of_rollbacks(built.made.report)
+            for notice in built.notices:
+                session.note(f"models.{name}: {notice}")
+            done.append({"name": name, **built.as_json()})
+            if session.shows_tables:
+                _show_built(name, built)
+    if session.json:
+        session.data({"models": done})
+    return code
+
+
+def _show_built(name: str, built: Built) -> None:
+    from burnish.cli.tables import agreement_line
+    from burnish.wording import data_size
+
+    size = data_size(sum(built.files.values()))
+    typer.echo(f"{name}: wrote {built.job.output} in {built.seconds:.1f} s, {size}")
+    typer.echo(f"  {agreement_line(built.made.report)}")
+    for gate in built.gates:
+        typer.echo(f"  {gate.name}: {gate.text}")
+
+
+def _show_plan(session: Session, path: Path, jobs: dict[str, Job]) -> None:
+    entries = [{"name": name, **job.describe()} for name, job in jobs.items()]
+    if session.json:
+        session.data({"config": str(path), "models": entries})
+        return
+    typer.echo(f"{path}:")
+    for entry in entries:
+        typer.echo(f"\n{entry.pop('name')}")
+        for key, value in entry.items():
+            if value not in (None, [], {}, ""):
+                typer.echo(_line(key, value))
+
+
+def _line(key: str, value: Any) -> str:
+    from burnish.cli.wrapping import wrapped
+
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return wrapped(text, f"  {key:<9} ", " " * 12)
