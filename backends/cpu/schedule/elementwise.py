@@ -53,7 +53,8 @@ def _has_short_rows(sch: Schedule, found: list[Nest], target: Target) -> bool:
 
     Rows of whole vectors do not count: `schedule_spatial` writes them as such.
     """
-    if not found or any(0 in nest.extents or _conditions(sch, nest) for nest in found):
+    # A block without loops may write many elements by loops of its own.
+    if not found or any(not all(nest.extents or (0,)) or _conditions(sch, nest) for nest in found):
         return False
     try:
         works = Stages(sch, found).works
