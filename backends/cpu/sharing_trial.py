@@ -44,6 +44,9 @@ WORTH, MOST = 0.1, 0.75
 """Share by which a plan must be faster than the one in force, and share of the rounds in which it
 must be faster at all. It is large because cores may be elsewhere a minute later: see
 `sharing.LINE_SECONDS`."""
+TRIES = 4
+"""Trials of a program that may tell nothing, as the machine was at work, before it is left at its
+plan: the next compilation would wait for nothing again."""
 
 Timer = Callable[[Request], Rounds]
 """What times plans."""
@@ -72,6 +75,8 @@ class SharingTrial:
     def better_plans(self, programs: Sequence[Program], artifact: Path) -> list[Program]:
         """The programs with their calls shared as is fastest; the same ones if they are.
 
+        Ctrl-C ends it: what was not found out by then stays as it is.
+
         Args:
             programs: as ``first_plans`` returned them.
             artifact: where they lie, compiled.
@@ -85,26 +90,27 @@ class SharingTrial:
         found = list(programs)
         try:
             child = Child("burnish.backends.run_worker", str(artifact), 30.0)
-        except ChildFailed as failure:
-            _LOG.debug("no call was timed in its model: %s", failure)
-            return found
-        try:
-            for entry, (program, asked) in enumerate(zip(programs, is_open, strict=True)):
-                if asked:
-                    found[entry] = self._better(program, steps[entry], entry, _timer(child))
+            try:
+                for entry, (program, asked) in enumerate(zip(programs, is_open, strict=True)):
+                    if asked:
+                        found[entry] = self._better(program, steps[entry], entry, _timer(child))
+            finally:
+                child.close()
         except ChildFailed as failure:
             _LOG.debug("timing calls in their model failed: %s", failure)
-        finally:
-            child.close()
+        except KeyboardInterrupt:
+            _LOG.debug("timing calls in their model was stopped")
         return found
 
     def _better(self, program: Program, steps: list[Step], entry: int, timer: Timer) -> Program:
         current = tuple(call.alone for call in program.calls)
         plan = choose(steps, current, entry, self._target.threads, (timer, self.seconds))
+        key = _key(program)
         if plan is None:
             _LOG.debug("too few turns were undisturbed to say which calls to share")
+            self._cache.spend(key, self.seconds)
             return program
-        key, alone = _key(program), [i for i, is_alone in enumerate(plan) if is_alone]
+        alone = [i for i, is_alone in enumerate(plan) if is_alone]
         if plan != current and self._cache.plan(_once(key)) != alone:
             self._cache.put_plan(_once(key), alone)
             return program
@@ -119,6 +125,7 @@ class SharingTrial:
             and all(call.region is None for call in program.calls)
             and sum(step.alone for step in steps) <= LONGEST
             and self._known(program, steps) is None
+            and self._cache.spent(_key(program)) < TRIES * self.seconds
         )
 
     def _known(self, program: Program, steps: Sequence[Step]) -> Plan | None:

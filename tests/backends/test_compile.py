@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import burnish
+import burnish.backends.compile as compile_module
+from burnish.backends.artifact import Artifact
+from burnish.backends.cpu.sharing import planned
+from burnish.backends.cpu.sharing_trial import SharingTrial
+from burnish.backends.program import Program
+from burnish.backends.self_test import Deviation
 from burnish.ir import Constant, Graph, OperatorNode, VariableNode
 from burnish.testing import graph
 
@@ -134,3 +142,25 @@ def test_an_input_of_no_elements_has_a_fixed_size() -> None:
     assert [port.shape for port in artifact.inputs] == [(0, 4), (3, 4)]
     z = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_array_equal(artifact.run({"x": np.zeros((0, 4), np.float32), "z": z})["y"], z)
+
+
+def test_the_self_test_runs_on_what_was_linked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    relink, self_test = compile_module.relink, Artifact.self_test
+
+    def relinking(*args: Any) -> None:
+        happened.append("relink")
+        relink(*args)
+
+    def testing(artifact: Artifact) -> list[Deviation]:
+        happened.append("test")
+        return self_test(artifact)
+
+    def other_plans(_: object, programs: list[Program], __: object) -> list[Program]:
+        return [planned(each, tuple(not call.alone for call in each.calls)) for each in programs]
+
+    monkeypatch.setattr(compile_module, "relink", relinking)
+    monkeypatch.setattr(Artifact, "self_test", testing)
+    monkeypatch.setattr(SharingTrial, "better_plans", other_plans)
+    burnish.compile(graph("g (float[4] x) => (float[4] y) { y = Exp(x) }"), tune="off")
+    assert happened == ["test", "relink", "test"]

@@ -11,7 +11,7 @@ import pytest
 from burnish.backends.child import ChildFailed
 from burnish.backends.cpu import sharing_trial
 from burnish.backends.cpu.sharing import Plan, Step
-from burnish.backends.cpu.sharing_trial import LEAST, ROUNDS, SharingTrial, choose, fastest
+from burnish.backends.cpu.sharing_trial import LEAST, ROUNDS, TRIES, SharingTrial, choose, fastest
 from burnish.backends.program import Buffer, BufferKind, Call, Program, Work
 from burnish.backends.run_worker import Request, Rounds
 from burnish.backends.schedule_cache import ScheduleCache
@@ -129,6 +129,8 @@ class FakeChild:
 
     started = 0
     crashes = False
+    interrupts = False
+    closed = 0
     machine = Machine((1, 2))
 
     def __init__(self, *_: object) -> None:
@@ -137,15 +139,18 @@ class FakeChild:
     def ask(self, request: Request, _: float) -> Rounds:
         if FakeChild.crashes:
             raise ChildFailed("crashed (SIGSEGV)")
+        if FakeChild.interrupts:
+            raise KeyboardInterrupt
         return FakeChild.machine(request)
 
     def close(self) -> None:
-        pass
+        FakeChild.closed += 1
 
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> type[FakeChild]:
     FakeChild.started, FakeChild.crashes, FakeChild.machine = 0, False, Machine((1, 2))
+    FakeChild.interrupts, FakeChild.closed = False, 0
     monkeypatch.setattr(sharing_trial, "Child", FakeChild)
     return FakeChild
 
@@ -197,5 +202,29 @@ def test_a_crash_changes_nothing_and_is_not_remembered(child: type[FakeChild]) -
     child.crashes = True
     assert settled(HERE, program(flops=10**7)) == [False]
     child.crashes = False
+    assert settled(HERE, program(flops=10**7)) == [False]
+    assert settled(HERE, program(flops=10**7)) == [True]
+
+
+def test_ctrl_c_keeps_what_is_there_and_is_not_remembered(child: type[FakeChild]) -> None:
+    child.interrupts = True
+    assert settled(HERE, program(flops=10**7)) == [False]
+    assert child.closed == 1
+    child.interrupts = False
+    assert settled(HERE, program(flops=10**7)) == [False]
+    assert settled(HERE, program(flops=10**7)) == [True]
+
+
+def test_a_machine_that_is_at_work_is_not_asked_for_ever(child: type[FakeChild]) -> None:
+    child.machine.disturbed = lambda number: True
+    for _ in range(TRIES + 2):
+        assert settled(HERE, program(flops=10**7)) == [False]
+    assert child.started == TRIES
+
+
+def test_a_machine_that_was_at_work_once_is_asked_again(child: type[FakeChild]) -> None:
+    child.machine.disturbed = lambda number: True
+    settled(HERE, program(flops=10**7))
+    child.machine.disturbed = lambda number: False
     assert settled(HERE, program(flops=10**7)) == [False]
     assert settled(HERE, program(flops=10**7)) == [True]
