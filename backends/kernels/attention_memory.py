@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as build
@@ -35,6 +35,9 @@ class Memory:
     """[rows, D], scaled."""
     scores: tirx.Buffer
     """[rows, keys of a block and some, so that rows do not share sets of the cache]."""
+    weights: tirx.Buffer | None
+    """[rows, pairs of keys of a block and some], exponentials of the scores; None if these hold
+    them."""
     total: tirx.Buffer
     """[rows], the sum of the exponentials so far."""
     running: "Running | None"
@@ -74,6 +77,9 @@ class Operands:
     k: View
     v: View
 
+    element: ClassVar[str] = "float32"
+    """The type of what queries and keys are copied as."""
+
     @property
     def width(self) -> int:
         """Columns of a panel."""
@@ -82,23 +88,39 @@ class Operands:
     def memory(self, uses: int) -> Memory:
         """Emit the buffers of a task that goes over all keys `uses` times."""
         sizes, tile = self.sizes, self.tile
-        channels = math.ceil(sizes.value_channels / self.width) * self.width
 
-        def alloc(*shape: int) -> tirx.Buffer:
-            return build.alloc_buffer(shape, "float32")
+        def alloc(*shape: int, dtype: str = "float32") -> tirx.Buffer:
+            return build.alloc_buffer(shape, dtype)
 
         panels = math.ceil(sizes.keys / self.width)
-        copies = uses > 1 and self.v.pitch > sizes.value_channels
         return Memory(
-            keys=alloc(panels, sizes.channels, self.width),
-            values=alloc(channels // self.width, sizes.keys, self.width) if copies else None,
-            queries=alloc(tile.rows, sizes.channels),
+            keys=alloc(panels, sizes.channels, self.width, dtype=self.element),
+            values=self.value_copies(uses),
+            queries=alloc(tile.rows, sizes.channels, dtype=self.element),
             scores=alloc(tile.rows, tile.keys + tile.lanes),
+            weights=self.weights(),
             total=alloc(tile.rows),
-            running=Running(alloc(tile.rows), alloc(tile.rows), alloc(tile.rows, channels))
+            running=Running(
+                alloc(tile.rows), alloc(tile.rows), alloc(tile.rows, self.value_panels * self.width)
+            )
             if tile.keys < sizes.keys
             else None,
         )
+
+    @property
+    def value_panels(self) -> int:
+        """Panels of the channels of values."""
+        return math.ceil(self.sizes.value_channels / self.width)
+
+    def value_copies(self, uses: int) -> tirx.Buffer | None:
+        """Emit the buffer for copies of values, if they are worth making."""
+        if uses <= 1 or self.v.pitch <= self.sizes.value_channels:
+            return None
+        return build.alloc_buffer((self.value_panels, self.sizes.keys, self.width), "float32")
+
+    def weights(self) -> tirx.Buffer | None:
+        """Emit a buffer for exponentials, if they do not take the place of the scores."""
+        return None
 
     def pack_keys(self, keys: tirx.Buffer, batch: Expr, head: Expr) -> None:
         """Emit a copy of the keys of a head with positions contiguous, zero beyond the last."""
@@ -114,7 +136,7 @@ class Operands:
                         store(keys, self.k.load(batch, head, first + j, d), panel, d, j)
                 if size < width:
                     with build.serial(0, sizes.channels) as d, each_lane(width - size) as j:
-                        store(keys, zero(), panel, d, j + size)
+                        store(keys, tirx.const(0, self.element), panel, d, j + size)
 
     def _turn_squares(
         self, keys: tirx.Buffer, panel: Expr, size: int, batch: Expr, head: Expr
@@ -141,16 +163,17 @@ class Operands:
                     element = self.v.load(batch, head, j, channel + lane)
                     store(values, element, start // self.width + step, j, lane)
 
-    def copy_queries(self, queries: tirx.Buffer, place: Place, factor: float) -> None:
+    def copy_queries(self, queries: tirx.Buffer, place: Place, factor: float | None = None) -> None:
         """Emit a copy of a block of queries, times `factor`."""
-        scale = tirx.const(factor, "float32")
         # Vectors said outright: LLVM would exchange the loops and gather.
         with build.serial(0, self.tile.rows) as r:
             for start, count, size in cover(self.sizes.channels, self.tile.lanes):
                 with build.serial(0, count) as step, each_lane(size) as lane:
                     d = start + step * size + lane
                     query = self.q.load(place.batch, place.head, place.row + r, d)
-                    store(queries, query * scale, r, d)
+                    if factor is not None:
+                        query = query * tirx.const(factor, "float32")
+                    store(queries, query, r, d)
 
 
 def cover(extent: int, width: int) -> list[tuple[int, int, int]]:

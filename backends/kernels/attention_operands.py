@@ -60,8 +60,14 @@ class Tile:
     """Keys whose scores are computed at a time."""
 
     @classmethod
-    def choose(cls, sizes: Sizes, target: Target) -> "Tile":
-        """Fill the registers with accumulators while wasting few rows; balance the threads."""
+    def choose(cls, sizes: Sizes, target: Target, score_bytes: int = 4) -> "Tile":
+        """Fill the registers with accumulators while wasting few rows; balance the threads.
+
+        Args:
+            sizes: logical ones.
+            target: has the registers and caches.
+            score_bytes: what is kept near for each score of a block.
+        """
         lanes = target.lanes("float32")
         vectors = 2
         most = min(sizes.queries, (target.registers - 4) // vectors)
@@ -71,14 +77,13 @@ class Tile:
         )
         blocks = math.ceil(sizes.queries / rows)
         shares = _shares(sizes, blocks, target.threads)
-        return cls(
-            rows, vectors, lanes, shares, _key_block(sizes.keys, rows, vectors * lanes, target)
-        )
+        block = _key_block(sizes.keys, rows * score_bytes, vectors * lanes, target)
+        return cls(rows, vectors, lanes, shares, block)
 
 
-def _key_block(keys: int, rows: int, width: int, target: Target) -> int:
+def _key_block(keys: int, key_bytes: int, width: int, target: Target) -> int:
     """Keys whose scores fill most of the first-level cache, in equal blocks of whole panels."""
-    most = max(width, target.l1 * 7 // 8 // (4 * rows) // width * width)
+    most = max(width, target.l1 * 7 // 8 // key_bytes // width * width)
     blocks = math.ceil(keys / most)
     return math.ceil(keys / blocks / width) * width
 

@@ -244,12 +244,13 @@ class Emitter:
         is_free = group.anchor is None or group.anchor.op_type in READERS
         builder = KernelBuilder(self, pitched=is_free)
         builder.gate = group.gate
+        builder.rounds = [node.op_type for node in group.nodes] == ["Attention", "Cast"]
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
             results = [builder.elementwise(group.nodes, {})]
         else:
             results = self.anchors[group.anchor.op_type](builder, group.anchor)
-            if group.epilogue:
+            if group.epilogue and not builder.rounds:
                 results = [builder.elementwise(group.epilogue, {group.anchor.output: results[0]})]
         targets = []
         for value, result in zip(group.outputs, results, strict=True):
@@ -278,6 +279,8 @@ class KernelBuilder:
         self.arguments: list[tuple[te.Tensor, Buffer]] = []
         self.flops = 0.0
         self.gate: Gate | None = None
+        self.rounds = False
+        """Whether an anchor that fuses nothing is to give its result as bfloat16."""
         self._widened: dict[te.Tensor, Widened] = {}
 
     @property

@@ -195,6 +195,10 @@ def _is_described(node: OperatorNode) -> bool:
 
 
 def _fuses(node: OperatorNode) -> bool:
+    if node.op_type == "Attention":
+        # It knows how to round what it gives.
+        readers = node.output.consumers
+        return len(readers) == 1 and readers[0].output.dtype is DType.BFLOAT16
     fusable = node.op_type in ANCHORS and node.op_type not in FUSES_NOTHING
     return fusable and supports(node) is None
 

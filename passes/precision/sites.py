@@ -32,24 +32,29 @@ class Site:
     @property
     def source(self) -> VariableNode:
         """What its data is a view of."""
-        value = self.data
-        while value.producer is not None and value.producer.is_op(*VIEWS):
-            before = value.producer.input(0)
-            if before is None or before.is_constant:
-                break
-            value = before
-        return value
+        return source_of(self.data)
+
+
+def source_of(value: VariableNode) -> VariableNode:
+    """What ``value`` is a view of."""
+    while value.producer is not None and value.producer.is_op(*VIEWS):
+        before = value.producer.input(0)
+        if before is None or before.is_constant:
+            break
+        value = before
+    return value
 
 
 def sites(graph: Graph) -> Iterator[Site]:
     """Those of the main graph whose sizes are known, in order, computed in float32."""
     for node in graph:
-        found = _site(node)
+        found = site_of(node)
         if found is not None:
             yield found
 
 
-def _site(node: OperatorNode) -> Site | None:
+def site_of(node: OperatorNode) -> Site | None:
+    """What ``node`` is as a product or convolution, None if it is none of these."""
     if not node.is_op("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     data, weights, shape = node.input(0), node.constant_input(1), node.output.static_shape

@@ -166,6 +166,38 @@ def test_attention_takes_what_products_keep_in_half_the_bits() -> None:
     assert paired(kernels) == 2
 
 
+@NEEDED
+@pytest.mark.parametrize(
+    ("sizes", "mask", "call"),
+    [
+        ((1, 3, 3, 40, 49, 32, 32), "40, 49", "Attention<scale = 0.1>(q, k, v, m)"),
+        ((2, 4, 2, 7, 33, 24, 25), "1", "Attention<softcap = 0.7>(q, k, v)"),
+        ((1, 2, 1, 34, 35, 26, 24), "1, 2, 34, 35", "Attention<is_causal = 1>(q, k, v, b)"),
+    ],
+)
+def test_attention(sizes: tuple[int, ...], mask: str, call: str) -> None:
+    """Added numbers, grouped heads and bounded scores, rows that see no key."""
+    batch, heads, key_heads, queries, keys, depth, width = sizes
+    text = f"""g (float[{batch}, {heads}, {queries}, {depth}] q,
+        float[{batch}, {key_heads}, {keys}, {depth}] k,
+        float[{batch}, {key_heads}, {keys}, {width}] v, float[{mask}] m)
+        => (float[{batch}, {heads}, {queries}, {width}] y) {{ b = Cast<to = 9>(m) y = {call} }}"""
+    _, kernels = compiled(text, 23, 5e-3)
+    assert paired(kernels) == 1
+
+
+@NEEDED
+def test_attention_between_products_keeps_half_the_bits_throughout() -> None:
+    text = """g (float[1, 33, 8] x, float[8, 48] w, float[48, 8] v) => (float[1, 33, 8] y) {
+        p = MatMul(x, w) a = Constant<value = int64[4] {1, 33, 2, 24}>() h = Reshape(p, a)
+        t = Transpose<perm = [0, 2, 1, 3]>(h) o = Attention(t, t, t)
+        b = Transpose<perm = [0, 2, 1, 3]>(o) c = Constant<value = int64[3] {1, 33, 48}>()
+        r = Reshape(b, c) y = MatMul(r, v) }"""
+    _, kernels = compiled(text, 23, 0.5, w=whole(8, 48) / 64, v=whole(48, 8))
+    assert paired(kernels) == 3
+    assert len(kernels) == 4, "what rounds x, two products, and the attention rounds its result"
+
+
 def test_candidates_are_checked_against_what_rounding_means() -> None:
     text = "g (float[4, 8] x, float[8, 16] w) => (float[4, 16] y) { p = MatMul(x, w) h = Relu(p) "
     text += "b = Cast<to = 16>(h) y = Cast<to = 1>(b) }"

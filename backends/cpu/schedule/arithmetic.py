@@ -2,27 +2,12 @@
 
 from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.ir import Expr, StringImm
+from tvm.ir import Expr
 from tvm.tirx import Buffer, BufferLoad, Stmt
-from tvm.tirx.stmt import AttrStmt
 
 from burnish.backends.cpu.schedule.build import Index, Views, index, lanes, splat
 from burnish.backends.kernels.bfloat16 import STORED, widen
-
-_DOT = "burnish_dot_pairs"
-_DOT_IR = """
-define <{w} x float> @burnish_dot_pairs{w}(<{w} x float> %c, <{w} x i32> %a, <{w} x i32> %b) {{
-  %x = bitcast <{w} x i32> %a to <{n} x bfloat>
-  %y = bitcast <{w} x i32> %b to <{n} x bfloat>
-  %r = call <{w} x float> @llvm.x86.avx512bf16.dpbf16ps.{bits}(
-    <{w} x float> %c, <{n} x bfloat> %x, <{n} x bfloat> %y)
-  ret <{w} x float> %r
-}}
-declare <{w} x float> @llvm.x86.avx512bf16.dpbf16ps.{bits}(
-  <{w} x float>, <{n} x bfloat>, <{n} x bfloat>)
-"""
-"""As text: TVM has no operation for it, and rewrites what it knows to be bfloat16 to float32."""
+from burnish.backends.kernels.pairs import dot, with_instructions
 
 
 @dataclass(frozen=True)
@@ -81,13 +66,11 @@ class PairArithmetic(Arithmetic):
 
     def add(self, total: Expr, element: Expr, vector: Expr, width: int) -> Expr:
         """Both products of each column, the second one first."""
-        name = f"{_DOT}{width}"
-        return tirx.call_extern(f"float32x{width}", name, total, splat(element, width), vector)
+        return dot(total, splat(element, width), vector, width)
 
     def around(self, body: Stmt) -> Stmt:
         """The kernel with the instruction's definition."""
-        text = "".join(_DOT_IR.format(w=w, n=2 * w, bits=32 * w) for w in (4, 8, 16))
-        return AttrStmt(index(0), "pragma_import_llvm", StringImm(text), body)
+        return with_instructions(body)
 
 
 def _read(value: Expr, width: int) -> Expr:

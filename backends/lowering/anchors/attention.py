@@ -11,8 +11,10 @@ from burnish.backends.kernels.attention import Layout as Storage
 from burnish.backends.kernels.attention import Sizes
 from burnish.backends.kernels.attention import attention as attention_kernel
 from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.layout import identity
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
+from burnish.target import BFLOAT16
 
 KNOWN = frozenset({
     "is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap",
@@ -44,25 +46,44 @@ def attention(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     _, key_heads, keys, width = shape_of(v)
     sizes = Sizes(batch, heads, key_heads, queries, keys, channels, width)
     scale = node.attribute("scale")
+    in_pairs = _is_in_pairs(builder, node)
+    stored = [_stored(builder, value, in_pairs) for value in (q, k, v)]
     builder.flops += 2.0 * batch * heads * queries * keys * (channels + width)
     result = attention_kernel(
-        builder.operand(q, builder.layout(q)),
-        builder.operand(k, builder.layout(k)),
-        builder.operand(v, builder.layout(v)),
+        stored[0][0],
+        stored[1][0],
+        stored[2][0],
         _mask(builder, node.input(3)),
         sizes=sizes,
         scale=1.0 / math.sqrt(channels) if scale is None else float(scale),
         target=builder.target,
         softcap=float(node.attribute("softcap", 0.0)),
         causal=bool(node.attribute("is_causal", 0)),
-        layouts=[_storage(builder, value) for value in (q, k, v)],
+        layouts=[storage for _, storage in stored],
         out_order="bshd",
+        rounds=builder.rounds,
     )
     return [result]
 
 
-def _storage(builder: KernelBuilder, value: VariableNode) -> Storage:
-    return Storage("".join("bhsd"[axis] for axis in builder.layout(value)))
+def _is_in_pairs(builder: KernelBuilder, node: OperatorNode) -> bool:
+    """Whether all that is multiplied is to be rounded, and is kept so."""
+    if not node.is_region or BFLOAT16 not in builder.target.features:
+        return False
+    return all(value in builder.emitter.plan.narrow for value in node.inputs[:3])
+
+
+def _stored(
+    builder: KernelBuilder, value: VariableNode, in_pairs: bool
+) -> tuple[te.Tensor, Storage]:
+    """An operand where it is, and how it is stored there; with channels last if `in_pairs`."""
+    layout = builder.layout(value)
+    if not in_pairs:
+        tensor = builder.operand(value, layout)
+    else:
+        layout = layout if layout[-1] == 3 else identity(4)
+        tensor = builder.argument(builder.emitter.stored(value, layout))
+    return tensor, Storage("".join("bhsd"[axis] for axis in layout))
 
 
 def _mask(builder: KernelBuilder, mask: VariableNode | None) -> te.Tensor | None:

@@ -11,7 +11,7 @@ from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import anchored
 from burnish.target import Target, resolve
 
-Run = Callable[[tirx.PrimFunc, Sequence[numpy.ndarray]], numpy.ndarray]
+Run = Callable[..., numpy.ndarray]
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +27,11 @@ def small_kernels_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def run(target: Target) -> Run:
-    """Runs a function whose last parameter is its output."""
+    """Runs a function whose last parameter is its output, compiled for another target perhaps."""
 
-    def call(func: tirx.PrimFunc, arrays: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    def call(
+        func: tirx.PrimFunc, arrays: Sequence[numpy.ndarray], target: Target = target
+    ) -> numpy.ndarray:
         *inputs, output = func.params
         assert len(inputs) == len(arrays)
         library = codegen.build({"kernel": func}, target)

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy
 import pytest
 from tvm import te
 
 from burnish.backends.cpu.schedule import schedule_with_rule
 from burnish.backends.kernels.attention import Layout, Sizes, Tile, attention
-from burnish.target import Target
+from burnish.target import BFLOAT16, Target
 
 
 @dataclass
@@ -49,7 +50,7 @@ CASES = {
 }
 
 
-def reference(q, k, v, mask, case: Case) -> numpy.ndarray:
+def reference(q, k, v, mask, case: Case, weights=lambda powers: powers) -> numpy.ndarray:
     group = case.sizes.group
     k, v = numpy.repeat(k, group, 1), numpy.repeat(v, group, 1)
     scores = q.astype("float64") @ k.transpose(0, 1, 3, 2) * 0.3
@@ -61,7 +62,7 @@ def reference(q, k, v, mask, case: Case) -> numpy.ndarray:
         i = numpy.arange(case.sizes.queries)[:, None]
         j = numpy.arange(case.sizes.keys)[None]
         scores = numpy.where(j <= i + case.causal_offset, scores, -numpy.inf)
-    powers = numpy.exp(scores - scores.max(-1, keepdims=True))
+    powers = weights(numpy.exp(scores - scores.max(-1, keepdims=True)))
     out = powers / powers.sum(-1, keepdims=True) @ v
     return out if case.out_order == "bhsd" else out.transpose(0, 2, 1, 3)
 
@@ -84,34 +85,98 @@ def stored(case: Case, q, k, v):
     return [q, k, v], [Layout()] * 3
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_matches_float64(case: Case, target: Target, run):
+def inputs(case: Case) -> list[numpy.ndarray | None]:
+    """Queries, keys, values and mask."""
     s = case.sizes
     rng = numpy.random.default_rng(3)
     q = rng.standard_normal((s.batch, s.heads, s.queries, s.channels)).astype("float32")
     k = rng.standard_normal((s.batch, s.key_heads, s.keys, s.channels)).astype("float32")
     v = rng.standard_normal((s.batch, s.key_heads, s.keys, s.value_channels)).astype("float32")
-    mask = None
-    if case.mask is not None:
-        mask = rng.standard_normal(case.mask).astype("float32")
-        mask[..., list(case.hidden)] = -numpy.inf
+    if case.mask is None:
+        return [q, k, v, None]
+    mask = rng.standard_normal(case.mask).astype("float32")
+    mask[..., list(case.hidden)] = -numpy.inf
+    return [q, k, v, mask]
+
+
+def computed(case: Case, target: Target, run, q, k, v, mask, rounds=False) -> numpy.ndarray:
     arrays, layouts = stored(case, q, k, v)
     arrays = [numpy.ascontiguousarray(array) for array in arrays]
-    operands = [te.placeholder(a.shape, name=n) for a, n in zip(arrays, "qkv", strict=True)]
+    operands = [
+        te.placeholder(a.shape, str(a.dtype), name=n) for a, n in zip(arrays, "qkv", strict=True)
+    ]
     if case.storage == "fused":
         operands, arrays = [operands[0]] * 3, arrays[:1]
     bias = None if mask is None else te.placeholder(mask.shape, name="mask")
     out = attention(
-        *operands, bias, sizes=s, scale=0.3, target=target, softcap=case.softcap,
+        *operands, bias, sizes=case.sizes, scale=0.3, target=target, softcap=case.softcap,
         causal=case.causal, causal_offset=case.causal_offset, layouts=layouts,
-        out_order=case.out_order,
+        out_order=case.out_order, rounds=rounds,
     )  # fmt: skip
     params = [*dict.fromkeys(operands), *([] if bias is None else [bias])]
     func = te.create_prim_func([*params, out])
     scheduled = schedule_with_rule(func, target)
     assert scheduled.rule == "opaque"
-    result = run(scheduled.func, [*arrays, *([] if mask is None else [mask])])
-    numpy.testing.assert_allclose(result, reference(q, k, v, mask, case), rtol=1e-5, atol=1e-5)
+    return run(scheduled.func, [*arrays, *([] if mask is None else [mask])], target)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_matches_float64(case: Case, target: Target, run):
+    arrays = inputs(case)
+    result = computed(case, target, run, *arrays)
+    numpy.testing.assert_allclose(result, reference(*arrays, case), rtol=1e-5, atol=1e-5)
+
+
+def bits(array: numpy.ndarray) -> numpy.ndarray:
+    return array.astype(ml_dtypes.bfloat16).view("uint16")
+
+
+def widened(bits: numpy.ndarray) -> numpy.ndarray:
+    return bits.view(ml_dtypes.bfloat16).astype("float64")
+
+
+def nearest(array: numpy.ndarray) -> numpy.ndarray:
+    return widened(bits(array))
+
+
+PAIRED = {
+    name: CASES[name] for name in (
+        "fused projection", "full mask", "hidden keys", "grouped heads", "merged rows",
+        "causal with a past", "bounded scores", "blocks of keys", "blind rows",
+    )
+} | {
+    "one key": Case(Sizes(1, 2, 2, 3, 1, 16, 16)),
+    "odd blocks of keys": Case(Sizes(1, 1, 1, 14, 703, 24, 9), causal=True, causal_offset=650),
+    "odd value channels": Case(Sizes(1, 2, 2, 5, 33, 2, 17), mask=(1, 1, 5, 33)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PAIRED.values(), ids=PAIRED.keys())
+def test_pairs_match_float64(case: Case, target: Target, run):
+    """Of rounded operands; what weights are rounded to is seen in most results."""
+    if BFLOAT16 not in target.extensions:
+        pytest.skip("needs a CPU with bfloat16")
+    *arrays, mask = inputs(case)
+    result = computed(case, target.using(BFLOAT16), run, *map(bits, arrays), mask)
+    arrays = [nearest(array) for array in arrays]
+    expected = reference(*arrays, mask, case, nearest)
+    numpy.testing.assert_allclose(result, expected, atol=4e-3)
+    unrounded = reference(*arrays, mask, case)
+    # From block to block, weights are relative to other numbers.
+    if 1 < case.sizes.keys < 500:
+        assert abs(result - expected).mean() < abs(result - unrounded).mean() / 4
+
+
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_results_are_rounded_on_request(in_pairs: bool, target: Target, run):
+    if in_pairs and BFLOAT16 not in target.extensions:
+        pytest.skip("needs a CPU with bfloat16")
+    case = CASES["other value width"]
+    *arrays, mask = inputs(case)
+    if in_pairs:
+        target, arrays = target.using(BFLOAT16), [bits(array) for array in arrays]
+    exact = computed(case, target, run, *arrays, mask)
+    numpy.testing.assert_array_equal(computed(case, target, run, *arrays, mask, True), bits(exact))
 
 
 def test_lowest_mask_keeps_hidden_rows_finite(target: Target, run):

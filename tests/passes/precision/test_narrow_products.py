@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 
 from burnish.ir import DType, Graph
+from burnish.oracle import Oracle
 from burnish.passes import get_pass
 from burnish.passes.precision.narrow_products import NarrowProducts
 from burnish.passes.precision.rounding import nearest
 from burnish.pipeline import PassContext, run_pass
+from burnish.target import BFLOAT16, Target, resolve
 from tests.passes.conftest import build
 
 NAME = "narrow-products"
@@ -124,3 +129,70 @@ def test_products_that_are_to_be_kept() -> None:
     result = NarrowProducts(keep=(first,)).run(graph, PassContext(explain=True))
     assert len(result.fired) == 1
     assert [miss.reason for miss in result.missed] == ["it is to be kept"]
+
+
+ATTENTION = """g (float[1, 4, 5, {d}] q, float[1, 2, {s}, {d}] k, float[1, 2, {s}, 24] v)
+    => (float[1, 4, 5, 24] y) {{ r = Neg(v) y = Attention<is_causal = 1>(q, k, r) }}"""
+TARGET = replace(resolve("x86-64-v4"), features=frozenset({BFLOAT16}))
+
+
+def narrowed(text: str, target: Target | None = TARGET, **options: Any) -> tuple[Graph, list[str]]:
+    """The graph afterwards, and why what stayed did."""
+    graph = build(text, 23, {})
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    context = PassContext(target=target, explain=True)
+    result = NarrowProducts(**options).run(graph, context)
+    return graph, [miss.reason for miss in result.missed]
+
+
+def test_attention_rounds_its_operands_and_its_weights() -> None:
+    text = ATTENTION.format(d=24, s=40)
+    before = build(text, 23, {})
+    graph, missed = narrowed(text)
+    assert missed == []
+    (region,) = [node for node in graph if node.is_region]
+    assert region.op_type == "Attention"
+    assert region.attributes == {"is_causal": 1}
+    assert [value.producer.op_type for value in region.inputs] == ["Cast"] * 3
+    inner = [node.op_type for node in region.subgraphs["body"]]
+    assert inner.count("Cast") == 2
+    assert inner.index("Exp") < inner.index("Cast") < inner.index("ReduceSum")
+    feeds = {v.name: randoms(*(v.static_shape or ())) for v in graph.inputs}
+    (exact,), (rounded,) = (Oracle(each).run(feeds).values() for each in (before, graph))
+    error = np.abs(rounded - exact).max() / np.abs(exact).max()
+    assert 1e-4 < error < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "reason"),
+    [
+        (ATTENTION.format(d=25, s=40), TARGET, "25 channels of a head are no pairs"),
+        (ATTENTION.format(d=22, s=40), TARGET, "40 keys of 22 channels gain nothing"),
+        (ATTENTION.format(d=24, s=31), TARGET, "31 keys of 24 channels gain nothing"),
+        (ATTENTION.format(d=24, s=40), None, "the target has no kernel for attention in pairs"),
+        (
+            ATTENTION.format(d=24, s=40),
+            replace(TARGET, features=frozenset()),
+            "the target has no kernel for attention in pairs",
+        ),
+    ],
+)
+def test_attention_that_gains_nothing(text: str, target: Target | None, reason: str) -> None:
+    graph, missed = narrowed(text, target)
+    assert missed == [reason]
+    assert [node.op_type for node in graph] == ["Neg", "Attention"]
+
+
+def test_attention_that_is_to_be_kept() -> None:
+    text = ATTENTION.format(d=24, s=40)
+    name = list(build(text, 23, {}))[-1].provenance[0]
+    graph, missed = narrowed(text, keep=(name,))
+    assert missed == ["it is to be kept"]
+    assert casts(graph) == []
+
+
+def test_attention_with_a_cache_is_no_site() -> None:
+    text = ATTENTION.format(d=24, s=40).replace("(q, k, r)", "(q, k, r, , k, v)")
+    graph, missed = narrowed(text)
+    assert missed == []
+    assert casts(graph) == []
