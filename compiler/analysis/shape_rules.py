@@ -217,6 +217,32 @@ def _resize(scene: Scene) -> Shape:
     return _dims(result)
 
 
+def _same_transposed(scene: Scene) -> Shape:
+    """Of ConvTranspose with ``auto_pad`` SAME: each input makes ``stride`` outputs.
+
+    Pads are cut from what the kernel covers, ``output_padding`` included, which ONNX's own
+    inference adds to it instead. Where the kernel covers less, there is nothing to cut.
+    """
+    node, data, weights = scene.node, scene.type(0).shape, scene.type(1).shape
+    mode = node.attribute("auto_pad", "NOTSET")
+    is_same = mode in ("SAME_UPPER", "SAME_LOWER", b"SAME_UPPER", b"SAME_LOWER")
+    if not is_same or node.attribute("output_shape") or data is None or weights is None:
+        return None
+    rank = len(data) - 2
+    result: list[Dim] = [None, None]
+    ones, zeros = (1,) * rank, (0,) * rank
+    for size, kernel, stride, dilation, added in zip(
+        data[2:], weights[2:], node.attribute("strides") or ones,
+        node.attribute("dilations") or ones, node.attribute("output_padding") or zeros,
+        strict=False,
+    ):  # fmt: skip
+        if not isinstance(size, int) or not isinstance(kernel, int):
+            return None
+        covered = (size - 1) * stride + (kernel - 1) * dilation + 1 + added
+        result.append(min(size * stride, covered))
+    return tuple(result)
+
+
 def _concat(scene: Scene) -> Shape:
     shapes = [scene.type(index).shape for index in range(len(scene.node.inputs))]
     if any(shape is None for shape in shapes):
@@ -253,6 +279,7 @@ SHAPE_RULES: dict[str, ShapeRule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     "Concat": _concat,
     "ConstantOfShape": _filled,
+    "ConvTranspose": _same_transposed,
     "Expand": _expand,
     "Flatten": _flatten,
     "Pad": _pad,
@@ -262,4 +289,5 @@ SHAPE_RULES: dict[str, ShapeRule] = {
     "Slice": _slice,
     "Tile": _tile,
 }
-"""Standard operators whose schema gives up where sizes are symbolic or come from a value."""
+"""Standard operators whose schema gives up where sizes are symbolic or come from a value, or is
+wrong."""

@@ -74,6 +74,24 @@ def test_a_transposed_convolution_without_strides_is_one_with_its_kernel_mirrore
     assert check(model(text), x=normal(1, 6, 9, 8), t=normal(6, 5, 2, 3, seed=3)) == []
 
 
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 1), (3, 3, 2), (2, 3, 1), (2, 3, 0)]
+)
+def test_padding_to_the_same_size_cuts_output_padding_as_well(
+    mode: str, kernel: int, stride: int, padding: int
+) -> None:
+    attributes = {"strides": [stride], "output_padding": [padding], "auto_pad": mode}
+    weights = numpy_helper.from_array(normal(2, 3, kernel, seed=1), "w")
+    value, made = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)], "g",
+        [value("x", made, (1, 2, 4))], [value("y", made, None)], [weights],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    assert check(proto, x=normal(1, 2, 4)) == []
+
+
 def test_blocks_share_products_where_single_outputs_do_not() -> None:
     axes = [Axis(32, 64, 4, 2, pad=1, transposed=True)] * 2
     assert folding(axes, Costs(1, 64, 64, 16)) is None
