@@ -239,7 +239,9 @@ def _measure(artifact: Artifact, entries: Sequence[Entry], request: Request) -> 
     return precision
 
 
-def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:
+def require_shapes(
+    graph: Graph, given: Mapping[str, Sequence[int]], purpose: str = "compiling"
+) -> None:
     """Make sure that every size of every input will be known.
 
     Raises:
@@ -266,7 +268,7 @@ def require_shapes(graph: Graph, given: Mapping[str, Sequence[int]]) -> None:
             missing.append(_option(value.name, value.shape))
     if missing:
         raise UsageError(
-            "compiling needs fixed shapes, and the model leaves some open; give "
+            f"{purpose} needs fixed shapes, and the model leaves some open; give "
             + " ".join(missing)
             + " with numbers in place of the names"
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from burnish.cli.adapters import adapters
+from burnish.cli.bench import bench
 from burnish.cli.build import build
 from burnish.cli.compile import compile_model
 from burnish.cli.explain import explain
@@ -46,6 +47,7 @@ app.command("optimize")(optimize)
 app.command("compile")(compile_model)
 app.command("build")(build)
 app.command("run")(run)
+app.command("bench")(bench)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
 app.command("passes")(list_passes)

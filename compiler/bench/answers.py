@@ -1,0 +1,89 @@
+"""What variants say about passes: who is timed for whom, what is compared, and how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from burnish.bench.contrasts import Contrasts
+from burnish.bench.document import Interval, Step, Verdict
+from burnish.bench.sittings import Timings
+from burnish.bench.subjects import Subject
+from burnish.bench.variants import Forms, Names, Question
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Questions about passes, and the variants that answer them."""
+
+    questions: Sequence[Question]
+    forms: Forms
+    subjects: Mapping[str, Subject]
+
+    def seat(self, subject: Subject) -> str:
+        """The variant that is timed for it: equal programs are timed once."""
+        if subject.built is None:
+            return subject.form.id
+        return next(
+            id for id, each in self.subjects.items()
+            if each.built is not None and each.built.content == subject.built.content
+        )  # fmt: skip
+
+    def seat_of(self, id: str) -> str:
+        """The same by id."""
+        return self.seat(self.subjects[id])
+
+    def seated(self) -> list[str]:
+        """The variants that are timed, those that are compared near each other."""
+        right = [each for each in self.subjects.values() if each.failure is None]
+        return list(dict.fromkeys(self.seat(each) for each in right))
+
+    def comparisons(self) -> list[tuple[str, str]]:
+        """Pairs of variants whose ratio answers a question, each once."""
+        pairs = dict.fromkeys(
+            (self._seat(each.lacking), self._seat(each.having)) for each in self.questions
+        )
+        seated = set(self.seated())
+        return [pair for pair in pairs if pair[0] != pair[1] and set(pair) <= seated]
+
+    def _seat(self, names: Names) -> str:
+        return self.seat_of(self.forms.of(names).id)
+
+    def timing(self, subject: Subject, timings: Timings, contrasts: Contrasts) -> dict[str, Any]:
+        """Fields of a variant in the document that sittings fill."""
+        seat = self.seat(subject)
+        failed = {"failure": timings.failures[seat]} if seat in timings.failures else {}
+        return {
+            "latency": timings.latency(seat),
+            "ratio": timings.ratio(timings.whole, seat, contrasts),
+            "blocks": len(timings.seconds.get(seat, ())),
+            **failed,
+        }
+
+    def step(self, question: Question, timings: Timings, contrasts: Contrasts) -> Step:
+        """What the pass is worth in the view."""
+        having, lacking = (
+            self.subjects[self.forms.of(names).id] for names in (question.having, question.lacking)
+        )
+        speedup = timings.ratio(self.seat(lacking), self.seat(having), contrasts)
+        balance = lacking.figures.get("operators", 0) - having.figures.get("operators", 0)
+        return Step(
+            view=question.view, name=question.name,
+            variant=self.forms.of(question.shown).id, against=self.forms.of(question.against).id,
+            speedup=speedup,
+            operators=balance if having.figures and lacking.figures else 0,
+            verdict=self.verdict(having, lacking, speedup),
+        )  # fmt: skip
+
+    def verdict(self, having: Subject, lacking: Subject, speedup: Interval | None) -> Verdict:
+        """The word for it."""
+        if having.failure:
+            return "failed"
+        if lacking.failure:
+            return "needed"
+        if self.seat(having) == self.seat(lacking):
+            return "same"
+        if speedup is None or speedup.low <= 1.0 <= speedup.high:
+            return "noise"
+        return "faster" if speedup.low > 1.0 else "slower"

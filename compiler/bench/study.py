@@ -1,0 +1,260 @@
+"""A bench from beginning to end: variants, checks, sittings, and the document of what was found."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from burnish import api
+from burnish.backends.self_test import Vector
+from burnish.bench.answers import Answers
+from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
+from burnish.bench.client import EngineFailed
+from burnish.bench.columns import Rival, Rivals
+from burnish.bench.document import Document, Model
+from burnish.bench.environment import machine_to_ourselves, record_environment
+from burnish.bench.graph_parts import GraphParts, graph_parts
+from burnish.bench.ladder import Ladder
+from burnish.bench.sittings import Pace, Table, Timings
+from burnish.bench.subjects import Seating, Subject, Workshop
+from burnish.bench.variants import NEEDED, Form, Forms, Pipeline
+from burnish.compilation import require_shapes, tuning_seconds
+from burnish.errors import GateFailed, UnsupportedModel, UsageError
+from burnish.numerics import Numerics, loosest
+from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline
+from burnish.selection import Selection, choose
+from burnish.target import Target, resolve
+from burnish.verification import Reference
+
+EngineName = Literal["tvm", "ort"]
+SECONDS = 300.0
+"""Spent on timing unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to bench, and how."""
+
+    model: Path
+    engine: EngineName = "tvm"
+    selection: Selection = field(default_factory=Selection)
+    """Without shapes and without a preset, those of the engine."""
+    threads: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    seconds: float = SECONDS
+    tune: float | str = "off"
+    peers: bool = False
+    """Compare with other tools as well, where they are installed."""
+    command: Sequence[str] = ()
+
+
+def bench(request: Request, progress: Progress | None = None) -> Document:
+    """Measure what each pass is worth.
+
+    Raises:
+        UsageError: an option does not exist or does not fit, or an input has no fixed shape.
+        UnsupportedModel: the oracle or the engine cannot run the model.
+        GateFailed: the result of the whole pipeline is wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="burnish-bench-") as scratch:
+        return _Study(request, Path(scratch), progress or _silent).document()
+
+
+def _silent(name: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class _Study:
+    request: Request
+    folder: Path
+    progress: Progress
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begun = time.perf_counter()
+        request = self.request
+        if not 0 <= request.seconds < float("inf"):
+            raise UsageError(f"--time takes a number of seconds, not {request.seconds:g}")
+        self.graph = api.load(request.model)
+        require_shapes(self.graph, request.shapes, "timing")
+        self.tune = tuning_seconds(request.tune)
+        target = resolve("cpu", request.threads)
+        self.threads = target.threads
+        self.target: Target | None = target if request.engine == "tvm" else None
+        self.reference = Reference(self.graph, None, request.shapes)
+
+    @property
+    def settles(self) -> bool:
+        """Whether passes run until none changes anything, as ``optimize`` has it."""
+        return self.target is None and self.request.selection.passes is None
+
+    def document(self) -> Document:
+        """Do all of it."""
+        pipeline, parts = self.checked_pipeline()
+        ladder = Ladder(self.graph, PassContext(self.target), self.settles)
+        forms = Forms(pipeline, ladder)
+        questions = pipeline.questions()
+        whole = forms.of(frozenset(pipeline.names))
+        for done, each in enumerate(questions):
+            self.progress("rewrite variants", done, len(questions))
+            forms.of(each.having), forms.of(each.lacking)
+        cleanup, original = forms.of(pipeline.cleanup), forms.of(pipeline.needed)
+        subjects = self.made(forms, pipeline, whole)
+        asked = Answers(questions, forms, subjects)
+        rivals = self.rivals()
+        timings = self.timed(asked, rivals, whole, (cleanup, original))
+        contrasts = timings.contrasts()
+        variants = [
+            subject.as_variant(**asked.timing(subject, timings, contrasts))
+            for subject in subjects.values()
+        ]
+        return Document(
+            command=list(self.request.command),
+            environment=record_environment().as_json(),
+            model=self.described(),
+            engine=self.request.engine,
+            threads=self.threads,
+            preset=self.request.selection.preset,
+            shapes={
+                value.name: list(self.reference.feeds[0][value.name].shape)
+                for value in self.graph.inputs
+            },
+            whole=whole.id,
+            cleanup=cleanup.id,
+            original=original.id,
+            variants=variants,
+            steps=[asked.step(each, timings, contrasts) for each in questions],
+            columns=[rival.as_column(timings, contrasts) for rival in rivals],
+            before=parts.before,
+            after=parts.after,
+            fired=parts.fired,
+            missed=parts.missed,
+            seconds=time.perf_counter() - self.begun,
+            notes=self.notes,
+        )
+
+    def checked_pipeline(self) -> tuple[Pipeline, GraphParts]:
+        """The passes of the run, without those that verification undoes."""
+        request = self.request
+        selection = Selection(
+            request.selection.preset, request.selection.passes, request.selection.skip,
+            request.selection.settings, request.shapes, request.selection.opset,
+            compiling=self.target is not None,
+        )  # fmt: skip
+        steps, context = choose(selection), PassContext(self.target)
+        result, report = run_pipeline(
+            self.graph, steps, context, verify="end", reference=self.reference,
+            progress=self.progress, settle=self.settles,
+        )  # fmt: skip
+        undone = self.undone(report)
+        kept = [step for step in steps if step.name not in undone]
+        if not kept:
+            raise UnsupportedModel("there is no pass to bench: every one is left out or undone")
+        parts = graph_parts(self.graph, result, kept, context, settle=self.settles)
+        return Pipeline(kept, frozenset(NEEDED[request.engine])), parts
+
+    def undone(self, report: PipelineReport) -> set[str]:
+        """Names of passes that were undone, noted."""
+        for entry in report.rolled_back:
+            self.notes.append(f"{entry.name} was undone and is left out: {entry.rolled_back}")
+        return {entry.name for entry in report.rolled_back}
+
+    def made(self, forms: Forms, pipeline: Pipeline, whole: Form) -> dict[str, Subject]:
+        """Every variant, built and checked; the whole pipeline first.
+
+        Raises:
+            UnsupportedModel: the whole pipeline's does not build.
+        """
+        workshop = Workshop(self.builder(), self.reference, self.threads, self.request.shapes)
+        order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
+        found: dict[str, Subject] = {}
+        for done, form in enumerate(order):
+            self.progress("build variants", done, len(order))
+            graph = None if form.digest is None else forms.ladder.graph(form.digest)
+            promises = [step.numerics for step in pipeline.steps if step.name in form.passes]
+            # Engines sum in orders of their own.
+            numerics = loosest([Numerics.REASSOCIATES, *promises])
+            found[form.id] = workshop.make(form, graph, numerics)
+            if form is whole and found[form.id].failure:
+                self.refuse(found[form.id])
+        self.workshop = workshop
+        return found
+
+    def refuse(self, whole: Subject) -> None:
+        """Give up where there is nothing to compare with."""
+        kind = UnsupportedModel if whole.built is None else GateFailed
+        raise kind(f"the result of the whole pipeline cannot be timed: {whole.failure}")
+
+    def builder(self) -> Builder:
+        """What makes variants for the engine."""
+        if self.target is None:
+            return ModelBuilder(self.folder, self.threads)
+        vector = Vector(self.reference.feeds[0], self.reference.expected[0])
+        return ArtifactBuilder(self.folder, self.target, vector, self.tune)
+
+    def rivals(self) -> list[Rival]:
+        """What variants are compared with."""
+        self.progress("check what is compared with", 0, 1)
+        found = Rivals(
+            self.request.model, self.reference, self.threads, self.request.shapes, self.folder,
+            self.notes,
+        )  # fmt: skip
+        return [found.onnx_runtime(), *(found.peers() if self.request.peers else ())]
+
+    def timed(
+        self, asked: Answers, rivals: Sequence[Rival], whole: Form, ends: Sequence[Form]
+    ) -> Timings:
+        """Let all variants that are right sit, and what they are compared with.
+
+        Those of ``ends`` are compared with the whole, whatever else they are compared with.
+        """
+        seats: dict[str, Seating] = {}
+        for id in asked.seated():
+            built = asked.subjects[id].built
+            assert built is not None
+            seats[id] = self.workshop.seating(built)
+        for rival in rivals:
+            if rival.seating is not None:
+                seats.setdefault(rival.seat, rival.seating)
+        feeds = self.reference.feeds[min(1, len(self.reference.feeds) - 1)]
+        largest = max(
+            *(each.resident for each in asked.subjects.values()), *(r.resident for r in rivals)
+        )
+        pace = Pace(seconds=self.request.seconds, together=_together(largest))
+
+        def report(done: int, total: int) -> None:
+            self.progress("time variants", done, total)
+
+        table = Table(lambda name: seats[name].start(feeds), pace, (EngineFailed,), report=report)
+        first = asked.seat_of(whole.id)
+        told = [asked.seat_of(form.id) for form in ends]
+        told += [rival.seat for rival in rivals]
+        pairs = [*asked.comparisons(), *((each, first) for each in told if each in seats)]
+        pairs = [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
+        with machine_to_ourselves():
+            return table.measure(list(seats), pairs, first)
+
+    def described(self) -> Model:
+        """The model as it is."""
+        source = api.describe_source(self.request.model)
+        return Model(
+            path=str(self.request.model), sha256=source["sha256"], opset=self.graph.opset,
+            inputs={value.name: list(value.shape or ()) for value in self.graph.inputs},
+            outputs=list(self.graph.output_names),
+        )  # fmt: skip
+
+
+def _together(largest: int) -> int:
+    """Processes that fit in half of the memory that is free."""
+    free = 0
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    return max(2, min(Pace.together, free // 2 // max(1, largest)))

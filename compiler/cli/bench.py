@@ -1,0 +1,89 @@
+"""``burnish bench``: what each pass is worth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from burnish.cli import options
+from burnish.cli.session import Session
+
+
+def bench(
+    ctx: typer.Context,
+    model: options.Model,
+    engine: Annotated[
+        Literal["tvm", "ort"],
+        typer.Option(
+            "--engine",
+            help="What runs the variants: code compiled for this machine, or ONNX Runtime with "
+            "all of its own optimizations.",
+        ),
+    ] = "tvm",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--time", metavar="SECONDS",
+            help="Time to spend on timing, at most; it ends when every comparison is decided.",
+        ),
+    ] = 300.0,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.json", help="File to write the document to."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", help="Of every engine; all cores, if "
+                                 "not given.")
+    ] = None,
+    tune: Annotated[
+        str, typer.Option("--tune", metavar="off|SECONDS", help="Time to spend on timing "
+                          "candidates of kernels, for each variant; off, if not given.")
+    ] = "off",
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers", help="Compare with onnxslim, onnxsim and OpenVINO where they are installed."
+        ),
+    ] = False,
+    input_shape: options.InputShape = None,
+    preset: options.Preset = None,
+    passes: options.Passes = None,
+    skip: options.Skip = None,
+    set_: options.Set = None,
+    opset: options.Opset = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:  # fmt: skip
+    """Measure what each pass is worth: alone, added in turn, and left out."""
+    session: Session = ctx.obj
+    session.quiet, session.json = quiet, json
+    from burnish.bench.study import Request
+    from burnish.bench.study import bench as measure
+    from burnish.cli.bench_tables import show
+    from burnish.output import check_target, staged
+    from burnish.selection import Selection
+
+    if out is not None:
+        check_target(out)
+    selection = Selection(
+        preset, options.some_names("--passes", passes), options.names(skip) or (),
+        options.settings(set_), None, opset,
+    )  # fmt: skip
+    request = Request(
+        model, engine, selection, threads, options.shapes(input_shape), seconds, tune,
+        peers, ["burnish", *sys.argv[1:]],
+    )  # fmt: skip
+    with session.progress() as progress:
+        document = measure(request, progress)
+    text = document.model_dump_json(indent=2) + "\n"
+    if out is not None:
+        with staged(out) as draft:
+            draft.write_text(text, encoding="utf-8")
+    if session.json:
+        sys.stdout.write(text)
+    elif session.shows_tables:
+        show(session, document)

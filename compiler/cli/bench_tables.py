@@ -1,0 +1,152 @@
+"""A bench for people: what each pass is worth in three views, and what all of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from burnish.cli.session import Session
+from burnish.cli.tables import new_table
+from burnish.cli.wrapping import wrapped
+from burnish.wording import counted, data_size, of_thousand
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from burnish.bench.document import Column, Document, Interval, Step, Variant, View
+
+VIEWS: tuple[View, ...] = ("alone", "cumulative", "without")
+STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "same": "dim"}
+LEGEND = (
+    "time that a pass saves, in percent of the time with it: alone on top of cleanup, added after "
+    "those above it, and left out of all (without). Intervals hold for all figures together at "
+    "95%; those that enclose zero are dim."
+)
+
+
+def show(session: Session, document: Document) -> None:
+    """Print the tables of a bench."""
+    typer.echo(wrapped(_headline(document), "", "  "))
+    _show_passes(session, document)
+    _show_variants(session, document)
+    if document.columns:
+        _show_columns(session, document)
+    for note in document.notes:
+        typer.echo(wrapped(note, "", "  "))
+
+
+def _headline(document: Document) -> str:
+    threads = counted(document.threads, "thread")
+    engine = {"tvm": "compiled for this machine", "ort": "in ONNX Runtime"}[document.engine]
+    timed = sum(variant.blocks > 0 for variant in document.variants)
+    return (
+        f"{document.model.path} {engine}, {threads}: {counted(len(document.variants), 'variant')}, "
+        f"{timed} of them timed; took {document.seconds:.0f} s"
+    )
+
+
+def _show_passes(session: Session, document: Document) -> None:
+    steps = {(step.name, step.view): step for step in document.steps}
+    table = new_table("pass", "operators", *VIEWS, right=("operators", *VIEWS))
+    quiet = []
+    for name in dict.fromkeys(step.name for step in document.steps):
+        row = [steps[name, view] for view in VIEWS]
+        if all(step.verdict == "same" for step in row):
+            quiet.append(name)
+        else:
+            removed = steps[name, "without"].operators
+            table.add_row(name, f"{-removed:+d}" if removed else "", *map(_cell, row))
+    session.out.print(table)
+    typer.echo(wrapped(LEGEND, "", "  "))
+    if quiet:
+        typer.echo(wrapped(", ".join(quiet), "the same program with and without: ", "  "))
+    typer.echo("")
+
+
+def _cell(step: Step) -> Text:
+    from rich.text import Text
+
+    text = step.verdict if step.speedup is None else percent(step.speedup)
+    return Text({"same": "·"}.get(text, text), STYLES.get(step.verdict, ""))
+
+
+def percent(speedup: Interval) -> str:
+    """What a ratio of times saves: ``+12.3 ±1.5``."""
+    half = (speedup.high - speedup.low) / 2
+    return f"{100 * (speedup.value - 1):+.1f} ±{100 * half:.1f}"
+
+
+def _show_variants(session: Session, document: Document) -> None:
+    """The model as it was, after cleanup and after everything, side by side."""
+    known = {variant.id: variant for variant in document.variants}
+    shown = [known[id] for id in (document.original, document.cleanup, document.whole)]
+    titles = ("original", "cleanup", "all passes")
+    table = new_table("", *titles, right=titles)
+    for label, figure in _figures():
+        cells = [figure(variant) for variant in shown]
+        if any(cells):
+            table.add_row(label, *cells)
+    session.out.print(table)
+    for title, variant in zip(titles, shown, strict=True):
+        if variant.failure:
+            typer.echo(wrapped(variant.failure, f"{title}: ", "  "))
+
+
+def _figures() -> Iterator[tuple[str, Callable[[Variant], str]]]:
+    yield "latency", lambda v: duration(v.latency) if v.latency else ""
+    yield "operators", lambda v: str(v.operators)
+    yield "parameters", lambda v: of_thousand(v.parameters).strip()
+    yield "FLOPs", lambda v: "" if v.flops is None else of_thousand(v.flops).strip()
+    yield "artifact", lambda v: "" if v.artifact_bytes is None else data_size(v.artifact_bytes)
+    yield (
+        "compressed",
+        lambda v: "" if v.compressed_bytes is None else data_size(v.compressed_bytes),
+    )
+    yield "arena", lambda v: "" if v.arena_bytes is None else data_size(v.arena_bytes)
+    yield (
+        "compile time",
+        lambda v: "" if v.compile_seconds is None else f"{v.compile_seconds:.1f} s",
+    )
+    yield (
+        "largest error",
+        lambda v: f"{max(each.error for each in v.fidelity):.1e}" if v.fidelity else "",
+    )
+    yield "top-1 agreement", lambda v: _least([each.top1 for each in v.fidelity], "{:.2%}")
+    yield "SQNR", lambda v: _least([each.sqnr for each in v.fidelity], "{:.0f} dB")
+
+
+def _least(values: list[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return form.format(min(known)) if known else ""
+
+
+def duration(interval: Interval) -> str:
+    """Seconds for people: ``12.3 ms``."""
+    seconds = interval.value
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def _show_columns(session: Session, document: Document) -> None:
+    titles = ("latency", "to all passes", "operators", "file")
+    table = new_table("compared with", *titles, right=titles)
+    failed: list[Column] = []
+    for column in document.columns:
+        if column.failure or column.latency is None:
+            failed.append(column)
+            continue
+        ratio = column.ratio
+        half = 0.0 if ratio is None else (ratio.high - ratio.low) / 2
+        table.add_row(
+            f"{column.name} {column.version}".strip(),
+            duration(column.latency),
+            "" if ratio is None else f"{ratio.value:.2f} ±{half:.2f}",
+            "" if column.operators is None else str(column.operators),
+            "" if column.file_bytes is None else data_size(column.file_bytes),
+        )
+    session.out.print(table)
+    for column in failed:
+        typer.echo(wrapped(column.failure or "not timed", f"{column.name}: ", "  "))
