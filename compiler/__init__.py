@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from burnish.parameters import worded_for_python
 
 if TYPE_CHECKING:
-    from burnish.api import compile, load, optimize, save
+    from burnish.api import compile, optimize
     from burnish.backends.artifact import load_artifact
     from burnish.errors import BurnishError
     from burnish.ir import Graph
+    from burnish.source import load, save
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,10 +28,10 @@ _HOME = {
     "BurnishError": "burnish.errors",
     "Graph": "burnish.ir",
     "compile": "burnish.api",
-    "load": "burnish.api",
+    "load": "burnish.source",
     "load_artifact": "burnish.backends.artifact",
     "optimize": "burnish.api",
-    "save": "burnish.api",
+    "save": "burnish.source",
 }
 
 

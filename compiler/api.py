@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
-from onnx import ModelProto
-
+from burnish.building.execute import finish
+from burnish.building.job import Job
+from burnish.building.workshop import Made, MadeArtifact, MadeOnnx, Workshop
+from burnish.compilation import TUNE
 from burnish.errors import UsageError
+from burnish.gates import Budgets, parse_bytes
 from burnish.ir import Graph
-from burnish.kept import conceal, expose
-from burnish.output import check_target
+from burnish.narrowing import Precision
 from burnish.passes import get_pass
-from burnish.pipeline import (
-    PassContext,
-    PipelineReport,
-    Progress,
-    Verify,
-    copy_of,
-    run_pass,
-    run_pipeline,
-)
+from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, copy_of, run_pass
 from burnish.selection import Selection, choose
 from burnish.shape_sets import distinct
+from burnish.source import Model, describe_source, load
 from burnish.target import Target, resolve
-from burnish.verification import Feeds, Reference
+from burnish.verification import Feeds
 
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
+    from burnish.bench.task import Task
     from burnish.explanation import Explanation
 
-Model: TypeAlias = Graph | ModelProto | bytes | str | os.PathLike[str]
+logger = logging.getLogger(__name__)
+
 InputShapes: TypeAlias = Mapping[str, Sequence[int]]
 """One shape per input name, in elements."""
-
-
-def load(source: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
-    """Read an ONNX model from a path, bytes or message.
-
-    Raises:
-        InvalidInput: it is missing, malformed, truncated or hostile.
-        UnsupportedModel: it is valid but cannot be represented.
-    """
-    return Graph.from_onnx(Path(source) if isinstance(source, os.PathLike) else source)
-
-
-def save(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write ``graph`` as an ONNX file, whole or not at all.
-
-    Weights beyond 2 GB go to a file beside it, ``<name>.onnx.data``.
-
-    Raises:
-        UsageError: there is no such folder.
-        BurnishError: the file cannot be written.
-    """
-    check_target(Path(path))
-    graph.save(Path(path))
 
 
 def optimize(
@@ -74,6 +48,11 @@ def optimize(
     verify: Verify = "end",
     samples: Sequence[Feeds] | None = None,
     keep: Sequence[str] = (),
+    optional: Mapping[str, float] | Sequence[str] = (),
+    budget_size: int | str | None = None,
+    min_speedup: float | None = None,
+    max_drop: float | None = None,
+    eval: Task | str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Graph, PipelineReport]:
     """Rewrite a model; ``model`` itself stays as it is.
@@ -90,6 +69,12 @@ def optimize(
         samples: inputs to compare on, arrays by name; by default random ones.
         keep: names of values inside the main graph that the result still computes, under these
             names. Names of inputs and outputs stay anyway.
+        optional: passes to keep only if the result without them takes this many times as long,
+            measured; a list asks for any gain at all.
+        budget_size: bytes of the result at most, or a text such as "12MB".
+        min_speedup: least time of ONNX Runtime on the original over the result's, both measured.
+        max_drop: points, hundredths of the first metric of ``eval``, that may be lost.
+        eval: a task with labels, or what the option of the command line takes.
         progress: called with a pass name, how many passes are done and how many there are.
 
     Returns:
@@ -99,24 +84,20 @@ def optimize(
         UsageError: an option does not exist or does not fit the model.
         InvalidInput: the model is no valid ONNX.
         UnsupportedModel: the oracle cannot run it, so that nothing could be verified.
+        GateFailed: a budget fails.
     """
     _check(verify, samples)
-    graph = _graph(model)
-    input_shapes = _whole(input_shapes)
-    selection = Selection(preset, _names(passes), _names(skip) or (), set, input_shapes, opset)
-    exposed = 0
-    if keep:
-        graph = copy_of(graph)
-        # Outputs need types to be compared.
-        run_pass(graph, get_pass("infer-shapes"), PassContext())
-        exposed = expose(graph, _names(keep) or ())
-    reference = None if verify == "off" else Reference(graph, samples, input_shapes)
-    result, report = run_pipeline(
-        graph, choose(selection), PassContext(), verify=verify, reference=reference,
-        progress=progress, settle=passes is None,
+    graph, shapes = _graph(model), _whole(input_shapes) or {}
+    selection = Selection(preset, _names(passes), _names(skip) or (), set, shapes, opset)
+    job = Job(
+        _path(model), Path("optimized.onnx"), selection, (shapes,), verify=verify, samples=samples,
+        keep=tuple(_names(keep) or ()),
+        budgets=_budgets(budget_size, None, min_speedup, max_drop), optional=_ratios(optional),
+        task=eval,
     )  # fmt: skip
-    conceal(result, exposed)
-    return result, report
+    made = _made(job, graph, progress)
+    assert isinstance(made, MadeOnnx)
+    return made.graph, made.report
 
 
 def compile(
@@ -137,6 +118,12 @@ def compile(
     precision: str | None = None,
     weights: str | None = None,
     tolerance: float | None = None,
+    optional: Mapping[str, float] | Sequence[str] = (),
+    budget_size: int | str | None = None,
+    budget_arena: int | str | None = None,
+    min_speedup: float | None = None,
+    max_drop: float | None = None,
+    eval: Task | str | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile a model to an artifact; ``model`` itself stays as it is.
@@ -164,28 +151,33 @@ def compile(
             where reading them is what takes time; all arithmetic is in float32.
         tolerance: how far rounding may move any output, relative to its largest value; 0.01 by
             default. Operators are left as they are where it would be more.
+        optional: as for ``optimize``.
+        budget_size: as for ``optimize``.
+        budget_arena: bytes of memory between kernels at most.
+        min_speedup: as for ``optimize``.
+        max_drop: as for ``optimize``.
+        eval: as for ``optimize``.
         progress: called with the name of a step, how many are done and how many there are.
 
     Raises:
         UsageError: an option does not exist, or a shape is missing or does not fit.
         InvalidInput: the model is no valid ONNX.
         UnsupportedModel: an operator, dtype or precision cannot be compiled for the target.
-        GateFailed: rounding moves an output farther than ``tolerance``.
+        GateFailed: rounding moves an output farther than ``tolerance``, or a budget fails.
     """
-    from burnish.compilation import TUNE, Request, compile_model
-    from burnish.narrowing import Precision
-
     _check(verify, samples)
     goal = target if isinstance(target, Target) else resolve(target, threads)
-    selection = Selection(
-        preset, _names(passes), _names(skip) or (), set, None, opset, compiling=True,
+    job = Job(
+        _path(model), Path("compiled.burnish"),
+        Selection(preset, _names(passes), _names(skip) or (), set, None, opset, compiling=True),
+        tuple(_sets(input_shapes)), goal, Precision.of(precision, weights, tolerance), verify,
+        TUNE if tune is None else tune, winograd, samples, (),
+        _budgets(budget_size, budget_arena, min_speedup, max_drop),
+        _ratios(optional), eval, describe_source(model),
     )  # fmt: skip
-    seconds = TUNE if tune is None else tune
-    request = Request(
-        goal, selection, verify, samples, seconds, winograd, describe_source(model),
-        Precision.of(precision, weights, tolerance), _sets(input_shapes),
-    )  # fmt: skip
-    return compile_model(_graph(model), request, progress).artifact
+    made = _made(job, _graph(model), progress)
+    assert isinstance(made, MadeArtifact)
+    return made.compilation.artifact
 
 
 def explain(
@@ -235,20 +227,37 @@ def infer(model: Model, input_shapes: InputShapes | None = None) -> Graph:
     return graph
 
 
-def describe_source(model: Model) -> dict[str, Any]:
-    """What a manifest says about where a model came from: name and SHA-256 of its file."""
-    if isinstance(model, str | os.PathLike):
-        path = Path(model)
-        data = path.read_bytes() if path.is_file() else b""
-        return {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
-    if isinstance(model, Graph):
-        return {"name": model.name}
-    data = model if isinstance(model, bytes) else model.SerializeToString(deterministic=True)
-    return {"name": "", "sha256": hashlib.sha256(data).hexdigest()}
-
-
 def _graph(model: Model) -> Graph:
     return model if isinstance(model, Graph) else load(model)
+
+
+def _path(model: Model) -> Path | None:
+    return Path(model) if isinstance(model, str | os.PathLike) else None
+
+
+def _made(job: Job, graph: Graph, progress: Progress | None) -> Made:
+    """What ``job`` comes to; passes that were left out are logged."""
+    finished = finish(Workshop(job, graph, progress))
+    for one in finished.dropped:
+        logger.warning("%s", one)
+    return finished.made
+
+
+def _budgets(
+    size: int | str | None, arena: int | str | None, speedup: float | None, drop: float | None
+) -> Budgets:
+    return Budgets(_count("--budget-size", size), _count("--budget-arena", arena), drop, speedup)
+
+
+def _count(where: str, size: int | str | None) -> int | None:
+    return parse_bytes(size, where) if isinstance(size, str) else size
+
+
+def _ratios(optional: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    named = (
+        optional if isinstance(optional, Mapping) else dict.fromkeys(_names(optional) or (), 1.0)
+    )
+    return dict(named)
 
 
 def _check(verify: str, samples: Sequence[Feeds] | None) -> None:

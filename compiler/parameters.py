@@ -17,11 +17,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PARAMETERS = {
     "input-shape": "input_shapes",
+    "budget-size": "budget_size",
+    "budget-arena": "budget_arena",
+    "min-speedup": "min_speedup",
+    "max-drop": "max_drop",
     **{
         name: name
         for name in (
             "preset", "passes", "skip", "set", "opset", "verify", "keep", "target", "threads",
-            "tune", "precision", "weights", "tolerance",
+            "tune", "precision", "weights", "tolerance", "optional", "eval",
         )
     },
 }  # fmt: skip

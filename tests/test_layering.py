@@ -40,11 +40,12 @@ LAYERS = (
     ("burnish.narrowing", "burnish.selection"),
     ("burnish.backends",),
     ("burnish.entries",),
-    ("burnish.compilation",),
+    ("burnish.source",),
+    ("burnish.compilation", "burnish.optimization"),
     ("burnish.explanation",),
-    ("burnish.api",),
     ("burnish.bench",),
     ("burnish.building",),
+    ("burnish.api",),
     ("burnish.cli",),
 )
 MODULE_LINES, FUNCTION_LINES = 400, 50

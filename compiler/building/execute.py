@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish import api
 from burnish.building.job import Job
 from burnish.building.optional import Dropped, settle
 from burnish.building.workshop import Made, Workshop
@@ -18,6 +17,7 @@ from burnish.ir import Graph
 from burnish.output import check_target
 from burnish.pipeline import Progress
 from burnish.report import describe_run, note_of_defaults
+from burnish.source import load
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,39 @@ def execute(job: Job, progress: Progress | None = None) -> Built:
     """
     started = time.perf_counter()
     _check_place(job)
-    graph = api.load(job.source)
-    shop = Workshop(job, graph, progress)
-    dropped = settle(shop)
-    made = shop.make([one.name for one in dropped])
-    gates = _held(shop, made) if job.budgets.are_set else []
-    require(gates)
+    assert job.source is not None  # what is in memory is made by `finish`
+    graph = load(job.source)
+    finished = finish(Workshop(job, graph, progress))
+    made, dropped = finished.made, finished.dropped
     files = made.save(job.output)
     notices = [note for note in (note_of_defaults(graph), *map(str, dropped)) if note]
     seconds = time.perf_counter() - started
-    return Built(job, graph, made, files, gates, dropped, [*notices, *made.notices], seconds)
+    return Built(
+        job, graph, made, files, finished.gates, dropped, [*notices, *made.notices], seconds
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A result that keeps to its budgets, in memory."""
+
+    made: Made
+    gates: Sequence[Gate]
+    dropped: Sequence[Dropped]
+
+
+def finish(shop: Workshop) -> Finished:
+    """Make a result without what does not pay, and hold it against its budgets.
+
+    Raises:
+        GateFailed: a budget does not hold.
+        BurnishError: it cannot be made.
+    """
+    dropped = settle(shop)
+    made = shop.make([one.name for one in dropped])
+    gates = _held(shop, made) if shop.job.budgets.are_set else []
+    require(gates)
+    return Finished(made, gates, dropped)
 
 
 def _check_place(job: Job) -> None:

@@ -5,11 +5,12 @@ What the command line says of one model and what a configuration says of each co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from burnish.bench.task import Task
 from burnish.compilation import TUNE, tuning_seconds
 from burnish.errors import UsageError
 from burnish.gates import Budgets
@@ -20,6 +21,7 @@ from burnish.selection import Selection, choose
 from burnish.shape_sets import Shapes, as_options
 from burnish.suggest import unknown
 from burnish.target import Target
+from burnish.verification import Feeds
 from burnish.wording import counted
 
 ONNX = ".onnx"
@@ -29,7 +31,8 @@ ONNX = ".onnx"
 class Job:
     """One result to make, its options checked."""
 
-    source: Path
+    source: Path | None
+    """The original's file, None if it is in memory only."""
     output: Path
     selection: Selection
     """Which passes run, at the first of the sets of shapes."""
@@ -41,13 +44,17 @@ class Job:
     verify: Verify = "end"
     tune: float | str = TUNE
     winograd: bool = True
+    samples: Sequence[Feeds] | None = None
+    """Inputs to compare on; None for random ones."""
     keep: tuple[str, ...] = ()
     """Values that a rewritten graph still computes."""
     budgets: Budgets = field(default_factory=Budgets)
     optional: Mapping[str, float] = field(default_factory=dict)
     """Passes to keep only if they make the result this many times as fast."""
-    task: str | None = None
-    """What `--eval` names."""
+    task: Task | str | None = None
+    """What budgets about accuracy are about, or what names it."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What a manifest says about where the model came from."""
 
     def __post_init__(self) -> None:
         """Check all that can be known before work begins.
@@ -59,19 +66,19 @@ class Job:
         tuning_seconds(self.tune)
         for name, least in self.optional.items():
             if name not in PASSES:
-                raise UsageError(f"optional: {unknown('pass', name, PASSES)}")
+                raise UsageError(f"--optional: {unknown('pass', name, PASSES)}")
             if name not in running:
-                raise UsageError(f"optional names {name}, which is not among the passes that run")
+                raise UsageError(f"--optional names {name}, which is not among the passes that run")
             if not 0 < least < float("inf"):
-                raise UsageError(f"optional: {name} needs a ratio above 0, not {least:g}")
+                raise UsageError(f"--optional {name} needs a ratio above 0, not {least:g}")
         if self.budgets.max_drop is not None and self.task is None:
-            raise UsageError("max-drop is about a task: name one with eval")
+            raise UsageError("--max-drop is about a task: name one with --eval")
         if self.target is None and self.budgets.arena is not None:
             raise UsageError("the arena is an artifact's, and ONNX goes out; leave that budget out")
         if self.target is not None and not self.target.is_host and self._runs:
             raise UsageError(
-                f"min-speedup, max-drop and optional need runs, and {self.target.name} cannot run "
-                "here; leave them out, or build for cpu on a machine of that kind"
+                f"--min-speedup, --max-drop and --optional need runs, and {self.target.name} "
+                "cannot run here; leave them out, or build for cpu on a machine of that kind"
             )
 
     @property
@@ -99,6 +106,6 @@ class Job:
             "passes": self.passes,
             "set": [f"{key} = {value}" for key, value in (self.selection.settings or {}).items()],
             "optional": [f"{name} {least:g}x" for name, least in self.optional.items()],
-            "task": self.task,
+            "task": self.task if isinstance(self.task, str | None) else self.task.name,
             "budgets": self.budgets.describe(),
         }

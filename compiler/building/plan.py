@@ -15,6 +15,7 @@ from burnish.gates import Budgets, parse_bytes
 from burnish.narrowing import Precision
 from burnish.selection import Selection
 from burnish.shape_sets import Shapes, distinct
+from burnish.source import describe_source
 from burnish.suggest import unknown
 from burnish.target import resolve
 
@@ -72,6 +73,7 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             budgets=_budgets(options.budgets),
             optional=options.optional or {},
             task=options.eval_,
+            provenance=describe_source(source) if compiles else {},
         )  # fmt: skip
     except (UsageError, InvalidInput) as error:
         raise type(error)(f"models.{name}: {error}") from None

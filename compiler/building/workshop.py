@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from burnish import api
 from burnish.building.job import Job
 from burnish.compilation import Compilation, Request, compile_model
 from burnish.ir import Graph
+from burnish.optimization import optimize_model
 from burnish.pipeline import PipelineReport, Progress
 from burnish.shape_sets import Shapes
+from burnish.source import save
 from burnish.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ class MadeOnnx(Made):
 
     def save(self, path: Path) -> Mapping[str, int]:
         """Write an ONNX file, with its weights beside it where they are large."""
-        api.save(self.graph, path)
+        save(self.graph, path)
         files = (path, path.with_name(path.name + ".data"))
         return {file.name: file.stat().st_size for file in files if file.exists()}
 
@@ -105,10 +108,10 @@ class Workshop:
 
     def _rewritten(self, skip: Sequence[str], shapes: Shapes) -> Made:
         job, chosen = self.job, self.job.selection
-        graph, report = api.optimize(
-            self.graph, chosen.preset or "default", input_shapes=shapes or None,
-            passes=chosen.passes, skip=(*chosen.skip, *skip), set=chosen.settings,
-            opset=chosen.opset, verify=job.verify, keep=job.keep, progress=self.progress,
+        selection = replace(chosen, skip=(*chosen.skip, *skip), input_shapes=shapes or None)
+        graph, report = optimize_model(
+            self.graph, selection, verify=job.verify, samples=job.samples, keep=job.keep,
+            progress=self.progress,
         )  # fmt: skip
         return MadeOnnx(report, (), tuple(skip), graph)
 
@@ -116,8 +119,8 @@ class Workshop:
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, input_shapes=None, skip=(*chosen.skip, *skip))
         request = Request(
-            target, selection, job.verify, None, job.tune, job.winograd,
-            api.describe_source(job.source), job.precision, shapes,
+            target, selection, job.verify, job.samples, job.tune, job.winograd,
+            job.provenance, job.precision, shapes,
         )  # fmt: skip
         made = compile_model(self.graph, request, self.progress)
         return MadeArtifact(made.report, made.notices, tuple(skip), made)
@@ -130,7 +133,18 @@ class Workshop:
         job = self.job
         tolerance = EXACT if job.precision.is_full else job.precision.tolerance
         threads = (job.target or resolve("cpu")).threads
-        return Ring(self.graph, job.source, job.shapes[0], threads, tolerance)
+        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance)
+
+    @cached_property
+    def source(self) -> Path:
+        """A file of the original, written if there is none."""
+        if self.job.source is not None:
+            return self.job.source
+        room = Path(tempfile.mkdtemp(prefix="burnish-original-"))
+        weakref.finalize(self, shutil.rmtree, room, ignore_errors=True)
+        path = room / "original.onnx"
+        save(self.graph, path)
+        return path
 
     @cached_property
     def task(self) -> Task:
@@ -138,7 +152,7 @@ class Workshop:
         from burnish.bench.loading import load_task
 
         assert self.job.task is not None  # a budget about a task needs one
-        return load_task(self.job.task)
+        return load_task(self.job.task) if isinstance(self.job.task, str) else self.job.task
 
     def contender(self, path: Path) -> Contender:
         """A saved result as its engine takes it."""

@@ -64,7 +64,7 @@ def merge_adapters(
     """Merge LoRA weights into the model that they were trained on, matched by parameter names."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
-    from burnish import api
+    from burnish import source
     from burnish.adapters.merge import merge, plan
     from burnish.adapters.sites import read_scopes
     from burnish.adapters.weights import read_adapters
@@ -77,14 +77,14 @@ def merge_adapters(
         for path, one in zip(weights, scales, strict=True)
         for adapter in read_adapters(path, one)
     ]
-    graph = api.load(model)
+    graph = source.load(model)
     planned = plan(graph, found, read_scopes(model))
     if planned.unmatched and not allow_unmatched:
         raise UnsupportedModel(_complaint(planned))
     reference = _formula(graph, planned, options.shapes(input_shape)) if verify == "end" else None
     changes = merge(graph, planned)
     error = None if reference is None else reference(graph)
-    api.save(graph, out)
+    source.save(graph, out)
     if session.json:
         session.data(
             {

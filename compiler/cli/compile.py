@@ -96,6 +96,7 @@ def compile_model(
     from burnish.compilation import TUNE
     from burnish.narrowing import Precision
     from burnish.selection import Selection
+    from burnish.source import describe_source
     from burnish.target import resolve
 
     check_replaceable(out)
@@ -107,8 +108,8 @@ def compile_model(
     job = Job(
         model, out, selection, tuple(options.shape_sets(input_shape)), resolve(target, threads),
         Precision.of(precision, weights, tolerance), verify, TUNE if tune is None else tune,
-        winograd, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
-        options.ratios(optional), eval_,
+        winograd, None, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
+        options.ratios(optional), eval_, describe_source(model),
     )  # fmt: skip
     with session.progress() as progress:
         built = execute(job, progress)

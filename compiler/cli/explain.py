@@ -54,10 +54,11 @@ def explain(
     session.json = json
     from burnish import api
     from burnish.explanation import Filter, as_json
+    from burnish.source import load
 
     with session.progress() as progress:
         found = api.explain(
-            api.load(model),
+            load(model),
             target,
             preset=preset,
             input_shapes=options.shapes(input_shape),

@@ -52,8 +52,9 @@ def is_artifact(path: Path) -> bool:
 def _inspect_model(session: Session, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     from burnish import api
     from burnish.report import describe_graph
+    from burnish.source import load
 
-    graph = api.load(path)
+    graph = load(path)
     graph = api.infer(graph, shapes)
     facts = {
         "model": str(path),

@@ -59,7 +59,7 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
         ({"path": "absent.onnx"}, "there is no file"),
         ({"skip": ["merge-slice"]}, "did you mean merge-slices"),
         ({"passes": ["fold-constant"]}, "did you mean fold-constants"),
-        ({"optional": {"fold-constant": 1.0}}, "optional: unknown pass 'fold-constant'"),
+        ({"optional": {"fold-constant": 1.0}}, "--optional: unknown pass 'fold-constant'"),
         (
             {"optional": {"merge-slices": 1.0}, "skip": ["merge-slices"]},
             "not among the passes that run",
@@ -69,7 +69,7 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
         ({"threads": 10_000}, "threads"),
         ({"budgets": {"size": "12 apples"}}, "budgets.size takes a size such as 12MB"),
         ({"budgets": {"size": 0}}, "at least one byte"),
-        ({"budgets": {"max-drop": 1.0}}, "name one with eval"),
+        ({"budgets": {"max-drop": 1.0}}, "name one with --eval"),
         ({"tolerance": 0.5}, "--tolerance"),
         ({"output": "m2.onnx", "threads": 2}, "threads: only artifacts have that"),
         ({"output": "m2.onnx", "budgets": {"arena": 5}}, "arena is an artifact"),
