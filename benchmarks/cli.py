@@ -249,6 +249,52 @@ def scale(
     typer.echo(environment)
 
 
+@app.command()
+def tasks(
+    only: Annotated[
+        str | None, typer.Option(help="Only these models, names with commas between.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of every engine.")] = 2,
+    tune: Annotated[str, typer.Option(help="As of burnish compile: off, or seconds.")] = "off",
+    partial: Annotated[
+        Path | None,
+        typer.Option(help="Keep rows in this folder, so that a run which was stopped goes on."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures to this file.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Score models on tasks with labels, original, optimized and compiled; fail if they differ."""
+    from benchmarks.tasks.measure import measure_tasks
+    from benchmarks.tasks.record import as_table as task_table
+    from benchmarks.tasks.table import JUDGED
+
+    names = list(JUDGED) if only is None else only.split(",")
+    for name in names:
+        if name not in JUDGED:
+            raise typer.BadParameter(f"no task for {name!r}; there are: {', '.join(JUDGED)}")
+    environment, judged = record_environment(), {name: JUDGED[name] for name in names}
+    kept = None if partial is None else Partial(partial)
+    measured = measure_tasks(judged, Zoo(folder), threads, tune, kept)
+    try:
+        rows = collect(measured, "Scoring", len(judged), str)
+    except (ZooError, ModuleNotFoundError) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(task_table(rows))
+    typer.echo(environment)
+    if output is not None:
+        rows_json = [row.as_json() for row in rows]
+        plan = {"threads": threads, "tune": tune}
+        write_json(output, {"environment": environment.as_json(), "plan": plan, "rows": rows_json})
+    complaints = [line for row in rows for line in row.complaints]
+    for line in complaints:
+        errors.print(line, markup=False, highlight=False)
+    if complaints:
+        raise typer.Exit(1)
+
+
 def selected_parts(text: str | None, chosen_set: AcceptanceSet) -> tuple[Part, ...]:
     """Return the parts of a comma-separated list, all that the set needs if there is none."""
     if text is None:

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import onnx
 from rich.console import Console
 
 from benchmarks.comparison import Disagreement
@@ -19,6 +18,7 @@ from benchmarks.inputs import Array
 from benchmarks.latency import check_and_time
 from benchmarks.latency_table import as_table
 from benchmarks.plan import Plan
+from benchmarks.tasks.ocr import letters, spell
 from benchmarks.zoo import Model, find
 from burnish import load_artifact
 from burnish.bench.client import EngineFailed
@@ -27,8 +27,6 @@ from burnish.bench.seats import ORT, Seat
 
 MODEL = "ppocr-v4-rec"
 TEXT = "hello from burnish"
-BLANK = 0
-"""Class of "no letter" in the recognizer's output."""
 FOLDER = Path("demo")
 
 
@@ -86,17 +84,9 @@ def draw(text: str, height: int, width: int) -> Array:
 
 def read(source: Path, outputs: Path) -> str:
     """Return the text that a recognizer's output [1, steps, letters] spells."""
-    entries = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
-    letters = ["", *entries["character"].splitlines(), " "]
     with np.load(outputs) as arrays:
         (scores,) = arrays.values()
-    steps = [int(step) for step in scores[0].argmax(axis=-1)]
-    kept = [
-        step
-        for step, before in zip(steps, [BLANK, *steps], strict=False)
-        if step not in (BLANK, before)
-    ]
-    return "".join(letters[step] for step in kept).strip()
+    return spell(scores[0].argmax(axis=-1), letters(source)).strip()
 
 
 def compare(model: Model, source: Path, artifact: Path) -> None:

@@ -9,10 +9,11 @@ with the same seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from burnish.bench.document import Interval, Metric
 from burnish.bench.task import Scores
 
 CONFIDENCE = 0.95
@@ -22,6 +23,39 @@ SEED = 0
 
 class Unpaired(ValueError):
     """Two sets of scores are not about the same items."""
+
+
+def describe_metrics(
+    scores: Mapping[str, Scores], original: Mapping[str, Scores] | None = None
+) -> list[Metric]:
+    """Say what each metric is, and how it differs from the original model's.
+
+    Args:
+        scores: of a model, by metric name.
+        original: of the original model on the same items; None for the original itself.
+
+    Raises:
+        Unpaired: as of `paired_difference`.
+    """
+    return [
+        Metric(
+            name=name,
+            higher_is_better=one.higher_is_better,
+            value=_interval(metric_interval(one)),
+            difference=None if original is None else _difference(original[name], one),
+            items=one.values.size,
+        )
+        for name, one in scores.items()
+    ]
+
+
+def _difference(original: Scores, other: Scores) -> Interval:
+    return _interval(paired_difference(original, other))
+
+
+def _interval(found: tuple[float, float, float]) -> Interval:
+    value, low, high = found
+    return Interval(value=value, low=low, high=high)
 
 
 def metric_interval(scores: Scores) -> tuple[float, float, float]:

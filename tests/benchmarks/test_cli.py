@@ -46,6 +46,7 @@ def test_measuring_needs_built_models(command: list[str], tmp_path: Path) -> Non
         (["latency", "--threads", "many"], "no list of integers"),
         (["latency", "--threads", "0"], "start at 1"),
         (["acceptance", "everything"], "no acceptance set"),
+        (["tasks", "--only", "resnet"], "no task for 'resnet'; there are: fashion-cnn"),
         (["acceptance", "main-job", "--parts", "some"], "cases, repeats, shipped"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Tasks with labels: what a pass, or a model that was changed, costs in accuracy."""
