@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 from burnish.building.execute import finish
 from burnish.building.job import Job
@@ -135,12 +135,11 @@ def compile(
             gives one artifact for all of them, which shares weights and picks by shape.
         preset: ``minimal``, ``default`` or ``max``, to run before what compiling needs.
         passes: names of passes to run instead of all these, in this order.
-        skip: names of passes to leave out.
-        set: options of passes, by ``pass.field``.
+        skip: as for ``optimize``.
+        set: as for ``optimize``.
         opset: as for ``optimize``; by default the newest.
         verify: as for ``optimize``.
-        samples: as for ``optimize``; the first one of each set of shapes also becomes the
-            artifact's self-test.
+        samples: as for ``optimize``; the first of each set of shapes becomes a self-test.
         threads: of the artifact; by default all cores of this machine, or one elsewhere.
         tune: seconds for timing candidates of kernels, or "off"; None for the default.
         winograd: whether 3x3 convolutions may share products between outputs (Winograd's minimal
@@ -175,8 +174,7 @@ def compile(
         _budgets(budget_size, budget_arena, min_speedup, max_drop),
         _ratios(optional), eval, describe_source(model),
     )  # fmt: skip
-    made = _made(job, _graph(model), progress)
-    assert isinstance(made, MadeArtifact)
+    made = cast(MadeArtifact, _made(job, _graph(model), progress))
     return made.compilation.artifact
 
 
