@@ -11,6 +11,7 @@ from burnish.backends.calls import CallSpec
 from burnish.backends.native import CallTime
 from burnish.backends.roofline import Bound, Roofline, bounds
 from burnish.backends.self_test import Tensors
+from burnish.backends.waiting import WAITED, seconds_waited
 from burnish.errors import InvalidInput
 
 SECONDS = 2.0
@@ -56,6 +57,14 @@ class EntryProfile:
     runs: int
     calls: tuple[CallProfile, ...]
     """In the order in which they lie; what no kernel runs is not among them."""
+    waited: float = 0.0
+    """Seconds that threads waited for processors which other processes had, in a second of all
+    runs."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether other work on the machine is in the figures."""
+        return self.waited > WAITED
 
 
 def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> EntryProfile:
@@ -66,7 +75,9 @@ def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> 
         InvalidInput: it has no example, or its files disagree.
     """
     inputs = artifact.example(entry).inputs
+    waited, begun = seconds_waited(), time.perf_counter()
     seconds, runs = _time(artifact, inputs)
+    waited = (seconds_waited() - waited) / (time.perf_counter() - begun)
     times = call_timings(runs)
     specs = artifact.calls(entry)
     if specs is not None and [spec.kernel for spec in specs] != [each.name for each in times]:
@@ -81,7 +92,7 @@ def profile_entry(artifact: Artifact, entry: int, roofline: Roofline | None) -> 
         for number, each in enumerate(times)
         if each.seconds  # else it is a jump, a part for ONNX Runtime or a branch not taken
     )  # fmt: skip
-    return EntryProfile(entry, seconds, len(runs), calls)
+    return EntryProfile(entry, seconds, len(runs), calls, waited)
 
 
 def _time(artifact: Artifact, inputs: Tensors) -> tuple[float, list[list[CallTime]]]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 from burnish.backends.arrays import OutputArrays, address_of, aligned_empty
 from burnish.backends.artifact import Artifact, load_artifact
 from burnish.backends.child import serve
+from burnish.backends.waiting import WAITED, seconds_waited
 from burnish.errors import BurnishError
 
 WARM_UP, WARM_SECONDS = 2, 0.0003
@@ -28,8 +27,6 @@ BLOCK_SECONDS = 0.002
 """Time that one plan has in its turn, more or less."""
 SETTLING = 0.0003
 """Seconds after a turn in which threads that were kept waiting get to run."""
-WAITED = 0.02
-"""Share of its turn that a plan's threads may have waited for processors."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Bench:
             warm += 1
         native.profile(request.profiled)
         times: list[Any] = []
-        waited, begin = _waited(), perf_counter()
+        waited, begin = seconds_waited(), perf_counter()
         before, stop = native.nanoseconds(entry), begin
         while stop - begin < BLOCK_SECONDS:
             start = perf_counter()
@@ -101,7 +98,7 @@ class Bench:
         native.profile(False)
         # A thread that waits still is counted once it gets a processor: ours will do.
         sleep(SETTLING)
-        is_disturbed = _waited() - waited > WAITED * (stop - begin)
+        is_disturbed = seconds_waited() - waited > WAITED * (stop - begin)
         return np.array([] if is_disturbed else times)
 
     def _memory(self, entry: int) -> _Memory:
@@ -126,16 +123,6 @@ class _Memory:
     outputs: bytes
     kept: object
     """The arrays that they point to."""
-
-
-def _waited() -> float:
-    """Seconds that all threads of this process were ready to run and had no processor."""
-    total = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        # Processor time, waiting time, turns; see the kernel's Documentation/scheduler.
-        with suppress(OSError, ValueError, IndexError):
-            total += int(path.read_text().split()[1])
-    return total * 1e-9
 
 
 def _begin(path: str) -> Callable[[Request], Rounds | str]:

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import FrameType, TracebackType
 from typing import Any
 
 from burnish.backends.bench_kernels import KernelBench
 from burnish.backends.cpu.candidates import candidates
 from burnish.backends.cpu.contest import Cold, Subject, Trial, check, clock, hold
 from burnish.backends.cpu.definition import Unknown
+from burnish.backends.cpu.interrupt import Interrupt
 from burnish.backends.cpu.objects import KernelObjects, Variant
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.link import Progress, silent
@@ -81,7 +79,8 @@ class Budget:
     spent_on: dict[str, float] = field(default_factory=dict)
     """Seconds by what was tuned, those of earlier compilations among them."""
     progress: Progress = silent
-    """Called with the stage's name, the time that is spent and all of it, in tenths of seconds."""
+    """Called with the stage's name, how far it is, and what would be all of it: both in tenths of
+    the seconds. Kernels that are done count as their share of these, where that is more."""
 
     @property
     def spent(self) -> float:
@@ -134,7 +133,7 @@ def tune(
     """
     model = hashlib.sha256("|".join(sorted(task.name for task in tasks)).encode()).hexdigest()[:32]
     budget.spent_on[model] = max(cache.spent(model), budget.spent_on.get(model, 0.0))
-    with _Interrupt(budget.progress) as interrupt:
+    with Interrupt(budget.progress) as interrupt:
         search = _Search(tasks, target, budget, cache, objects, interrupt, time.monotonic())
         try:
             search.run()
@@ -188,7 +187,7 @@ class _Search:
     budget: Budget
     cache: ScheduleCache
     objects: KernelObjects
-    interrupt: _Interrupt
+    interrupt: Interrupt
     started: float
     records: dict[str, Record] = field(default_factory=dict)
     cases: list[_Case] = field(default_factory=list)
@@ -199,6 +198,8 @@ class _Search:
     pace: float = 0.0
     """Seconds for compiling one candidate."""
     bench: KernelBench | None = None
+    shown: float = 0.0
+    """The share of its way that was told last: it never falls."""
 
     def run(self) -> None:
         """Tune what is open until there is nothing left to do, or no time."""
@@ -235,9 +236,23 @@ class _Search:
         return time.monotonic() - self.started
 
     def show(self) -> None:
+        """Tell how far tuning is: by time or by kernels, as it ends when either is used up.
+
+        It is never told to be all done: what is under way may take longer than the time.
+        """
+        if self.interrupt.pressed:
+            # That it stops was told, and stays to be read.
+            return
         whole = max(1, int(self.budget.seconds * TICKS))
-        spent = int((self.budget.spent + self.spent()) * TICKS)
-        self.budget.progress("tune", min(whole, spent), whole)
+        settled = sum(not self._is_worth(case) for case in self.cases)
+        share = max(1 - self.left() / self.budget.seconds, settled / max(1, len(self.cases)))
+        self.shown = max(self.shown, share)
+        self.budget.progress("tune", min(whole - 1, int(self.shown * whole)), whole)
+
+    def goes_on_shown(self) -> bool:
+        """Whether there is time left; tells how far tuning is, as what asks may take seconds."""
+        self.show()
+        return self.goes_on()
 
     def close(self) -> None:
         if self.bench is not None:
@@ -270,7 +285,7 @@ class _Search:
     def _load(self, variants: Sequence[Variant]) -> None:
         """Compile and load; what does not compile is not there and fails when it is called."""
         begin = time.monotonic()
-        made = self.objects.get(variants)
+        made = self.objects.get(variants, lambda *_: self.show())
         self.pace = max(self.pace, (time.monotonic() - begin) / len(variants))
         objects = [data for data in made.values() if isinstance(data, bytes)]
         if self.bench is None:
@@ -334,7 +349,7 @@ class _Search:
 
     def _contest(self, case: _Case, trials: list[Trial]) -> None:
         assert self.bench is not None
-        winner = hold(self.bench, case.subject, trials, self.goes_on)
+        winner = hold(self.bench, case.subject, trials, self.goes_on_shown)
         found = {t.variant.config: t.score for t in trials if t.failed or t.score is not None}
         # A contest that was cut short has no winner: what was best stays so.
         ended = len(found) == len(trials)
@@ -359,31 +374,3 @@ def _is_known(case: _Case) -> bool:
         _LOG.debug("a %s kernel cannot be checked, so it is not tuned: %s",
                    case.task.label, unknown)  # fmt: skip
         return False
-
-
-class _Interrupt:
-    """Whether Ctrl-C was pressed: once to end tuning, twice to end everything."""
-
-    def __init__(self, progress: Progress) -> None:
-        """Tell ``progress`` at once when it was pressed: what is under way may take seconds."""
-        self.pressed = False
-        self._progress = progress
-        self._before: Any = None
-
-    def __enter__(self) -> _Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-        self._progress("tuning stops; Ctrl-C again gives up", 0, 1)

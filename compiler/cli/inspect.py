@@ -79,7 +79,10 @@ def _port(value: Any) -> dict[str, Any]:
 
 
 def _operators(graph: Graph) -> dict[str, Any]:
-    """FLOPs of the graph, and count and FLOPs by operator type, the costliest first."""
+    """FLOPs of the graph, and count and FLOPs by operator type, the costliest first.
+
+    None for FLOPs that are not all known.
+    """
     from burnish.analysis.cost import node_flops
 
     counts: Counter[str] = Counter()
@@ -94,8 +97,8 @@ def _operators(graph: Graph) -> dict[str, Any]:
         flops[kind] += cost or 0
         unknown[kind] += cost is None
     return {
-        "flops": sum(flops.values()),
-        "operators_of_unknown_cost": sum(unknown.values()),
+        "flops": None if unknown.total() else flops.total(),
+        "operators_of_unknown_cost": unknown.total(),
         "operator_types": [
             {"type": kind, "count": counts[kind], "flops": None if unknown[kind] else flops[kind]}
             for kind in sorted(counts, key=lambda kind: (-flops[kind], -counts[kind], kind))
@@ -114,7 +117,7 @@ def _show_model(session: Session, facts: dict[str, Any]) -> None:
     sizes = f"{facts['constants']} constants of {data_size(facts['constant_bytes'])}"
     typer.echo(wrapped(f"{facts['operators']} operators, {sizes}, {_work(facts)}", "", "  "))
     # A share of a part of the work would mislead.
-    total = 0 if facts["operators_of_unknown_cost"] else facts["flops"]
+    total = facts["flops"] or 0
     columns = ("count", "FLOP", *(["share"] if total else []))
     table = new_table("operator", *columns, right=columns)
     for row in facts["operator_types"]:

@@ -14,7 +14,9 @@ and with ``--profile`` also
                      (``name``, ``capacity`` in bytes or null, ``bandwidth`` in bytes per second)
     profile_entries  one object per entry: ``entry``, ``runs``, ``microseconds`` (median of a whole
                      run), ``kernel_microseconds`` (sum of the calls), ``bound_microseconds`` (sum
-                     of their bounds, null if one is unknown)
+                     of their bounds, null if one is unknown), ``waited`` (seconds that threads
+                     waited for processors which other processes had, per second),
+                     ``is_disturbed`` (whether that is enough to spoil the figures)
     profile          one object per call, the slowest first:
       entry, call          numbers of the entry, and of the call in it
       kernel               name
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
 LEGEND = (
     "of bound: the least time that this machine needs over the median, and what sets it: FLOP "
     "for arithmetic, L2, L3 or mem for bytes from there; other work on the machine lowers it"
+)
+DISTURBED = (
+    "the machine was at work: threads waited {waited:.2f} s in a second for processors that other "
+    "processes had, so the figures are worse than what the kernels do; profile again when it rests"
 )
 SHOWN = 40
 """Calls in the table; -v shows all."""
@@ -132,6 +138,8 @@ def _entry_row(entry: EntryProfile) -> dict[str, Any]:
         "microseconds": _micro(entry.seconds),
         "kernel_microseconds": _micro(sum(call.seconds for call in entry.calls)),
         "bound_microseconds": _micro(sum(limits)) if known else None,
+        "waited": round(entry.waited, 4),
+        "is_disturbed": entry.is_disturbed,
     }
 
 
@@ -215,6 +223,8 @@ def _show_profile(session: Session, facts: Mapping[str, Any]) -> None:
             typer.echo(f"entry {total['entry']}")
         _show_calls(session, rows)
         typer.echo(wrapped(_total(total), "", "  "))
+        if total["is_disturbed"]:
+            typer.echo(wrapped(DISTURBED.format(**total), "", "  "))
     typer.echo(wrapped(LEGEND, "", "  "))
     if any(row["operators"] is None for row in facts["profile"]):
         session.note("this artifact does not say what its kernels do; compile the model again "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from burnish.pipeline import PipelineReport, Progress
 
-WIDEST = 100
-"""Columns that tables use at most."""
+WIDEST, UNCUT = 100, 1000
+"""Columns that tables use at most in a terminal, and anywhere else, where nothing wraps."""
 PATIENCE = 1.0
 """Seconds of work before a progress bar appears."""
 
@@ -94,5 +95,9 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     console = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False)
-    console.width = min(console.width, WIDEST)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        console.width = min(console.width, WIDEST)
+    else:
+        # What reads from a pipe wants whole names.
+        console.width = UNCUT
     return console

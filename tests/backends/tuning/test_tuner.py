@@ -147,6 +147,35 @@ def test_the_time_is_for_all_calls_together() -> None:
     assert other.compiled != []
 
 
+def shown(tasks: Sequence[Task], machine: Machine, seconds: float) -> list[tuple[int, int]]:
+    """What tuning tells of how far it is."""
+    found: list[tuple[int, int]] = []
+
+    def note(name: str, done: int, whole: int) -> None:
+        assert name == "tune"
+        found.append((done, whole))
+
+    tuned(machine, tasks, Budget(seconds, progress=note))
+    return found
+
+
+def test_progress_rises_with_the_kernels_that_are_done_and_is_never_all() -> None:
+    tasks = [Task(name, "product", FUNC, calls=9) for name in "abcd"]
+    found = shown(tasks, Machine(by_rows), 1000.0)
+    assert {whole for _, whole in found} == {10_000}
+    assert [done for done, _ in found] == sorted(done for done, _ in found)
+    assert found[0][0] < 2000
+    assert 7000 < found[-1][0] < 10_000
+
+
+def test_progress_is_not_all_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(by_rows)
+    ticking(monkeypatch, machine)
+    found = shown([Task(name, "product", FUNC) for name in "abcdefgh"], machine, 20.0)
+    assert all(done < whole for done, whole in found)
+    assert found[-1][0] == found[-1][1] - 1
+
+
 def ticking(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Let a check of a candidate take a second, and everything else no time."""
     clock = SimpleNamespace(monotonic=lambda: float(len(machine.checked)))
