@@ -17,8 +17,7 @@ from burnish.errors import UsageError
 from burnish.gates import Budgets, parse_bytes
 from burnish.ir import Graph
 from burnish.narrowing import Precision
-from burnish.passes import get_pass
-from burnish.pipeline import PassContext, PipelineReport, Progress, Verify, copy_of, run_pass
+from burnish.pipeline import PipelineReport, Progress, Verify
 from burnish.selection import Selection, choose
 from burnish.shape_sets import distinct
 from burnish.source import Model, describe_source, load
@@ -210,19 +209,6 @@ def explain(
         _graph(model), choose(selection), goal, shapes=given, progress=progress,
         settle=passes is None and goal is None,
     )  # fmt: skip
-
-
-def infer(model: Model, input_shapes: InputShapes | None = None) -> Graph:
-    """A copy of ``model`` with every shape that follows from its inputs.
-
-    Raises:
-        UsageError: a shape does not fit the model.
-    """
-    graph = copy_of(_graph(model))
-    shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
-    for step in (get_pass("freeze-input-shapes", shapes=shapes), get_pass("infer-shapes")):
-        run_pass(graph, step, PassContext())
-    return graph
 
 
 def _graph(model: Model) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from burnish.ir import Graph
 from burnish.kept import conceal, expose
@@ -57,3 +57,16 @@ def optimize_model(
     )  # fmt: skip
     conceal(result, exposed)
     return result, report
+
+
+def infer(graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+    """A copy of ``graph`` with every shape that follows from its inputs.
+
+    Raises:
+        UsageError: a shape does not fit the model.
+    """
+    graph = copy_of(graph)
+    shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
+    for step in (get_pass("freeze-input-shapes", shapes=shapes), get_pass("infer-shapes")):
+        run_pass(graph, step, PassContext())
+    return graph

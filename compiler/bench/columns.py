@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from burnish import api
 from burnish.bench.client import EngineFailed
 from burnish.bench.document import Column
 from burnish.bench.seats import (
@@ -26,6 +25,7 @@ from burnish.bench.subjects import NotEquivalent, Seating, check
 from burnish.errors import BurnishError
 from burnish.numerics import Numerics
 from burnish.pipeline import count_operators
+from burnish.source import load
 from burnish.verification import Reference
 
 LIMIT = 300.0
@@ -152,7 +152,7 @@ class Rivals:
     def _counted(self, rival: Rival, path: Path) -> Rival:
         rival.files = [f for f in (path, path.with_name(path.name + ".data")) if f.exists()]
         try:
-            rival.operators = count_operators(api.load(path))
+            rival.operators = count_operators(load(path))
         except BurnishError as error:
             self.notes.append(f"{rival.name}: its operators are not counted: {error}")
         return rival

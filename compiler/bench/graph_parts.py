@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from burnish.analysis.cost import node_flops
-from burnish.api import infer
 from burnish.bench.document import Fired, Node
 from burnish.explanation import Filter, explain_model
 from burnish.ir import Graph, VariableNode
+from burnish.optimization import infer
 from burnish.pipeline import Pass, PassContext
 
 

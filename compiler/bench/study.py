@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from burnish import api
 from burnish.backends.self_test import Vector
 from burnish.bench.answers import Answers
 from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
@@ -28,6 +27,7 @@ from burnish.errors import GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
 from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline
 from burnish.selection import Selection, choose
+from burnish.source import describe_source, load
 from burnish.target import Target, resolve
 from burnish.verification import Reference
 
@@ -81,7 +81,7 @@ class _Study:
         request = self.request
         if not 0 <= request.seconds < float("inf"):
             raise UsageError(f"--time takes a number of seconds, not {request.seconds:g}")
-        self.graph = api.load(request.model)
+        self.graph = load(request.model)
         require_shapes(self.graph, request.shapes, "timing")
         self.tune = tuning_seconds(request.tune)
         target = resolve("cpu", request.threads)
@@ -242,7 +242,7 @@ class _Study:
 
     def described(self) -> Model:
         """The model as it is."""
-        source = api.describe_source(self.request.model)
+        source = describe_source(self.request.model)
         return Model(
             path=str(self.request.model), sha256=source["sha256"], opset=self.graph.opset,
             inputs={value.name: list(value.shape or ()) for value in self.graph.inputs},

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from burnish.analysis.cost import node_flops
-from burnish.api import infer
 from burnish.bench.builders import Builder, Built, Sizes
 from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import Fidelity, Variant
@@ -16,6 +15,7 @@ from burnish.bench.fidelity import fidelity
 from burnish.bench.variants import Form
 from burnish.errors import BurnishError
 from burnish.ir import DType, Graph
+from burnish.optimization import infer
 from burnish.oracle import Numerics, compare
 from burnish.pipeline import count_operators
 from burnish.verification import Reference

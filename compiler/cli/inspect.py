@@ -50,12 +50,12 @@ def is_artifact(path: Path) -> bool:
 
 
 def _inspect_model(session: Session, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    from burnish import api
+    from burnish.optimization import infer
     from burnish.report import describe_graph
     from burnish.source import load
 
     graph = load(path)
-    graph = api.infer(graph, shapes)
+    graph = infer(graph, shapes)
     facts = {
         "model": str(path),
         "producer": " ".join(str(graph.header.get(key, "")) for key in PRODUCER).strip(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from burnish.analysis.cost import kernel_flops, node_flops
-from burnish.api import infer
+from burnish.optimization import infer
 from burnish.passes.fusion.activations import RecogniseActivations
 from burnish.pipeline import PassContext, run_pass
 from burnish.target import resolve
