@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from burnish.backends.child import Child, ChildFailed
@@ -35,7 +36,7 @@ class UserTask:
         self.limit = limit
         """Seconds, as above."""
         self._child: Child | None = None
-        _, name, shapes = self._ask(("load",), limit)
+        _, name, shapes = self._begin("load")
         self.name: str = name
         """As the user called it."""
         self.input_shapes: Sequence[Mapping[str, tuple[int, ...]]] = shapes
@@ -47,7 +48,7 @@ class UserTask:
         Raises:
             TaskFailed: as of the class.
         """
-        _, number = self._ask(("calibration",), self.limit)
+        _, number = self._begin("calibration")
         while (answer := self._ask(("next", number), self.limit))[0] != "end":
             yield answer[1]
 
@@ -58,20 +59,20 @@ class UserTask:
             TaskFailed: as of the class.
             BurnishError: what ``run`` raises.
         """
-        left = self.limit
-        request: tuple[Any, ...] = ("evaluate",)
-        while True:
-            started = time.monotonic()
-            answer = self._ask(request, left)
-            left -= time.monotonic() - started
-            if answer[0] == "scores":
-                return {name: Scores(*parts) for name, parts in answer[1].items()}
+        started, elsewhere = time.monotonic(), 0.0
+        answer = self._begin("evaluate")
+        while answer[0] != "scores":
+            before = time.monotonic()
             try:
-                request = run(answer[1])  # type: ignore[assignment]  # an answer to its question
+                outputs = run(answer[1])
             except BaseException:
                 # The other end waits for outputs that will never come.
                 self.close()
                 raise
+            elsewhere += time.monotonic() - before
+            spent = time.monotonic() - started - elsewhere
+            answer = self._ask(outputs, self.limit - spent)
+        return {name: Scores(*parts) for name, parts in answer[1].items()}
 
     def close(self) -> None:
         """End the process; the next use starts another one."""
@@ -79,26 +80,39 @@ class UserTask:
             self._child.close()
             self._child = None
 
+    def _begin(self, *request: object) -> tuple[Any, ...]:
+        """Ask for something new, of another process if the last one has ended."""
+        if self._child is None or not self._child.is_alive():
+            with self._explained():
+                self._child = Child(WORKER, self._text, self.limit)
+            weakref.finalize(self, self._child.close)
+            if request != ("load",):
+                self._ask(("load",), self.limit)
+        return self._ask(request, self.limit)
+
     def _ask(self, request: object, limit: float) -> tuple[Any, ...]:
-        child = self._child if self._child and self._child.is_alive() else self._start(request)
-        try:
-            answer: tuple[Any, ...] = child.ask(request, max(limit, 0.0))
-        except ChildFailed as failure:
-            self._child = None
-            raise TaskFailed(self._complaint(failure)) from failure
+        """Ask the process that is there."""
+        assert self._child is not None
+        with self._explained():
+            answer: tuple[Any, ...] = self._child.ask(request, max(limit, 0.0))
         if answer[0] == "usage":
             raise UsageError(answer[1])
         if answer[0] == "failed":
             raise TaskFailed(answer[1])
         return answer
 
-    def _start(self, request: object) -> Child:
-        """Start the process; it has to load the task before anything else is asked of it."""
-        self._child = child = Child(WORKER, self._text, self.limit)
-        weakref.finalize(self, child.close)
-        if request != ("load",):
-            self._ask(("load",), self.limit)
-        return child
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say of which task it was that the process failed, and have none that is out of step."""
+        try:
+            yield
+        except ChildFailed as failure:
+            self._child = None
+            raise TaskFailed(self._complaint(failure)) from failure
+        except BaseException:
+            # Such as Ctrl-C: an answer that comes late would be taken for that to the next request.
+            self.close()
+            raise
 
     def _complaint(self, failure: ChildFailed) -> str:
         if "in time" in str(failure):

@@ -53,6 +53,11 @@ def echo(feeds: Feeds) -> dict[str, np.ndarray]:
     return {"y": feeds["x"]}
 
 
+def slow_echo(feeds: Feeds) -> dict[str, np.ndarray]:
+    time.sleep(HANG / 3)
+    return echo(feeds)
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Writes a module `mine` whose task evaluates as told into the working folder."""
@@ -100,6 +105,17 @@ def test_code_that_fails(write: Callable[[str], None], body: str, reason: str) -
     assert len(list(task.calibration())) == 3
 
 
+def test_a_crash_while_the_model_runs(write: Callable[[str], None]) -> None:
+    write("""
+        import threading
+        threading.Timer(0.05, os._exit, [5]).start()
+        run({"x": np.ones((1, 2))})
+        time.sleep(1000)
+    """)
+    with pytest.raises(TaskFailed, match=r"its process crashed \(exit code 5\)"):
+        evaluate(load_task("mine:TASK", START), slow_echo)
+
+
 @pytest.mark.parametrize("body", ["time.sleep(1000)", "while True: run({'x': np.ones((1, 2))})"])
 def test_code_that_hangs(write: Callable[[str], None], body: str) -> None:
     write(body)
@@ -113,12 +129,7 @@ def test_runs_of_the_model_do_not_count(write: Callable[[str], None]) -> None:
     write(BODY)
     task = UserTask("mine:TASK", START)
     task.limit = HANG
-
-    def slow(feeds: Feeds) -> dict[str, np.ndarray]:
-        time.sleep(HANG / 3)
-        return echo(feeds)
-
-    assert evaluate(task, slow)["accuracy"].metric == 1
+    assert evaluate(task, slow_echo)["accuracy"].metric == 1
 
 
 def test_a_model_that_fails_is_told_as_such(write: Callable[[str], None]) -> None:
@@ -130,6 +141,22 @@ def test_a_model_that_fails_is_told_as_such(write: Callable[[str], None]) -> Non
 
     with pytest.raises(UnsupportedModel, match="cannot run the model"):
         evaluate(task, refuse)
+    assert evaluate(task, echo)["accuracy"].metric == 1
+
+
+def test_ctrl_c_leaves_no_answer_behind(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(BODY)
+    task = load_task("mine:TASK", START)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("burnish.backends.child.Child._read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(task, echo)
     assert evaluate(task, echo)["accuracy"].metric == 1
 
 
