@@ -275,6 +275,7 @@ def test_tables_are_whole_where_no_terminal_is(
     api.save(model, path)
     made = tmp_path / "long.artifact"
     assert burnish("compile", path, "-o", made, "--tune", "off").code == 0
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert name in burnish("inspect", made, "--profile").out
     monkeypatch.setenv("COLUMNS", "80")
     assert name not in burnish("inspect", made, "--profile").out
