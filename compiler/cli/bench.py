@@ -34,6 +34,11 @@ def bench(
         Path | None,
         typer.Option("-o", "--output", metavar="OUT.json", help="File to write the document to."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="OUT.html", help="Page to write that shows all of it; it "
+                     "opens without a network."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", help="Of every engine; all cores, if "
                                  "not given.")
@@ -67,8 +72,9 @@ def bench(
     from burnish.output import check_target, staged
     from burnish.selection import Selection
 
-    if out is not None:
-        check_target(out)
+    for path in (out, report):
+        if path is not None:
+            check_target(path)
     selection = Selection(
         preset, options.some_names("--passes", passes), options.names(skip) or (),
         options.settings(set_), None, opset,
@@ -83,6 +89,10 @@ def bench(
     if out is not None:
         with staged(out) as draft:
             draft.write_text(text, encoding="utf-8")
+    if report is not None:
+        from burnish.bench.report import write_report
+
+        write_report(document, report)
     if session.json:
         sys.stdout.write(text)
     elif session.shows_tables:

@@ -27,7 +27,8 @@ def test_a_bench_of_a_small_model(
     burnish: Burnish, model: Path, tmp_path: Path, engine: str
 ) -> None:
     out = tmp_path / "bench.json"
-    done = burnish("bench", model, "--engine", engine, *QUICK, "-o", out)
+    page = tmp_path / "report.html"
+    done = burnish("bench", model, "--engine", engine, *QUICK, "-o", out, "--report", page)
     assert done.code == 0, done.err
     document = Document.model_validate_json(out.read_text())
     assert document.schema_version == SCHEMA
@@ -48,6 +49,7 @@ def test_a_bench_of_a_small_model(
     assert document.fired
     assert max(map(len, done.out.splitlines())) <= 80
     assert "remove-no-ops" in done.out
+    assert 'data-pass="remove-no-ops"' in page.read_text()
 
 
 def test_the_document_goes_to_standard_output(burnish: Burnish, model: Path) -> None:
@@ -69,7 +71,8 @@ def test_time_that_is_no_time(burnish: Burnish, model: Path, seconds: str) -> No
     assert "--time takes a number of seconds" in done.message
 
 
-def test_nowhere_to_write(burnish: Burnish, model: Path, tmp_path: Path) -> None:
-    done = burnish("bench", model, "-o", tmp_path / "absent" / "bench.json")
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_nowhere_to_write(burnish: Burnish, model: Path, tmp_path: Path, option: str) -> None:
+    done = burnish("bench", model, option, tmp_path / "absent" / "bench")
     assert done.code == 2
     assert "there is no folder" in done.message
