@@ -33,8 +33,12 @@ class ChildFailed(BurnishError):
 class Child:
     """A process that runs a module, which answers one request after the other."""
 
-    def __init__(self, module: str, opening: object, timeout: float) -> None:
+    def __init__(
+        self, module: str, opening: object, timeout: float, *, silent: bool = False
+    ) -> None:
         """Start it and send what it begins with.
+
+        With ``silent``, what it writes to stderr, where crashes leave pages, is thrown away.
 
         Raises:
             ChildFailed: it cannot be started, does not answer within ``timeout`` seconds, or that
@@ -45,8 +49,9 @@ class Child:
         try:
             # A group of its own: Ctrl-C is for the process that asks.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
+                stderr=subprocess.DEVNULL if silent else None,
+            )  # fmt: skip
         except OSError as error:
             raise ChildFailed(f"did not start: {error.strerror}") from error
         try:

@@ -76,7 +76,7 @@ def compile_graphs(
     trial = SharingTrial(target, ScheduleCache(target), options.tune)
     seconds = options.tune - trial.seconds
     budget = Budget(seconds, options.spent, options.progress or silent)
-    for winograd in _filters(target, options):
+    for winograd in filters(target, options):
         models, programs = compile_programs(graphs, target, options, winograd, budget)
         programs = trial.first_plans(programs)
         lowered = join(models)
@@ -103,7 +103,7 @@ def compile_graphs(
     return artifact
 
 
-def _filters(target: Target, options: CompileOptions) -> tuple[int, ...]:
+def filters(target: Target, options: CompileOptions) -> tuple[int, ...]:
     """Outputs along an axis that may share products, in the order in which to try them.
 
     Where the result cannot be checked, only what rounds no more than a direct sum.
@@ -122,14 +122,14 @@ def _agrees(artifact: Artifact, lowered: Lowered, target: Target, winograd: int)
     try:
         worst = max((each.error for each in artifact.self_test()), default=0.0)
     except GateFailed:
-        if winograd > 1 and _is_filtered(lowered, target):
+        if winograd > 1 and is_filtered(lowered, target):
             return False
         raise
     within = worst <= _MARGIN * artifact.manifest.tolerance
-    return within or winograd == 1 or not _is_filtered(lowered, target)
+    return within or winograd == 1 or not is_filtered(lowered, target)
 
 
-def _is_filtered(lowered: Lowered, target: Target) -> bool:
+def is_filtered(lowered: Lowered, target: Target) -> bool:
     """Whether some convolution may have been computed by minimal filtering."""
     return any(
         config.tile > 1

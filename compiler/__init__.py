@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.parameters import worded_for_python
 
 if TYPE_CHECKING:
-    from burnish.api import compile, optimize
+    from burnish.api import compile, diagnose, optimize
     from burnish.backends.artifact import load_artifact
     from burnish.errors import BurnishError
     from burnish.ir import Graph
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "BurnishError", "Graph", "__version__", "compile", "load", "load_artifact", "optimize", "save",
+    "BurnishError", "Graph", "__version__", "compile", "diagnose", "load", "load_artifact",
+    "optimize", "save",
 ]  # fmt: skip
 
 _HOME = {
     "BurnishError": "burnish.errors",
     "Graph": "burnish.ir",
     "compile": "burnish.api",
+    "diagnose": "burnish.api",
     "load": "burnish.source",
     "load_artifact": "burnish.backends.artifact",
     "optimize": "burnish.api",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args
 
 from burnish.building.execute import finish
 from burnish.building.job import Job
@@ -17,7 +17,7 @@ from burnish.errors import UsageError
 from burnish.gates import Budgets, parse_bytes
 from burnish.ir import Graph
 from burnish.narrowing import Precision
-from burnish.pipeline import PipelineReport, Progress, Verify
+from burnish.pipeline import Pass, PipelineReport, Progress, Verify
 from burnish.selection import Selection, choose
 from burnish.shape_sets import distinct
 from burnish.source import Model, describe_source, load
@@ -27,10 +27,14 @@ from burnish.verification import Feeds
 if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
     from burnish.bench.task import Task
+    from burnish.diagnosis.clock import Progress as Clock
+    from burnish.diagnosis.outcome import Diagnosis
+    from burnish.diagnosis.symptom import Wrong
     from burnish.explanation import Explanation
 
 logger = logging.getLogger(__name__)
 
+Name = TypeVar("Name", str, str | Pass)
 InputShapes: TypeAlias = Mapping[str, Sequence[int]]
 """One shape per input name, in elements."""
 
@@ -211,6 +215,59 @@ def explain(
     )  # fmt: skip
 
 
+def diagnose(
+    model: Model,
+    *,
+    preset: str | None = None,
+    input_shapes: InputShapes | None = None,
+    passes: Sequence[str | Pass] | None = None,
+    skip: Sequence[str] = (),
+    set: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    samples: Sequence[Feeds] | None = None,
+    wrong: Wrong | None = None,
+    engine: str | None = None,
+    tolerance: float | None = None,
+    time: float = 300.0,
+    progress: Clock | None = None,
+) -> Diagnosis:
+    """Find the one rewrite that makes a result wrong, and the smallest model that shows it.
+
+    Args:
+        model: a graph, or what ``load`` takes.
+        preset: as for ``optimize`` and ``compile``.
+        input_shapes: as there; compiled code is only tried where no shape stays open.
+        passes: as there, also passes of your own.
+        skip: as there.
+        set: as there.
+        opset: as there.
+        samples: inputs that show it, arrays by name; by default random ones.
+        wrong: says what is wrong with a graph, None if nothing is: the metric of a task, say. It
+            takes the place of comparing outputs.
+        engine: "ort" to look at what rewriting leaves, "tvm" at compiled code; by default at the
+            second if the first is right.
+        tolerance: how far an output may be off, relative to its largest value; by default what the
+            passes promise.
+        time: seconds after which the search stops.
+        progress: called with what is being tried, the seconds that have gone and all there are.
+
+    Returns:
+        What was found, which is false if nothing is wrong; its ``save`` writes a folder.
+
+    Raises:
+        UsageError: an option does not exist or does not fit the model.
+        UnsupportedModel: the oracle cannot run the model, or it answers at random.
+        BurnishError: the time was up before anything was found to be wrong.
+    """
+    from burnish.diagnosis.diagnose import Request, diagnose_model
+
+    selection = Selection(
+        preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
+    )  # fmt: skip
+    request = Request(selection, engine, samples, wrong, tolerance, time)
+    return diagnose_model(_graph(model), request, progress)
+
+
 def _graph(model: Model) -> Graph:
     return model if isinstance(model, Graph) else load(model)
 
@@ -252,7 +309,7 @@ def _check(verify: str, samples: Sequence[Feeds] | None) -> None:
         raise UsageError("samples is empty; leave it out to compare on random inputs")
 
 
-def _names(names: Sequence[str] | None) -> Sequence[str] | None:
+def _names(names: Sequence[Name] | None) -> Sequence[Name] | None:
     """``names``, where a single text would count as a list of letters."""
     if isinstance(names, str):
         raise UsageError(f"passes, skip and keep take a list of names, not {names!r}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from burnish.census import count_operators
 from burnish.compilation import require_shapes
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
 from burnish.ir import Graph
@@ -16,7 +17,6 @@ from burnish.pipeline import (
     PipelineReport,
     Progress,
     copy_of,
-    count_operators,
     run_pass,
     run_pipeline,
 )

@@ -17,6 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PARAMETERS = {
     "input-shape": "input_shapes",
+    "inputs": "samples",
     "budget-size": "budget_size",
     "budget-arena": "budget_arena",
     "min-speedup": "min_speedup",
@@ -25,7 +26,8 @@ _PARAMETERS = {
         name: name
         for name in (
             "preset", "passes", "skip", "set", "opset", "verify", "keep", "target", "threads",
-            "tune", "precision", "weights", "tolerance", "optional", "eval",
+            "tune", "precision", "weights", "tolerance", "optional", "eval", "engine", "time",
+            "output",
         )
     },
 }  # fmt: skip

@@ -15,11 +15,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from burnish.agenda import Agenda
+from burnish.bisection import first_bad
+from burnish.census import Census
 from burnish.errors import BurnishError
-from burnish.ir import REGION_DOMAIN, Graph
+from burnish.ir import Graph
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics, loosest
-from burnish.rewrite import Firing, Kind, NearMiss, RewriteResult, Rule, RuleLoop, apply_rules
+from burnish.rewrite import (
+    Allowance,
+    Firing,
+    Kind,
+    NearMiss,
+    RewriteResult,
+    Rule,
+    RuleLoop,
+    apply_rules,
+)
 from burnish.target import Target
 from burnish.verification import Disagreement, Feeds, Reference
 
@@ -42,6 +53,8 @@ class PassContext:
     """Collect near misses."""
     kinds: frozenset[Kind] | None = None
     """Domain and type of every operator in the graph, None if that is not known beforehand."""
+    allowance: Allowance | None = None
+    """How often rules may be applied, if not to a fixed point; for searches."""
 
     def may_meet(self, op_types: Iterable[str]) -> bool:
         """Whether the graph may hold a standard operator of ``op_types``."""
@@ -142,27 +155,14 @@ class RulePass(Pass):
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Apply ``rules`` until none fires."""
         rules = self.rules(context)
-        return apply_rules(graph, rules, explain=context.explain, kinds=context.kinds)
+        return apply_rules(
+            graph, rules, explain=context.explain, kinds=context.kinds,
+            allowance=context.allowance,
+        )  # fmt: skip
 
     @abstractmethod
     def rules(self, context: PassContext) -> Sequence[Rule]:
         """The rules, in order of preference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """What passes ask about a whole graph, counted in one walk."""
-
-    operators: int
-    """As ``count_operators`` counts them."""
-    kinds: frozenset[Kind]
-
-    @classmethod
-    def of(cls, graph: Graph) -> Census:
-        """Count ``graph`` and its subgraphs."""
-        counts = Counter((node.domain, node.op_type) for node in graph.walk())
-        regions = sum(count for (domain, _), count in counts.items() if domain == REGION_DOMAIN)
-        return cls(counts.total() - regions, frozenset(counts))
 
 
 def run_pass(
@@ -342,19 +342,20 @@ class _Run:
         """The first run of a pass after which the outputs disagree, found by bisection."""
         assert self.reference is not None
         self.reference.check_deterministic()
-        good, bad = 0, len(self.order)
+        runs = len(self.order)
         # Without any pass the outputs have to agree: otherwise no pass is to blame.
         self.reference.check(self._prefix(0, _silent), Numerics.REASSOCIATES)
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            graph = self._prefix(middle, _silent)
-            try:
-                self.reference.check(graph, self._promise(self.reports))
-            except Disagreement:
-                bad = middle
-            else:
-                good = middle
-        return bad - 1
+        return first_bad(self._is_wrong_after, runs) - 1
+
+    def _is_wrong_after(self, runs: int) -> bool:
+        """Whether the outputs disagree after so many runs of passes."""
+        assert self.reference is not None
+        graph = self._prefix(runs, _silent)
+        try:
+            self.reference.check(graph, self._promise(self.reports))
+        except Disagreement:
+            return True
+        return False
 
     def _blame(self, run: int, failure: Disagreement) -> None:
         """Leave out the pass of ``run`` from now on, for the reason that shows right after it."""
@@ -390,8 +391,3 @@ def _silent(name: str, done: int, total: int) -> None:
 def copy_of(graph: Graph) -> Graph:
     """A graph to change in place of ``graph``; weights, which are immutable, stay shared."""
     return clone(graph)[0]
-
-
-def count_operators(graph: Graph) -> int:
-    """Operators of ``graph`` and its subgraphs; a region counts as what it stands for."""
-    return sum(1 for node in graph.walk() if not node.is_region)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from burnish.census import count_operators
 from burnish.ir import Graph
-from burnish.pipeline import Pass, PassReport, PipelineReport, count_operators
+from burnish.pipeline import Pass, PassReport, PipelineReport
 from burnish.rewrite import Firing, NearMiss
 from burnish.suggest import MANY
 

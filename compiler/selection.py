@@ -23,8 +23,8 @@ class Selection:
 
     preset: str | None = None
     """None stands for ``default``, or for nothing beyond what compiling needs."""
-    passes: Sequence[str] | None = None
-    """Names to run instead of those of the preset, in this order."""
+    passes: Sequence[str | Pass] | None = None
+    """Names to run instead of those of the preset, in this order, or passes of the user's own."""
     skip: Sequence[str] = ()
     settings: Mapping[str, Any] | None = None
     """Values of options, or their text, by ``pass.field``."""
@@ -41,8 +41,9 @@ def choose(selection: Selection) -> list[Pass]:
         UsageError: a preset, pass or option does not exist, is not part of the run, or has another
             type.
     """
+    own = {step.name for step in selection.passes or () if isinstance(step, Pass)}
     for name in (*(selection.passes or ()), *selection.skip):
-        if name not in PASSES:
+        if not isinstance(name, Pass) and name not in PASSES and name not in own:
             raise UsageError(unknown("pass", name, PASSES))
     chosen = _named(selection) if selection.passes is not None else _preset(selection)
     chosen = [step for step in chosen if step.name not in selection.skip]
@@ -64,7 +65,8 @@ def _preset(selection: Selection) -> list[Pass]:
 
 def _named(selection: Selection) -> list[Pass]:
     """The passes that were asked for, after those that the other options ask for."""
-    names = list(selection.passes or ())
+    steps = list(selection.passes or ())
+    names = [step if isinstance(step, str) else step.name for step in steps]
     options: dict[str, dict[str, Any]] = {}
     if selection.opset is not None:
         options["upgrade-opset"] = {"version": selection.opset}
@@ -73,8 +75,11 @@ def _named(selection: Selection) -> list[Pass]:
         options["freeze-input-shapes"] = {"shapes": shapes}
     for name in options:
         if name not in names:
-            names.insert(0, name)
-    return [get_pass(name, **options.get(name, {})) for name in names]
+            steps.insert(0, name)
+    return [
+        step if isinstance(step, Pass) else get_pass(step, **options.get(step, {}))
+        for step in steps
+    ]
 
 
 def _by_pass(settings: Mapping[str, Any], running: set[str]) -> dict[str, dict[str, Any]]:
@@ -83,7 +88,7 @@ def _by_pass(settings: Mapping[str, Any], running: set[str]) -> dict[str, dict[s
         name, dot, option = key.partition(".")
         if not dot or not option:
             raise UsageError(f"--set takes PASS.FIELD=VALUE, not {key!r}")
-        if name not in PASSES:
+        if name not in PASSES and name not in running:
             raise UsageError(unknown("pass", name, PASSES))
         if name not in running:
             raise UsageError(f"--set {key}: {name} is not among the passes of this run")

@@ -18,6 +18,7 @@ FOLDERS = {"compiler": "burnish", "passes": "burnish.passes", "backends": "burni
 LAYERS = (
     (
         "burnish.agenda",
+        "burnish.bisection",
         "burnish.errors",
         "burnish.gates",
         "burnish.numerics",
@@ -33,6 +34,7 @@ LAYERS = (
     ("burnish.analysis",),
     ("burnish.target", "burnish.oracle"),
     ("burnish.kept", "burnish.verification", "burnish.testing"),
+    ("burnish.census",),
     ("burnish.pipeline",),
     ("burnish.report",),
     ("burnish.adapters",),
@@ -44,6 +46,7 @@ LAYERS = (
     ("burnish.compilation", "burnish.optimization"),
     ("burnish.explanation",),
     ("burnish.bench",),
+    ("burnish.diagnosis",),
     ("burnish.building",),
     ("burnish.api",),
     ("burnish.cli",),

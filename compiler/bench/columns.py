@@ -22,9 +22,9 @@ from burnish.bench.seats import (
 )
 from burnish.bench.sittings import Timings
 from burnish.bench.subjects import NotEquivalent, Seating, check
+from burnish.census import count_operators
 from burnish.errors import BurnishError
 from burnish.numerics import Numerics
-from burnish.pipeline import count_operators
 from burnish.source import load
 from burnish.verification import Reference
 

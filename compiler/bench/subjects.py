@@ -13,11 +13,11 @@ from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import Fidelity, Variant
 from burnish.bench.fidelity import fidelity
 from burnish.bench.variants import Form
+from burnish.census import count_operators
 from burnish.errors import BurnishError
 from burnish.ir import DType, Graph
 from burnish.optimization import infer
 from burnish.oracle import Numerics, compare
-from burnish.pipeline import count_operators
 from burnish.verification import Reference
 
 FLOATS = frozenset({DType.DOUBLE, DType.FLOAT, DType.FLOAT16, DType.BFLOAT16})

@@ -10,6 +10,7 @@ from burnish.cli.adapters import adapters
 from burnish.cli.bench import bench
 from burnish.cli.build import build
 from burnish.cli.compile import compile_model
+from burnish.cli.diagnose import diagnose
 from burnish.cli.explain import explain
 from burnish.cli.inspect import inspect
 from burnish.cli.listings import list_passes, list_targets
@@ -50,6 +51,7 @@ app.command("run")(run)
 app.command("bench")(bench)
 app.command("inspect")(inspect)
 app.command("explain")(explain)
+app.command("diagnose")(diagnose)
 app.command("passes")(list_passes)
 app.command("targets")(list_targets)
 app.add_typer(adapters, name="adapters")

@@ -244,6 +244,12 @@ class Graph:
             graph = graph.parent
         return graph is self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as flat tables."""
+        from burnish.ir import pickling
+
+        return pickling.restore, (pickling.flatten(self),)
+
     @staticmethod
     def from_onnx(source: str | PathLike[str] | bytes | ModelProto) -> Graph:
         """Load a model from a path, bytes or a message (which is copied).

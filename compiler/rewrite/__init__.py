@@ -1,5 +1,6 @@
 """Rewriting: patterns, rules, the rewriter, the driver."""
 
+from burnish.rewrite.allowance import Allowance
 from burnish.rewrite.driver import Firing, Kind, NearMiss, RewriteResult, RuleLoop, apply_rules
 from burnish.rewrite.match import Match, Miss, match, matches
 from burnish.rewrite.near_miss import closest
@@ -8,6 +9,7 @@ from burnish.rewrite.rewriter import Rewriter
 from burnish.rewrite.rule import Rule, always
 
 __all__ = [
+    "Allowance",
     "Any",
     "Const",
     "Firing",

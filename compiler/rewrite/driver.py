@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
+from burnish.rewrite.allowance import Allowance
 from burnish.rewrite.match import Miss, matches, may_match
 from burnish.rewrite.near_miss import closest
 from burnish.rewrite.pattern import anchors, can_occur, depth
@@ -61,6 +62,8 @@ class RewriteResult:
     """What the user should know beyond the edits."""
     steps: int = 0
     """How many nodes were looked at, again and again."""
+    allowance: Allowance | None = None
+    """How often rules may fire, if not until none does."""
 
     @property
     def changed(self) -> bool:
@@ -84,16 +87,18 @@ def apply_rules(
     *,
     explain: bool = False,
     kinds: Set[Kind] | None = None,
+    allowance: Allowance | None = None,
 ) -> RewriteResult:
     """Apply ``rules`` in order of preference over ``graph`` and its subgraphs to a fixed point.
 
     With ``explain``, near misses are collected once the fixed point is reached. ``kinds`` of the
-    operators in the graph save looking for rules that need others.
+    operators in the graph save looking for rules that need others. Once ``allowance`` is used up,
+    rules are still tried and none fires.
 
     Raises:
         RuleLoop: the step budget ran out; names the rule that fired most.
     """
-    result = RewriteResult()
+    result = RewriteResult(allowance=allowance)
     present = set(kinds_of(graph) if kinds is None else kinds)
     while not _settle(graph, _by_type(rules, present), present, result):
         pass
@@ -225,11 +230,16 @@ def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) ->
     """Fire ``rule`` at ``node`` for the first match that is legal; None if there is none."""
     if graph.opset < rule.since:
         return None
+    allowance = result.allowance
+    if allowance is not None:
+        allowance.rule = rule.name
     try:
         for found in matches(rule.pattern, node):
             facts = found.leak() or rule.guard(found)
             if isinstance(facts, Miss):
                 continue
+            if allowance is not None and not allowance.admits(graph, found.nodes):
+                return None
             rewriter = Rewriter(graph)
             rewriter.anchor, rewriter.provenance = node, found.provenance
             rule.rewrite(rewriter, found, facts)
@@ -237,6 +247,8 @@ def _try(graph: Graph, rule: Rule, node: OperatorNode, result: RewriteResult) ->
                 return None
             rewriter.erase_unused(found.nodes)
             result.fired.append(Firing(rule.name, found.provenance))
+            if allowance is not None:
+                allowance.used += 1
             return rewriter
     except Exception as error:
         error.add_note(f"in rule {rule.name} at {node!r}, which came from {node.provenance}")

@@ -46,7 +46,9 @@ class LowerAttention(RulePass):
 
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Lower; leaves values annotated with their shapes."""
-        result = apply_rules(graph, self.rules(context), explain=context.explain)
+        result = apply_rules(
+            graph, self.rules(context), explain=context.explain, allowance=context.allowance
+        )
         if result.changed:
             result.edits += annotate(infer(graph))
         return result

@@ -54,7 +54,9 @@ class LowerExotic(RulePass):
         """Lower until nothing is left to lower; leaves values annotated with their shapes."""
         total = RewriteResult()
         for _ in range(MAX_ROUNDS):
-            result = apply_rules(graph, self.rules(context), explain=context.explain)
+            result = apply_rules(
+                graph, self.rules(context), explain=context.explain, allowance=context.allowance
+            )
             total.edits += result.edits
             total.fired += result.fired
             total.missed = result.missed

@@ -61,7 +61,9 @@ class FuseBatchNorm(RulePass):
         total, kinds = RewriteResult(), context.kinds
         while True:
             rules = self.rules(context)
-            result = apply_rules(graph, rules, explain=context.explain, kinds=kinds)
+            result = apply_rules(
+                graph, rules, explain=context.explain, kinds=kinds, allowance=context.allowance
+            )
             kinds = None
             total.edits += result.edits
             total.fired += result.fired

@@ -58,8 +58,8 @@ def test_more_exact_kernels_follow_a_deviation_above_half_the_tolerance(
 
 
 def test_without_winograd_and_where_nothing_can_be_checked() -> None:
-    assert compilation._filters(resolve("cpu"), CompileOptions(winograd=False)) == (1,)
-    assert compilation._filters(resolve("arm64:cortex-a76"), CompileOptions()) == (2,)
+    assert compilation.filters(resolve("cpu"), CompileOptions(winograd=False)) == (1,)
+    assert compilation.filters(resolve("arm64:cortex-a76"), CompileOptions()) == (2,)
 
 
 def test_results_agree_with_and_without() -> None:

@@ -1,0 +1,209 @@
+"""From a model and a pipeline whose result is wrong to the rewrite that made it so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from burnish.diagnosis.clock import Clock, OutOfTime, Progress
+from burnish.diagnosis.cutting import Part
+from burnish.diagnosis.explaining import Case, explained
+from burnish.diagnosis.native import Engine, NativeSymptom
+from burnish.diagnosis.outcome import Diagnosis
+from burnish.diagnosis.recording import record, run_some
+from burnish.diagnosis.symptom import Agreement, Failure, Judged, OnnxSymptom, Symptom, Wrong
+from burnish.errors import BurnishError, UnsupportedModel, UsageError
+from burnish.ir import Graph
+from burnish.pipeline import Pass, PassContext
+from burnish.selection import Selection, choose
+from burnish.target import Target, resolve
+from burnish.verification import Feeds, Reference
+
+SECONDS = 300.0
+"""Time for a diagnosis unless the user says otherwise."""
+ENGINES = ("ort", "tvm")
+GROUND = ("freeze-input-shapes", "infer-shapes", "upgrade-opset")
+"""Passes without which nothing can be compiled: a model natively fails by itself if it does so
+after these."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to diagnose, and how."""
+
+    selection: Selection
+    engine: str | None = None
+    """``ort``: rewriting; ``tvm``: compiling; None: the second if the first is right."""
+    samples: Sequence[Feeds] | None = None
+    wrong: Wrong | None = None
+    """Says what is wrong with a graph, in place of a comparison of outputs."""
+    tolerance: float | None = None
+    """How far an output may be off, relative to its largest value."""
+    seconds: float = SECONDS
+
+    def steps(self, *, compiling: bool) -> list[Pass]:
+        """The passes of the pipeline."""
+        return choose(replace(self.selection, compiling=compiling))
+
+    @property
+    def shapes(self) -> Mapping[str, Sequence[int]]:
+        """Shapes of inputs that were given."""
+        return self.selection.input_shapes or {}
+
+
+def diagnose_model(graph: Graph, request: Request, progress: Progress | None = None) -> Diagnosis:
+    """Find out what makes the result wrong; ``graph`` stays as it is.
+
+    Raises:
+        UsageError: an option does not exist or does not fit the model.
+        UnsupportedModel: the oracle cannot run the model, or it answers at random.
+        BurnishError: the time was up before anything was found to be wrong.
+    """
+    _check(request)
+    clock = Clock(request.seconds, progress)
+    stages = [
+        stage for name, stage in (("ort", _rewriting), ("tvm", _compiling))
+        if request.engine in (None, name)
+    ]  # fmt: skip
+    if request.wrong is not None:
+        # A function that judges graphs has nothing to say about compiled code.
+        stages = [_rewriting]
+    work = _Work(graph, request, clock, _reference(graph, request))
+    diagnosis = Diagnosis()
+    try:
+        for stage in stages:
+            diagnosis = stage(work)
+            if diagnosis:
+                break
+    except OutOfTime:
+        raise BurnishError(
+            f"nothing was found to be wrong in {request.seconds:g} s, which is not enough to try "
+            "everything; raise --time"
+        ) from None
+    diagnosis.notes += work.notes
+    diagnosis.seconds = clock.spent
+    return diagnosis
+
+
+@dataclass
+class _Work:
+    """What the stages share."""
+
+    graph: Graph
+    request: Request
+    clock: Clock
+    reference: Reference
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def agreement(self) -> Agreement:
+        return Agreement(self.request.tolerance)
+
+
+def _check(request: Request) -> None:
+    if request.engine not in (None, *ENGINES):
+        raise UsageError(f"--engine is ort or tvm, not {request.engine!r}")
+    if request.engine == "tvm" and request.wrong is not None:
+        raise UsageError("a function that says what is wrong is asked of graphs: leave out engine")
+    if not 0 < request.seconds < float("inf"):
+        raise UsageError(f"--time takes a number of seconds above 0, not {request.seconds:g}")
+    if request.tolerance is not None and not 0 <= request.tolerance < float("inf"):
+        raise UsageError(f"--tolerance takes a number of at least 0, not {request.tolerance:g}")
+    if request.samples is not None and not request.samples:
+        raise UsageError("samples is empty; leave it out to compare on random inputs")
+
+
+def _reference(graph: Graph, request: Request) -> Reference:
+    """What the model answers.
+
+    Raises:
+        UnsupportedModel: it cannot be run, or answers at random.
+    """
+    try:
+        reference = Reference(graph, request.samples, request.shapes)
+    except UnsupportedModel as error:
+        raise UnsupportedModel(
+            "the model itself does not run, so there is nothing to compare with: "
+            f"{error.__cause__ if isinstance(error.__cause__, BurnishError) else error}; give "
+            "inputs that it takes with --inputs FILE.npz, or --input-shape NAME=1,3,224,224"
+        ) from error
+    if not reference.is_deterministic():
+        raise UnsupportedModel(
+            "the model answers differently each time it is run on the same input, so that no "
+            "rewrite can be told to be wrong; give its random operators a seed, or make what they "
+            "draw an input"
+        )
+    return reference
+
+
+def _rewriting(work: _Work) -> Diagnosis:
+    """Is what passes leave wrong, as the oracle runs it?"""
+    request = work.request
+    steps = request.steps(compiling=False)
+    symptom: Symptom = OnnxSymptom(work.reference, work.agreement)
+    if request.wrong is not None:
+        symptom = Judged(request.wrong)
+    settle = request.selection.passes is None
+    case = Case("ort", steps, PassContext(), settle, symptom, work.agreement, work.reference)
+    return _followed(work, case, work.graph)
+
+
+def _compiling(work: _Work) -> Diagnosis:
+    """Is what passes leave for the code generator wrong, or what that makes of it?"""
+    from burnish.compilation import require_shapes
+
+    try:
+        require_shapes(work.graph, work.request.shapes)
+    except UsageError as error:
+        if work.request.engine is not None:
+            raise
+        work.notes.append(f"compiled code was not tried: {error}")
+        return Diagnosis()
+    target = resolve("cpu")
+    steps, context = work.request.steps(compiling=True), PassContext(target)
+    symptom = OnnxSymptom(work.reference, work.agreement)
+    case = Case("tvm", steps, context, False, symptom, work.agreement, work.reference)
+    found = _followed(work, case, work.graph)
+    return found or _native(work, case, target)
+
+
+def _native(work: _Work, case: Case, target: Target) -> Diagnosis:
+    started = time.perf_counter()
+    work.reference.is_deterministic()
+    seconds = (time.perf_counter() - started) / len(work.reference.feeds)
+    with Engine(target, work.clock) as engine:
+        symptom = NativeSymptom(engine, work.reference, work.agreement, seconds)
+        native = replace(case, symptom=symptom, engine=engine, seconds=seconds)
+        return _followed(work, native, _ground(work, case))
+
+
+def _ground(work: _Work, case: Case) -> Graph:
+    """The model in the form that code can be generated for at all."""
+    named = {step.name: step for step in case.steps}
+    defaults = {s.name: s for s in choose(
+        Selection(input_shapes=work.request.shapes, compiling=True)
+    )}  # fmt: skip
+    setup = [named.get(name, defaults.get(name)) for name in GROUND]
+    done = run_some(work.graph, [step for step in setup if step is not None], case.context)
+    # Whatever fails here has been found by the oracle's own stage.
+    return work.graph if isinstance(done, Failure) else done[0]
+
+
+def _followed(work: _Work, case: Case, start: Graph) -> Diagnosis:
+    """Run the pipeline of ``case`` from ``start``, and if the result is wrong, find out why.
+
+    Raises:
+        OutOfTime: before the result was known to be wrong.
+    """
+    recording = record(start, case.steps, case.context, work.clock, settle=case.settle)
+    failure = recording.failure
+    if failure is None:
+        work.clock.begin("checking the result")
+        runs = len(recording.runs)
+        failure = case.symptom.of(recording.after(runs), recording.promise(runs))
+    if failure is None:
+        return Diagnosis()
+    feeds = work.reference.feeds[failure.feed]
+    whole = Part(start, {value.name: feeds[value.name] for value in start.inputs})
+    return explained(case, recording, failure, whole, work.clock)

@@ -1,0 +1,132 @@
+"""Native code as a symptom: a graph is compiled in one child process and run in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from burnish.backends.child import Child, ChildFailed
+from burnish.diagnosis.clock import Clock
+from burnish.diagnosis.messages import Compiled, CompileRequest, Refused, RunRequest
+from burnish.diagnosis.symptom import Agreement, Failure, Outputs
+from burnish.ir import Graph
+from burnish.numerics import Numerics
+from burnish.target import Target
+from burnish.verification import Feeds, Reference
+
+COMPILER = "burnish.diagnosis.compile_worker"
+RUNNER = "burnish.diagnosis.run_worker"
+START = 120.0
+"""Seconds that a process may take to start: it loads the code generator, on a busy machine."""
+COMPILING = 300.0
+"""Seconds after which the code generator counts as hanging."""
+RUNNING, TIMES = 5.0, 50.0
+"""Seconds, and times what the oracle takes, after which a run counts as hanging."""
+
+
+class Engine:
+    """Compiles and runs graphs for this machine, where they may crash; use it in ``with``."""
+
+    def __init__(self, target: Target, clock: Clock) -> None:
+        """Start nothing yet."""
+        self._target = target
+        self._clock = clock
+        self._children: dict[str, Child] = {}
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for child in self._children.values():
+            child.close()
+        self._children.clear()
+
+    def failure(
+        self, graph: Graph, feeds: Sequence[Feeds], expected: Sequence[Outputs],
+        agreement: Agreement, seconds: float = 0.0,
+    ) -> Failure | None:  # fmt: skip
+        """What goes wrong when ``graph`` is compiled and run on ``feeds``.
+
+        Args:
+            graph: what to generate code for, untuned.
+            feeds: inputs.
+            expected: outputs for them.
+            agreement: when they count as equal.
+            seconds: what the oracle takes for a run.
+
+        Raises:
+            OutOfTime: there is no time left to find out.
+        """
+        attempt = 0
+        while True:
+            self._clock.begin(f"compiling {len(graph)} operators")
+            made = self._ask(COMPILER, self._target, CompileRequest(graph, attempt), COMPILING)
+            if isinstance(made, ChildFailed):
+                return Failure(f"compiling: {made}", f"the code generator {_verb(made)}")
+            if isinstance(made, Refused):
+                return Failure(f"compiling: {made.kind}", f"it cannot be compiled: {made.text}")
+            assert isinstance(made, Compiled)
+            found = self._run(made.path, feeds, expected, agreement, seconds)
+            if found is None or found.kind != "native numerics" or not made.rounds_coarsely:
+                return found
+            attempt += 1
+
+    def _run(
+        self, path: str, feeds: Sequence[Feeds], expected: Sequence[Outputs],
+        agreement: Agreement, seconds: float,
+    ) -> Failure | None:  # fmt: skip
+        given = tuple({name: np.asarray(array) for name, array in f.items()} for f in feeds)
+        patience = (RUNNING + TIMES * seconds) * len(given)
+        found = self._ask(RUNNER, None, RunRequest(path, given), patience)
+        if isinstance(found, ChildFailed):
+            return Failure(f"running: {found}", f"the compiled model {_verb(found)}")
+        if isinstance(found, str):
+            return Failure("running: error", f"the compiled model fails: {found}")
+        wrong = agreement.failure(expected, found, Numerics.REASSOCIATES)
+        if wrong is None:
+            return None
+        text = f"compiled, the model answers otherwise: {wrong.text}"
+        return Failure(f"native {wrong.kind}", text, wrong.feed)
+
+    def _ask(self, module: str, opening: object, request: object, seconds: float) -> Any:
+        """The answer of a child, or how it failed; the next one starts afresh then.
+
+        Raises:
+            ChildFailed: it does not even start.
+        """
+        child = self._children.get(module)
+        if child is None or not child.is_alive():
+            child = self._children[module] = Child(module, opening, START, silent=True)
+        try:
+            return child.ask(request, seconds)
+        except ChildFailed as failure:
+            del self._children[module]
+            return failure
+
+
+def _verb(failure: ChildFailed) -> str:
+    text = str(failure)
+    return text if text.startswith("crashed") else f"hangs ({text})"
+
+
+@dataclass(frozen=True)
+class NativeSymptom:
+    """Compiled code that crashes, hangs or answers otherwise than the original."""
+
+    engine: Engine
+    reference: Reference
+    agreement: Agreement
+    seconds: float
+    """What the oracle takes for a run."""
+
+    def of(self, graph: Graph, promise: Numerics) -> Failure | None:
+        """Compile ``graph`` as it is, and run it; generated code rounds whatever passes promise."""
+        feeds, expected = self.reference.feeds, self.reference.expected
+        return self.engine.failure(graph, feeds, expected, self.agreement, self.seconds)

@@ -1,0 +1,119 @@
+"""Symptoms: what is wrong with a graph, asked of one graph after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from burnish.errors import BurnishError, UsageError
+from burnish.ir import Graph
+from burnish.ir.verify import verify
+from burnish.numerics import Numerics
+from burnish.oracle import Oracle, compare
+from burnish.verification import Feeds, Reference
+
+Outputs = Mapping[str, Any]
+"""Results by name."""
+Wrong = Callable[[Graph], str | None]
+"""A user's own judgement: what is wrong with a graph, None if nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is wrong."""
+
+    kind: str
+    """What tells it from other failures: a search follows one kind and no other."""
+    text: str
+    feed: int = 0
+    """Which of the inputs show it."""
+
+
+class Symptom(Protocol):
+    """How to find out whether a graph is wrong."""
+
+    def of(self, graph: Graph, promise: Numerics) -> Failure | None:
+        """What is wrong with ``graph``, which passes made that keep ``promise``."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """When outputs count as equal."""
+
+    tolerance: float | None = None
+    """How far one may be off, relative to its largest value; None for what passes promise."""
+
+    def failure(
+        self, expected: Sequence[Outputs], found: Sequence[Outputs], promise: Numerics
+    ) -> Failure | None:
+        """How ``found`` differs from ``expected``, output by output for each of the inputs."""
+        judged = promise if self.tolerance is None else Numerics.LOSSY
+        for feed, (want, have) in enumerate(zip(expected, found, strict=True)):
+            for each in compare(want, have, judged).outputs:
+                is_off = self.tolerance is not None and not each.error <= self.tolerance
+                if each.equal and not is_off:
+                    continue
+                # A difference in form has no place where it is largest.
+                kind = "form" if each.error == float("inf") and each.worst is None else "numerics"
+                reason = each.reason or (
+                    f"largest error {each.error:.3g} of the largest output; "
+                    f"{self.tolerance:.3g} is allowed"
+                )
+                return Failure(kind, f"output {each.name!r}: {reason}", feed)
+        return None
+
+
+@dataclass(frozen=True)
+class OnnxSymptom:
+    """Outputs by the oracle that differ from those of the original."""
+
+    reference: Reference
+    agreement: Agreement
+
+    def of(self, graph: Graph, promise: Numerics) -> Failure | None:
+        """Run ``graph`` by the oracle, which may refuse it."""
+        outcome = run_by_oracle(graph, self.reference.feeds)
+        if isinstance(outcome, Failure):
+            return outcome
+        return self.agreement.failure(self.reference.expected, outcome, promise)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a user's own function says."""
+
+    wrong: Wrong
+
+    def of(self, graph: Graph, promise: Numerics) -> Failure | None:
+        """Ask the function.
+
+        Raises:
+            UsageError: it raises, or returns what is no text.
+        """
+        try:
+            text = self.wrong(graph)
+        except Exception as error:
+            raise UsageError(
+                f"the function that says what is wrong raised {type(error).__name__}: {error}"
+            ) from error
+        if text is not None and not isinstance(text, str):
+            raise UsageError(
+                f"the function that says what is wrong returns text or None, not {text!r}"
+            )
+        return None if text is None else Failure("metric", text)
+
+
+def run_by_oracle(graph: Graph, feeds: Sequence[Feeds]) -> list[Outputs] | Failure:
+    """The outputs of ``graph`` for all ``feeds``, or why there are none."""
+    try:
+        verify(graph)
+        oracle = Oracle(graph)
+        return [oracle.run(each) for each in feeds]
+    except BurnishError as error:
+        return Failure("invalid", f"the rewritten graph is no model that runs: {error}")
+    except Exception as error:  # a graph may be broken in ways that no check foresees
+        return Failure(
+            "invalid",
+            f"the rewritten graph cannot be written as ONNX ({type(error).__name__}: {error})",
+        )
