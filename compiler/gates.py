@@ -129,8 +129,12 @@ def _held(kind: _Kind, limit: float, value: float | None, interval: _Ends | None
     return Gate(kind.name, limit, value, passed, text, kind.advice)
 
 
-def require(gates: Sequence[Gate]) -> None:
+def require(gates: Sequence[Gate], then: str = "nothing was written") -> None:
     """Make sure that all budgets hold.
+
+    Args:
+        gates: what was judged.
+        then: what became of the result, in the message.
 
     Raises:
         GateFailed: some do not; the message is the table of all, and what to do.
@@ -144,9 +148,7 @@ def require(gates: Sequence[Gate]) -> None:
         for gate in gates
     )
     advice = "; ".join(f"{gate.name}: {gate.advice}" for gate in failed)
-    raise GateFailed(
-        f"{len(failed)} of {len(gates)} budgets failed, nothing was written\n{rows}\n{advice}"
-    )
+    raise GateFailed(f"{len(failed)} of {len(gates)} budgets failed, {then}\n{rows}\n{advice}")
 
 
 def parse_bytes(text: str, where: str) -> int:

@@ -59,6 +59,10 @@ def bench(
     skip: options.Skip = None,
     set_: options.Set = None,
     opset: options.Opset = None,
+    budget_size: options.BudgetSize = None,
+    budget_arena: options.BudgetArena = None,
+    min_speedup: options.MinSpeedup = None,
+    max_drop: options.MaxDrop = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -66,12 +70,15 @@ def bench(
     """Measure what each pass is worth: alone, added in turn, and left out."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
+    from burnish.bench.budgets import judged
     from burnish.bench.study import Request
     from burnish.bench.study import bench as measure
     from burnish.cli.bench_tables import show
+    from burnish.gates import require
     from burnish.output import check_target, staged
     from burnish.selection import Selection
 
+    budgets = options.budgets(budget_size, budget_arena, max_drop, min_speedup)
     for path in (out, report):
         if path is not None:
             check_target(path)
@@ -97,3 +104,8 @@ def bench(
         sys.stdout.write(text)
     elif session.shows_tables:
         show(session, document)
+    gates = judged(document, budgets)
+    if session.shows_tables:
+        for gate in gates:
+            typer.echo(f"{gate.name}: {gate.text}")
+    require(gates, "as measured above")

@@ -1,0 +1,50 @@
+"""Budgets held against what a bench found for the whole pipeline."""
+
+from __future__ import annotations
+
+from burnish.bench.document import Document, Variant
+from burnish.errors import GateFailed
+from burnish.gates import Budgets, Found, Gate, judge
+
+BASELINE = "onnxruntime"
+"""The column that a speedup is about."""
+
+
+def judged(document: Document, budgets: Budgets) -> list[Gate]:
+    """Hold the variant of the whole pipeline against each budget that there is.
+
+    Raises:
+        GateFailed: the whole pipeline, or what it is compared with, failed.
+        UsageError: a budget is about something that was not measured.
+    """
+    whole = next(each for each in document.variants if each.id == document.whole)
+    if whole.failure:
+        raise GateFailed(f"the whole pipeline fails, so no budget can hold: {whole.failure}")
+    baseline = next(each for each in document.columns if each.name == BASELINE)
+    if budgets.min_speedup is not None and baseline.ratio is None:
+        raise GateFailed(f"ONNX Runtime was not timed on the original: {baseline.failure}")
+    ratio = baseline.ratio
+    drop = _drop(whole)
+    return judge(
+        budgets,
+        Found(
+            size=whole.artifact_bytes,
+            arena=whole.arena_bytes,
+            drop=None if drop is None else drop[0],
+            drop_interval=None if drop is None else drop[1:],
+            speedup=None if ratio is None else ratio.value,
+            speedup_interval=None if ratio is None else (ratio.low, ratio.high),
+        ),
+    )
+
+
+def _drop(whole: Variant) -> tuple[float, float, float] | None:
+    """Points that the first metric lost, with its interval; None without a task."""
+    if not whole.metrics:
+        return None
+    metric = whole.metrics[0]
+    if metric.difference is None:
+        return 0.0, 0.0, 0.0
+    points = -100.0 if metric.higher_is_better else 100.0
+    ends = [points * metric.difference.low, points * metric.difference.high]
+    return points * metric.difference.value, min(ends), max(ends)
