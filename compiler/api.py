@@ -178,6 +178,9 @@ def compile(
         _ratios(optional), eval, describe_source(model),
     )  # fmt: skip
     made = cast(MadeArtifact, _made(job, _graph(model), progress))
+    for notice in made.report.notices:
+        # An artifact has no place for them.
+        logger.warning("%s", notice)
     return made.compilation.artifact
 
 

@@ -105,6 +105,8 @@ class PipelineReport(Sequence[PassReport]):
     """How many sets of inputs the outputs were compared on."""
     seconds: float = 0.0
     """Wall clock of passes and verification together."""
+    notices: list[str] = field(default_factory=list)
+    """What a user should know of the model, as that inputs of it became constants."""
 
     def __getitem__(self, index: Any) -> Any:
         return self.passes[index]
@@ -116,14 +118,14 @@ class PipelineReport(Sequence[PassReport]):
         return iter(self.passes)
 
     def __str__(self) -> str:
-        """Return a line for each pass that changed something or was undone."""
+        """Return a line for each pass that changed something or was undone, and the notices."""
         lines = [
             f"{one.name}: "
             + (f"undone, {one.rolled_back}" if one.rolled_back else f"{one.edits.total()} edits")
             for one in self.passes
             if one.changed or one.rolled_back
         ]
-        return "\n".join(lines) or "no pass changed anything"
+        return "\n".join([*(lines or ["no pass changed anything"]), *self.notices])
 
     @property
     def rolled_back(self) -> list[PassReport]:

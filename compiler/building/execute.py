@@ -69,7 +69,7 @@ def execute(job: Job, progress: Progress | None = None) -> Built:
     finished = finish(Workshop(job, graph, progress))
     made, dropped = finished.made, finished.dropped
     files = made.save(job.output)
-    notices = [note for note in (note_of_defaults(graph), *map(str, dropped)) if note]
+    notices = [*made.report.notices, *map(str, dropped)]
     seconds = time.perf_counter() - started
     return Built(
         job, graph, made, files, finished.gates, dropped, [*notices, *made.notices], seconds
@@ -94,6 +94,8 @@ def finish(shop: Workshop) -> Finished:
     """
     dropped = settle(shop)
     made = shop.make([one.name for one in dropped])
+    if note := note_of_defaults(shop.graph):
+        made.report.notices.append(note)
     gates = _held(shop, made) if shop.job.budgets.are_set else []
     require(gates)
     return Finished(made, gates, dropped)

@@ -119,7 +119,8 @@ def compile_model(
     for notice in built.notices:
         session.note(notice)
     if session.json:
-        session.data({**_describe(model, out, made), **built.judgement()})
+        told = {"notices": list(built.notices)}
+        session.data({**_describe(model, out, made), **built.judgement(), **told})
     elif session.shows_tables:
         _show(session, out, made)
         for gate in built.gates:

@@ -66,7 +66,7 @@ def optimize(
     if session.json:
         sizes = {"before": before, "after": after, "bytes": size}
         session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report),
-                      **built.judgement()})  # fmt: skip
+                      **built.judgement(), "notices": list(built.notices)})  # fmt: skip
     elif session.shows_tables:
         _show(session, report, before, after)
         for gate in built.gates:

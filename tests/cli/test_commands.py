@@ -330,7 +330,25 @@ def test_inputs_that_become_constants_are_named(
     done = burnish(command, tmp_path / "m.onnx", "-o", tmp_path / "out.onnx")
     (line,) = done.err.splitlines()
     assert line.startswith("no longer inputs, since the model has default values for them: 'w'; to")
-    assert burnish(command, tmp_path / "m.onnx", "-o", tmp_path / "out.onnx", "-q").err == ""
+    again = [command, tmp_path / "m.onnx", "-o", tmp_path / "out.onnx"]
+    assert burnish(*again, "-q").err == ""
+    assert json.loads(burnish(*again, "--json").out)["notices"] == [line]
+
+
+def test_the_report_in_python_names_inputs_that_become_constants(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    model = small_model()
+    _, report = api.optimize(model)
+    assert report.notices == []
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", 1, [6, 4]))
+    _, report = api.optimize(model)
+    (notice,) = report.notices
+    assert notice.startswith("no longer inputs, since the model has default values for them: 'w';")
+    assert str(report).splitlines()[-1] == notice
+    assert caplog.text == ""
+    api.compile(model, tune="off", threads=1)
+    assert notice in caplog.text
 
 
 def test_compile_as_json(burnish: Burnish, open_model: Path, tmp_path: Path) -> None:
