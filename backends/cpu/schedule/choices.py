@@ -96,6 +96,9 @@ def _orders(work: Contraction, target: Target, rows: int, vectors: int) -> Itera
             yield TileConfig(rows, vectors, unroll, -(-sizes.units // parts), 1, True)
     for row_block in _row_blocks(sizes, target):
         yield TileConfig(rows, vectors, unroll, row_block, blocks, False)
+    if work.beside and len(work.space.axes) == 1:
+        # A tile of rows after the other: what is read beside the sums is read in order.
+        yield TileConfig(rows, vectors, unroll, 1, blocks, False)
 
 
 def _row_blocks(sizes: Sizes, target: Target) -> Iterator[int]:

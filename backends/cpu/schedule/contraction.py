@@ -77,6 +77,8 @@ class Contraction:
     arithmetic: Arithmetic = SINGLE
     finish: int = 0
     """Operations on each sum before it is stored."""
+    beside: int = 0
+    """Bytes read beside the sums before they are stored, one operand as large as all of them."""
 
     @property
     def is_streamed(self) -> bool:

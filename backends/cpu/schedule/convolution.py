@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from tvm.ir import Expr
-from tvm.tirx import PrimFunc, Stmt
+from tvm.tirx import Buffer, PrimFunc, Stmt
 
 from burnish.backends.cpu.schedule.arithmetic import BY_PAIRS, SINGLE
 from burnish.backends.cpu.schedule.build import Index, Views, index, ravel, ravel_line, unravel
 from burnish.backends.cpu.schedule.contraction import Contraction, Source, TileBuilder, Weights
-from burnish.backends.cpu.schedule.epilogue import Epilogue, finish_size
+from burnish.backends.cpu.schedule.epilogue import Epilogue, finish_size, operands_beside
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.nests import nests
 from burnish.backends.cpu.schedule.tiling import Space, Tile, TileConfig
@@ -73,7 +73,13 @@ def describe(fused: Fused, views: Views) -> Contraction:
         Weights(arithmetic.view(views, weights), weight, taps * depth, width),
         arithmetic,
         finish_size(fused),
+        sum(_result_bytes(fused, operand) for operand in operands_beside(fused)),
     )
+
+
+def _result_bytes(fused: Fused, operand: Buffer) -> int:
+    """Bytes of as many elements of ``operand`` as there are results."""
+    return prod(fused.anchor.extents) * int(operand.dtype.bits) // 8
 
 
 def lead_of(fused: Fused) -> Callable[[Index, Sequence[Index]], tuple[Expr, ...]]:

@@ -47,6 +47,9 @@ _L1, _L2, SHARED, MEMORY = 64, 28, 14, 6
 """Bytes that reach a core in a cycle, by where they lie."""
 _SHARED_BYTES = 16 * 1024**2
 """Size of the caches that cores share."""
+_APART = 0.15
+"""Cycles for each byte of what is read beside the results, if neighbouring columns follow only
+after many other rows: it and they come from afar in pieces that lie apart."""
 _FILL = 0.6
 """Part of a cache that a kernel can count on."""
 _EXPOSED = 0.25
@@ -64,7 +67,16 @@ def cost(work: Contraction, target: Target, config: TileConfig) -> float:
     memory = _memory(sizes, target, config, row_tasks)
     cycles = max(arithmetic, memory) + _EXPOSED * min(arithmetic, memory)
     launch = FORK if tasks > 1 and target.threads > 1 else 0
+    cycles += _APART * work.beside * (not _is_by_rows(work, target, sizes, config))
     return share * (cycles + tasks * _TASK_OVERHEAD) + launch
+
+
+def _is_by_rows(work: Contraction, target: Target, sizes: "Sizes", config: TileConfig) -> bool:
+    """Whether whole rows are finished tile by tile, or all lie near however they are finished."""
+    results_too = 2 * work.beside
+    if results_too <= target.l2 or sizes.blocks == 1:
+        return True
+    return config.row_block == 1 and config.column_block == sizes.blocks
 
 
 def pays_in_parallel(cycles: float, target: Target) -> bool:

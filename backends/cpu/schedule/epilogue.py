@@ -81,25 +81,7 @@ class Epilogue:
 
     @cached_property
     def _beside(self) -> list[Buffer]:
-        """Operands of the outputs' extents."""
-        inner = {self._fused.anchor.out, *(stage.out for stage in self._fused.epilogue)}
-        found = [
-            node.source
-            for stage in self._fused.epilogue
-            for node in loads(stage.value)
-            if node.source not in inner and self._is_whole(node, stage)
-        ]
-        return list(dict.fromkeys(found))
-
-    def _is_whole(self, node: TensorLoad, stage: Stage) -> bool:
-        """Whether `node` reads, at the stage's own position, what has the outputs' extents.
-
-        Its rows may be part of longer ones.
-        """
-        if not _is_identity(node, stage):
-            return False
-        *lead, last = map(int, node.source.shape)
-        return tuple(lead) == self._extents[:-1] and last >= self._extents[-1]
+        return operands_beside(self._fused)
 
     def finish(
         self,
@@ -165,7 +147,7 @@ class Epilogue:
         def on_load(node: TensorLoad) -> Expr:
             if node.source in done:
                 return done[node.source]
-            if self._is_whole(node, stage):
+            if _is_whole(node, stage, self._extents):
                 place = self._place(node.source, position, column)
                 return BufferLoad(self._views.of(node.source), [place])
             return node
@@ -185,6 +167,29 @@ class Epilogue:
 def finish_size(fused: Fused) -> int:
     """Operations on each result of the anchor, roughly."""
     return sum(_size(stage.value) for stage in fused.epilogue)
+
+
+def operands_beside(fused: Fused) -> list[Buffer]:
+    """What is read beside the anchor's results and has their extents, such as a residual."""
+    inner = {fused.anchor.out, *(stage.out for stage in fused.epilogue)}
+    found = [
+        node.source
+        for stage in fused.epilogue
+        for node in loads(stage.value)
+        if node.source not in inner and _is_whole(node, stage, fused.anchor.extents)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _is_whole(node: TensorLoad, stage: Stage, extents: tuple[int, ...]) -> bool:
+    """Whether `node` reads, at the stage's own position, what has the outputs' `extents`.
+
+    Its rows may be part of longer ones.
+    """
+    if not _is_identity(node, stage):
+        return False
+    *lead, last = map(int, node.source.shape)
+    return tuple(lead) == extents[:-1] and last >= extents[-1]
 
 
 def _is_identity(node: TensorLoad, stage: Stage) -> bool:

@@ -14,7 +14,7 @@ from burnish.backends.kernels import packing
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.product import batch_product, product
 from burnish.target import Target
-from tests.backends.kernels.harness import AVX512, SERIAL, error, fuse, randoms, run
+from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
 
 TOLERANCE = 1e-5
 
@@ -35,6 +35,61 @@ def test_product_with_bias_and_residual(
     inputs = [a, packing.pack_product(weights, lanes), bias, residual]
     (result,) = run(fuse(build, [i.shape for i in inputs]), inputs, [residual.shape], target)
     assert error(result, a @ weights + bias + residual) < TOLERANCE
+
+
+def with_beside(rows: int, depth: int, columns: int, *beside: tuple[int, ...]) -> tirx.PrimFunc:
+    """A product with what is added to it."""
+    packed = packing.pack_product(np.zeros((depth, columns), np.float32), 16)
+
+    def build(bb: relax.BlockBuilder, *v: relax.Expr) -> relax.Expr:
+        y = bb.emit_te(product, v[0], v[1], columns=columns)
+        for operand in v[2:]:
+            y = bb.emit_te(topi.add, y, operand)
+        return y
+
+    return fuse(build, [(rows, depth), packed.shape, *beside])
+
+
+def is_by_rows(func: tirx.PrimFunc, target: Target) -> bool:
+    """Whether the first choice finishes one tile of rows after the other."""
+    first = anchored.candidates(func, target)[0]
+    return not first.columns_slow and first.row_block == 1
+
+
+@pytest.mark.parametrize("target", [AVX512, replace(AVX512, threads=1)], ids=["two", "one"])
+def test_large_residuals_are_read_in_order(target: Target) -> None:
+    rows = target.l2 // (4 * 256)
+    assert is_by_rows(with_beside(rows, 64, 256, (rows, 256)), target)
+    assert is_by_rows(with_beside(rows, 64, 256, (256,), (rows, 256)), target)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [(), ((256,),), ((1, 256),), ((2048, 1),), ((1, 1),)],
+    ids=["none", "bias", "row", "column", "scalar"],
+)
+def test_what_is_no_residual_does_not_change_the_order(beside: tuple[tuple[int, ...], ...]) -> None:
+    target = replace(AVX512, threads=1)
+    assert not is_by_rows(with_beside(2048, 64, 256, *beside), target)
+
+
+def test_residuals_change_no_order_where_they_lie_near_or_weights_are_large() -> None:
+    target = replace(AVX512, threads=1)
+    few, deep = target.l2 // (4 * 256 * 4), 1 << 11
+    assert not is_by_rows(with_beside(few, 64, 256, (few, 256)), target)
+    assert not is_by_rows(with_beside(400, deep, deep, (400, deep)), target)
+
+
+def test_rows_one_after_the_other_give_the_same_sums() -> None:
+    a, weights, residual = randoms((60, 21), (21, 203), (60, 203))
+    func = with_beside(60, 21, 203, residual.shape)
+    inputs: list[Array] = [a, packing.pack_product(weights, 16), residual]
+    for target in (AVX512, replace(AVX512, threads=1)):
+        config = replace(
+            anchored.candidates(func, target)[0], row_block=1, column_block=99, columns_slow=False
+        )
+        (result,) = run(func, inputs, [residual.shape], target, config)
+        assert error(result, a @ weights + residual) < TOLERANCE
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(4, "serial"), (512, "parallel")])
