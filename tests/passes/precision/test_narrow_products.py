@@ -167,7 +167,7 @@ def test_attention_rounds_its_operands_and_its_weights() -> None:
     ("text", "target", "reason"),
     [
         (ATTENTION.format(d=25, s=40), TARGET, "25 channels of a head are no pairs"),
-        (ATTENTION.format(d=22, s=40), TARGET, "40 keys of 22 channels gain nothing"),
+        (ATTENTION.format(d=8, s=47), TARGET, "47 keys of 8 channels gain nothing"),
         (ATTENTION.format(d=24, s=31), TARGET, "31 keys of 24 channels gain nothing"),
         (ATTENTION.format(d=24, s=40), None, "the target has no kernel for attention in pairs"),
         (
