@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from burnish.backends.artifact import Artifact
     from burnish.bench.task import Task
     from burnish.diagnosis.clock import Progress as Clock
+    from burnish.diagnosis.metric import Wrong
     from burnish.diagnosis.outcome import Diagnosis
-    from burnish.diagnosis.symptom import Wrong
     from burnish.explanation import Explanation
 
 logger = logging.getLogger(__name__)
@@ -229,6 +229,8 @@ def diagnose(
     opset: int | None = None,
     samples: Sequence[Feeds] | None = None,
     wrong: Wrong | None = None,
+    eval: str | Task | None = None,
+    max_drop: float | None = None,
     engine: str | None = None,
     tolerance: float | None = None,
     time: float = 300.0,
@@ -245,8 +247,10 @@ def diagnose(
         set: as there.
         opset: as there.
         samples: inputs that show it, arrays by name; by default random ones.
-        wrong: says what is wrong with a graph, None if nothing is: the metric of a task, say. It
-            takes the place of comparing outputs.
+        wrong: says what is wrong with a graph, None if nothing is. It takes the place of comparing
+            outputs.
+        eval: a task, whose metric takes their place; as for ``optimize``.
+        max_drop: points of it that may be lost, 0 by default.
         engine: "ort" to look at what rewriting leaves, "tvm" at compiled code; by default at the
             second if the first is right.
         tolerance: how far an output may be off, relative to its largest value; by default what the
@@ -262,12 +266,14 @@ def diagnose(
         UnsupportedModel: the oracle cannot run the model, or it answers at random.
         BurnishError: the time was up before anything was found to be wrong.
     """
+    from burnish.bench.loading import load_task
     from burnish.diagnosis.diagnose import Request, diagnose_model
 
     selection = Selection(
         preset, _names(passes), _names(skip) or (), set, _whole(input_shapes), opset,
     )  # fmt: skip
-    request = Request(selection, engine, samples, wrong, tolerance, time)
+    task = load_task(eval) if isinstance(eval, str) else eval
+    request = Request(selection, engine, samples, wrong, task, max_drop or 0.0, tolerance, time)
     return diagnose_model(_graph(model), request, progress)
 
 

@@ -48,6 +48,14 @@ def diagnose(
             help="Inputs that show it, arrays by name; repeatable. By default random ones.",
         ),
     ] = None,
+    eval_: options.Eval = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop", metavar="POINTS",
+            help="How much of the task's metric may be lost, in hundredths; by default nothing.",
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -90,6 +98,8 @@ def diagnose(
             set=options.settings(set_),
             opset=opset,
             samples=_samples(graph, inputs),
+            eval=eval_,
+            max_drop=max_drop,
             engine=engine,
             tolerance=tolerance,
             time=seconds,

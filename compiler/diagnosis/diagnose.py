@@ -6,13 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from burnish.bench.task import Task
 from burnish.diagnosis.clock import Clock, OutOfTime, Progress
 from burnish.diagnosis.cutting import Part
 from burnish.diagnosis.explaining import Case, explained
+from burnish.diagnosis.metric import Judged, Scored, Wrong
 from burnish.diagnosis.native import Engine, NativeSymptom
 from burnish.diagnosis.outcome import Diagnosis
 from burnish.diagnosis.recording import record, run_some
-from burnish.diagnosis.symptom import Agreement, Failure, Judged, OnnxSymptom, Symptom, Wrong
+from burnish.diagnosis.surviving import killed_by
+from burnish.diagnosis.symptom import FATAL, PATIENCE, Agreement, Failure, OnnxSymptom, Symptom
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
 from burnish.ir import Graph
 from burnish.pipeline import Pass, PassContext
@@ -38,6 +41,10 @@ class Request:
     samples: Sequence[Feeds] | None = None
     wrong: Wrong | None = None
     """Says what is wrong with a graph, in place of a comparison of outputs."""
+    task: Task | None = None
+    """Scores graphs, in place of a comparison of outputs."""
+    max_drop: float = 0.0
+    """Points of its first metric that may be lost."""
     tolerance: float | None = None
     """How far an output may be off, relative to its largest value."""
     seconds: float = SECONDS
@@ -45,6 +52,11 @@ class Request:
     def steps(self, *, compiling: bool) -> list[Pass]:
         """The passes of the pipeline."""
         return choose(replace(self.selection, compiling=compiling))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether graphs are judged as a whole, which says nothing about compiled code."""
+        return self.wrong is not None or self.task is not None
 
     @property
     def shapes(self) -> Mapping[str, Sequence[int]]:
@@ -66,8 +78,7 @@ def diagnose_model(graph: Graph, request: Request, progress: Progress | None = N
         stage for name, stage in (("ort", _rewriting), ("tvm", _compiling))
         if request.engine in (None, name)
     ]  # fmt: skip
-    if request.wrong is not None:
-        # A function that judges graphs has nothing to say about compiled code.
+    if request.is_judged:
         stages = [_rewriting]
     work = _Work(graph, request, clock, _reference(graph, request))
     diagnosis = Diagnosis()
@@ -104,8 +115,16 @@ class _Work:
 def _check(request: Request) -> None:
     if request.engine not in (None, *ENGINES):
         raise UsageError(f"--engine is ort or tvm, not {request.engine!r}")
-    if request.engine == "tvm" and request.wrong is not None:
-        raise UsageError("a function that says what is wrong is asked of graphs: leave out engine")
+    if request.wrong is not None and request.task is not None:
+        raise UsageError("a function says what is wrong, or a task does: leave out wrong or --eval")
+    if request.engine == "tvm" and request.is_judged:
+        raise UsageError(
+            "metrics are of rewritten graphs, not of compiled code: leave out --engine"
+        )
+    if not 0 <= request.max_drop <= 100:
+        raise UsageError(f"--max-drop is 0 to 100 points, not {request.max_drop:g}")
+    if request.max_drop and request.task is None:
+        raise UsageError("--max-drop is about a task: name one with --eval")
     if not 0 < request.seconds < float("inf"):
         raise UsageError(f"--time takes a number of seconds above 0, not {request.seconds:g}")
     if request.tolerance is not None and not 0 <= request.tolerance < float("inf"):
@@ -120,6 +139,12 @@ def _reference(graph: Graph, request: Request) -> Reference:
     Raises:
         UnsupportedModel: it cannot be run, or answers at random.
     """
+    ended = killed_by(lambda: Reference(graph, request.samples, request.shapes), PATIENCE)
+    if ended is not None:
+        raise UnsupportedModel(
+            f"ONNX Runtime crashes on the model itself ({ended}), so there is nothing to compare "
+            "with; look for the operator in a debugger, or try another version of it"
+        )
     try:
         reference = Reference(graph, request.samples, request.shapes)
     except UnsupportedModel as error:
@@ -141,9 +166,11 @@ def _rewriting(work: _Work) -> Diagnosis:
     """Is what passes leave wrong, as the oracle runs it?"""
     request = work.request
     steps = request.steps(compiling=False)
-    symptom: Symptom = OnnxSymptom(work.reference, work.agreement)
+    symptom: Symptom = OnnxSymptom(work.reference, work.agreement, fatal=True)
     if request.wrong is not None:
         symptom = Judged(request.wrong)
+    elif request.task is not None:
+        symptom = Scored(request.task, request.max_drop, work.graph)
     settle = request.selection.passes is None
     case = Case("ort", steps, PassContext(), settle, symptom, work.agreement, work.reference)
     return _followed(work, case, work.graph)
@@ -162,7 +189,7 @@ def _compiling(work: _Work) -> Diagnosis:
         return Diagnosis()
     target = resolve("cpu")
     steps, context = work.request.steps(compiling=True), PassContext(target)
-    symptom = OnnxSymptom(work.reference, work.agreement)
+    symptom = OnnxSymptom(work.reference, work.agreement, fatal=True)
     case = Case("tvm", steps, context, False, symptom, work.agreement, work.reference)
     found = _followed(work, case, work.graph)
     return found or _native(work, case, target)
@@ -204,6 +231,9 @@ def _followed(work: _Work, case: Case, start: Graph) -> Diagnosis:
         failure = case.symptom.of(recording.after(runs), recording.promise(runs))
     if failure is None:
         return Diagnosis()
+    if isinstance(case.symptom, OnnxSymptom) and not failure.kind.startswith(FATAL):
+        # The oracle has survived what all passes left.
+        case = replace(case, symptom=replace(case.symptom, fatal=False))
     feeds = work.reference.feeds[failure.feed]
     whole = Part(start, {value.name: feeds[value.name] for value in start.inputs})
     return explained(case, recording, failure, whole, work.clock)

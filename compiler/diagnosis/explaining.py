@@ -9,12 +9,13 @@ import numpy as np
 
 from burnish.diagnosis.clock import Clock, OutOfTime
 from burnish.diagnosis.cutting import Part
+from burnish.diagnosis.metric import METRIC
 from burnish.diagnosis.native import Engine
 from burnish.diagnosis.outcome import Diagnosis, Reproducer
 from burnish.diagnosis.recording import Recording, record, run_some
 from burnish.diagnosis.search import Culprit, Search
 from burnish.diagnosis.shrinking import Shrinking
-from burnish.diagnosis.symptom import Agreement, Failure, Symptom, run_by_oracle
+from burnish.diagnosis.symptom import FATAL, Agreement, Failure, Symptom, run_by_oracle
 from burnish.diagnosis.trial import Trial
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
@@ -109,10 +110,11 @@ class _Explanation:
 
     def _trial(self, steps: Sequence[Pass], rule: str | None) -> Trial:
         case, kind, agreement = self.case, self.failure.kind, self.case.agreement
-        if kind == "metric":
+        if kind == METRIC:
             kind, agreement = "numerics", Agreement(ANY_CHANGE)
         return Trial(
-            steps, case.context, kind, rule, agreement, case.engine, case.seconds
+            steps, case.context, kind, rule, agreement, case.engine, case.seconds,
+            fatal=kind.startswith(FATAL),
         )  # fmt: skip
 
     def _shrink(self, culprit: Culprit, whole: Part, recording: Recording) -> None:
@@ -131,7 +133,7 @@ class _Explanation:
             self._read_application(step, recording)
             return
         all_passes = self._trial(self.case.steps, None)
-        if self.failure.kind != "metric" and self._reduce(whole, (), [all_passes]):
+        if self.failure.kind != METRIC and self._reduce(whole, (), [all_passes]):
             return
         self.diagnosis.notes.append(
             "no part of the model shows it alone: it takes several rewrites together, each within "

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from burnish.errors import BurnishError, UsageError
+from burnish.diagnosis.surviving import killed_by
+from burnish.errors import BurnishError
 from burnish.ir import Graph
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare
 from burnish.verification import Feeds, Reference
 
+FATAL = "oracle: "
+"""How the kinds of failure begin in which the oracle crashes."""
+PATIENCE = 60.0
+"""Seconds after which it does not matter any more whether the oracle would crash."""
 Outputs = Mapping[str, Any]
 """Results by name."""
-Wrong = Callable[[Graph], str | None]
-"""A user's own judgement: what is wrong with a graph, None if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,42 +73,28 @@ class OnnxSymptom:
 
     reference: Reference
     agreement: Agreement
+    fatal: bool = False
+    """Whether the oracle may crash."""
 
     def of(self, graph: Graph, promise: Numerics) -> Failure | None:
         """Run ``graph`` by the oracle, which may refuse it."""
-        outcome = run_by_oracle(graph, self.reference.feeds)
+        outcome = run_by_oracle(graph, self.reference.feeds, fatal=self.fatal)
         if isinstance(outcome, Failure):
             return outcome
         return self.agreement.failure(self.reference.expected, outcome, promise)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What a user's own function says."""
+def run_by_oracle(
+    graph: Graph, feeds: Sequence[Feeds], *, fatal: bool = False
+) -> list[Outputs] | Failure:
+    """The outputs of ``graph`` for all ``feeds``, or why there are none.
 
-    wrong: Wrong
-
-    def of(self, graph: Graph, promise: Numerics) -> Failure | None:
-        """Ask the function.
-
-        Raises:
-            UsageError: it raises, or returns what is no text.
-        """
-        try:
-            text = self.wrong(graph)
-        except Exception as error:
-            raise UsageError(
-                f"the function that says what is wrong raised {type(error).__name__}: {error}"
-            ) from error
-        if text is not None and not isinstance(text, str):
-            raise UsageError(
-                f"the function that says what is wrong returns text or None, not {text!r}"
-            )
-        return None if text is None else Failure("metric", text)
-
-
-def run_by_oracle(graph: Graph, feeds: Sequence[Feeds]) -> list[Outputs] | Failure:
-    """The outputs of ``graph`` for all ``feeds``, or why there are none."""
+    With ``fatal``, a copy of this process tries first, which the oracle may end.
+    """
+    if fatal:
+        ended = killed_by(lambda: run_by_oracle(graph, feeds), PATIENCE)
+        if ended is not None:
+            return Failure(FATAL + ended, f"ONNX Runtime crashes on what is left ({ended})")
     try:
         verify(graph)
         oracle = Oracle(graph)

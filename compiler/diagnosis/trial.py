@@ -30,6 +30,8 @@ class Trial:
     """Compiles and runs what the passes leave; without it, the oracle runs it."""
     seconds: float = 0.0
     """What the oracle takes for a run of the whole model."""
+    fatal: bool = False
+    """Whether the oracle may crash."""
 
     def shows(self, part: Part) -> bool:
         """Whether ``part`` fails in the way that is looked for, by the rule that is blamed."""
@@ -44,7 +46,7 @@ class Trial:
 
         A part that does not run before the passes shows nothing.
         """
-        expected = run_by_oracle(part.graph, [part.feeds])
+        expected = run_by_oracle(part.graph, [part.feeds], fatal=self.fatal)
         if isinstance(expected, Failure):
             return None, []
         allowance = Allowance(sys.maxsize)
@@ -61,7 +63,7 @@ class Trial:
                 graph, [part.feeds], expected, self.agreement, self.seconds
             )
             return failure, rules
-        found = run_by_oracle(graph, [part.feeds])
+        found = run_by_oracle(graph, [part.feeds], fatal=self.fatal)
         if isinstance(found, Failure):
             return found, rules
         return self.agreement.failure(expected, found, self._promise(reports)), rules

@@ -58,6 +58,9 @@ def test_samples_of_other_names(small: onnx.ModelProto) -> None:
         ({"preset": "fast"}, "unknown preset"),
         ({"passes": "infer-shapes"}, "list of names"),
         ({"engine": "tvm", "wrong": lambda graph: None}, "leave out engine"),
+        ({"max_drop": 1.0}, "name one with eval"),
+        ({"max_drop": 101.0}, "0 to 100 points"),
+        ({"eval": "no-such-folder"}, "no folder of that name"),
     ],
 )
 def test_options(small: onnx.ModelProto, options: dict[str, object], message: str) -> None:

@@ -77,7 +77,7 @@ def test_text_recognizer() -> None:
 
 
 @pytest.mark.zoo
-@pytest.mark.parametrize("model", ["deit-tiny-torchscript", "segformer-torchscript"])
+@pytest.mark.parametrize("model", ["segformer-torchscript", "swin-torchscript"])
 def test_zoo(model: str) -> None:
     path = ZOO / f"{model}.onnx"
     if not path.exists():

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 import burnish
+from burnish.bench.task import Scores
 from burnish.errors import BurnishError
 from burnish.ir import Graph
 from burnish.numerics import Numerics
@@ -160,6 +161,39 @@ def test_a_metric_that_the_model_misses_itself(small: onnx.ModelProto) -> None:
     assert found.guilty is None
     assert found.reproducer is None
     assert "before any pass" in found.notes[0]
+
+
+class Signs:
+    """A task: are the signs of the outputs those that the original has?"""
+
+    name = "signs"
+    input_shapes = ({"x": (4, 8)},)
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._feeds = [
+            {"x": np.random.default_rng(seed).standard_normal((4, 8)).astype(np.float32)}
+            for seed in range(5)
+        ]
+        oracle = Oracle(Graph.from_onnx(model))
+        self._labels = [np.sign(next(iter(oracle.run(feeds).values()))) for feeds in self._feeds]
+
+    def calibration(self):
+        return self._feeds
+
+    def evaluate(self, run):
+        found = [np.sign(next(iter(run(feeds).values()))) for feeds in self._feeds]
+        right = np.concatenate([
+            (a == b).ravel() for a, b in zip(found, self._labels, strict=True)
+        ])  # fmt: skip
+        return {"top-1": Scores.of(right.astype(float))}
+
+
+def test_a_task_tells_what_its_metric_suffers_from(small: onnx.ModelProto) -> None:
+    found = diagnose(small, Planted(layer=5), eval=Signs(small), max_drop=0.5)
+    assert (found.kind, found.guilty, found.sources) == ("metric", "planted", ("layer5/sigmoid5",))
+    assert "top-1 of signs goes from 1.0000 to 0." in found.symptom
+    assert not diagnose(small, Planted(layer=5), eval=Signs(small), max_drop=100.0)
+    assert not diagnose(small, Planted(layer=99), eval=Signs(small))
 
 
 @dataclass(frozen=True)

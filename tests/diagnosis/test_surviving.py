@@ -1,0 +1,59 @@
+"""What would end the process is tried in a copy of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import burnish
+from burnish.diagnosis import symptom
+from burnish.diagnosis.surviving import killed_by
+from burnish.errors import UnsupportedModel
+from burnish.ir import Graph
+from burnish.oracle import Oracle
+from tests.diagnosis.planted import Planted, deep_model
+
+
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGTRAP)
+
+
+def fail() -> None:
+    raise ValueError("not fatal")
+
+
+def test_what_ends_it() -> None:
+    assert killed_by(end, 10.0) == "SIGTRAP"
+    assert killed_by(fail, 10.0) is None
+    assert killed_by(os.getpid, 10.0) is None
+
+
+def test_a_copy_that_hangs_tells_nothing() -> None:
+    assert killed_by(lambda: time.sleep(60), 0.05) is None
+
+
+class Fragile(Oracle):
+    """Ends the process where an operator is negated."""
+
+    def __init__(self, model: Graph) -> None:
+        if any(node.op_type == "Neg" for node in model):
+            end()
+        super().__init__(model)
+
+
+def test_an_oracle_that_crashes_on_what_a_rewrite_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symptom, "Oracle", Fragile)
+    found = burnish.diagnose(deep_model(60), engine="ort", passes=[Planted(layer=5)])
+    assert (found.kind, found.guilty) == ("oracle: SIGTRAP", "planted")
+    assert found.sources == ("layer5/sigmoid5",)
+    assert found.reproducer is not None
+    assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
+
+
+def test_an_oracle_that_crashes_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("burnish.diagnosis.diagnose.Reference", lambda *_: end())
+    with pytest.raises(UnsupportedModel, match="crashes on the model itself"):
+        burnish.diagnose(deep_model(10))
