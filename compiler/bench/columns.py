@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Rivals:
         first = ""
         for loader, title in (("ort", ""), *((level.loader, level.title) for level in ORT.lower)):
             rival.failure = None
-            self._seat(rival, Seating(loader, self.model, self.threads, self._sizes()))
+            self.seated(rival, Seating(loader, self.model, self.threads, self._sizes()))
             if rival.failure is None:
                 if title:
                     self.notes.append(f"onnxruntime has {title}, since with all {first}")
@@ -104,7 +104,7 @@ class Rivals:
     def _openvino(self, there: Seat) -> Rival:
         rival = Rival("openvino", there.version)
         seating = Seating("openvino", self.model, self.threads, self._sizes(), python=there.python)
-        return self._seat(rival, seating)
+        return self.seated(rival, seating)
 
     def _slimmed(self, there: Seat) -> Rival:
         out = self.folder / "slim.onnx"
@@ -138,10 +138,11 @@ class Rivals:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             rival.failure = f"exit code {done.returncode}: {lines[-1][:300]}"
             return rival
-        self._seat(rival, Seating("ort", out, self.threads, self._sizes()))
+        self.seated(rival, Seating("ort", out, self.threads, self._sizes()))
         return self._counted(rival, out)
 
-    def _seat(self, rival: Rival, seating: Seating) -> Rival:
+    def seated(self, rival: Rival, seating: Seating) -> Rival:
+        """Compare it with the original; a failure is part of the result."""
         try:
             rival.resident = check(seating, self.reference, Numerics.REASSOCIATES).resident
             rival.seating = seating
@@ -160,14 +161,3 @@ class Rivals:
     def _sizes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of all inputs, as they are timed."""
         return {name: tuple(array.shape) for name, array in self.reference.feeds[0].items()}
-
-
-def ablated(rivals: Rivals, best: Rival, optimizers: Sequence[str]) -> list[Rival]:
-    """ONNX Runtime at its best without each of its own optimizers in turn."""
-    found = []
-    for name in optimizers:
-        rival = Rival(f"onnxruntime without {name}", best.version)
-        if best.seating is not None:
-            rivals._seat(rival, replace(best.seating, options={"disabled": [name]}))
-        found.append(rival)
-    return found

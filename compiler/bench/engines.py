@@ -62,7 +62,8 @@ def load_reference(job: Job) -> Run:
 def load_ort(job: Job, level: str) -> Run:
     """Load an ONNX file into ONNX Runtime with the optimizations of `level`.
 
-    Of these, `disabled` optimizers are left out that the job's options name.
+    Of these, those are left out that the job's option `disabled` names. With `written`, what it
+    makes of the model goes to a file of that name.
     """
     import onnxruntime
 
@@ -72,6 +73,8 @@ def load_ort(job: Job, level: str) -> Run:
     options.intra_op_num_threads = job.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if "written" in job.options:
+        options.optimized_model_filepath = job.options["written"]
     session: Any = onnxruntime.InferenceSession(
         str(job.path),
         options,

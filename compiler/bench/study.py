@@ -7,18 +7,23 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from burnish.backends.self_test import Vector
+from burnish.bench.ablation import ablated
 from burnish.bench.answers import Answers
 from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
 from burnish.bench.client import EngineFailed
 from burnish.bench.columns import Rival, Rivals
-from burnish.bench.document import Document, Model
+from burnish.bench.document import Ceiling, Document, Kernel, Metric, Model
 from burnish.bench.environment import machine_to_ourselves, record_environment
 from burnish.bench.graph_parts import GraphParts, graph_parts
+from burnish.bench.kernels import profiled
 from burnish.bench.ladder import Ladder
+from burnish.bench.loading import load_task
+from burnish.bench.scoring import Judge, scored
 from burnish.bench.sittings import Pace, Table, Timings
 from burnish.bench.subjects import Seating, Subject, Workshop
 from burnish.bench.variants import NEEDED, Form, Forms, Pipeline
@@ -50,6 +55,10 @@ class Request:
     tune: float | str = "off"
     peers: bool = False
     """Compare with other tools as well, where they are installed."""
+    task: str | None = None
+    """What names a task to score by, as ``load_task`` takes it."""
+    ablation: bool = False
+    """Compare with ONNX Runtime without each of its own optimizers as well."""
     command: Sequence[str] = ()
 
 
@@ -82,12 +91,17 @@ class _Study:
         if not 0 <= request.seconds < float("inf"):
             raise UsageError(f"--time takes a number of seconds, not {request.seconds:g}")
         self.graph = load(request.model)
-        require_shapes(self.graph, request.shapes, "timing")
+        self.task = None if request.task is None else load_task(request.task)
+        self.shapes = dict(request.shapes)
+        if self.task is not None and self.task.input_shapes and not self.shapes:
+            self.shapes = dict(self.task.input_shapes[0])
+            self.notes.append("timed at the shapes that the task has most often")
+        require_shapes(self.graph, self.shapes, "timing")
         self.tune = tuning_seconds(request.tune)
         target = resolve("cpu", request.threads)
         self.threads = target.threads
         self.target: Target | None = target if request.engine == "tvm" else None
-        self.reference = Reference(self.graph, None, request.shapes)
+        self.reference = Reference(self.graph, None, self.shapes)
 
     @property
     def settles(self) -> bool:
@@ -107,13 +121,18 @@ class _Study:
         cleanup, original = forms.of(pipeline.cleanup), forms.of(pipeline.needed)
         subjects = self.made(forms, pipeline, whole)
         asked = Answers(questions, forms, subjects)
+        metrics = self.scored(pipeline, asked, original)
         rivals = self.rivals()
         timings = self.timed(asked, rivals, whole, (cleanup, original))
         contrasts = timings.contrasts()
         variants = [
-            subject.as_variant(**asked.timing(subject, timings, contrasts))
+            subject.as_variant(
+                **asked.timing(subject, timings, contrasts),
+                metrics=metrics.get(subject.form.id, []),
+            )
             for subject in subjects.values()
         ]
+        kernels, ceiling = self.profiled(subjects[whole.id])
         return Document(
             command=list(self.request.command),
             environment=record_environment().as_json(),
@@ -135,6 +154,8 @@ class _Study:
             after=parts.after,
             fired=parts.fired,
             missed=parts.missed,
+            kernels=kernels,
+            ceiling=ceiling,
             seconds=time.perf_counter() - self.begun,
             notes=self.notes,
         )
@@ -144,7 +165,7 @@ class _Study:
         request = self.request
         selection = Selection(
             request.selection.preset, request.selection.passes, request.selection.skip,
-            request.selection.settings, request.shapes, request.selection.opset,
+            request.selection.settings, self.shapes, request.selection.opset,
             compiling=self.target is not None,
         )  # fmt: skip
         steps, context = choose(selection), PassContext(self.target)
@@ -155,7 +176,7 @@ class _Study:
         undone = self.undone(report)
         kept = [step for step in steps if step.name not in undone]
         if not kept:
-            raise UnsupportedModel("there is no pass to bench: every one is left out or undone")
+            raise UsageError("no pass is left to bench: all are left out or undone")
         parts = graph_parts(self.graph, result, kept, context, settle=self.settles)
         return Pipeline(kept, frozenset(NEEDED[request.engine])), parts
 
@@ -171,7 +192,7 @@ class _Study:
         Raises:
             UnsupportedModel: the whole pipeline's does not build.
         """
-        workshop = Workshop(self.builder(), self.reference, self.threads, self.request.shapes)
+        workshop = Workshop(self.builder(), self.reference, self.threads, self.shapes)
         order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
         found: dict[str, Subject] = {}
         for done, form in enumerate(order):
@@ -194,7 +215,7 @@ class _Study:
     def builder(self) -> Builder:
         """What makes variants for the engine."""
         if self.target is None:
-            return ModelBuilder(self.folder, self.threads)
+            return ModelBuilder(self.folder)
         vector = Vector(self.reference.feeds[0], self.reference.expected[0])
         return ArtifactBuilder(self.folder, self.target, vector, self.tune)
 
@@ -202,10 +223,15 @@ class _Study:
         """What variants are compared with."""
         self.progress("check what is compared with", 0, 1)
         found = Rivals(
-            self.request.model, self.reference, self.threads, self.request.shapes, self.folder,
+            self.request.model, self.reference, self.threads, self.shapes, self.folder,
             self.notes,
         )  # fmt: skip
-        return [found.onnx_runtime(), *(found.peers() if self.request.peers else ())]
+        best = found.onnx_runtime()
+        rivals = [best, *(found.peers() if self.request.peers else ())]
+        if self.request.ablation:
+            report = partial(self.progress, "leave out ONNX Runtime's optimizers")
+            rivals += ablated(found, best, report)
+        return rivals
 
     def timed(
         self, asked: Answers, rivals: Sequence[Rival], whole: Form, ends: Sequence[Form]
@@ -227,10 +253,7 @@ class _Study:
             *(each.resident for each in asked.subjects.values()), *(r.resident for r in rivals)
         )
         pace = Pace(seconds=self.request.seconds, together=_together(largest))
-
-        def report(done: int, total: int) -> None:
-            self.progress("time variants", done, total)
-
+        report = partial(self.progress, "time variants")
         table = Table(lambda name: seats[name].start(feeds), pace, (EngineFailed,), report=report)
         first = asked.seat_of(whole.id)
         told = [asked.seat_of(form.id) for form in ends]
@@ -239,6 +262,27 @@ class _Study:
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
         with machine_to_ourselves():
             return table.measure(list(seats), pairs, first)
+
+    def scored(
+        self, pipeline: Pipeline, asked: Answers, original: Form
+    ) -> Mapping[str, list[Metric]]:
+        """What the task says, if there is one."""
+        if self.task is None:
+            return {}
+        self.progress(f"evaluate {self.task.name}", 0, 1)
+        judge = Judge(
+            self.task, self.graph, self.request.model, self.request.selection, self.target,
+            self.threads, self.tune, self.folder,
+        )  # fmt: skip
+        return judge.metrics(scored(pipeline, asked.questions, asked.forms), pipeline, original)
+
+    def profiled(self, whole: Subject) -> tuple[list[Kernel], Ceiling | None]:
+        """The kernels of the whole pipeline, where they are burnish's own."""
+        if self.target is None or whole.built is None:
+            return [], None
+        self.progress("time kernels", 0, 1)
+        with machine_to_ourselves():
+            return profiled(whole.built.path, self.threads)
 
     def described(self) -> Model:
         """The model as it is."""

@@ -53,6 +53,14 @@ def bench(
             "--peers", help="Compare with onnxslim, onnxsim and OpenVINO where they are installed."
         ),
     ] = False,
+    ort_ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ort-ablation",
+            help="Compare with ONNX Runtime without each of its own optimizers in turn.",
+        ),
+    ] = False,
+    eval_: options.Eval = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -88,7 +96,7 @@ def bench(
     )  # fmt: skip
     request = Request(
         model, engine, selection, threads, options.shapes(input_shape), seconds, tune,
-        peers, ["burnish", *sys.argv[1:]],
+        peers, eval_, ort_ablation, ["burnish", *sys.argv[1:]],
     )  # fmt: skip
     with session.progress() as progress:
         document = measure(request, progress)

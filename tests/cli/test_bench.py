@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
-from burnish.bench import study
+from burnish.bench import study, subjects
+from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import SCHEMA, Document
-from tests.cli.conftest import Burnish
+from burnish.bench.subjects import NotEquivalent, Seating
+from tests.cli.conftest import Burnish, expected
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,8 @@ def test_a_bench_of_a_small_model(
     assert [column.name for column in document.columns] == ["onnxruntime"]
     assert [node.op_type for node in document.before] == ["MatMul", "Identity", "Sigmoid"]
     assert document.fired
+    assert bool(document.kernels) == (engine == "tvm")
+    assert (document.ceiling is not None) == (engine == "tvm")
     assert max(map(len, done.out.splitlines())) <= 80
     assert "remove-no-ops" in done.out
     assert 'data-pass="remove-no-ops"' in page.read_text()
@@ -76,3 +84,117 @@ def test_nowhere_to_write(burnish: Burnish, model: Path, tmp_path: Path, option:
     done = burnish("bench", model, option, tmp_path / "absent" / "bench")
     assert done.code == 2
     assert "there is no folder" in done.message
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A task on which the small model has three of four right."""
+    folder = tmp_path / "task"
+    folder.mkdir()
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    labels = expected(x).argmax(axis=1)
+    labels[3] = (labels[3] + 1) % 4
+    for number in range(2):
+        half = slice(2 * number, 2 * number + 2)
+        np.savez(folder / f"{number}.npz", x=x[half], labels=labels[half])
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["ort", "tvm"])
+def test_a_task_scores_the_original_and_the_whole(
+    burnish: Burnish, open_model: Path, labelled: Path, engine: str
+) -> None:
+    """The shapes are those of the task."""
+    few = () if engine == "tvm" else ("--preset", "minimal")
+    done = burnish(
+        "bench", open_model, "--engine", engine, *QUICK, *few, "--eval", labelled, "--json",
+        "--max-drop", "0",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    document = Document.model_validate_json(done.out)
+    assert document.shapes == {"x": [2, 6]}
+    metrics = {one.id: one.metrics for one in document.variants if one.metrics}
+    assert set(metrics) == {document.original, document.whole}
+    (whole,) = metrics[document.whole]
+    assert (whole.name, whole.value.value, whole.items) == ("accuracy", 0.75, 4)
+    assert whole.difference is not None
+    assert whole.difference.value == 0.0
+
+
+def test_a_task_that_cannot_be_used(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    done = burnish("bench", model, "--eval", tmp_path / "absent", *QUICK)
+    assert done.code == 2
+    assert "no folder of that name" in done.message
+
+
+def test_what_is_wrong_is_never_timed(
+    burnish: Burnish, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variant that is wrong has a failure and no figures; the others are timed."""
+    right = subjects.check
+
+    def check(seating: Seating, *arguments: Any) -> Any:
+        if "Identity" in onnx_types(seating.path):
+            raise NotEquivalent("not equivalent, so not timed: y is off")
+        return right(seating, *arguments)
+
+    monkeypatch.setattr(subjects, "check", check)
+    done = burnish("bench", model, "--engine", "ort", "--preset", "minimal", *QUICK, "--json")
+    assert done.code == 0, done.err
+    document = Document.model_validate_json(done.out)
+    wrong = [one for one in document.variants if one.failure]
+    assert document.original in [one.id for one in wrong]
+    assert document.whole not in [one.id for one in wrong]
+    assert all(one.latency is None and one.blocks == 0 for one in wrong)
+    verdicts = {(one.name, one.view): one.verdict for one in document.steps}
+    assert verdicts["remove-no-ops", "without"] == "needed"
+    assert verdicts["infer-shapes", "cumulative"] == "failed"
+
+
+def onnx_types(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_nothing_is_timed_against_a_wrong_whole(
+    burnish: Burnish, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(*arguments: Any) -> Any:
+        raise NotEquivalent("y is off")
+
+    monkeypatch.setattr(subjects, "check", check)
+    done = burnish("bench", model, "--engine", "ort", *QUICK)
+    assert done.code == 3
+    assert "the result of the whole pipeline cannot be timed: y is off" in done.message
+
+
+def test_an_engine_that_dies_leaves_its_variant_out(
+    burnish: Burnish, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime may fail on a variant only when it is timed."""
+    start = Seating.start
+
+    def fragile(self: Seating, feeds: Any) -> Engine:
+        if "Identity" in onnx_types(self.path) and sys._getframe(1).f_code.co_name == "<lambda>":
+            raise EngineFailed("ort: the worker died")
+        return start(self, feeds)
+
+    monkeypatch.setattr(Seating, "start", fragile)
+    done = burnish("bench", model, "--engine", "ort", "--preset", "minimal", *QUICK, "--json")
+    assert done.code == 0, done.err
+    document = Document.model_validate_json(done.out)
+    original = next(one for one in document.variants if one.id == document.original)
+    assert original.failure == "ort: the worker died"
+    (column,) = document.columns
+    assert column.failure == "ort: the worker died"
+
+
+def test_passes_that_do_not_exist(burnish: Burnish, model: Path) -> None:
+    done = burnish("bench", model, "--skip", "remove-noops")
+    assert done.code == 2
+    assert "did you mean remove-no-ops" in done.message
+
+
+def test_nothing_to_bench(burnish: Burnish, model: Path) -> None:
+    done = burnish("bench", model, "--passes", "remove-no-ops", "--skip", "remove-no-ops", *QUICK)
+    assert done.code == 2
+    assert "no pass is left to bench" in done.message

@@ -1,0 +1,98 @@
+"""Task metrics of variants: the model as it is against what passes and the engine make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from burnish.bench.client import Engine
+from burnish.bench.document import Metric
+from burnish.bench.paired import describe_metrics
+from burnish.bench.task import Scores, Task, evaluate
+from burnish.bench.variants import Form, Forms, Pipeline, Question
+from burnish.compilation import Request, compile_model
+from burnish.ir import Graph
+from burnish.numerics import Numerics
+from burnish.pipeline import PassContext, run_pipeline
+from burnish.selection import Selection, choose
+from burnish.target import Target
+from burnish.verification import Feeds
+
+
+def scored(pipeline: Pipeline, questions: Sequence[Question], forms: Forms) -> list[Form]:
+    """The variants that a task is to judge: the whole, and those that tell of lossy passes.
+
+    What keeps the values up to rounding answers what the original does; to score it once with all
+    passes is enough.
+    """
+    lossy = {step.name for step in pipeline.steps if step.numerics is Numerics.LOSSY}
+    found = [forms.of(frozenset(pipeline.names))]
+    for question in questions:
+        if question.name in lossy:
+            found += [forms.of(question.having), forms.of(question.lacking)]
+    return list({form.id: form for form in found}.values())
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores models on one task."""
+
+    task: Task
+    graph: Graph
+    """The model as it is."""
+    source: Path
+    """Its file."""
+    selection: Selection
+    target: Target | None
+    """None where ONNX Runtime runs variants."""
+    threads: int
+    tune: float
+    folder: Path
+
+    def metrics(
+        self, forms: Sequence[Form], pipeline: Pipeline, original: Form
+    ) -> Mapping[str, list[Metric]]:
+        """Metrics by the id of the variant.
+
+        Raises:
+            TaskFailed: the task cannot score a model.
+            BurnishError: a model cannot be made for the shapes of the task.
+        """
+        before = self._scores("ort", self.source)
+        found = {original.id: describe_metrics(before)}
+        for form in forms:
+            skip = [name for name in pipeline.names if name not in form.passes]
+            loader, path = self._made(form, skip)
+            found[form.id] = describe_metrics(self._scores(loader, path), before)
+        return found
+
+    def _made(self, form: Form, skip: Sequence[str]) -> tuple[str, Path]:
+        """A variant for all shapes of the task."""
+        selection = replace(
+            self.selection, skip=[*self.selection.skip, *skip], compiling=self.target is not None
+        )
+        path = self.folder / f"scored-{form.id}"
+        if self.target is None:
+            path = path.with_suffix(".onnx")
+            settle = selection.passes is None
+            made, _ = run_pipeline(
+                self.graph, choose(selection), PassContext(), verify="off", settle=settle
+            )
+            made.save(path)
+            return "ort", path
+        shapes = list(self.task.input_shapes)
+        request = Request(self.target, selection, "off", tune=self.tune, shapes=shapes)
+        compile_model(self.graph, request).artifact.save(path)
+        return "burnish", path
+
+    def _scores(self, loader: str, path: Path) -> Mapping[str, Scores]:
+        with Engine(loader) as engine:
+            engine.load(path, self.threads)
+
+            def run(feeds: Feeds) -> Mapping[str, Any]:
+                engine.feed(feeds)
+                return engine.outputs()
+
+            return evaluate(self.task, run)
