@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
 
-from burnish.analysis.cost import node_flops
 from burnish.bench.document import (
     Ceiling,
     Column,
@@ -23,8 +21,9 @@ from burnish.bench.document import (
     Verdict,
     View,
 )
+from burnish.bench.graph_parts import nodes
 from burnish.explanation import Explanation
-from burnish.ir import Graph, OperatorNode
+from burnish.ir import Graph
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;$x^2$\u202e\x07"
 """A name that wants to be more than a name."""
@@ -44,30 +43,7 @@ def explained(graph: Graph, found: Explanation, *, seed: int = 0) -> Document:
         if m.rule not in found.plain
     ]
     passes = {s.name: s.removed for s in found.sections}
-    return figured(list(nodes(graph)), list(nodes(found.result)), passes, fired, missed, seed=seed)
-
-
-def nodes(graph: Graph) -> Iterator[Node]:
-    seen: set[int] = set()
-    for node in graph:
-        size = 0
-        for value in node.inputs:
-            if value is not None and value.constant is not None and id(value) not in seen:
-                seen.add(id(value))
-                size += value.constant.nbytes
-        yield Node(
-            name=node.name,
-            op_type=f"{node.domain}:{node.op_type}" if node.domain else node.op_type,
-            inputs=[value.name if value is not None else "" for value in node.inputs],
-            outputs=[value.name if value is not None else "" for value in node.outputs],
-            constant_bytes=size,
-            flops=_flops(node),
-            sources=list(node.provenance) or [node.name],
-        )
-
-
-def _flops(node: OperatorNode) -> float | None:
-    return node_flops(node)
+    return figured(nodes(graph), nodes(found.result), passes, fired, missed, seed=seed)
 
 
 def synthetic(operators: int = 600, passes: int = 60, *, seed: int = 0) -> Document:

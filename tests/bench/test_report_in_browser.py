@@ -69,6 +69,11 @@ def test_the_search_appears_and_every_pass_is_named(view: browser.View, document
     assert all(f'data-pass="{step.name}"' in view.dom for step in document.steps)
 
 
+def test_searching_leaves_what_fits_and_marks_it(sizes: dict[str, Any]) -> None:
+    assert sizes["rows"] == ["b0"]
+    assert sizes["marks"] == ["#b0"]
+
+
 def test_the_page_does_not_scroll_sideways(sizes: dict[str, Any]) -> None:
     assert sizes["scroll"] <= sizes["width"]
     assert sizes["beyond"] == []

@@ -8,7 +8,7 @@ from burnish.bench.document import Interval, Node
 from burnish.bench.report import text
 from burnish.bench.report.facts import Facts
 from burnish.bench.report.headline import sentence
-from burnish.bench.report.layers import layers
+from burnish.bench.report.layers import layers, size_chart
 from burnish.bench.report.palette import FAMILIES, LIGHT, MARKERS, SHAPES, family
 from burnish.bench.report.strips import COLUMNS, FAMILY_CLASSES, LANES, depths, edges, places
 from tests.bench.documents import synthetic
@@ -27,9 +27,10 @@ def test_durations(seconds: float | None, words: str) -> None:
 
 
 def test_changes_of_time_share_one_unit() -> None:
-    assert text.change_of_time(-0.42e-3, text.unit_of(11e-3)) == "−0.420 ms"
-    assert text.change_of_time(9e-7, text.unit_of(11e-3)) == "+0.001 ms"
-    assert text.change_of_time(0.0, text.unit_of(11e-3)) == "0.000 ms"
+    assert text.change_of_time(-0.42e-3, text.unit_of(11e-3)) == "−0.42 ms"
+    assert text.change_of_time(9e-6, text.unit_of(11e-3)) == "+0.01 ms"
+    assert text.change_of_time(9e-7, text.unit_of(11e-3)) == "0.00 ms"
+    assert text.change_of_time(-23.78e-6, text.unit_of(624e-6)) == "−23.8 µs"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,18 @@ def test_bytes_of_what_merged_several_layers_are_shared() -> None:
     assert found == {"q": (300, 150.0), "k": (100, 50.0), "made by passes": (0, 8.0)}
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [("/net/body/a/Conv /net/body/b/Conv", "…a/Conv"), ("/a/Conv /a/b/Conv", "/a/Conv"),
+     ("/net/body/a/Conv", "/net/body/a/Conv"), ("/net/body/Conv /net/body/Conv2", "…Conv")],
+)  # fmt: skip
+def test_scopes_of_all_layers_are_left_out(names: str, shown: str) -> None:
+    graph = [node(name, "x", name, 100) for name in names.split()]
+    chart = size_chart(layers(with_graphs(graph, graph).document))
+    assert chart is not None
+    assert f"The largest: {shown} 100 B" in chart.label
+
+
 def test_layers_keep_the_sum() -> None:
     document = synthetic(70, 3)
     found = layers(document)
@@ -82,6 +95,16 @@ def test_depth_is_the_longest_path() -> None:
     graph = [node("a", "x", "1"), node("b", "1", "2"), node("c", "1 2", "3"), node("d", "", "4")]
     assert depths(graph) == [0, 1, 2, 0]
     assert edges(graph) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_nodes_may_come_in_any_order() -> None:
+    graph = [node("c", "1 2", "3"), node("b", "1", "2"), node("a", "x", "1")]
+    assert depths(graph) == [2, 1, 0]
+
+
+def test_a_graph_out_of_order_is_as_long_as_one_in_order() -> None:
+    chain = [node(f"n{n}", f"v{n}", f"v{n + 1}") for n in range(50)]
+    assert max(column for column, _ in places(chain[::-1])) == 49
 
 
 def test_graphs_that_are_none_are_placed() -> None:

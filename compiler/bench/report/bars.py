@@ -27,8 +27,8 @@ _EDGE = {**_FILL, "even": "grey", "before": "grey"}
 
 BAR, PAIR, GAP = 14, 12, 12
 """Height of a single bar, of each of several in a row, and space between rows, in CSS pixels."""
-NAMES, FIGURES = 280, 190
-"""Widths of the columns beside the bars of a wide chart."""
+NAMES = 280
+"""Width of the column of names of a wide chart, in CSS pixels."""
 LINE = 22
 """Height of the line above the bars of a narrow chart."""
 TOP, BOTTOM = 8, 52
@@ -102,7 +102,8 @@ def _thickness(row: Row, width: int) -> int:
 
 def _draw(canvas: Canvas, rows: Sequence[Row], axis: Axis) -> None:
     places = _places(rows, canvas.width)
-    left, right = (2, 6) if canvas.is_narrow else (NAMES, FIGURES)
+    figures = 16 + round(0.6 * SIZE * max(len(row.figure) for row in rows))
+    left, right = (2, 6) if canvas.is_narrow else (NAMES, figures)
     axes = canvas.axes(left, TOP, right, BOTTOM)
     axes.set_ylim(places[-1], 0)
     _scale(axes, rows, axis, canvas)
@@ -112,7 +113,7 @@ def _draw(canvas: Canvas, rows: Sequence[Row], axis: Axis) -> None:
         if canvas.is_narrow:
             middle = top + LINE + _thickness(row, canvas.width) / 2
         if row.is_set_off:
-            y = canvas.height - TOP - top + GAP / 4
+            y = canvas.height - TOP - top + (4 if canvas.is_narrow else 0)
             line = Line2D([0, canvas.width], [y, y], lw=1, color=LIGHT["rule"],
                           transform=canvas.pixels)  # fmt: skip
             canvas.figure.add_artist(line)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from burnish.bench.document import Document, Fired, Interval, Step, Variant, View
-from burnish.bench.report.text import finite, inverse
+from burnish.bench.document import Column, Document, Fired, Interval, Step, Variant, View
+from burnish.bench.report.text import bounds, finite, inverse
 
 EFFECTIVE = ("faster", "slower", "needed", "failed")
 """Verdicts of passes that are always drawn."""
@@ -75,19 +75,23 @@ class Facts:
         return [step for step in self.document.steps if step.view == name]
 
     def time(self, identity: str) -> float | None:
-        """Seconds of a run of a variant, so that times compare as their ratios do.
-
-        Ratios are measured block by block, side by side; medians of runs at different hours of a
-        bench are not. So a variant's time is that of the whole pipeline over their ratio.
-        """
+        """Seconds of a run of a variant, so that times compare as their ratios do."""
         variant = self.variants.get(identity)
-        if variant is None:
-            return None
-        ratio, base = finite(variant.ratio), self.whole and finite(self.whole.latency)
-        if ratio is not None and base and ratio.value > 0:
-            return base.value / ratio.value
-        latency = finite(variant.latency)
+        latency = None if variant is None else self.latency(variant)
         return None if latency is None else latency.value
+
+    def latency(self, timed: Variant | Column) -> Interval | None:
+        """Seconds of a run, so that times compare as their ratios do.
+
+        Ratios are measured side by side, medians perhaps minutes apart. So a time is that of the
+        whole pipeline times the ratio to it, where both are known.
+        """
+        own, base = finite(timed.latency), self.whole and finite(self.whole.latency)
+        ratio = finite(timed.ratio) if isinstance(timed, Column) else inverse(timed.ratio)
+        if ratio is None or not base or timed is self.whole:
+            return own
+        value, low, high = (base.value * end for end in bounds(ratio))
+        return Interval(value=value, low=low, high=high)
 
     def worth(self) -> Interval | None:
         """Time of the original over that of the whole pipeline: above one is faster."""

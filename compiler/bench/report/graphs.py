@@ -55,9 +55,9 @@ def before(facts: Facts) -> Picture:
     for node in facts.document.before:
         fired, missed = _at(facts.fired_at, node), _at(facts.missed_at, node)
         story = [
+            _fate(node, became.get(node.name, [])),
             *_told(fired, "fired"),
             *_told(missed, "nearly"),
-            _fate(node, became.get(node.name, [])),
         ]
         stories.append(story)
         title = "\n".join([describe(node), *story])

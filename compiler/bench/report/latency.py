@@ -11,6 +11,7 @@ from burnish.bench.report.bars import Axis, Bar, Kind, Row, row_chart
 from burnish.bench.report.facts import EFFECTIVE, Facts
 from burnish.bench.report.svg import Chart
 from burnish.bench.report.text import (
+    Unit,
     change_of_time,
     duration,
     ends,
@@ -40,7 +41,7 @@ def waterfall(facts: Facts) -> Chart | None:
     if zoomed:
         # A total drawn as a bar from zero would leave no room for the differences.
         rows = [_as_mark(row) for row in rows]
-    unit, scale = unit_of(max(ends_at))
+    unit, scale, _ = unit_of(max(ends_at))
     axis = Axis(
         f"time of a run in {unit}" + ("; the axis does not start at zero" if zoomed else ""),
         lambda seconds: f"{seconds / scale:.4g}",
@@ -104,7 +105,7 @@ def _as_mark(row: Row) -> Row:
     return replace(row, bars=(Bar(end, end, "total"),))
 
 
-def _step_row(group: Sequence[Step], before: float, after: float, unit: tuple[str, float]) -> Row:
+def _step_row(group: Sequence[Step], before: float, after: float, unit: Unit) -> Row:
     change = change_of_time(after - before, unit)
     if len(group) > 1:
         names = ", ".join(step.name for step in group)
@@ -186,15 +187,15 @@ def engines(facts: Facts) -> Chart | None:
     rows = []
     variants = {"whole pipeline": facts.whole, "original model": facts.original}
     for name, variant in variants.items():
-        if variant is not None and (latency := finite(variant.latency)) is not None:
+        if variant is not None and (latency := facts.latency(variant)) is not None:
             rows.append(_engine_row(name, latency, "gain" if variant is facts.whole else "even"))
     for column in facts.document.columns:
-        if (latency := finite(column.latency)) is not None:
+        if (latency := facts.latency(column)) is not None:
             rows.append(_engine_row(column.name, latency, "even"))
     if not any(facts.document.columns) or len(rows) < 2:
         return None
     longest = max(bar.end for row in rows for bar in row.bars)
-    unit, scale = unit_of(longest)
+    unit, scale, _ = unit_of(longest)
     label = "Time of a run by engine: " + ", ".join(f"{r.name} {r.figure}" for r in rows) + "."
     axis = Axis(f"time of a run in {unit}: shorter is faster", lambda s: f"{s / scale:.4g}")
     return row_chart("engines", label, rows, axis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from burnish.bench.document import Document, Node
 from burnish.bench.report.bars import Axis, Bar, Row, row_chart
@@ -10,6 +11,8 @@ from burnish.bench.report.svg import Chart
 from burnish.bench.report.text import relative
 from burnish.wording import counted, data_size
 
+SCOPE = 8
+"""Characters of a scope of names that are worth leaving out."""
 DRAWN = 16
 """Layers in the chart; of the others the sum is told."""
 
@@ -58,7 +61,9 @@ def size_chart(found: list[Layer]) -> Chart | None:
     if not found:
         return None
     shown = found[:DRAWN] if len(found) > DRAWN + 1 else found
-    rows = [_row(f"{layer.name}", layer.before, layer.after) for layer in shown]
+    names = _without_prefix([layer.name for layer in shown])
+    rows = [_row(name, layer.before, layer.after)
+            for name, layer in zip(names, shown, strict=True)]  # fmt: skip
     if rest := found[len(shown) :]:
         # Without bars, which would be longer than all others and hide their differences.
         sizes = sum(layer.before for layer in rest), sum(layer.after for layer in rest)
@@ -73,6 +78,16 @@ def size_chart(found: list[Layer]) -> Chart | None:
     unit, scale = _unit(max(bar.end for row in rows for bar in row.bars))
     axis = Axis(f"constants in {unit}", lambda size: f"{size / scale:.4g}")
     return row_chart("layers", label, rows, axis)
+
+
+def _without_prefix(names: list[str]) -> list[str]:
+    """Names without the scopes that all of them are in, if these are long."""
+    scopes = [name.split("/")[:-1] for name in names]
+    common = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*scopes, strict=False)))
+    prefix = "".join(f"{parts[0]}/" for parts in common)
+    if len(names) < 2 or len(prefix) < SCOPE:
+        return names
+    return [f"…{name[len(prefix) :]}" for name in names]
 
 
 def _unit(size: float) -> tuple[str, float]:

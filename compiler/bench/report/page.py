@@ -100,7 +100,7 @@ def _content(document: Document) -> dict[str, Any]:
         "failures": {v.id: visible(v.failure) for v in document.variants if v.failure},
         "figures": tables.figures(facts),
         "variants": tables.variants(facts),
-        "columns": tables.columns(document),
+        "columns": tables.columns(facts),
         "metrics": tables.metrics(facts),
         "other_metrics": tables.metrics(facts, of_others=True),
         "fidelity": tables.fidelity(facts),

@@ -34,30 +34,41 @@ class Mark:
     title: str
 
 
-def depths(nodes: Sequence[Node]) -> list[int]:
-    """Operators on the longest path to each, itself not counted.
-
-    A value that no earlier node writes counts as an input of the graph.
-    """
-    writers: dict[str, int] = {}
-    found: list[int] = []
-    for number, node in enumerate(nodes):
-        known = (writers.get(name) for name in node.inputs if name)
-        found.append(max((found[writer] + 1 for writer in known if writer is not None), default=0))
-        writers.update((name, number) for name in node.outputs if name)
-    return found
-
-
 def edges(nodes: Sequence[Node]) -> list[tuple[int, int]]:
     """Pairs of numbers of nodes, the first of which writes what the second reads; each once."""
     writers: dict[str, int] = {}
-    found: dict[tuple[int, int], None] = {}
     for number, node in enumerate(nodes):
-        for name in node.inputs:
-            if name and (writer := writers.get(name)) is not None:
-                found[writer, number] = None
-        writers.update((name, number) for name in node.outputs if name)
+        for name in node.outputs:
+            if name:
+                writers.setdefault(name, number)
+    found = {
+        (writers[name], number): None
+        for number, node in enumerate(nodes)
+        for name in node.inputs
+        if name in writers and writers[name] != number
+    }
     return list(found)
+
+
+def depths(nodes: Sequence[Node]) -> list[int]:
+    """Operators on the longest path to each, itself not counted, in whatever order they are.
+
+    What is in a circle counts as if nothing led to it.
+    """
+    readers: list[list[int]] = [[] for _ in nodes]
+    waits = [0] * len(nodes)
+    for writer, reader in edges(nodes):
+        readers[writer].append(reader)
+        waits[reader] += 1
+    found = [0] * len(nodes)
+    ready = [number for number, left in enumerate(waits) if not left]
+    for writer in ready:
+        for reader in readers[writer]:
+            found[reader] = max(found[reader], found[writer] + 1)
+            waits[reader] -= 1
+            if not waits[reader]:
+                ready.append(reader)
+    return found
 
 
 def places(nodes: Sequence[Node]) -> list[tuple[int, int]]:
@@ -69,7 +80,10 @@ def places(nodes: Sequence[Node]) -> list[tuple[int, int]]:
     column = -1
     for layer in _layers(nodes):
         # The nearest lane to the top that it reads from: the main path stays straight.
-        wanted = {n: min((found[s][1] for s in sources.get(n, ())), default=0) for n in layer}
+        wanted = {
+            n: min((found[s][1] for s in sources.get(n, ()) if s in found), default=0)
+            for n in layer
+        }
         layer.sort(key=lambda number: (wanted[number], number))
         for start in range(0, len(layer), LANES):
             column += 1

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from burnish.bench.document import Document, Interval, Step, Variant
 from burnish.bench.report.facts import Facts, PassFacts
@@ -102,8 +102,8 @@ def balance(facts: PassFacts) -> str:
     return f"{-facts.operators:+d}".replace("-", "−") if facts.operators else ""
 
 
-_FIGURES: list[tuple[str, Callable[[Variant], float | None], Callable[[float], str]]] = [
-    ("latency", lambda v: None if v.latency is None else v.latency.value, duration),
+_Quantity: TypeAlias = tuple[str, Callable[[Variant], float | None], Callable[[float], str]]
+_FIGURES: list[_Quantity] = [
     ("operators", lambda v: v.operators, count),
     ("parameters", lambda v: v.parameters, count),
     ("constants", lambda v: v.constant_bytes, lambda n: data_size(round(n))),
@@ -117,11 +117,11 @@ _FIGURES: list[tuple[str, Callable[[Variant], float | None], Callable[[float], s
 
 def figures(facts: Facts) -> Table | None:
     """One row for each quantity: original, cleanup alone, whole pipeline, change."""
+    shown = (facts.original, facts.cleanup, facts.whole)
+    time: _Quantity = ("time of a run", lambda v: facts.time(v.id), duration)
     rows = []
-    for name, read, write in _FIGURES:
-        found = [
-            None if v is None else read(v) for v in (facts.original, facts.cleanup, facts.whole)
-        ]
+    for name, read, write in [time, *_FIGURES]:
+        found = [None if variant is None else read(variant) for variant in shown]
         if any(figure is not None for figure in found):
             cells = [UNKNOWN if figure is None else write(figure) for figure in found]
             rows.append([name, *cells, relative(found[0], found[2])])
@@ -139,7 +139,7 @@ def variants(facts: Facts) -> Table | None:
         ]
         for variant in facts.document.variants
     ]  # fmt: skip
-    heads = ("graph|~which|>operators|>constants|>time of a run|>speed of it to the whole|"
+    heads = ("graph|~which|>operators|>constants|>median time of a run|>speed of it to the whole|"
              ">blocks|~not timed because")  # fmt: skip
     return _table("Graphs", heads, rows, tall=True)
 
@@ -160,16 +160,17 @@ def _measured(interval: Interval | None, write: Callable[[float], str]) -> str:
     return f"{write(known.value)}\n{write(known.low)} to {write(known.high)}"
 
 
-def columns(document: Document) -> Table | None:
+def columns(facts: Facts) -> Table | None:
     """One row for each engine that was compared with."""
     rows = [
         [
-            visible(column.name), visible(column.version), _measured(column.latency, duration),
-            _measured(column.ratio, times), count(column.operators),
+            visible(column.name), visible(column.version),
+            _measured(facts.latency(column), duration), _measured(column.ratio, times),
+            count(column.operators),
             UNKNOWN if column.file_bytes is None else data_size(column.file_bytes),
             visible(column.failure or ""),
         ]
-        for column in document.columns
+        for column in facts.document.columns
     ]  # fmt: skip
     heads = "~engine|version|>time of a run|>ratio|>operators|>file|~not measured because"
     return _table("Other engines", heads, rows)

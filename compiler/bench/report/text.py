@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from typing import TypeAlias
 
 from burnish.bench.document import Interval
 from burnish.wording import shortened
@@ -32,7 +33,7 @@ def fitting(name: str, room: float, size: float) -> str:
     """
     text = visible(name)
     wide = any(unicodedata.east_asian_width(char) in "WF" for char in text)
-    widest = 1.05 if wide else 0.61
+    widest = 1.05 if wide else 0.57
     return shortened(text, max(12, int(room / (size * widest))))
 
 
@@ -74,16 +75,21 @@ def _three(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def unit_of(seconds: float) -> tuple[str, float]:
-    """The unit that times up to ``seconds`` are shown in, and how many seconds it has."""
+Unit: TypeAlias = tuple[str, float, int]
+"""Name of a unit of time, how many seconds it has, and digits after the point."""
+
+
+def unit_of(seconds: float) -> Unit:
+    """The unit that times up to ``seconds`` are shown in, to four digits."""
     units = (("s", 1.0), ("ms", 1e-3))
-    return next((each for each in units if seconds >= each[1]), ("µs", 1e-6))
+    name, scale = next((each for each in units if seconds >= each[1]), ("µs", 1e-6))
+    return name, scale, max(0, 4 - len(f"{seconds / scale:.0f}"))
 
 
-def change_of_time(seconds: float, unit: tuple[str, float]) -> str:
+def change_of_time(seconds: float, unit: Unit) -> str:
     """A difference with its sign: ``−0.42 ms``."""
-    name, scale = unit
-    text = f"{abs(seconds) / scale:.3f}"
+    name, scale, digits = unit
+    text = f"{abs(seconds) / scale:.{digits}f}"
     return f"{'' if not text.strip('0.') else '−' if seconds < 0 else '+'}{text} {name}"
 
 
