@@ -7,6 +7,7 @@ from benchmarks.latency import Row
 from benchmarks.latency_table import geometric_mean
 from benchmarks.peer_engines import UNTUNED
 from benchmarks.verdicts import Verdict, or_none
+from burnish.backends.machine import LAUNCH_SECONDS
 from burnish.bench.seats import OPENVINO, OPENVINO_BF16, ORT
 from burnish.bench.stats import Estimate
 from burnish.wording import counted
@@ -19,9 +20,6 @@ OVERHEAD = 2e6
 """Bytes that an artifact may take beyond the model's."""
 EXCEPTIONS = 0.2
 """Share of a model's time that kernels below their share of the bound may take together."""
-FORK = 2e-6
-"""Seconds that a parallel kernel takes to hand work to other threads and to wait for them; what
-takes less runs on one thread."""
 
 
 def judge_ratios(engine: str, threads: int, mean: float | None, least: float | None) -> Judge:
@@ -143,7 +141,7 @@ def reasons_of(kernel: Kernel, share: float) -> list[str]:
     if kernel.bound is None:
         return []
     found = []
-    waiting = kernel.calls * FORK if kernel.threads > 1 else 0.0
+    waiting = kernel.calls * LAUNCH_SECONDS if kernel.threads > 1 else 0.0
     if kernel.seconds - kernel.bound / share < waiting < kernel.seconds:
         found.append(f"to fork and join takes {_micro(waiting)} us")
     if kernel.bound_by == "arithmetic" and kernel.traffic is not None:

@@ -178,9 +178,6 @@ def compile(
         _ratios(optional), eval, describe_source(model),
     )  # fmt: skip
     made = cast(MadeArtifact, _made(job, _graph(model), progress))
-    for notice in made.report.notices:
-        # An artifact has no place for them.
-        logger.warning("%s", notice)
     return made.compilation.artifact
 
 
@@ -286,9 +283,10 @@ def _path(model: Model) -> Path | None:
 
 
 def _made(job: Job, graph: Graph, progress: Progress | None) -> Made:
-    """What ``job`` comes to; passes that were left out are logged."""
+    """What ``job`` comes to; what has no place in an artifact is logged."""
     finished = finish(Workshop(job, graph, progress))
-    for one in finished.dropped:
+    notices = [] if job.target is None else finished.made.report.notices
+    for one in (*finished.dropped, *notices):
         logger.warning("%s", one)
     return finished.made
 

@@ -11,14 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from burnish.backends.machine import CYCLE, FORK_SECONDS
 from burnish.backends.program import Buffer, BufferKind, Call, Program, Work
 from burnish.target import Target
 
-CYCLE = 0.3e-9
-"""Seconds of a cycle, near enough on any processor that this is for."""
-FORK_SECONDS = 1.2e-6
-"""What sharing adds to a call in a model beside its data: 0.3 us between neighbouring cores, 1.2 us
-between cores without a common cache, measured on Zen 4."""
 LINE, LINE_SECONDS = 64, 2e-9
 """Bytes of a cache line, and what a kernel waits for one that another core wrote. Measured inside
 models on two virtual cores of a Zen 4: 8 ns while these are cores without a common cache (300 ns

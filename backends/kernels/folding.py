@@ -19,6 +19,7 @@ import numpy as np
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.packing import Weights, lane_count
 from burnish.backends.kernels.winograd import KERNEL, is_filter
+from burnish.backends.machine import MEMORY
 
 _MOST = 16
 """Most outputs of a block along one axis."""
@@ -41,8 +42,6 @@ _LAUNCH = 1000
 """The same for a further kernel."""
 _MULTIPLY, _DATA, _RESULT = 1.15, 8, 5
 """The same for one product of minimal filtering, and to transform vectors of inputs and of sums."""
-_FETCHED = 6
-"""Bytes of its weights that arrive in the time of a product of vectors."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class Costs:
         # Tiles at the end of a line are computed whole.
         products *= prod(-(-a.outputs // self.winograd) * self.winograd / a.outputs for a in axes)
         outputs = self.batch * prod(axis.outputs for axis in axes)
-        weights = (self.winograd + KERNEL - 1) ** 2 * columns * 4 / _FETCHED / outputs
+        weights = (self.winograd + KERNEL - 1) ** 2 * columns * 4 / MEMORY / outputs
         return min(direct, max(products * (_MULTIPLY * vectors + transforms), weights))
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from onnx import numpy_helper
 
 import burnish as api
 from burnish.analysis.cost import FUNCTIONS
-from burnish.backends import profiling
 from burnish.building import workshop
 from burnish.compilation import Compilation, Request, Tuning
 from burnish.ir import Graph
 from burnish.passes import PASSES
 from burnish.pipeline import Progress
 from burnish.target import BFLOAT16, resolve
-from burnish.testing import graph
 from tests.cli.conftest import Burnish, expected, small_model
 
 CALLS = ["optimize", "compile", "build", "run", "inspect", "explain", "passes", "targets"]
@@ -167,14 +164,6 @@ def test_inspect_with_open_sizes(burnish: Burnish, open_model: Path) -> None:
     assert {row["type"]: row["flops"] for row in facts["operator_types"]}["MatMul"] is None
 
 
-def test_inspect_a_model_that_computes_nothing(burnish: Burnish, tmp_path: Path) -> None:
-    path = tmp_path / "moves.onnx"
-    api.save(graph("g (float[2, 3] x) => (float[3, 2] y) { y = Transpose(x) }"), path)
-    facts = json.loads(burnish("inspect", path, "--json").out)
-    assert facts["flops"] == 0
-    assert facts["operators_of_unknown_cost"] == 0
-
-
 def test_passes(burnish: Burnish) -> None:
     done = burnish("passes")
     assert done.code == 0
@@ -250,35 +239,6 @@ def test_inspect_an_artifact(burnish: Burnish, artifact: Path) -> None:
     assert facts["machine"]["peaks"]["float32"] > 0
     assert [entry["entry"] for entry in facts["profile_entries"]] == [0]
     assert facts["profile_entries"][0]["waited"] >= 0
-
-
-@pytest.mark.parametrize("waited", [0.0, 0.5])
-def test_a_profile_says_whether_the_machine_was_at_work(
-    burnish: Burnish, artifact: Path, monkeypatch: pytest.MonkeyPatch, waited: float
-) -> None:
-    monkeypatch.setattr(profiling, "seconds_waited", lambda: waited * time.perf_counter())
-    shown = " ".join(burnish("inspect", artifact, "--profile").out.split())
-    assert ("the machine was at work" in shown) == (waited > 0)
-    (entry,) = json.loads(burnish("inspect", artifact, "--profile", "--json").out)[
-        "profile_entries"
-    ]
-    assert entry["is_disturbed"] == (waited > 0)
-
-
-def test_tables_are_whole_where_no_terminal_is(
-    burnish: Burnish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path, name = tmp_path / "long.onnx", "a_node_whose_name_is_very_long" * 4
-    model = graph("g (float[2, 3] x) => (float[2, 3] y) { y = Exp(x) }")
-    next(iter(model)).provenance = (name,)
-    next(iter(model)).name = name
-    api.save(model, path)
-    made = tmp_path / "long.artifact"
-    assert burnish("compile", path, "-o", made, "--tune", "off").code == 0
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert name in burnish("inspect", made, "--profile").out
-    monkeypatch.setenv("COLUMNS", "80")
-    assert name not in burnish("inspect", made, "--profile").out
 
 
 def test_inspect_says_in_brief_what_an_artifact_is(burnish: Burnish, artifact: Path) -> None:

@@ -13,6 +13,7 @@ from burnish.backends.cpu.schedule.epilogue import INLINE_LIMIT
 from burnish.backends.cpu.schedule.nests import Lines
 from burnish.backends.cpu.schedule.tiling import Space, TileConfig
 from burnish.backends.kernels.geometry import Phase
+from burnish.backends.machine import LAUNCH, MEMORY
 from burnish.target import Target
 
 LATENCY = 4
@@ -41,10 +42,8 @@ _LOOPED = 25
 """Cycles that an accumulator takes through memory if that loop stays one."""
 _TASK_OVERHEAD = 100
 """Cycles around a task."""
-FORK = 7000
-"""Cycles to hand out tasks to threads and to wait for the last one."""
-_L1, _L2, SHARED, MEMORY = 64, 28, 14, 6
-"""Bytes that reach a core in a cycle, by where they lie."""
+_L1, _L2, SHARED = 64, 28, 14
+"""Bytes that reach a core in a cycle, by where they lie; from memory `MEMORY`."""
 _SHARED_BYTES = 16 * 1024**2
 """Size of the caches that cores share."""
 _APART = 0.15
@@ -66,7 +65,7 @@ def cost(work: Contraction, target: Target, config: TileConfig) -> float:
     arithmetic = sizes.cycles
     memory = _memory(sizes, target, config, row_tasks)
     cycles = max(arithmetic, memory) + _EXPOSED * min(arithmetic, memory)
-    launch = FORK if tasks > 1 and target.threads > 1 else 0
+    launch = LAUNCH if tasks > 1 and target.threads > 1 else 0
     cycles += _APART * work.beside * (not _is_by_rows(work, target, sizes, config))
     return share * (cycles + tasks * _TASK_OVERHEAD) + launch
 
@@ -81,7 +80,7 @@ def _is_by_rows(work: Contraction, target: Target, sizes: "Sizes", config: TileC
 
 def pays_in_parallel(cycles: float, target: Target) -> bool:
     """Whether work of so many cycles is done sooner by all threads than by one."""
-    return cycles > FORK + cycles / target.threads
+    return cycles > LAUNCH + cycles / target.threads
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from burnish.backends.cpu.schedule.costs import FORK, LATENCY, MEMORY, SHARED
+from burnish.backends.cpu.schedule.costs import LATENCY, SHARED
 from burnish.backends.cpu.schedule.fused import Fused
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.cpu.schedule.winograd_layer import Layer, applies, describe
 from burnish.backends.kernels.winograd import KERNEL, OUTPUTS
+from burnish.backends.machine import LAUNCH, MEMORY
 from burnish.target import Target
 
 LIMIT = 6
@@ -80,7 +81,7 @@ def _cost(layer: Layer, target: Target) -> float:
     # Weights come from memory once, whatever the number of tasks.
     weights = 4 * KERNEL**2 * layer.depth * vectors * layer.width
     is_shared = layer.row_tasks * layer.column_tasks > 1 and target.threads > 1
-    return per_thread * cycles + weights / MEMORY + (FORK if is_shared else 0)
+    return per_thread * cycles + weights / MEMORY + (LAUNCH if is_shared else 0)
 
 
 def _traffic(layer: Layer, target: Target, blocks: int) -> float:
