@@ -1,10 +1,11 @@
-"""Attributes of window operators in one form: explicit strides, pads and dilations."""
+"""Attributes of windows and of slices in one form: explicit strides, pads, starts and steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
 
 
@@ -45,3 +46,24 @@ def window_of(node: OperatorNode, spatial: Sequence[int], kernel: Sequence[int])
         begin.append(total // 2 if mode == "SAME_UPPER" else total - total // 2)
         end.append(total - begin[-1])
     return Window(strides, (*begin, *end), dilations)
+
+
+def starts_and_steps(node: OperatorNode) -> dict[int, tuple[int, int]]:
+    """Where a Slice with constant parameters starts along each axis that it names, and its step."""
+    x = node.inputs[0]
+    assert x is not None
+    shape = shape_of(x)
+    starts, ends, axes, steps = (integers(node, index) for index in range(1, 5))
+    found: dict[int, tuple[int, int]] = {}
+    for position, start in enumerate(starts or ()):
+        axis = (axes[position] if axes else position) % len(shape)
+        step = steps[position] if steps else 1
+        low, _, _ = slice(start, (ends or ())[position], step).indices(shape[axis])
+        found[axis] = (low, step)
+    return found
+
+
+def integers(node: OperatorNode, index: int) -> list[int] | None:
+    """The numbers of a constant input, None if there is no such input."""
+    constant = node.constant_input(index)
+    return None if constant is None else [int(v) for v in constant.numpy().reshape(-1)]

@@ -14,7 +14,7 @@ import numpy as np
 import tvm.tirx as tx
 
 from burnish.backends.kernels.bfloat16 import narrow, widen
-from burnish.ir import DType, OperatorNode
+from burnish.ir import DType, OperatorNode, VariableNode
 
 Expr: TypeAlias = Any
 """A TIR scalar expression."""
@@ -45,6 +45,20 @@ def like(x: Expr, value: float) -> Expr:
 def is_float(x: Expr) -> bool:
     """Whether ``x`` is floating-point."""
     return "float" in dtype_of(x)
+
+
+def uniform_scalar(value: VariableNode) -> Expr | None:
+    """The one number that every element of a constant has, as an immediate, else None."""
+    constant = value.constant
+    if constant is None or constant.size == 0 or constant.size > 1 << 20:
+        return None
+    if constant.dtype is DType.BFLOAT16:
+        return None
+    array = constant.numpy()
+    first = array.reshape(-1)[0]
+    if constant.size > 1 and not bool((array == first).all()):
+        return None
+    return tx.const(first.item(), numpy_name(constant.dtype))
 
 
 def _unary(function: Callable[[Expr], Expr]) -> Scalars:

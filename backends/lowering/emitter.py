@@ -13,9 +13,16 @@ import tvm.tirx as tx
 from tvm import te
 
 from burnish.backends.kernels.bfloat16 import Widened
-from burnish.backends.lowering.elementwise import ELEMENTWISE, Expr, numpy_name, stored_name
+from burnish.backends.lowering.elementwise import (
+    ELEMENTWISE,
+    Expr,
+    numpy_name,
+    stored_name,
+    uniform_scalar,
+)
 from burnish.backends.lowering.fusion import Gate, Group
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
+from burnish.backends.lowering.outlived import Cut
 from burnish.backends.lowering.pitched import pitched
 from burnish.backends.lowering.places import (
     READERS,
@@ -27,8 +34,9 @@ from burnish.backends.lowering.places import (
     parts_of,
 )
 from burnish.backends.lowering.plan import Plan, shape_of
+from burnish.backends.lowering.strides import reshaped_within
 from burnish.backends.program import Buffer, BufferKind, Call
-from burnish.ir import Array, DType, Graph, OperatorNode, VariableNode
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.target import Target
 
 Reader: TypeAlias = Callable[[Sequence[Expr]], Expr]
@@ -70,6 +78,8 @@ class Emitter:
     places: Places = field(default_factory=Places)
     rooms: dict[VariableNode, Buffer] = field(default_factory=dict)
     """Where values are written, or will be."""
+    cuts: list[Cut] = field(default_factory=list)
+    """What is read within operands."""
     settled: set[Any] = field(default_factory=set)
     """Parts of Concats that were copied to their place, as `_location` tells it."""
     constants: dict[Any, Buffer] = field(default_factory=dict)
@@ -107,12 +117,14 @@ class Emitter:
         return buffer
 
     def view(self, buffer: Buffer, shape: Sequence[int]) -> Buffer:
-        """The same bytes, contiguous ones, under another shape."""
+        """The same elements under another shape, contiguous or in rows that allow it."""
         if buffer.shape == tuple(shape):
             return buffer
-        if buffer.within is not None:
-            raise ValueError(f"rows of {buffer.name} lie apart: it has no other shape")
-        return Buffer(buffer.name, tuple(shape), buffer.dtype, buffer.kind, alias_of=buffer)
+        within = buffer.within and reshaped_within(buffer.shape, buffer.within, shape)
+        if within is None and buffer.within is not None:
+            raise ValueError(f"rows of {buffer.name} lie apart: it has no shape {shape}")
+        shape, kind = tuple(shape), buffer.kind
+        return Buffer(buffer.name, shape, buffer.dtype, kind, alias_of=buffer, within=within)
 
     def room(self, value: VariableNode, shape: Sequence[int]) -> Buffer:
         """Where to write ``value``: in its place within another one, if it has that, or anew."""
@@ -150,15 +162,15 @@ class Emitter:
         result = te.compute(target.shape, lambda *index: source(*index), name="copy")
         self.launch(builder, [result], [target], (node,), node.op_type.lower())
 
-    def located(self, value: VariableNode, layout: Layout) -> Buffer:
-        """A contiguous buffer that holds ``value`` in ``layout`` (over its own rank)."""
-        return self._located(value, layout, numpy_name(value.dtype))
+    def located(self, value: VariableNode, layout: Layout, pitched: bool = False) -> Buffer:
+        """A buffer that holds ``value`` in ``layout`` (over its own rank).
+
+        It is contiguous; with ``pitched``, rows may lie farther apart than they are long.
+        """
+        return self._located(value, layout, numpy_name(value.dtype), pitched)
 
     def stored(self, value: VariableNode, layout: Layout, pitched: bool = False) -> Buffer:
-        """The same, but numbers that are kept as bfloat16 stay that.
-
-        With ``pitched``, so do the distances of rows.
-        """
+        """The same, but numbers that are kept as bfloat16 stay that."""
         kept = numpy_name(value.dtype) if value.constant is not None else self.home[value].dtype
         return self._located(value, layout, kept, pitched)
 
@@ -318,11 +330,13 @@ class KernelBuilder:
             return tensor
         return self._widened.setdefault(tensor, Widened(tensor))
 
-    def operand(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
+    def operand(
+        self, value: VariableNode | None, layout: Layout | None = None, pitched: bool = False
+    ) -> te.Tensor:
         """The same for kernels that take buffers: each number in the type of ``value``."""
         assert value is not None
         order = identity(len(shape_of(value))) if layout is None else layout
-        return self.argument(self.emitter.located(value, order))
+        return self.argument(self.emitter.located(value, order, pitched))
 
     def weights(self, array: Array, key: object = None) -> te.Tensor:
         """A constant operand made at compile time."""
@@ -381,17 +395,3 @@ class KernelBuilder:
 def _location(buffer: Buffer) -> tuple[Buffer, int, tuple[int, ...] | None, tuple[int, ...]]:
     """Which elements a buffer holds: equal for buffers that hold the same ones."""
     return (*buffer.root(), buffer.within, buffer.shape)
-
-
-def uniform_scalar(value: VariableNode) -> Expr | None:
-    """The one number that every element of a constant has, as an immediate, else None."""
-    constant = value.constant
-    if constant is None or constant.size == 0 or constant.size > 1 << 20:
-        return None
-    if constant.dtype is DType.BFLOAT16:
-        return None
-    array = constant.numpy()
-    first = array.reshape(-1)[0]
-    if constant.size > 1 and not bool((array == first).all()):
-        return None
-    return tx.const(first.item(), numpy_name(constant.dtype))

@@ -57,6 +57,11 @@ def transposed(layout: Layout, permutation: Sequence[int]) -> Layout:
     return tuple(inverse[axis] for axis in layout)
 
 
+def without(layout: Layout, axis: int) -> Layout:
+    """Layout of what is left where ``axis`` is dropped."""
+    return tuple(other - (other > axis) for other in layout if other != axis)
+
+
 def reshaped(old: Sequence[int], new: Sequence[int], layout: Layout) -> Layout | None:
     """Layout of a Reshape's result over the same bytes, None if the bytes have to move."""
     if same_storage(old, layout, identity(len(old))):

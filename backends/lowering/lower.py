@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.anchors import ANCHORS, FUSES_NOTHING, supports
 from burnish.backends.lowering.control import CONTROL, emit_if, emit_loop
 from burnish.backends.lowering.control import declines as declines_control
 from burnish.backends.lowering.counted import Counts, find_counts
+from burnish.backends.lowering.cuts import plan_cuts
 from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.emitter import Emitter, Kernel
@@ -23,13 +24,15 @@ from burnish.backends.lowering.host import (
     region_nodes,
 )
 from burnish.backends.lowering.layout import identity, physical
+from burnish.backends.lowering.outlived import Cut, enlarging
 from burnish.backends.lowering.packed import PACKED
 from burnish.backends.lowering.packed import declines as declines_packed
-from burnish.backends.lowering.places import plan_places
+from burnish.backends.lowering.places import ADDRESS, part_of, plan_places
 from burnish.backends.lowering.plan import VIEWS, extend_plan, plan_layouts, shape_of
+from burnish.backends.lowering.strides import reshaped_within
 from burnish.backends.lowering.tail import Converted, NotConverted, convert, emit_converted
 from burnish.backends.lowering.work import describe_calls
-from burnish.backends.program import Buffer, BufferKind, Call, Count, Work
+from burnish.backends.program import Buffer, BufferKind, Call, Count, Program, Work
 from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
 from burnish.target import Target
@@ -80,15 +83,18 @@ def lower(
     """
     refuse_disputed(graph)
     refused = dict(failed or {})
+    copied: set[OperatorNode] = set()
     while True:
         counts = find_counts(graph, refused)
         try:
             with counts.applied():
-                return _attempt(graph, target, refused, winograd, counts)
+                return _attempt(graph, target, refused, winograd, counts, copied)
         except KernelFailed as failure:
             refused |= dict.fromkeys(failure.nodes, str(failure))
         except _CountsOnHost as more:
             refused |= more.refused
+        except _Copies as more_copies:
+            copied |= more_copies.nodes
 
 
 class _CountsOnHost(Exception):
@@ -99,12 +105,21 @@ class _CountsOnHost(Exception):
         self.refused = refused
 
 
+class _Copies(Exception):
+    """Results of some nodes have to be copied after all, not read within their operands."""
+
+    def __init__(self, nodes: set[OperatorNode]) -> None:
+        super().__init__(*nodes)
+        self.nodes = nodes
+
+
 def _attempt(
     graph: Graph,
     target: Target,
     failed: Mapping[OperatorNode, str],
     winograd: int,
     counts: Counts,
+    copied: Collection[OperatorNode],
 ) -> Lowered:
     converted, refusals = _classify(graph, {**failed, **counts.refusals})
     order, hosted = _partition(graph, refusals)
@@ -115,6 +130,7 @@ def _attempt(
     # What TVM converts is row-major throughout.
     plan = plan_layouts(order, native - frozenset(converted))
     emitter = Emitter(graph, plan, target, ANCHORS, winograd)
+    emitter.places.copied = frozenset(copied)
     for value in graph.inputs:
         emitter.home[value] = _input(value)
     inputs = [emitter.home[value] for value in graph.inputs]
@@ -124,6 +140,8 @@ def _attempt(
         if value in counts.axes:
             axis = counts.axes[value]
             output.count = Count(axis.axis, emitter.filled[axis.source])
+    if nodes := enlarging(Program(inputs, outputs, emitter.calls), emitter.cuts):
+        raise _Copies(nodes)
     emitter.credit(())
     work = describe_calls(emitter.calls, emitter.origins, emitter.kernels)
     return Lowered(inputs, outputs, emitter.calls, emitter.kernels, refusals, work)
@@ -139,15 +157,22 @@ def _emit_nodes(
     """Emit the calls of a graph, or of a subgraph."""
     plan = emitter.plan
     described = native - plan.views - frozenset(converted)
-    emitter.places.add(plan_places(order, plan, frozenset(filter(_is_described, described))))
-    whole = native - emitter.places.joins
-    found = with_gates(group_nodes(order, plan, whole, _fuses), plan, emitter.places)
+    ours = frozenset(filter(_is_described, described))
+    places = plan_places(order, plan, ours)
+    places.copied = emitter.places.copied
+    plan_cuts(order, plan, ours, places)
+    emitter.places.add(places)
+    cuts = {value.producer for value in places.cuts}
+    whole = native - places.joins - cuts
+    found = with_gates(group_nodes(order, plan, whole, _fuses), plan, places)
     groups = {group.nodes[-1]: group for group in found}
     for node in order:
         if node in plan.views:
             _emit_view(emitter, node)
-        elif node in emitter.places.joins:
+        elif node in places.joins:
             _emit_join(emitter, node)
+        elif node in cuts:
+            _emit_cut(emitter, node)
         elif node in groups:
             _emit(emitter, groups[node], converted)
         elif node in hosted and hosted[node][-1] is node:
@@ -295,10 +320,25 @@ def _emit_join(emitter: Emitter, node: OperatorNode) -> None:
 def _emit_view(emitter: Emitter, node: OperatorNode) -> None:
     source = node.inputs[0]
     assert source is not None
-    output = node.output
-    held = emitter.stored(source, emitter.plan.layout(source))
+    output, layout = node.output, emitter.plan.layout(source)
     shape = physical(shape_of(output), emitter.plan.layout(output))
+    held = emitter.stored(source, layout, pitched=True)
+    if held.within and reshaped_within(held.shape, held.within, shape) is None:
+        held = emitter.stored(source, layout)
     emitter.home[output] = emitter.view(held, shape)
+
+
+def _emit_cut(emitter: Emitter, node: OperatorNode) -> None:
+    for value in (value for value in node.outputs if value.uses):
+        place = emitter.places.cuts[value]
+        layout = emitter.plan.layout(place.whole)
+        part = part_of(emitter.stored(place.whole, layout, pitched=True), layout, place, value)
+        if part.root()[1] % ADDRESS:
+            # It lies otherwise than planned, where no kernel may read it.
+            raise _Copies({node})
+        shape = physical(shape_of(value), emitter.plan.layout(value))
+        emitter.home[value] = emitter.view(part, shape)
+        emitter.cuts.append(Cut(node, len(emitter.calls), part))
 
 
 def _emit_output(emitter: Emitter, value: VariableNode, index: int) -> Buffer:

@@ -8,13 +8,14 @@ last one, in its memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.layout import Layout, physical
 from burnish.backends.lowering.plan import Plan, shape_of
+from burnish.backends.lowering.strides import is_contiguous
 from burnish.backends.program import Buffer, item_bytes
 from burnish.ir import OperatorNode, VariableNode
 
@@ -62,11 +63,16 @@ class Places:
     joins: set[OperatorNode] = field(default_factory=set)
     """Concats that have no kernel of their own; parts that are not in place are copied there."""
     of: dict[VariableNode, Place] = field(default_factory=dict)
+    cuts: dict[VariableNode, Place] = field(default_factory=dict)
+    """Results of Slice, Split and Gather that are read within the operand, by `plan_cuts`."""
+    copied: frozenset[OperatorNode] = frozenset()
+    """Nodes whose results may not be."""
 
     def add(self, others: Places) -> None:
         """Take in what was decided for another graph."""
         self.joins |= others.joins
         self.of |= others.of
+        self.cuts |= others.cuts
 
 
 def parts_of(node: OperatorNode) -> list[tuple[VariableNode, int]]:
@@ -85,19 +91,12 @@ def concat_axis(node: OperatorNode) -> int:
     return int(node.attribute("axis")) % len(shape_of(node.output))
 
 
-def is_contiguous(shape: Sequence[int], within: Sequence[int]) -> bool:
-    """Whether elements of ``shape``, in rows as long as those of ``within``, follow each other."""
-    own = pitch = 1
-    for size, extent in zip(reversed(shape), reversed(within), strict=True):
-        if size != 1 and own != pitch:
-            return False
-        own, pitch = own * size, pitch * extent
-    return True
-
-
 def part_of(whole: Buffer, layout: Layout, place: Place, value: VariableNode) -> Buffer:
-    """The part of ``whole`` where ``value`` lies at ``place``, both in ``layout``."""
-    shape, axis = physical(shape_of(value), layout), layout.index(place.axis)
+    """The part of ``whole``, which is in ``layout``, where ``value`` lies at ``place``."""
+    axis, own = layout.index(place.axis), shape_of(value)
+    # What picks one position may drop the axis.
+    size = own[place.axis] if len(own) == len(layout) else 1
+    shape = (*whole.shape[:axis], size, *whole.shape[axis + 1 :])
     within = whole.within or whole.shape
     offset = place.start * math.prod(within[axis + 1 :]) * item_bytes(whole.dtype)
     rows = None if is_contiguous(shape, within) else within
@@ -244,12 +243,14 @@ class _Planner:
         else:
             is_last = at == len(layout) - 1
             fits = is_last and all(n * unit % LINE == 0 for n in (place.start, whole[at]))
-        return fits and all(map(self._reads_rows, value.consumers))
+        return fits and all(reads_rows(reader, self.ours) for reader in value.consumers)
 
-    def _reads_rows(self, node: OperatorNode) -> bool:
-        if node not in self.ours or (node.op_type in PRODUCTS and not _has_weights(node)):
-            return False
-        return node.op_type in READERS or node.op_type in ELEMENTWISE
+
+def reads_rows(node: OperatorNode, ours: Container[OperatorNode]) -> bool:
+    """Whether a kernel of ``node``, if it is one of ``ours``, takes rows at any pitch."""
+    if node not in ours or (node.op_type in PRODUCTS and not _has_weights(node)):
+        return False
+    return node.op_type in READERS or node.op_type in ELEMENTWISE
 
 
 def _has_weights(product: OperatorNode) -> bool:

@@ -20,6 +20,7 @@ from burnish.backends.lowering.layout import (
     reshaped,
     spatial_last,
     transposed,
+    without,
 )
 from burnish.errors import UnsupportedModel
 from burnish.ir import DType, OperatorNode, VariableNode
@@ -113,11 +114,23 @@ def _plan_node(node: OperatorNode, plan: Plan) -> None:
         axis = int(node.attribute("axis", -1)) % len(shape_of(first))
         order = (*(a for a in range(len(shape_of(first))) if a != axis), axis)
         plan.layouts.update(dict.fromkeys(node.outputs, order))
+    elif place := picked(node):
+        plan.layouts[output] = without(plan.layout(first), place[0])
     elif node.op_type in FOLLOWERS:
         layout = _followed(node, plan)
-        for value in node.outputs:
-            if value.rank == first.rank:
-                plan.layouts[value] = layout
+        same = (value for value in node.outputs if value.rank == first.rank)
+        plan.layouts.update(dict.fromkeys(same, layout))
+
+
+def picked(node: OperatorNode) -> tuple[int, int] | None:
+    """The axis that a Gather drops by taking one known position of it, and which one; else None."""
+    data, at = node.input(0), node.constant_input(1)
+    if node.op_type != "Gather" or data is None or data.is_constant or at is None or at.shape != ():
+        return None
+    axis = int(node.attribute("axis", 0)) % len(shape_of(data))
+    position, size = int(at.numpy()), shape_of(data)[axis]
+    position += size if position < 0 else 0
+    return (axis, position) if 0 <= position < size else None
 
 
 def _recasts(node: OperatorNode, plan: Plan) -> bool:

@@ -79,7 +79,7 @@ def _stored(
     """An operand where it is, and how it is stored there; with channels last if `in_pairs`."""
     layout = builder.layout(value)
     if not in_pairs:
-        tensor = builder.operand(value, layout)
+        tensor = builder.operand(value, layout, pitched=True)
     else:
         layout = layout if layout[-1] == 3 else identity(4)
         tensor = builder.argument(builder.emitter.stored(value, layout))

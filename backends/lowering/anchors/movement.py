@@ -9,11 +9,12 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
+from burnish.backends.lowering.attributes import integers, starts_and_steps
 from burnish.backends.lowering.bfloat16 import table
-from burnish.backends.lowering.elementwise import Expr, numpy_name
-from burnish.backends.lowering.emitter import KernelBuilder, uniform_scalar
+from burnish.backends.lowering.elementwise import Expr, numpy_name, uniform_scalar
+from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.backends.lowering.layout import Layout, physical
-from burnish.backends.lowering.plan import shape_of
+from burnish.backends.lowering.plan import picked, shape_of
 from burnish.ir import OperatorNode, VariableNode
 
 Index = Sequence[Expr]
@@ -81,20 +82,7 @@ def slice_(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Slice with constant starts and steps."""
     x = node.inputs[0]
     assert x is not None
-    shape = shape_of(x)
-    starts, ends, axes, steps = (_integers(node, index) for index in range(1, 5))
-    where: dict[int, tuple[int, int]] = {}
-    for position, start in enumerate(starts or ()):
-        axis = (axes[position] if axes else position) % len(shape)
-        step = steps[position] if steps else 1
-        low, _, _ = slice(start, (ends or ())[position], step).indices(shape[axis])
-        where[axis] = (low, step)
-    return [_window(builder, x, node.output, builder.layout(x), where)]
-
-
-def _integers(node: OperatorNode, index: int) -> list[int] | None:
-    constant = node.constant_input(index)
-    return None if constant is None else [int(v) for v in constant.numpy().reshape(-1)]
+    return [_window(builder, x, node.output, builder.layout(x), starts_and_steps(node))]
 
 
 def _window(
@@ -123,8 +111,8 @@ def pad(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     assert x is not None
     shape, layout = shape_of(x), builder.layout(node.output)
     tensor = builder.read(x, layout)
-    pads = _integers(node, 1) or []
-    axes = _integers(node, 3) or list(range(len(shape)))
+    pads = integers(node, 1) or []
+    axes = integers(node, 3) or list(range(len(shape)))
     before = dict.fromkeys(range(len(shape)), 0)
     for position, axis in enumerate(axes):
         before[axis % len(shape)] = pads[position]
@@ -176,6 +164,8 @@ def gather(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """Gather along one axis by an index tensor of any rank; negative indices count from the end."""
     x, indices = node.inputs
     assert x is not None and indices is not None
+    if (place := picked(node)) is not None:
+        return [_position(builder, node, *place)]
     axis = int(node.attribute("axis", 0)) % len(shape_of(x))
     source, chosen = table(builder, x), builder.read(indices)
     size, rank = shape_of(x)[axis], len(shape_of(indices))
@@ -187,6 +177,20 @@ def gather(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         return source(*index[:axis], row, *index[axis + rank :])
 
     return [te.compute(shape_of(node.output), element, name="gather")]
+
+
+def _position(builder: KernelBuilder, node: OperatorNode, axis: int, position: int) -> te.Tensor:
+    """One known position along ``axis``, which is dropped."""
+    x = node.inputs[0]
+    assert x is not None
+    layout = builder.layout(x)
+    tensor, place = builder.read(x, layout), layout.index(axis)
+
+    def element(*index: Expr) -> Expr:
+        return tensor(*index[:place], tx.const(position, "int32"), *index[place:])
+
+    shape = physical(shape_of(node.output), builder.layout(node.output))
+    return te.compute(shape, element, name="gather")
 
 
 def _bounded(at: Expr, size: int) -> Expr:

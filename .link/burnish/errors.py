@@ -1,0 +1,1 @@
+/tmp/w6/A/compiler/errors.py
