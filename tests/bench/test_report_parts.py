@@ -7,7 +7,7 @@ import pytest
 from burnish.bench.document import Interval, Node
 from burnish.bench.report import text
 from burnish.bench.report.facts import Facts
-from burnish.bench.report.headline import sentence
+from burnish.bench.report.headline import comparison, sentence
 from burnish.bench.report.layers import layers, size_chart
 from burnish.bench.report.palette import FAMILIES, LIGHT, MARKERS, SHAPES, family
 from burnish.bench.report.strips import COLUMNS, FAMILY_CLASSES, LANES, depths, edges, places
@@ -156,6 +156,15 @@ def test_the_headline_follows_the_interval(ratio: tuple[float, float, float], wo
         for variant in document.variants
     ]
     assert words in sentence(Facts(document.model_copy(update={"variants": variants})))
+
+
+def test_engines_without_an_optimizer_stand_apart() -> None:
+    facts = Facts(synthetic(21, 8))
+    assert [column.name for column in facts.ablated] == ["onnxruntime without ConvActivationFusion"]
+    assert [column.name for column in facts.engines] == [
+        "onnxruntime", "openvino", "onnxslim", "onnxsim",
+    ]  # fmt: skip
+    assert "without" not in comparison(facts)
 
 
 def test_times_compare_as_their_ratios_do() -> None:

@@ -11,6 +11,8 @@ from burnish.bench.report.text import bounds, finite, inverse
 
 EFFECTIVE = ("faster", "slower", "needed", "failed")
 """Verdicts of passes that are always drawn."""
+_ABLATION = " without "
+"""In the name of an engine without one of its optimizers."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ class Facts:
         self.passes = _passes(document)
         self.fired_at = _at_nodes(document.fired)
         self.missed_at = _at_nodes(document.missed)
+
+    @property
+    def engines(self) -> list[Column]:
+        """What the whole pipeline is compared with."""
+        return [column for column in self.document.columns if _ABLATION not in column.name]
+
+    @property
+    def ablated(self) -> list[Column]:
+        """Engines without one of their own optimizers, the one that costs most first."""
+        found = [column for column in self.document.columns if _ABLATION in column.name]
+        ratios = {column.name: finite(column.ratio) for column in found}
+        return sorted(found, key=lambda c: -r.value if (r := ratios[c.name]) else 0.0)
 
     def view(self, name: View) -> list[Step]:
         """The steps of one view, in the order of the pipeline."""

@@ -65,9 +65,9 @@ def tiles(facts: Facts) -> list[Tile]:
 
 def comparison(facts: Facts) -> str:
     """How the best of the other engines fares, in one sentence; empty if none was timed."""
-    timed = [(ratio, column) for column in facts.document.columns
-             if (ratio := finite(column.ratio)) is not None
-             and column.name.split(" without ")[0] == column.name]  # fmt: skip
+    timed = [
+        (ratio, column) for column in facts.engines if (ratio := finite(column.ratio)) is not None
+    ]
     if not timed:
         return ""
     parts = [

@@ -189,10 +189,10 @@ def engines(facts: Facts) -> Chart | None:
     for name, variant in variants.items():
         if variant is not None and (latency := facts.latency(variant)) is not None:
             rows.append(_engine_row(name, latency, "gain" if variant is facts.whole else "even"))
-    for column in facts.document.columns:
+    for column in facts.engines:
         if (latency := facts.latency(column)) is not None:
             rows.append(_engine_row(column.name, latency, "even"))
-    if not any(facts.document.columns) or len(rows) < 2:
+    if not facts.engines or len(rows) < 2:
         return None
     longest = max(bar.end for row in rows for bar in row.bars)
     unit, scale, _ = unit_of(longest)

@@ -101,6 +101,8 @@ def _content(document: Document) -> dict[str, Any]:
         "figures": tables.figures(facts),
         "variants": tables.variants(facts),
         "columns": tables.columns(facts),
+        "ablated": tables.columns(facts, ablated=True),
+        "ablated_count": len(facts.ablated),
         "metrics": tables.metrics(facts),
         "other_metrics": tables.metrics(facts, of_others=True),
         "fidelity": tables.fidelity(facts),

@@ -160,8 +160,8 @@ def _measured(interval: Interval | None, write: Callable[[float], str]) -> str:
     return f"{write(known.value)}\n{write(known.low)} to {write(known.high)}"
 
 
-def columns(facts: Facts) -> Table | None:
-    """One row for each engine that was compared with."""
+def columns(facts: Facts, *, ablated: bool = False) -> Table | None:
+    """One row for each engine that was compared with, or that lacks an optimizer of its own."""
     rows = [
         [
             visible(column.name), visible(column.version),
@@ -170,10 +170,10 @@ def columns(facts: Facts) -> Table | None:
             UNKNOWN if column.file_bytes is None else data_size(column.file_bytes),
             visible(column.failure or ""),
         ]
-        for column in facts.document.columns
+        for column in (facts.ablated if ablated else facts.engines)
     ]  # fmt: skip
     heads = "~engine|version|>time of a run|>ratio|>operators|>file|~not measured because"
-    return _table("Other engines", heads, rows)
+    return _table("Other engines", heads, rows, tall=ablated)
 
 
 def metrics(facts: Facts, *, of_others: bool = False) -> Table | None:
