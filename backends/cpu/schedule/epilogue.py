@@ -14,6 +14,7 @@ from burnish.backends.cpu.schedule.build import (
     Index,
     Registers,
     Views,
+    constant,
     loop,
     sequence,
     when,
@@ -193,8 +194,11 @@ def _is_whole(node: TensorLoad, stage: Stage, extents: tuple[int, ...]) -> bool:
 
 
 def _is_identity(node: TensorLoad, stage: Stage) -> bool:
-    same = len(node.indices) == len(stage.iters)
-    return same and all(i.same_as(v) for i, v in zip(node.indices, stage.iters, strict=True))
+    """Whether `node` reads at the stage's own position; axes of one element have but one."""
+    if len(node.indices) != len(stage.iters):
+        return False
+    places = zip(node.indices, stage.iters, stage.extents, strict=True)
+    return all(i.same_as(v) or (size == 1 and constant(i) == 0) for i, v, size in places)
 
 
 def _size(value: Expr) -> int:

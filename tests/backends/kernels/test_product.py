@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tvm
-from tvm import relax, tirx, topi
+from tvm import relax, te, tirx, topi
 
 from burnish.backends.cpu.schedule import anchored
 from burnish.backends.cpu.schedule.fused import ScheduleMiss, role_of
@@ -61,6 +61,18 @@ def test_large_residuals_are_read_in_order(target: Target) -> None:
     rows = target.l2 // (4 * 256)
     assert is_by_rows(with_beside(rows, 64, 256, (rows, 256)), target)
     assert is_by_rows(with_beside(rows, 64, 256, (256,), (rows, 256)), target)
+
+
+def test_one_picture_is_read_like_many() -> None:
+    """An index that can only be 0 may be written as such."""
+    rows = AVX512.l2 // (4 * 256)
+    a, w = te.placeholder((1, rows, 64), name="a"), te.placeholder((16, 64, 16), name="w")
+    r = te.placeholder((1, rows, 256), name="r")
+    sums = product(a, w, columns=256)
+    added = te.compute(sums.shape, lambda n, i, j: sums[n, i, j] + r[0, i, j], name="added")
+    func = te.create_prim_func([a, w, r, added])
+    assert is_by_rows(func, AVX512)
+    assert "burnish_prefetch" in anchored.schedule(func, AVX512).script()
 
 
 @pytest.mark.parametrize(
