@@ -15,7 +15,7 @@ from burnish.backends.cpu.schedule.loops import (
     parallel_prefix,
     pays_in_parallel,
 )
-from burnish.backends.cpu.schedule.nest import Nest, nests, strides
+from burnish.backends.cpu.schedule.nest import Nest, body_cost, nests, strides
 from burnish.backends.cpu.schedule.reduction import by_vectors
 from burnish.backends.cpu.schedule.stages import Stages
 from burnish.backends.cpu.schedule.vectors import lane_of
@@ -51,7 +51,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
 def _has_short_rows(sch: Schedule, found: list[Nest], target: Target) -> bool:
     """Whether all nests stream along their last loops, and a row has `_UNROLLED` elements.
 
-    Rows of whole vectors do not count: `schedule_spatial` writes them as such.
+    Rows of whole vectors do not count: `schedule_spatial` writes them as such. Nor do copies, of
+    which LLVM makes vectors in any case.
     """
     # A block without loops may write many elements by loops of its own.
     if not found or any(not all(nest.extents or (0,)) or _conditions(sch, nest) for nest in found):
@@ -62,7 +63,11 @@ def _has_short_rows(sch: Schedule, found: list[Nest], target: Target) -> bool:
         return False
     if not all(work.loops and lane_of(work, target) is work.loops[-1] for work in works):
         return False
-    rows = [work.loops[-1].extent for work in works if len(work.loops) > 1]
+    rows = [
+        work.loops[-1].extent
+        for nest, work in zip(found, works, strict=True)
+        if len(work.loops) > 1 and body_cost(sch, nest.block)
+    ]
     return any(row in _UNROLLED and row % target.lanes("float32") for row in rows)
 
 

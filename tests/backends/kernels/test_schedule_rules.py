@@ -235,6 +235,7 @@ def test_what_llvm_makes_vectors_of_is_left_to_it(target: Target):
     assert not are_vectors([x], topi.transpose(x, (0, 3, 2, 1)), target)
     assert not are_vectors([x], topi.nn.pad(x, (0, 0, 0, 1), (0, 0, 0, 2)), target)
     assert not are_vectors([x], topi.cast(x, "int8"), target)
+    assert not are_vectors([x], topi.transpose(x, (0, 2, 1, 3)), target)
 
 
 def test_short_rows_of_nothing(target: Target, run):
