@@ -1,1 +1,0 @@
-/tmp/w6/A/compiler/target.py
