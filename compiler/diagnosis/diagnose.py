@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from burnish.bench.task import Task
 from burnish.diagnosis.clock import Clock, OutOfTime, Progress
 from burnish.diagnosis.cutting import Part
@@ -51,7 +53,9 @@ class Request:
 
     def steps(self, *, compiling: bool) -> list[Pass]:
         """The passes of the pipeline."""
-        return choose(replace(self.selection, compiling=compiling))
+        if not compiling:
+            return choose(self.selection)
+        return choose(replace(self.selection, compiling=True, input_shapes=self.static_shapes))
 
     @property
     def is_judged(self) -> bool:
@@ -62,6 +66,16 @@ class Request:
     def shapes(self) -> Mapping[str, Sequence[int]]:
         """Shapes of inputs that were given."""
         return self.selection.input_shapes or {}
+
+    @property
+    def static_shapes(self) -> Mapping[str, Sequence[int]]:
+        """The same, else those of the samples if these agree."""
+        found = [
+            {name: np.asarray(array).shape for name, array in sample.items()}
+            for sample in self.samples or ()
+        ]
+        agree = bool(found) and all(shapes == found[0] for shapes in found)
+        return self.shapes or (found[0] if agree else {})
 
 
 def diagnose_model(graph: Graph, request: Request, progress: Progress | None = None) -> Diagnosis:
@@ -181,7 +195,7 @@ def _compiling(work: _Work) -> Diagnosis:
     from burnish.compilation import require_shapes
 
     try:
-        require_shapes(work.graph, work.request.shapes)
+        require_shapes(work.graph, work.request.static_shapes)
     except UsageError as error:
         if work.request.engine is not None:
             raise
@@ -209,7 +223,7 @@ def _ground(work: _Work, case: Case) -> Graph:
     """The model in the form that code can be generated for at all."""
     named = {step.name: step for step in case.steps}
     defaults = {s.name: s for s in choose(
-        Selection(input_shapes=work.request.shapes, compiling=True)
+        Selection(input_shapes=work.request.static_shapes, compiling=True)
     )}  # fmt: skip
     setup = [named.get(name, defaults.get(name)) for name in GROUND]
     done = run_some(work.graph, [step for step in setup if step is not None], case.context)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from burnish.backends.child import Child, ChildFailed
-from burnish.diagnosis.clock import Clock
+from burnish.diagnosis.clock import Clock, OutOfTime
 from burnish.diagnosis.messages import Compiled, CompileRequest, Refused, RunRequest
 from burnish.diagnosis.symptom import Agreement, Failure, Outputs
 from burnish.ir import Graph
@@ -24,6 +24,8 @@ START = 120.0
 """Seconds that a process may take to start: it loads the code generator, on a busy machine."""
 COMPILING = 300.0
 """Seconds after which the code generator counts as hanging."""
+LEAST = 1.0
+"""Seconds that a child has for an answer however little time is left."""
 RUNNING, TIMES = 5.0, 50.0
 """Seconds, and times what the oracle takes, after which a run counts as hanging."""
 
@@ -100,14 +102,18 @@ class Engine:
 
         Raises:
             ChildFailed: it does not even start.
+            OutOfTime: there was less time left than it may take.
         """
         child = self._children.get(module)
         if child is None or not child.is_alive():
             child = self._children[module] = Child(module, opening, START, silent=True)
         try:
-            return child.ask(request, seconds)
+            return child.ask(request, min(seconds, max(LEAST, self._clock.left)))
         except ChildFailed as failure:
             del self._children[module]
+            if not self._clock.left:
+                # Perhaps it would have answered.
+                raise OutOfTime from failure
             return failure
 
 

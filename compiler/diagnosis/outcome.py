@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from burnish.report import operator_types
 
 VERSION = 1
 """Of the form of report.json."""
+TOOLS = ("burnish", "apache-tvm", "onnx", "onnxruntime")
+"""Packages whose versions a reader wants to know."""
 MODEL, INPUTS, EXPECTED, REPORT = "reproducer.onnx", "inputs.npz", "expected.npz", "report.json"
 
 
@@ -128,6 +131,7 @@ class Diagnosis:
                 "confirmed": found.is_confirmed,
             },
             "notes": self.notes,
+            "tools": {tool: metadata.version(tool) for tool in TOOLS},
             "complete": self.is_complete,
             "tried": self.tried,
             "seconds": round(self.seconds, 3),

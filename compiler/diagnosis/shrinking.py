@@ -82,7 +82,8 @@ class Shrinking:
             if smaller is not None:
                 kept, part = smaller
                 yield part
-                pieces = max(2, min(pieces - 1, len(kept)))
+                # After one chunk alone begin anew; after all but one, the others are known.
+                pieces = 2 if len(kept) <= size else max(2, pieces - 1)
             elif size == 1:
                 break
             else:
@@ -93,12 +94,18 @@ class Shrinking:
         self, source: Source, kept: list[OperatorNode], chunks: list[list[OperatorNode]]
     ) -> tuple[list[OperatorNode], Part] | None:
         """One chunk, or all but one, that shows it."""
-        alone = chunks if len(chunks[0]) > 1 or len(kept) == 2 else []
-        rest = [[n for n in kept if n not in set(chunk)] for chunk in chunks]
-        for nodes in [*alone, *(rest if len(chunks) > 2 or not alone else [])]:
-            part = self._try(source, nodes)
+        if len(chunks[0]) > 1 or len(kept) == 2:
+            for chunk in chunks:
+                part = self._try(source, chunk)
+                if part is not None:
+                    return chunk, part
+        # Of two chunks, one is what the other leaves.
+        for chunk in chunks if len(chunks) > 2 else ():
+            gone = set(chunk)
+            rest = [node for node in kept if node not in gone]
+            part = self._try(source, rest)
             if part is not None:
-                return nodes, part
+                return rest, part
         return None
 
     def _fewer_outputs(self, part: Part) -> Iterable[Part]:

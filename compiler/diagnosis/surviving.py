@@ -23,11 +23,13 @@ def killed_by(task: Callable[[], object], seconds: float) -> str | None:
     if process == 0:
         _try(task)
     os.close(ending)
+    has_ended = False
     try:
         has_ended = bool(select.select([ended], [], [], seconds)[0])
+    finally:
+        # Ctrl-C too: nobody else can end it.
         if not has_ended:
             os.kill(process, signal.SIGKILL)
-    finally:
         os.close(ended)
         _, status = os.waitpid(process, 0)
     if not has_ended or not os.WIFSIGNALED(status):

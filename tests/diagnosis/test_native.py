@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 import burnish
 from burnish.diagnosis import native
 from burnish.diagnosis.outcome import Diagnosis
+from burnish.errors import BurnishError
 from burnish.testing import graph
 from tests.diagnosis.planted import Planted, deep_model
 
@@ -101,6 +103,22 @@ def test_rewriting_is_looked_at_first(
     planted("abort:Tanh")
     found = burnish.diagnose(model, engine="tvm", passes=["infer-shapes", Planted(layer=1)])
     assert (found.kind, found.guilty) == ("numerics", "planted")
+
+
+def test_time_that_ends_while_code_runs_is_no_hang(planted: Callable[[str], None]) -> None:
+    planted("hang:Tanh")
+    model = graph("g (float[4] x) => (float[4] y) { a = Neg(x) y = Tanh(a) }")
+    with pytest.raises(BurnishError, match="raise time"):
+        burnish.diagnose(model, engine="tvm", time=1.0)
+
+
+def test_samples_settle_open_sizes(planted: Callable[[str], None]) -> None:
+    planted("abort:Tanh")
+    model = graph('g (float["N", 4] x) => (float["N", 4] y) { a = Neg(x) y = Tanh(a) }')
+    found = burnish.diagnose(model, samples=[{"x": np.ones((3, 4), np.float32)}])
+    assert found.kind == "running: crashed (SIGABRT)"
+    assert found.reproducer is not None
+    assert found.reproducer.part.graph.inputs[0].shape == (3, 4)
 
 
 def test_nothing_wrong(planted: Callable[[str], None], model: onnx.ModelProto) -> None:

@@ -35,6 +35,25 @@ def test_a_copy_that_hangs_tells_nothing() -> None:
     assert killed_by(lambda: time.sleep(60), 0.05) is None
 
 
+def test_ctrl_c_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[int] = []
+    fork = os.fork
+
+    def fork_and_note() -> int:
+        copies.append(fork())
+        return copies[-1]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("burnish.diagnosis.surviving.os.fork", fork_and_note)
+    monkeypatch.setattr("burnish.diagnosis.surviving.select.select", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        killed_by(lambda: time.sleep(60), 60.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(copies[0], 0)
+
+
 class Fragile(Oracle):
     """Ends the process where an operator is negated."""
 
