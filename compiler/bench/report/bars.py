@@ -70,10 +70,9 @@ class Axis:
     zero: float = 0.0
     """Where a line is drawn that bars start from."""
     is_zero_shown: bool = True
-    low: float | None = None
-    high: float | None = None
     connects: bool = False
-    """Whether each row starts where the one before it ends, as in a waterfall."""
+    """Whether each row starts where the one before it ends, as in a waterfall; a wide chart shows
+    that by lines."""
 
 
 def row_chart(key: str, label: str, rows: Sequence[Row], axis: Axis) -> Chart:
@@ -103,7 +102,7 @@ def _thickness(row: Row, width: int) -> int:
 def _draw(canvas: Canvas, rows: Sequence[Row], axis: Axis) -> None:
     places = _places(rows, canvas.width)
     figures = 16 + round(0.6 * SIZE * max(len(row.figure) for row in rows))
-    left, right = (2, 6) if canvas.is_narrow else (NAMES, figures)
+    left, right = (2, 14) if canvas.is_narrow else (NAMES, figures)
     axes = canvas.axes(left, TOP, right, BOTTOM)
     axes.set_ylim(places[-1], 0)
     _scale(axes, rows, axis, canvas)
@@ -119,7 +118,7 @@ def _draw(canvas: Canvas, rows: Sequence[Row], axis: Axis) -> None:
             canvas.figure.add_artist(line)
         _names(canvas, row, top, middle)
         _bars(canvas, axes, row, middle)
-        if axis.connects and previous is not None and row.bars:
+        if axis.connects and not canvas.is_narrow and previous is not None and row.bars:
             axes.plot([previous] * 2, [top - GAP / 2 - 2, middle - BAR / 2], lw=1, zorder=1,
                       color=LIGHT["grey"])  # fmt: skip
         previous = row.bars[-1].end if row.bars else previous
@@ -131,8 +130,7 @@ def _scale(axes: Axes, rows: Sequence[Row], axis: Axis, canvas: Canvas) -> None:
              for x in (bar.start, bar.end, *(bar.interval or ()))]  # fmt: skip
     if axis.is_zero_shown:
         reach.append(axis.zero)
-    low = min(reach) if axis.low is None else axis.low
-    high = max(reach) if axis.high is None else axis.high
+    low, high = min(reach), max(reach)
     slack = (high - low or abs(high) or 1.0) * 0.03
     axes.set_xlim(low if low == axis.zero and axis.is_zero_shown else low - slack, high + slack)
     axes.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 6, min_n_ticks=2))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from burnish.bench.document import Interval, Step, View
 from burnish.bench.report.bars import Axis, Bar, Kind, Row, row_chart
-from burnish.bench.report.facts import EFFECTIVE, Facts
+from burnish.bench.report.facts import EFFECTIVE, SIGNS, Facts
 from burnish.bench.report.svg import Chart
 from burnish.bench.report.text import (
     Unit,
@@ -25,7 +25,6 @@ from burnish.wording import counted
 DRAWN = 24
 """Rows of passes in a chart; those within noise are left out first, and counted."""
 _KINDS: dict[str, Kind] = {"faster": "gain", "slower": "loss"}
-_SIGNS = {"faster": "▲", "slower": "▼", "noise": "≈", "needed": "!"}
 
 
 def waterfall(facts: Facts) -> Chart | None:
@@ -116,7 +115,7 @@ def _step_row(group: Sequence[Step], before: float, after: float, unit: Unit) ->
     interval = None
     if speedup is not None and speedup.low > 0:
         interval = (before / speedup.high, before / speedup.low)
-    short = f"{_SIGNS.get(step.verdict, '')} {change}".strip()
+    short = f"{SIGNS[step.verdict]} {change}".strip()
     figure = short if speedup is None else f"{short} ({times(speedup.value, 3)})"
     kind = _KINDS.get(step.verdict, "even")
     return Row(step.name, figure, short, (Bar(before, after, kind, interval),), _in_words(step))
@@ -165,7 +164,7 @@ def _speedup(step: Step) -> float:
 def _worth_row(step: Step, speedup: Interval) -> Row:
     kind = _KINDS.get(step.verdict, "even")
     bar = Bar(0.0, speedup.value - 1, kind, (speedup.low - 1, speedup.high - 1))
-    sign = _SIGNS.get(step.verdict, "")
+    sign = SIGNS[step.verdict]
     low, high = speedup.low - 1, speedup.high - 1
     short = f"{sign} {_percent(speedup.value - 1)}".strip()
     figure = f"{short} ({_bare(low)} to {_bare(high)})"

@@ -20,7 +20,7 @@ from burnish.bench.report.roofline import roofline
 from burnish.bench.report.strips import FAMILY_CLASSES
 from burnish.bench.report.text import count, duration, visible
 from burnish.output import staged
-from burnish.wording import counted, data_size, shortened
+from burnish.wording import counted, shortened
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = 60
@@ -57,7 +57,7 @@ def render(document: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        visible=visible, shortened=shortened, counted=counted, data_size=data_size, count=count,
+        visible=visible, counted=counted, count=count,
         duration=duration, worth=tables.worth, balance=tables.balance,
     )  # fmt: skip
     script = (TEMPLATES / "search.js").read_text()

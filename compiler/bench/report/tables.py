@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from burnish.bench.document import Document, Interval, Step, Variant
-from burnish.bench.report.facts import Facts, PassFacts
+from burnish.bench.report.facts import SIGNS, Facts, PassFacts
 from burnish.bench.report.layers import Layer
 from burnish.bench.report.roofline import by_share, kernel_family
 from burnish.bench.report.text import (
@@ -28,7 +28,6 @@ from burnish.bench.report.text import (
 )
 from burnish.wording import data_size, of_thousand, shortened
 
-SIGNS = {"faster": "▲", "slower": "▼", "noise": "≈", "same": "=", "needed": "!", "failed": "✗"}
 LAYERS = 400
 """Rows of the table of layers."""
 KERNELS = 40
