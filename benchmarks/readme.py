@@ -16,7 +16,8 @@ from benchmarks.measured import (
     means_table,
     remarks_list,
 )
-from burnish.building.config import schema
+from burnish.bench import document
+from burnish.building import config
 from burnish.selection import catalogue
 from burnish.target import catalogue as targets
 
@@ -75,7 +76,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
-SCHEMAS: Mapping[str, Callable[[], Mapping[str, Any]]] = {"burnish": schema}
+SCHEMAS: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "bench": document.schema,
+    "burnish": config.schema,
+}
 """JSON Schemas of what is read and written, by the names of their files."""
 
 

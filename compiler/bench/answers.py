@@ -73,14 +73,19 @@ class Answers:
             variant=self.forms.of(question.shown).id, against=self.forms.of(question.against).id,
             speedup=speedup,
             operators=balance if having.figures and lacking.figures else 0,
-            verdict=self.verdict(having, lacking, speedup),
+            verdict=self.verdict(question, timings, speedup),
         )  # fmt: skip
 
-    def verdict(self, having: Subject, lacking: Subject, speedup: Interval | None) -> Verdict:
+    def verdict(self, question: Question, timings: Timings, speedup: Interval | None) -> Verdict:
         """The word for it."""
-        if having.failure:
+        if question.having == question.lacking:
+            return "needed"
+        having, lacking = (
+            self.subjects[self.forms.of(names).id] for names in (question.having, question.lacking)
+        )
+        if having.failure or self.seat(having) in timings.failures:
             return "failed"
-        if lacking.failure:
+        if lacking.failure or self.seat(lacking) in timings.failures:
             return "needed"
         if self.seat(having) == self.seat(lacking):
             return "same"

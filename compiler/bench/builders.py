@@ -57,6 +57,8 @@ class ArtifactBuilder:
     vector: Vector
     tune: float = 0.0
     loader: str = "burnish"
+    weights: dict[str, Path] = field(default_factory=dict)
+    """Files of weights by hash: equal ones are one file with several names."""
 
     def build(self, graph: Graph, name: str) -> Built:
         """Compile; kernels that were compiled before are taken from the cache.
@@ -70,7 +72,14 @@ class ArtifactBuilder:
         seconds = time.perf_counter() - begun
         path = self.folder / name
         artifact.save(path)
+        self._share(path / WEIGHTS, artifact.manifest.files[WEIGHTS].sha256)
         return self._described(artifact, path, seconds)
+
+    def _share(self, file: Path, digest: str) -> None:
+        first = self.weights.setdefault(digest, file)
+        if first != file:
+            file.unlink()
+            file.hardlink_to(first)
 
     @staticmethod
     def _described(artifact: Artifact, path: Path, seconds: float) -> Built:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,7 @@ View = Literal["alone", "cumulative", "without"]
 class Part(BaseModel):
     """A part of the document; unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Interval(Part):
@@ -204,3 +205,9 @@ class Document(Part):
     seconds: float
     """Wall clock of the bench."""
     notes: list[str] = Field(default_factory=list)
+
+
+def schema() -> Mapping[str, Any]:
+    """The JSON Schema of a document (draft 2020-12)."""
+    found = Document.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}

@@ -11,7 +11,7 @@ from burnish.bench.client import Engine
 from burnish.bench.document import Metric
 from burnish.bench.paired import describe_metrics
 from burnish.bench.task import Scores, Task, evaluate
-from burnish.bench.variants import Form, Forms, Pipeline, Question
+from burnish.bench.variants import Form, Forms, Question
 from burnish.compilation import Request, compile_model
 from burnish.ir import Graph
 from burnish.numerics import Numerics
@@ -21,14 +21,14 @@ from burnish.target import Target
 from burnish.verification import Feeds
 
 
-def scored(pipeline: Pipeline, questions: Sequence[Question], forms: Forms) -> list[Form]:
+def scored(questions: Sequence[Question], forms: Forms) -> list[Form]:
     """The variants that a task is to judge: the whole, and those that tell of lossy passes.
 
     What keeps the values up to rounding answers what the original does; to score it once with all
     passes is enough.
     """
-    lossy = {step.name for step in pipeline.steps if step.numerics is Numerics.LOSSY}
-    found = [forms.of(frozenset(pipeline.names))]
+    lossy = {step.name for step in forms.pipeline.steps if step.numerics is Numerics.LOSSY}
+    found = [forms.whole]
     for question in questions:
         if question.name in lossy:
             found += [forms.of(question.having), forms.of(question.lacking)]
@@ -51,9 +51,7 @@ class Judge:
     tune: float
     folder: Path
 
-    def metrics(
-        self, forms: Sequence[Form], pipeline: Pipeline, original: Form
-    ) -> Mapping[str, list[Metric]]:
+    def metrics(self, chosen: Sequence[Form], forms: Forms) -> Mapping[str, list[Metric]]:
         """Metrics by the id of the variant.
 
         Raises:
@@ -61,9 +59,9 @@ class Judge:
             BurnishError: a model cannot be made for the shapes of the task.
         """
         before = self._scores("ort", self.source)
-        found = {original.id: describe_metrics(before)}
-        for form in forms:
-            skip = [name for name in pipeline.names if name not in form.passes]
+        found = {forms.original.id: describe_metrics(before)}
+        for form in chosen:
+            skip = [name for name in forms.pipeline.names if name not in form.passes]
             loader, path = self._made(form, skip)
             found[form.id] = describe_metrics(self._scores(loader, path), before)
         return found

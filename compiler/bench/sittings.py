@@ -84,6 +84,17 @@ class Timings:
             return None
         return contrasts.ratio(slower, faster, max(1, len(self.comparisons)))
 
+    def is_decided(self, pair: tuple[str, str], contrasts: Contrasts, pace: Pace) -> bool:
+        """Whether no more sittings are needed to tell how a comparison ends."""
+        if self.failures.keys() & set(pair):
+            return True
+        if min(contrasts.sittings.get(name, 0) for name in pair) < pace.fewest:
+            return False
+        ratio = self.ratio(*pair, contrasts)
+        if ratio is None or not ratio.low <= 1.0 <= ratio.high:
+            return ratio is not None
+        return math.log(ratio.high / ratio.low) / 2 <= pace.narrow
+
     def latency(self, name: str) -> Interval | None:
         """Seconds of a run of a variant."""
         if name not in self.seconds:
@@ -154,19 +165,9 @@ class Table:
         contrasts = found.contrasts()
         open_ones: set[str] = set()
         for pair in found.comparisons:
-            if not found.failures.keys() & set(pair) and not self._is_decided(
-                pair, found, contrasts
-            ):
+            if not found.is_decided(pair, contrasts, self.pace):
                 open_ones |= set(pair)
         return [name for name in names if name in open_ones]
-
-    def _is_decided(self, pair: tuple[str, str], found: Timings, contrasts: Contrasts) -> bool:
-        if min(contrasts.sittings.get(name, 0) for name in pair) < self.pace.fewest:
-            return False
-        ratio = found.ratio(*pair, contrasts)
-        if ratio is None or not ratio.low <= 1.0 <= ratio.high:
-            return ratio is not None
-        return math.log(ratio.high / ratio.low) / 2 <= self.pace.narrow
 
     def _sit(self, group: Sequence[str], found: Timings) -> None:
         """Time one group; who fails leaves it."""

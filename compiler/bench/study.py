@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from burnish.bench.loading import load_task
 from burnish.bench.scoring import Judge, scored
 from burnish.bench.sittings import Pace, Table, Timings
 from burnish.bench.subjects import Seating, Subject, Workshop
-from burnish.bench.variants import NEEDED, Form, Forms, Pipeline
+from burnish.bench.variants import NEEDED, Forms, Pipeline
 from burnish.compilation import require_shapes, tuning_seconds
 from burnish.errors import GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
@@ -35,6 +36,7 @@ from burnish.selection import Selection, choose
 from burnish.source import describe_source, load
 from burnish.target import Target, resolve
 from burnish.verification import Reference
+from burnish.wording import counted, data_size
 
 EngineName = Literal["tvm", "ort"]
 SECONDS = 300.0
@@ -111,28 +113,14 @@ class _Study:
     def document(self) -> Document:
         """Do all of it."""
         pipeline, parts = self.checked_pipeline()
-        ladder = Ladder(self.graph, PassContext(self.target), self.settles)
-        forms = Forms(pipeline, ladder)
-        questions = pipeline.questions()
-        whole = forms.of(frozenset(pipeline.names))
-        for done, each in enumerate(questions):
-            self.progress("rewrite variants", done, len(questions))
-            forms.of(each.having), forms.of(each.lacking)
-        cleanup, original = forms.of(pipeline.cleanup), forms.of(pipeline.needed)
-        subjects = self.made(forms, pipeline, whole)
-        asked = Answers(questions, forms, subjects)
-        metrics = self.scored(pipeline, asked, original)
+        asked = self.made(self.rewritten(pipeline))
+        forms, subjects = asked.forms, asked.subjects
+        metrics = self.scored(asked)
         rivals = self.rivals()
-        timings = self.timed(asked, rivals, whole, (cleanup, original))
+        timings = self.timed(asked, rivals)
         contrasts = timings.contrasts()
-        variants = [
-            subject.as_variant(
-                **asked.timing(subject, timings, contrasts),
-                metrics=metrics.get(subject.form.id, []),
-            )
-            for subject in subjects.values()
-        ]
-        kernels, ceiling = self.profiled(subjects[whole.id])
+        self.explain(timings, forms)
+        kernels, ceiling = self.profiled(subjects[forms.whole.id])
         return Document(
             command=list(self.request.command),
             environment=record_environment().as_json(),
@@ -140,15 +128,17 @@ class _Study:
             engine=self.request.engine,
             threads=self.threads,
             preset=self.request.selection.preset,
-            shapes={
-                value.name: list(self.reference.feeds[0][value.name].shape)
-                for value in self.graph.inputs
-            },
-            whole=whole.id,
-            cleanup=cleanup.id,
-            original=original.id,
-            variants=variants,
-            steps=[asked.step(each, timings, contrasts) for each in questions],
+            shapes={name: list(array.shape) for name, array in self.reference.feeds[0].items()},
+            whole=forms.whole.id,
+            cleanup=forms.cleanup.id,
+            original=forms.original.id,
+            variants=[
+                subject.as_variant(
+                    **asked.timing(subject, timings, contrasts), metrics=metrics.get(id, [])
+                )
+                for id, subject in subjects.items()
+            ],
+            steps=[asked.step(each, timings, contrasts) for each in asked.questions],
             columns=[rival.as_column(timings, contrasts) for rival in rivals],
             before=parts.before,
             after=parts.after,
@@ -159,6 +149,16 @@ class _Study:
             seconds=time.perf_counter() - self.begun,
             notes=self.notes,
         )
+
+    def rewritten(self, pipeline: Pipeline) -> Forms:
+        """The graphs of all variants."""
+        ladder = Ladder(self.graph, PassContext(self.target), self.settles)
+        forms = Forms(pipeline, ladder)
+        questions = pipeline.questions()
+        for done, each in enumerate(questions):
+            self.progress("rewrite variants", done, len(questions))
+            forms.of(each.having), forms.of(each.lacking)
+        return forms
 
     def checked_pipeline(self) -> tuple[Pipeline, GraphParts]:
         """The passes of the run, without those that verification undoes."""
@@ -186,13 +186,14 @@ class _Study:
             self.notes.append(f"{entry.name} was undone and is left out: {entry.rolled_back}")
         return {entry.name for entry in report.rolled_back}
 
-    def made(self, forms: Forms, pipeline: Pipeline, whole: Form) -> dict[str, Subject]:
+    def made(self, forms: Forms) -> Answers:
         """Every variant, built and checked; the whole pipeline first.
 
         Raises:
             UnsupportedModel: the whole pipeline's does not build.
         """
         workshop = Workshop(self.builder(), self.reference, self.threads, self.shapes)
+        whole, pipeline = forms.whole, forms.pipeline
         order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
         found: dict[str, Subject] = {}
         for done, form in enumerate(order):
@@ -202,15 +203,34 @@ class _Study:
             # Engines sum in orders of their own.
             numerics = loosest([Numerics.REASSOCIATES, *promises])
             found[form.id] = workshop.make(form, graph, numerics)
-            if form is whole and found[form.id].failure:
-                self.refuse(found[form.id])
+            if form is whole:
+                self.require_usable(found[form.id], len(order))
         self.workshop = workshop
-        return found
+        return Answers(pipeline.questions(), forms, found)
 
-    def refuse(self, whole: Subject) -> None:
-        """Give up where there is nothing to compare with."""
-        kind = UnsupportedModel if whole.built is None else GateFailed
-        raise kind(f"the result of the whole pipeline cannot be timed: {whole.failure}")
+    def require_usable(self, whole: Subject, count: int) -> None:
+        """Give up where there is nothing to compare with, or no room for the others.
+
+        Raises:
+            UnsupportedModel: the engine does not take it, or the disk is too small.
+            GateFailed: it is wrong.
+        """
+        if whole.failure:
+            kind = UnsupportedModel if whole.built is None else GateFailed
+            raise kind(f"the result of the whole pipeline cannot be timed: {whole.failure}")
+        needed = count * int(whole.figures["artifact_bytes"])
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise UnsupportedModel(
+                f"{counted(count, 'variant')} need about {data_size(needed)} in "
+                f"{self.folder.parent}, where {data_size(free)} are free; name a larger disk by "
+                "TMPDIR, or look at some passes only with --passes or --skip"
+            )
+        assert whole.built is not None
+        native = whole.built.native
+        if native is not None and native < 1:
+            self.notes.append(f"{native:.1%} of the operators have kernels of burnish; "
+                              "the others run in ONNX Runtime")  # fmt: skip
 
     def builder(self) -> Builder:
         """What makes variants for the engine."""
@@ -233,13 +253,8 @@ class _Study:
             rivals += ablated(found, best, report)
         return rivals
 
-    def timed(
-        self, asked: Answers, rivals: Sequence[Rival], whole: Form, ends: Sequence[Form]
-    ) -> Timings:
-        """Let all variants that are right sit, and what they are compared with.
-
-        Those of ``ends`` are compared with the whole, whatever else they are compared with.
-        """
+    def timed(self, asked: Answers, rivals: Sequence[Rival]) -> Timings:
+        """Let all variants that are right sit, and what they are compared with."""
         seats: dict[str, Seating] = {}
         for id in asked.seated():
             built = asked.subjects[id].built
@@ -255,17 +270,16 @@ class _Study:
         pace = Pace(seconds=self.request.seconds, together=_together(largest))
         report = partial(self.progress, "time variants")
         table = Table(lambda name: seats[name].start(feeds), pace, (EngineFailed,), report=report)
-        first = asked.seat_of(whole.id)
-        told = [asked.seat_of(form.id) for form in ends]
+        forms = asked.forms
+        first = asked.seat_of(forms.whole.id)
+        told = [asked.seat_of(form.id) for form in (forms.cleanup, forms.original)]
         told += [rival.seat for rival in rivals]
         pairs = [*asked.comparisons(), *((each, first) for each in told if each in seats)]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
         with machine_to_ourselves():
             return table.measure(list(seats), pairs, first)
 
-    def scored(
-        self, pipeline: Pipeline, asked: Answers, original: Form
-    ) -> Mapping[str, list[Metric]]:
+    def scored(self, asked: Answers) -> Mapping[str, list[Metric]]:
         """What the task says, if there is one."""
         if self.task is None:
             return {}
@@ -274,7 +288,7 @@ class _Study:
             self.task, self.graph, self.request.model, self.request.selection, self.target,
             self.threads, self.tune, self.folder,
         )  # fmt: skip
-        return judge.metrics(scored(pipeline, asked.questions, asked.forms), pipeline, original)
+        return judge.metrics(scored(asked.questions, asked.forms), asked.forms)
 
     def profiled(self, whole: Subject) -> tuple[list[Kernel], Ceiling | None]:
         """The kernels of the whole pipeline, where they are burnish's own."""
@@ -283,6 +297,29 @@ class _Study:
         self.progress("time kernels", 0, 1)
         with machine_to_ourselves():
             return profiled(whole.built.path, self.threads)
+
+    def explain(self, timings: Timings, forms: Forms) -> None:
+        """Note what figures depend on."""
+        for name, how in forms.ladder.undone.items():
+            self.notes.append(f"{name} crashes in some variants and is left out there: {how}")
+        if self.target is not None:
+            self.notes.append(
+                "kernels of all variants are first choices, untuned (--tune off)"
+                if not self.tune
+                else f"each variant was tuned for {self.tune:g} s at most, the whole first; what "
+                "was tuned once holds for all"
+            )
+            self.notes.append("compile times count kernels that no variant before had")
+        sat = sum(len(sitting) for sitting in timings.sittings)
+        contrasts = timings.contrasts()
+        open_ones = sum(
+            not timings.is_decided(pair, contrasts, Pace()) for pair in timings.comparisons
+        )
+        self.notes.append(
+            f"{sat} processes were timed in {counted(len(timings.sittings), 'sitting')}, "
+            f"{timings.spent:.0f} s; of {counted(len(timings.comparisons), 'comparison')} "
+            f"{open_ones} would gain by a larger --time"
+        )
 
     def described(self) -> Model:
         """The model as it is."""

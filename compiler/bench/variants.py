@@ -7,7 +7,7 @@ first turns, ``without`` leaves one out of all. A pass has all its turns in a va
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -115,6 +115,21 @@ class Forms:
             self._found[names] = self.by_id.setdefault(form.id, form)
         return self._found[names]
 
+    @property
+    def whole(self) -> Form:
+        """What all passes lead to."""
+        return self.of(frozenset(self.pipeline.names))
+
+    @property
+    def cleanup(self) -> Form:
+        """What the view ``alone`` starts from."""
+        return self.of(self.pipeline.cleanup)
+
+    @property
+    def original(self) -> Form:
+        """What no variant can do without leads to."""
+        return self.of(self.pipeline.needed)
+
     def _climb(self, names: Names) -> Form:
         listed = [name for name in self.pipeline.names if name in names]
         try:
@@ -124,8 +139,3 @@ class Forms:
             notes = "".join(f" ({note})" for note in getattr(refusal, "__notes__", ()))
             return Form(made_up[:DIGITS], listed, failure=f"{refusal}{notes}")
         return Form(digest[:DIGITS], listed, digest)
-
-
-def distinct(questions: Iterable[Question], forms: Forms) -> Mapping[Question, tuple[Form, Form]]:
-    """The form with the pass and the one without it, for each question."""
-    return {each: (forms.of(each.having), forms.of(each.lacking)) for each in questions}
