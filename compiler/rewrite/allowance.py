@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from burnish.ir import Graph, OperatorNode
-from burnish.ir.clone import clone
+from burnish.ir.clone import CloneMap, clone
 
 
 @dataclass(eq=False)
@@ -24,12 +24,15 @@ class Allowance:
     """With ``keep``, the graph before the last application."""
     place: list[OperatorNode] = field(default_factory=list)
     """With ``keep``, the nodes of ``before`` that the last application is to replace."""
+    _made: CloneMap | None = field(default=None, repr=False)
 
     def admits(self, graph: Graph, nodes: Sequence[OperatorNode]) -> bool:
         """Whether one more application, to ``nodes`` of ``graph``, is allowed."""
         if self.used >= self.count:
             return False
         if self.keep and self.used == self.count - 1:
-            self.before, made = clone(graph)
-            self.place = [made.nodes[node] for node in nodes]
+            # A rule that is admitted need not change anything; then the copy is still good.
+            if self._made is None:
+                self.before, self._made = clone(graph)
+            self.place = [self._made.nodes[node] for node in nodes]
         return True

@@ -6,6 +6,7 @@ import pytest
 
 from burnish.bisection import first_bad
 from burnish.ir import Graph
+from burnish.ir.clone import CloneMap, clone
 from burnish.ir.printer import to_text
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, run_pass
@@ -45,6 +46,21 @@ def test_the_graph_before_the_last() -> None:
     (node,) = allowance.place
     assert node.graph is allowance.before
     assert node.output.name == "c"
+
+
+def test_one_copy_however_many_rules_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[Graph] = []
+
+    def clone_and_note(source: Graph) -> tuple[Graph, CloneMap]:
+        copies.append(source)
+        return clone(source)
+
+    monkeypatch.setattr("burnish.rewrite.allowance.clone", clone_and_note)
+    idle = Rule("idle", Op("Tanh", Any("x")), lambda rw, match, facts: None)
+    source, allowance = chain(), Allowance(1, keep=True)
+    apply_rules(source, [idle, RULE], allowance=allowance)
+    assert len(copies) == allowance.used == 1
+    assert [node.op_type for node in allowance.place] == ["Identity"]
 
 
 def test_the_same_places_in_the_same_order() -> None:
