@@ -141,7 +141,7 @@ def _show_columns(session: Session, document: Document) -> None:
         ratio = column.ratio
         half = 0.0 if ratio is None else (ratio.high - ratio.low) / 2
         table.add_row(
-            f"{column.name} {column.version}".strip(),
+            _title(column),
             duration(column.latency),
             "" if ratio is None else f"{ratio.value:.2f} ±{half:.2f}",
             "" if column.operators is None else str(column.operators),
@@ -150,3 +150,9 @@ def _show_columns(session: Session, document: Document) -> None:
     session.out.print(table)
     for column in failed:
         typer.echo(wrapped(column.failure or "not timed", f"{column.name}: ", "  "))
+
+
+def _title(column: Column) -> str:
+    """The name of a column; what is left out of an engine stands below that engine."""
+    _, without, name = column.name.partition(" without ")
+    return f"{without.strip()} {name}" if without else f"{column.name} {column.version}".strip()

@@ -198,3 +198,19 @@ def test_nothing_to_bench(burnish: Burnish, model: Path) -> None:
     done = burnish("bench", model, "--passes", "remove-no-ops", "--skip", "remove-no-ops", *QUICK)
     assert done.code == 2
     assert "no pass is left to bench" in done.message
+
+
+def test_what_has_no_kernel_is_noted(burnish: Burnish, tmp_path: Path) -> None:
+    text = """
+        <ir_version: 10, opset_import: ["": 21]>
+        g (float[4] x) => (float[4] y) { s = Det(m) k = Identity(x) y = Add(k, s) }
+    """.replace("float[4] x", "float[4] x, float[3, 3] m")
+    path = tmp_path / "foreign.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    few = ("--passes", "infer-shapes,remove-no-ops")
+    done = burnish("bench", path, "--engine", "tvm", *QUICK, *few, "--ort-ablation", "--peers")
+    assert done.code == 0, done.err
+    text = " ".join(done.out.split())
+    assert "50.0% of the operators have kernels of burnish; the others run in ONNX" in text
+    assert "optimizers of ONNX Runtime do nothing to this model" in text
+    assert max(map(len, done.out.splitlines())) <= 80
