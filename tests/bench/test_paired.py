@@ -87,5 +87,5 @@ def test_paired_is_narrower_than_not() -> None:
     "other", [Scores.of([1, 0]), Scores(np.ones(3), np.array([1.0, 2.0, 1.0]))]
 )
 def test_scores_of_other_items_are_no_pairs(other: Scores) -> None:
-    with pytest.raises(Unpaired):
+    with pytest.raises(Unpaired, match="other items or weights"):
         paired_difference(Scores.of([1, 1, 0]), other)
