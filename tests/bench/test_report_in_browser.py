@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,11 @@ def test_charts_are_drawn(sizes: dict[str, Any]) -> None:
 def test_words_in_charts_do_not_overlap(sizes: dict[str, Any]) -> None:
     for chart in sizes["charts"]:
         # Numbers of points stand where their points do; what is turned has no box of its own.
-        texts = [(words, box) for words, box, turned in chart["texts"]
-                 if not words.isdigit() and "rotate(-0 " in (turned or "rotate(-0 ")]  # fmt: skip
+        texts = [
+            (words, box)
+            for words, box, turned in chart["texts"]
+            if "rotate(-0 " in (turned or "rotate(-0 ") and not re.fullmatch(r"[\d–, ]+", words)
+        ]
         for (first, one), (second, other) in itertools.combinations(texts, 2):
             wide = min(one[2], other[2]) - max(one[0], other[0])
             tall = min(one[3], other[3]) - max(one[1], other[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from burnish.bench.document import Interval, Node
-from burnish.bench.report import text
+from burnish.bench.report import graphs, text
 from burnish.bench.report.facts import Facts
 from burnish.bench.report.headline import comparison, sentence
 from burnish.bench.report.layers import layers, size_chart
@@ -165,6 +165,19 @@ def test_engines_without_an_optimizer_stand_apart() -> None:
         "onnxruntime", "openvino", "onnxslim", "onnxsim",
     ]  # fmt: skip
     assert "without" not in comparison(facts)
+
+
+def test_operators_merged_into_one_are_told_apart() -> None:
+    document = synthetic(21, 8)
+    merged = document.after[0].model_copy(update={"op_type": "burnish.region:Swish"})
+    after = [merged, *document.after[1:]]
+    variants = [
+        variant.model_copy(update={"operators": len(after) + 1}) for variant in document.variants
+    ]
+    facts = Facts(document.model_copy(update={"after": after, "variants": variants}))
+    found = graphs.after(facts)
+    assert found.lines[0].op_type == "Swish"
+    assert (found.operators, found.expanded) == (len(after), len(after) + 1)
 
 
 def test_times_compare_as_their_ratios_do() -> None:

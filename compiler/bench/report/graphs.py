@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from burnish.bench.document import Node
+from burnish.bench.document import Node, Variant
 from burnish.bench.report.facts import Facts
 from burnish.bench.report.strips import DRAWN, Mark, describe, strips
-from burnish.bench.report.text import visible
+from burnish.bench.report.text import operator, visible
 from burnish.wording import data_size, of_thousand, shortened
 
 LISTED = 3000
@@ -39,6 +39,9 @@ class Picture:
     key: str
     """Prefix of anchors."""
     operators: int
+    """As they are drawn and listed."""
+    expanded: int
+    """As they are counted elsewhere: each of those that were merged into one by itself."""
     strips: list[Markup]
     lines: list[Line]
     undrawn: int
@@ -62,7 +65,7 @@ def before(facts: Facts) -> Picture:
         stories.append(story)
         title = "\n".join([describe(node), *story])
         marks.append(Mark(bool(fired), bool(missed and not fired), title))
-    return _picture("b", facts.document.before, marks, stories)
+    return _picture("b", facts.document.before, facts.original, marks, stories)
 
 
 def after(facts: Facts) -> Picture:
@@ -79,16 +82,20 @@ def after(facts: Facts) -> Picture:
         story = [*([f"from {origin}"] if origin else []), *_told(missed, "nearly")]
         stories.append(story)
         marks.append(Mark(is_new, bool(missed and not is_new), "\n".join([describe(node), *story])))
-    return _picture("a", facts.document.after, marks, stories)
+    return _picture("a", facts.document.after, facts.whole, marks, stories)
 
 
 def _picture(
-    key: str, nodes: Sequence[Node], marks: Sequence[Mark], stories: Sequence[list[str]]
+    key: str,
+    nodes: Sequence[Node],
+    variant: Variant | None,
+    marks: Sequence[Mark],
+    stories: Sequence[list[str]],
 ) -> Picture:
     lines = [
         Line(
             visible(node.name),
-            visible(node.op_type),
+            operator(node.op_type),
             data_size(node.constant_bytes) if node.constant_bytes else "",
             f"{of_thousand(node.flops)}".strip() if node.flops else "",
             story,
@@ -96,8 +103,8 @@ def _picture(
         for node, story in zip(nodes[:LISTED], stories, strict=False)
     ]
     return Picture(
-        key, len(nodes), strips(nodes, marks, key), lines, max(0, len(nodes) - DRAWN),
-        max(0, len(nodes) - LISTED),
+        key, len(nodes), variant.operators if variant else len(nodes), strips(nodes, marks, key),
+        lines, max(0, len(nodes) - DRAWN), max(0, len(nodes) - LISTED),
     )  # fmt: skip
 
 
@@ -118,7 +125,7 @@ def _fate(node: Node, became: Sequence[Node]) -> str:
         return "gone"
     if len(became) == 1 and became[0].name == node.name and became[0].op_type == node.op_type:
         return "stays" if len(set(became[0].sources)) < 2 else "stays, with others in it"
-    kinds = Counter(visible(each.op_type) for each in became)
+    kinds = Counter(operator(each.op_type) for each in became)
     return "now " + ", ".join(
         kind if count == 1 else f"{count} {kind}" for kind, count in kinds.most_common(TOLD)
     )

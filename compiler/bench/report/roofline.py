@@ -19,6 +19,8 @@ HEIGHT = {NARROW: 430}
 TALL = 480
 NUMBERED = 8
 """Points that bear their numbers in the table."""
+APART = 48
+"""CSS pixels between points that bear numbers of their own."""
 _DASHES = ((1, 0), (7, 3), (3, 2), (9, 2, 2, 2))
 _SANE = 1e-18, 1e18
 _AREAS = 14.0, 600.0
@@ -89,6 +91,7 @@ def _draw(canvas: Canvas, kernels: Sequence[tuple[int, Kernel]], ceiling: Ceilin
     largest = max(kernel.share for _, kernel in kernels) or 1.0
     for (number, kernel), point in zip(kernels, points, strict=True):
         _point(canvas, axes, number, kernel, point, largest)
+    _numbers(axes, kernels, points)
     if ceiling is not None:
         _ceilings(canvas, axes, ceiling)
     for side in (axes.xaxis, axes.yaxis):
@@ -136,24 +139,50 @@ def _point(
         f"{number}. {visible(kernel.name)}: {duration(kernel.seconds)}, {percent(kernel.share)} of "
         f"the time, {of_thousand(point[1])}FLOP/s{reach}",
     )
-    if number <= NUMBERED:
-        axes.annotate(
-            str(number), point, xytext=(math.sqrt(area) / 2 + 2, math.sqrt(area) / 2),
-            textcoords="offset points", zorder=5, color=LIGHT["ink"], annotation_clip=True,
-        )  # fmt: skip
+
+
+def _numbers(
+    axes: Axes, kernels: Sequence[tuple[int, Kernel]], points: Sequence[tuple[float, float]]
+) -> None:
+    """Numbers of the largest points; those of points that are close stand together."""
+    groups: list[tuple[tuple[float, float], list[int]]] = []
+    for (number, _), point in zip(kernels[:NUMBERED], points, strict=False):
+        place = tuple(axes.transData.transform(point))
+        near = (numbers for at, numbers in groups if math.dist(at, place) < APART)
+        numbers = next(near, None)
+        if numbers is None:
+            groups.append(((place[0], place[1]), [number]))
+        else:
+            numbers.append(number)
+    for at, numbers in groups:
+        axes.annotate(_ranges(numbers), at, xycoords="figure pixels", xytext=(0, 15), zorder=5,
+                      textcoords="offset pixels", ha="center", color=LIGHT["ink"])  # fmt: skip
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, those in a row as a range: ``1–3, 5``."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and ends[-1][1] == number - 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in ends)
 
 
 def _ceilings(canvas: Canvas, axes: Axes, ceiling: Ceiling) -> None:
     """A slanted line for each level of memory, a level one for each peak."""
     left, right = axes.get_xlim()
     top = max(ceiling.peaks.values(), default=axes.get_ylim()[1])
+    faster = math.inf
     for number, (name, rate) in enumerate(ceiling.bandwidths.items()):
         knee = min(max(top / rate, left), right)
         line = axes.plot([left, knee], [left * rate, knee * rate], color=LIGHT["ink"], lw=1.4)[0]
         if number % len(_DASHES):
             line.set_dashes(_DASHES[number % len(_DASHES)])
         canvas.name(line, f"{visible(name)}: {of_thousand(rate)}B/s")
-        _write_along(canvas, axes, visible(name), rate, number)
+        _write_along(canvas, axes, visible(name), rate, number, below=faster < 1.7 * rate)
+        faster = rate
     nearest = max(ceiling.bandwidths.values(), default=math.inf)
     lowest = -math.inf
     for name, rate in sorted(ceiling.peaks.items(), key=lambda each: each[1]):
@@ -168,14 +197,17 @@ def _ceilings(canvas: Canvas, axes: Axes, ceiling: Ceiling) -> None:
         axes.text(right, place, words, ha="right", va="bottom", color=LIGHT["muted"])
 
 
-def _write_along(canvas: Canvas, axes: Axes, name: str, rate: float, number: int) -> None:
+def _write_along(
+    canvas: Canvas, axes: Axes, name: str, rate: float, number: int, *, below: bool
+) -> None:
     """The name of a level near the left end of its line, where that is in the picture."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     # One further along than the other, since the lines may be close.
     x = max(left, low / rate) * (right / left) ** (0.03 + number * 60 / canvas.width)
     if x < right and low < x * rate < high / 1.5:
         angle = math.degrees(math.atan2(*_slope(canvas, axes)))
-        axes.text(x, x * rate, name, ha="left", va="bottom", rotation=angle,
+        side = "top" if below else "bottom"
+        axes.text(x, x * rate, name, ha="left", va=side, rotation=angle,
                   rotation_mode="anchor", color=LIGHT["muted"])  # fmt: skip
 
 

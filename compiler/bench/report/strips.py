@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from burnish.bench.document import Node
 from burnish.bench.report.palette import family
-from burnish.bench.report.text import visible
+from burnish.bench.report.text import operator, visible
 
 PITCH = 16
 """Between columns and between lanes, in CSS pixels."""
@@ -183,4 +183,4 @@ FAMILY_CLASSES: Mapping[str, str] = {
 def describe(node: Node) -> str:
     """Name and type of an operator."""
     name = visible(node.name) or "without a name"
-    return f"{visible(node.op_type)} {name}"
+    return f"{operator(node.op_type)} {name}"

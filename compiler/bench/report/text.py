@@ -7,6 +7,7 @@ import unicodedata
 from typing import TypeAlias
 
 from burnish.bench.document import Interval
+from burnish.ir import REGION_DOMAIN
 from burnish.wording import shortened
 
 UNKNOWN = "–"
@@ -24,6 +25,11 @@ def visible(name: str) -> str:
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char
         for char in name
     )
+
+
+def operator(op_type: str) -> str:
+    """An operator's type; of operators merged into one, which one they make."""
+    return visible(op_type.removeprefix(f"{REGION_DOMAIN}:"))
 
 
 def fitting(name: str, room: float, size: float) -> str:
