@@ -110,6 +110,14 @@ class _Study:
         """Whether passes run until none changes anything, as ``optimize`` has it."""
         return self.target is None and self.request.selection.passes is None
 
+    @property
+    def preset(self) -> str | None:
+        """The preset whose passes run, None where passes were named or compiling adds none."""
+        chosen = self.request.selection
+        if chosen.passes is None and chosen.preset is None and self.target is None:
+            return "default"
+        return chosen.preset
+
     def document(self) -> Document:
         """Do all of it."""
         pipeline, parts = self.checked_pipeline()
@@ -123,11 +131,11 @@ class _Study:
         kernels, ceiling = self.profiled(subjects[forms.whole.id])
         return Document(
             command=list(self.request.command),
-            environment=record_environment().as_json(),
+            environment=record_environment({one.name: one.version for one in rivals}).as_json(),
             model=self.described(),
             engine=self.request.engine,
             threads=self.threads,
-            preset=self.request.selection.preset,
+            preset=self.preset,
             shapes={name: list(array.shape) for name, array in self.reference.feeds[0].items()},
             whole=forms.whole.id,
             cleanup=forms.cleanup.id,

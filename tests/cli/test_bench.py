@@ -39,6 +39,7 @@ def test_a_bench_of_a_small_model(
     document = Document.model_validate_json(out.read_text())
     assert document.schema_version == SCHEMA
     assert document.engine == engine
+    assert document.preset == ("default" if engine == "ort" else None)
     known = {variant.id: variant for variant in document.variants}
     assert {document.whole, document.cleanup, document.original} <= set(known)
     whole, original = known[document.whole], known[document.original]
