@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from burnish.bench.client import Engine
+from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import Metric
 from burnish.bench.paired import describe_metrics
 from burnish.bench.task import Scores, Task, evaluate
 from burnish.bench.variants import Form, Forms, Question
 from burnish.compilation import Request, compile_model
+from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.numerics import Numerics
 from burnish.pipeline import PassContext, run_pipeline
@@ -87,10 +89,23 @@ class Judge:
 
     def _scores(self, loader: str, path: Path) -> Mapping[str, Scores]:
         with Engine(loader) as engine:
-            engine.load(path, self.threads)
 
             def run(feeds: Feeds) -> Mapping[str, Any]:
-                engine.feed(feeds)
-                return engine.outputs()
+                with _refusals(self.task):
+                    engine.feed(feeds)
+                    return engine.outputs()
 
+            with _refusals(self.task):
+                engine.load(path, self.threads)
             return evaluate(self.task, run)
+
+
+@contextmanager
+def _refusals(task: Task) -> Iterator[None]:
+    """Turn what an engine says into a message for the user."""
+    try:
+        yield
+    except EngineFailed as failure:
+        raise UnsupportedModel(
+            f"the model cannot be run on what the task {task.name} feeds it: {failure}"
+        ) from failure

@@ -128,6 +128,14 @@ def test_a_task_that_cannot_be_used(burnish: Burnish, model: Path, tmp_path: Pat
     assert "no folder of that name" in done.message
 
 
+def test_a_task_for_another_model(burnish: Burnish, model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", z=np.zeros((2, 5), np.float32), labels=np.zeros(2, int))
+    few = ("--engine", "ort", "--passes", "remove-no-ops", "--input-shape", "x=2,6")
+    done = burnish("bench", model, "--eval", tmp_path, *few, *QUICK)
+    assert done.code == 1
+    assert f"cannot be run on what the task {tmp_path.name} feeds it: ort: " in done.message
+
+
 def test_what_is_wrong_is_never_timed(
     burnish: Burnish, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
