@@ -69,6 +69,8 @@ class Variant(Part):
     constant_bytes: int
     flops: float | None = None
     compile_seconds: float | None = None
+    """Wall clock of generating code for kernels that no variant before had, or of making a session
+    of ONNX Runtime."""
     artifact_bytes: int | None = None
     """Of the artifact, or of the ONNX file with its weights where the engine takes that."""
     compressed_bytes: int | None = None
@@ -96,7 +98,8 @@ class Step(Part):
     against: str
     """The variant that it is compared with: cleanup alone, the prefix before, or everything."""
     speedup: Interval | None = None
-    """Time without the pass over time with it: above one the pass makes the model faster."""
+    """Time without the pass over time with it: above one the pass makes the model faster.
+    The intervals of all speedups and ratios of a document hold together at 95%."""
     operators: int = 0
     """Operators that the pass removes, on balance."""
     verdict: Verdict
