@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from burnish.output import CannotWrite
+
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("burnish", "apache-tvm", "onnxruntime", "onnx", "numpy", "ziglang")
@@ -77,9 +79,18 @@ def _cpu_name() -> str:
 
 @contextmanager
 def machine_to_ourselves() -> Iterator[None]:
-    """Hold a lock that everything timed on this machine takes; wait for it if need be."""
+    """Hold a lock that everything timed on this machine takes; wait for it if need be.
+
+    Raises:
+        CannotWrite: the file that is locked can neither be opened nor made.
+    """
     path = Path(gettempdir(), "burnish-timing.lock")
-    with path.open("w") as lock:
+    try:
+        # Not emptied, nor through a link: in a folder that all can write, it may be another's.
+        opened = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise CannotWrite(f"cannot lock {path}, as timing needs: {error.strerror}") from error
+    with os.fdopen(opened) as lock:
         try:
             flock(lock, LOCK_EX | LOCK_NB)
         except BlockingIOError:

@@ -8,10 +8,12 @@ that may have no burnish.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 Request: TypeAlias = Mapping[str, Any]
+PR_SET_PDEATHSIG = 1
+"""Of prctl (2): the signal that comes when the parent ends."""
 FOREIGN = ("tvm", "tvm_ffi", "onnx", "onnxruntime", "onnx_graphsurgeon", "openvino", "torch")
 """Packages whose presence in a process is reported, dependencies of compilers and other engines."""
 
@@ -127,6 +131,9 @@ def serve(requests: TextIO, replies: TextIO) -> None:
 
 def main() -> None:
     """Serve on the standard streams; what engines print goes to standard error."""
+    if sys.platform == "linux":
+        # Most of the time this process is stopped, and would never see that its streams ended.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.stdin, replies)

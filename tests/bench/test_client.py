@@ -1,0 +1,63 @@
+"""Worker processes and the lock of timing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from burnish.bench import environment
+from burnish.bench.environment import machine_to_ourselves
+from burnish.output import CannotWrite
+
+START = """
+import time
+from burnish.bench.client import Engine
+engine = Engine("ort")
+engine.resident()
+print(engine._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's end")
+def test_a_stopped_worker_ends_with_who_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGTERM)
+    for _ in range(500):
+        if not _runs(worker):
+            return
+        time.sleep(0.01)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker is still there")
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process, other than one that nobody has asked about."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def test_a_lock_leaves_what_others_have_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "gettempdir", lambda: str(tmp_path))
+    precious, lock = tmp_path / "precious", tmp_path / "burnish-timing.lock"
+    precious.write_text("all")
+    lock.symlink_to(precious)
+    with pytest.raises(CannotWrite, match="cannot lock"), machine_to_ourselves():
+        pass
+    assert precious.read_text() == "all"
+    lock.unlink()
+    with machine_to_ourselves():
+        assert lock.exists()
