@@ -18,7 +18,9 @@ _UNITS = {
 }  # fmt: skip
 _Ends: TypeAlias = tuple[float, float]
 """Of an interval."""
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", re.IGNORECASE)
+_MOST = 10**18
+"""Bytes that a budget may allow at most: beyond all files, and within what floats count."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Budgets:
             UsageError: a number is out of its range.
         """
         for option, value in (("--budget-size", self.size), ("--budget-arena", self.arena)):
-            if value is not None and value < 1:
-                raise UsageError(f"{option} is at least one byte, not {value}")
+            if value is not None and not 1 <= value <= _MOST:
+                raise UsageError(f"{option} is at least one byte, and at most {_MOST:.0e}")
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UsageError(f"--max-drop is 0 to 100 points, not {self.max_drop:g}")
         if self.min_speedup is not None and not 0 < self.min_speedup < float("inf"):
@@ -100,6 +102,23 @@ class Gate:
         return {
             "name": self.name, "limit": self.limit, "found": self.found, "passed": self.passed,
         }  # fmt: skip
+
+
+def points_lost(difference: float, *, higher_is_better: bool) -> float:
+    """Points that are lost where a metric differs so.
+
+    Rounded far below what any metric resolves: one item of a hundred is 1 point, not
+    1.0000000000000009, which a budget of 1 would not allow.
+    """
+    return round((-100.0 if higher_is_better else 100.0) * difference, 9) + 0.0  # no -0.0
+
+
+def drop_in_points(
+    difference: tuple[float, float, float], *, higher_is_better: bool
+) -> tuple[float, float, float]:
+    """The same of a difference and the ends of its interval."""
+    value, *ends = (points_lost(each, higher_is_better=higher_is_better) for each in difference)
+    return value, min(ends), max(ends)
 
 
 def judge(budgets: Budgets, found: Found) -> list[Gate]:

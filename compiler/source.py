@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,11 +40,17 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def describe_source(model: Model) -> dict[str, Any]:
-    """What a manifest says about where a model came from: name and SHA-256 of its file."""
+    """What a manifest says about where a model came from: name and SHA-256 of its file.
+
+    A file that cannot be read is none of its business; `load` says what is wrong with it.
+    """
     if isinstance(model, str | os.PathLike):
-        path = Path(model)
-        data = path.read_bytes() if path.is_file() else b""
-        return {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+        path, digest = Path(model), hashlib.sha256()
+        with suppress(OSError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    hashlib.file_digest(file, lambda: digest)
+        return {"name": path.name, "sha256": digest.hexdigest()}
     if isinstance(model, Graph):
         return {"name": model.name}
     data = model if isinstance(model, bytes) else model.SerializeToString(deterministic=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from burnish.errors import GateFailed, UsageError
-from burnish.gates import Budgets, Found, judge, parse_bytes, require
+from burnish.gates import Budgets, Found, drop_in_points, judge, parse_bytes, require
 
 EVERY = Budgets(size=10_000_000, arena=1000, max_drop=0.5, min_speedup=1.2)
 GOOD = Found(size=10_000_000, arena=1000, drop=0.5, speedup=1.2)
@@ -50,6 +50,23 @@ def test_a_better_metric_is_no_drop() -> None:
     assert judge(Budgets(max_drop=0.0), Found(drop=-3.0))[0].passed
 
 
+def test_one_item_of_a_hundred_is_one_point() -> None:
+    for lost in range(1, 100):
+        difference = (lost - 1) / 100 - lost / 100
+        drop, _, _ = drop_in_points((difference, 0.0, 0.0), higher_is_better=True)
+        assert judge(Budgets(max_drop=1.0), Found(drop=drop))[0].passed
+        assert not judge(Budgets(max_drop=0.999), Found(drop=drop))[0].passed
+
+
+def test_a_drop_has_the_sign_of_what_is_worse() -> None:
+    assert drop_in_points((-0.02, -0.03, -0.01), higher_is_better=True) == (2.0, 1.0, 3.0)
+    assert drop_in_points((-0.02, -0.03, -0.01), higher_is_better=False) == (-2.0, -3.0, -1.0)
+    (gate,) = judge(
+        Budgets(max_drop=1.0), Found(drop=drop_in_points((0.0,) * 3, higher_is_better=True)[0])
+    )
+    assert gate.text == "+0.00 points, at most +1.00 points"
+
+
 def test_intervals_are_told() -> None:
     found = Found(speedup=1.3, speedup_interval=(1.25, 1.36))
     (gate,) = judge(Budgets(min_speedup=1.2), found)
@@ -63,7 +80,7 @@ def test_a_budget_on_what_was_not_measured_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"arena": -1}, {"max_drop": -0.1}, {"max_drop": float("nan")},
+    [{"size": 0}, {"size": 10**400}, {"arena": -1}, {"max_drop": -0.1}, {"max_drop": float("nan")},
      {"min_speedup": 0.0}, {"min_speedup": float("inf")}, {"min_speedup": float("nan")}],
 )  # fmt: skip
 def test_senseless_budgets_are_refused(options: dict[str, Any]) -> None:
@@ -80,7 +97,9 @@ def test_sizes(text: str, count: int) -> None:
     assert parse_bytes(text, "--budget-size") == count
 
 
-@pytest.mark.parametrize("text", ["", "MB", "-1", "12 M", "1e3", "12MB!", "0x10", "1,5 MB"])
+@pytest.mark.parametrize(
+    "text", ["", "MB", "-1", "12 M", "1e3", "12MB!", "0x10", "1,5 MB", "9" * 400]
+)
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="--budget-size takes a size"):
         parse_bytes(text, "--budget-size")

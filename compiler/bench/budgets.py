@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from burnish.bench.document import Document, Variant
 from burnish.errors import GateFailed
-from burnish.gates import Budgets, Found, Gate, judge
+from burnish.gates import Budgets, Found, Gate, drop_in_points, judge
 
 BASELINE = "onnxruntime"
 """The column that a speedup is about."""
@@ -45,6 +45,7 @@ def _drop(whole: Variant) -> tuple[float, float, float] | None:
     metric = whole.metrics[0]
     if metric.difference is None:
         return 0.0, 0.0, 0.0
-    points = -100.0 if metric.higher_is_better else 100.0
-    ends = [points * metric.difference.low, points * metric.difference.high]
-    return points * metric.difference.value, min(ends), max(ends)
+    found = metric.difference
+    return drop_in_points(
+        (found.value, found.low, found.high), higher_is_better=metric.higher_is_better
+    )

@@ -88,16 +88,26 @@ class Judge:
         return "burnish", path
 
     def _scores(self, loader: str, path: Path) -> Mapping[str, Scores]:
-        with Engine(loader) as engine:
+        return scores_of(self.task, loader, path, self.threads)
 
-            def run(feeds: Feeds) -> Mapping[str, Any]:
-                with _refusals(self.task):
-                    engine.feed(feeds)
-                    return engine.outputs()
 
-            with _refusals(self.task):
-                engine.load(path, self.threads)
-            return evaluate(self.task, run)
+def scores_of(task: Task, loader: str, path: Path, threads: int) -> Mapping[str, Scores]:
+    """What a task says of a model in a file, as the engine ``loader`` runs it.
+
+    Raises:
+        TaskFailed: the task cannot score it.
+        UnsupportedModel: the model does not take what the task feeds it.
+    """
+    with Engine(loader) as engine:
+
+        def run(feeds: Feeds) -> Mapping[str, Any]:
+            with _refusals(task):
+                engine.feed(feeds)
+                return engine.outputs()
+
+        with _refusals(task):
+            engine.load(path, threads)
+        return evaluate(task, run)
 
 
 @contextmanager

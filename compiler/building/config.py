@@ -92,7 +92,9 @@ class Options(Table):
         None, description="When outputs are compared with the original's."
     )
     eval_: str | None = Field(
-        None, description="The task that max-drop is about: MODULE:TASK or a folder of .npz."
+        None,
+        description="The task that max-drop is about: MODULE:TASK, or FILE.py:TASK or a folder of "
+        ".npz, seen from the configuration file.",
     )
     budgets: BudgetTable | None = None
 
@@ -134,7 +136,7 @@ def find(start: Path) -> Path:
         if (folder / FILE).is_file():
             return folder / FILE
         shared = folder / SHARED
-        if shared.is_file() and "burnish" in _parsed(shared).get("tool", {}):
+        if shared.is_file() and _ours(_parsed(shared)) is not None:
             return shared
     raise InvalidInput(
         f"no {FILE} in {start} or above it, nor a [tool.burnish] in a {SHARED}; write one, "
@@ -152,7 +154,7 @@ def read(path: Path) -> Config:
     """
     data = _parsed(path)
     if path.name == SHARED:
-        data = data.get("tool", {}).get("burnish")
+        data = _ours(data)
         if data is None:
             raise UsageError(f"{path} has no table [tool.burnish]")
     try:
@@ -161,16 +163,25 @@ def read(path: Path) -> Config:
         raise UsageError(f"{path}: {_explained(error)}") from None
 
 
+def _ours(shared: Mapping[str, Any]) -> Any:
+    """The table ``tool.burnish``, None if there is none."""
+    tools = shared.get("tool")
+    return tools.get("burnish") if isinstance(tools, Mapping) else None
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST:
+        with path.open("rb") as file:
+            # Not by the size that is stated: a device has none, and no end.
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
             raise InvalidInput(f"{path} has over {LARGEST} bytes, which no configuration needs")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{path} is no text in UTF-8, as TOML has to be") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond all bounds
         raise InvalidInput(f"{path} is no valid TOML: {error}") from None
 
 
@@ -178,7 +189,8 @@ def _explained(error: ValidationError) -> str:
     """What is wrong, a clause for each place; what unions say of one place is put together."""
     found: dict[tuple[str, ...], list[Any]] = {}
     for one in error.errors():
-        place = tuple(str(part) for part in one["loc"] if str(part) not in _BRANCHES)
+        names, rest = one["loc"][:2], one["loc"][2:]
+        place = (*map(str, names), *(str(part) for part in rest if str(part) not in _BRANCHES))
         found.setdefault(place, []).append(one)
     # Where one member of a union fails farther in, the others say nothing of use.
     inner = [p for p in found if not any(q != p and q[: len(p)] == p for q in found)]
@@ -191,7 +203,7 @@ _BRANCHES = {"bool", "int", "float", "str", "literal['off']", "dict[str,list[int
 
 
 def _clause(place: tuple[str, ...], errors: Sequence[Any]) -> str:
-    where, kind = ".".join(place), errors[0]["type"]
+    where, kind = ".".join(place) or "the table", errors[0]["type"]
     if kind == "extra_forbidden":
         return f"{where}: {unknown('key', place[-1], _keys(place[:-1]))}"
     if kind == "missing":

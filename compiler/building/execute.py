@@ -92,6 +92,8 @@ def finish(shop: Workshop) -> Finished:
         GateFailed: a budget does not hold.
         BurnishError: it cannot be made.
     """
+    if shop.job.budgets.max_drop is not None:
+        _ = shop.task  # what is wrong with it is told now rather than after minutes of work
     dropped = settle(shop)
     made = shop.make([one.name for one in dropped])
     if note := note_of_defaults(shop.graph):

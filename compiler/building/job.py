@@ -73,6 +73,8 @@ class Job:
                 raise UsageError(f"--optional {name} needs a ratio above 0, not {least:g}")
         if self.budgets.max_drop is not None and self.task is None:
             raise UsageError("--max-drop is about a task: name one with --eval")
+        if self.task is not None and self.budgets.max_drop is None:
+            raise UsageError("--eval names what --max-drop is about: give that too")
         if self.target is None and self.budgets.arena is not None:
             raise UsageError("the arena is an artifact's, and ONNX goes out; leave that budget out")
         if self.target is not None and not self.target.is_host and self._runs:

@@ -50,14 +50,15 @@ def plan(config: Config, folder: Path, names: Sequence[str] = ()) -> dict[str, J
 
 
 def _job(name: str, options: ModelTable, folder: Path) -> Job:
-    source, output = _place(folder, options.path), _place(folder, options.output)
-    compiles = output.suffix != ONNX
     try:
+        source, output = _place(folder, options.path), _place(folder, options.output)
+        compiles = output.suffix != ONNX
         if not source.is_file():
             raise InvalidInput(f"there is no file {source}")
         shapes = _shape_sets(options.input_shapes)
         if not compiles:
             _fits(options, len(shapes))
+        budgets = _budgets(options.budgets)
         preset = options.preset or (None if compiles else "default")
         selection = Selection(
             preset, options.passes, options.skip or (), _settings(options.set_), shapes[0] or None,
@@ -70,17 +71,32 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             verify=options.verify or "end",
             tune=TUNE if options.tune is None else options.tune,
             winograd=options.winograd is not False,
-            budgets=_budgets(options.budgets),
+            budgets=budgets,
             optional=options.optional or {},
-            task=options.eval_,
+            task=None if budgets.max_drop is None else _task(folder, options.eval_),
             provenance=describe_source(source) if compiles else {},
         )  # fmt: skip
     except (UsageError, InvalidInput) as error:
         raise type(error)(f"models.{name}: {error}") from None
+    except OSError as error:
+        raise InvalidInput(f"models.{name}: cannot read {source}: {error.strerror}") from None
 
 
 def _place(folder: Path, text: str) -> Path:
+    if "\0" in text:
+        raise UsageError(f"{text!r} is no path: it holds a character of code 0")
     return Path(os.path.normpath(folder / text))
+
+
+def _task(folder: Path, text: str | None) -> str | None:
+    """What names a task, files and folders seen from ``folder``."""
+    if text is None:
+        return None
+    path, colon, name = text.rpartition(":")
+    if path.endswith(".py"):
+        return f"{_place(folder, path)}{colon}{name}"
+    place = _place(folder, text)
+    return str(place) if place.is_dir() else text
 
 
 def _fits(options: ModelTable, sets: int) -> None:

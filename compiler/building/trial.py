@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +12,12 @@ from typing import Any
 from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.environment import machine_to_ourselves
 from burnish.bench.paired import paired_difference
+from burnish.bench.scoring import scores_of
 from burnish.bench.stats import Estimate
-from burnish.bench.task import Scores, Task, evaluate
+from burnish.bench.task import Scores, Task
 from burnish.bench.timing import Plan, alternate, ratio
 from burnish.errors import GateFailed
+from burnish.gates import drop_in_points
 from burnish.ir import Graph
 from burnish.verification import Feeds, Reference
 
@@ -48,11 +50,13 @@ class Ring:
     threads: int
     tolerance: float
     """How far an output may be off, relative to its largest value."""
+    samples: Sequence[Feeds] | None = None
+    """Inputs to compare on, the first of which is timed; None for random ones."""
 
     @cached_property
     def reference(self) -> Reference:
-        """What the original answers to random inputs."""
-        return Reference(self.graph, None, self.shapes or None)
+        """What the original answers."""
+        return Reference(self.graph, self.samples, self.shapes or None)
 
     @property
     def baseline(self) -> Contender:
@@ -103,20 +107,14 @@ class Ring:
         """Points that the task's first metric is worse than the original's, with 95% interval.
 
         Raises:
-            TaskFailed: the task cannot score it.
+            TaskFailed: the task cannot score one of them.
+            UnsupportedModel: one of them does not take what the task feeds it.
         """
         before, after = (self._score(task, one) for one in (self.baseline, contender))
-        points = -100.0 if before.higher_is_better else 100.0
-        value, *ends = (points * each for each in paired_difference(before, after))
-        return value, min(ends), max(ends)
+        difference = paired_difference(before, after)
+        return drop_in_points(difference, higher_is_better=before.higher_is_better)
 
     def _score(self, task: Task, contender: Contender) -> Scores:
         """What the first metric says of each item."""
-        with Engine(contender.engine) as engine:
-
-            def run(feeds: Feeds) -> Mapping[str, Any]:
-                engine.feed(feeds)
-                return engine.outputs()
-
-            engine.load(contender.path, self.threads)
-            return next(iter(evaluate(task, run).values()))
+        scores = scores_of(task, contender.engine, contender.path, self.threads)
+        return next(iter(scores.values()))

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from burnish.building.job import Job
 from burnish.compilation import Compilation, Request, compile_model
+from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.optimization import optimize_model
 from burnish.pipeline import PipelineReport, Progress
 from burnish.shape_sets import Shapes
 from burnish.source import save
+from burnish.suggest import unknown
 from burnish.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ class Workshop:
         job = self.job
         tolerance = EXACT if job.precision.is_full else job.precision.tolerance
         threads = (job.target or resolve("cpu")).threads
-        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance)
+        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, job.samples)
 
     @cached_property
     def source(self) -> Path:
@@ -148,11 +150,22 @@ class Workshop:
 
     @cached_property
     def task(self) -> Task:
-        """The task of the job."""
-        from burnish.bench.loading import load_task
+        """The task of the job.
 
-        assert self.job.task is not None  # a budget about a task needs one
-        return load_task(self.job.task) if isinstance(self.job.task, str) else self.job.task
+        Raises:
+            TaskFailed: it cannot be used, or feeds inputs that the model does not have.
+        """
+        from burnish.bench.loading import load_task
+        from burnish.bench.task import TaskFailed
+
+        given = self.job.task
+        assert given is not None  # a budget about a task needs one
+        task = load_task(given) if isinstance(given, str) else given
+        inputs = [value.name for value in self.graph.inputs]
+        for name in (name for shapes in task.input_shapes for name in shapes):
+            if name not in inputs:
+                raise TaskFailed(f"task {task.name}: {unknown('input', name, inputs)}")
+        return task
 
     def contender(self, path: Path) -> Contender:
         """A saved result as its engine takes it."""
@@ -164,12 +177,22 @@ class Workshop:
         """Points that a result loses on the job's task, with their 95% interval.
 
         An artifact that lacks the task's shapes is made once more for them.
+
+        Raises:
+            TaskFailed: the task states shapes that the model does not take.
         """
+        from burnish.bench.task import TaskFailed
+
         wanted = [dict(shapes) for shapes in self.task.input_shapes]
         fits = isinstance(made, MadeArtifact) and all(each in made.shapes for each in wanted)
         if fits or self.job.target is None:
             return self.ring.drop(self.task, self.contender(path))
         with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
             other = Path(scratch, path.name)
-            self.make(made.skipped, wanted).save(other)
+            try:
+                self.make(made.skipped, wanted).save(other)
+            except UsageError as error:
+                raise TaskFailed(
+                    f"task {self.task.name} states input_shapes that do not fit: {error}"
+                ) from error
             return self.ring.drop(self.task, self.contender(other))

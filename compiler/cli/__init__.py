@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(error, session)
     if code == INTERRUPTED:
         with suppress(KeyboardInterrupt):
-            session.complain("interrupted; nothing was written")
+            session.complain(f"interrupted; {session.fate}")
         if arguments is None:
             _leave(code)
     return code if isinstance(code, int) else 0

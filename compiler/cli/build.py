@@ -60,10 +60,13 @@ def _build(session: Session, jobs: dict[str, Job]) -> int:
     from burnish.building.execute import execute
     from burnish.errors import BurnishError
 
-    code, done = 0, []
+    code = 0
+    done: list[dict[str, Any]] = []
     for name, job in jobs.items():
-        job.output.parent.mkdir(parents=True, exist_ok=True)
+        if done:
+            session.fate = f"models.{name} was not written, nor what follows"
         try:
+            _make_room(job.output.parent)
             with session.progress() as progress:
                 built = execute(job, progress)
         except BurnishError as error:
@@ -80,6 +83,20 @@ def _build(session: Session, jobs: dict[str, Job]) -> int:
     if session.json:
         session.data({"models": done})
     return code
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder of an output.
+
+    Raises:
+        CannotWrite: it cannot be made.
+    """
+    from burnish.output import CannotWrite
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _show_built(name: str, built: Built) -> None:

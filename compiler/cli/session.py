@@ -29,6 +29,8 @@ class Session:
     verbose: bool = False
     quiet: bool = False
     json: bool = False
+    fate: str = "nothing was written"
+    """What becomes of results if Ctrl-C comes now."""
 
     @property
     def out(self) -> Console:

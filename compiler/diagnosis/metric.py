@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from burnish.bench.task import Scores, Task, evaluate
 from burnish.diagnosis.symptom import Failure
 from burnish.errors import BurnishError, UsageError
+from burnish.gates import points_lost
 from burnish.ir import Graph
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
@@ -69,7 +70,8 @@ class Scored:
         except BurnishError as error:
             return Failure("invalid", f"the rewritten graph is no model that runs: {error}")
         _, after = self._score(oracle)
-        lost = 100 * (before.metric - after.metric) * (1 if before.higher_is_better else -1)
+        difference = after.metric - before.metric
+        lost = points_lost(difference, higher_is_better=before.higher_is_better)
         if lost <= self.allowed:
             return None
         return Failure(

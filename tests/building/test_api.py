@@ -68,6 +68,21 @@ def test_optimize_keeps_only_what_pays(
     assert "left out remove-no-ops: measured 0.900x" in caplog.text
 
 
+def test_what_is_timed_are_the_samples(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def ratio(ring: Ring, *_: object) -> Estimate:
+        seen.append(ring.reference.feeds[0]["x"])
+        return Estimate(1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(Ring, "ratio", ratio)
+    samples = [{"x": np.full((8, 16), 3.0, np.float32)}]
+    burnish.optimize(model, samples=samples, min_speedup=0.5)
+    np.testing.assert_array_equal(seen[0], samples[0]["x"])
+
+
 def test_errors_name_parameters(model: onnx.ModelProto) -> None:
     with pytest.raises(UsageError, match=r"^max_drop is about a task: name one with eval"):
         burnish.optimize(model, max_drop=1.0)

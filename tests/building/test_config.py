@@ -119,12 +119,23 @@ def test_a_file_without_models_says_what_to_add(file: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"[models.a", "no valid TOML"), (b"\xff\xfe", "UTF-8"), (b"#" * (LARGEST + 1), "bytes")],
+    [
+        (b"[models.a", "no valid TOML"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"#" * (LARGEST + 1), "bytes"),
+        (b"a = " + b"[" * 100_000, "no valid TOML"),
+        (b"a = " + b"1" * 5000, "no valid TOML"),
+    ],
 )
 def test_what_is_no_toml_is_refused(file: Path, data: bytes, message: str) -> None:
     file.write_bytes(data)
     with pytest.raises(InvalidInput, match=message):
         read(file)
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="bytes"):
+        read(Path("/dev/zero"))
 
 
 def test_a_missing_file_is_refused(file: Path) -> None:
@@ -137,6 +148,26 @@ def test_a_pyproject_without_our_table_is_refused(tmp_path: Path) -> None:
     path.write_text("[project]\n")
     with pytest.raises(UsageError, match="no table"):
         read(path)
+
+
+@pytest.mark.parametrize("text", ["tool = 3\n", "[tool]\nburnish = 3\n"])
+def test_a_pyproject_with_other_things_for_tables_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"no table|the table should be a valid table, not 3"):
+        read(path)
+    (tmp_path / "burnish.toml").touch()
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("tool = 3\n")
+    assert find(inner) == tmp_path / "burnish.toml"
+
+
+@pytest.mark.parametrize("name", ["int", "str", "bool"])
+def test_a_model_may_be_called_anything(file: Path, name: str) -> None:
+    file.write_text(f'[models.{name}]\npath = "a"\noutput = "b"\nthreads = "2"\n')
+    with pytest.raises(UsageError, match=rf"models\.{name}\.threads should be"):
+        read(file)
 
 
 def test_the_schema_is_current() -> None:

@@ -57,6 +57,9 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
     ("options", "message"),
     [
         ({"path": "absent.onnx"}, "there is no file"),
+        ({"path": "m" * 300}, "cannot read"),
+        ({"path": "m\0.onnx"}, "no path"),
+        ({"output": "m\0.burnish"}, "no path"),
         ({"skip": ["merge-slice"]}, "did you mean merge-slices"),
         ({"passes": ["fold-constant"]}, "did you mean fold-constants"),
         ({"optional": {"fold-constant": 1.0}}, "--optional: unknown pass 'fold-constant'"),
@@ -85,6 +88,21 @@ def test_what_does_not_fit_is_refused(folder: Path, options: dict[str, Any], mes
         planned(folder, **options)
     assert message in str(failure.value)
     assert str(failure.value).startswith("models.m: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [("judge.py:TASK", "{}/judge.py:TASK"), ("labels", "{}/labels"), ("judge:TASK", "judge:TASK")],
+)
+def test_tasks_are_seen_from_the_file(folder: Path, text: str, task: str) -> None:
+    (folder / "labels").mkdir()
+    (job,) = planned(folder, eval=text, budgets={"max-drop": 1.0})
+    assert job.task == task.format(folder)
+
+
+def test_a_task_for_all_models_concerns_those_with_a_budget(folder: Path) -> None:
+    (job,) = planned(folder, eval="judge:TASK")
+    assert job.task is None
 
 
 def test_an_unknown_model_is_refused(folder: Path) -> None:

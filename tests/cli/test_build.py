@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
 
+from burnish.bench.folder_task import FolderTask
 from burnish.bench.stats import Estimate
-from burnish.building.trial import Ring
+from burnish.building import optional
+from burnish.building.trial import Contender, Ring
+from burnish.source import load
 from tests.cli.conftest import Burnish, small_model
 
 Write = Callable[..., Path]
@@ -190,6 +194,103 @@ def test_other_models_are_built_where_one_fails(
     assert second["name"] == "other"
     assert (tmp_path / "b.onnx").exists()
     assert not (tmp_path / "a.onnx").exists()
+
+
+def test_other_models_are_built_where_one_has_no_place(
+    write: Write, burnish: Burnish, tmp_path: Path
+) -> None:
+    path = write("burnish.toml/a.onnx")
+    more = '\n[models.other]\npath = "small.onnx"\noutput = "b.onnx"\n'
+    path.write_text(path.read_text() + more)
+    done = burnish("build")
+    assert done.code == 1
+    assert "models.small: cannot make the folder" in done.err
+    assert (tmp_path / "b.onnx").exists()
+
+
+def test_an_interrupted_build_says_what_is_not_written(
+    write: Write, burnish: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("a.onnx")
+    more = '\n[models.other]\npath = "small.onnx"\noutput = "b.onnx"\noptional.merge-slices = 1\n'
+    path.write_text(path.read_text() + more)
+
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optional, "_judged", interrupted)
+    done = burnish("build")
+    assert done.code == 130
+    assert "interrupted; models.other was not written, nor what follows" in done.message
+    assert (tmp_path / "a.onnx").exists()
+    assert not (tmp_path / "b.onnx").exists()
+
+
+UNUSABLE = """
+import itertools
+import numpy as np
+from burnish.bench.task import Scores
+
+class Task:
+    name, calls = "t", itertools.count(1)
+    def __init__(self, name="x", rows=2, grows=False):
+        self.input_shapes = [{name: (2, 6)}]
+        self._feeds, self._grows = {name: np.zeros((rows, 6), np.float32)}, grows
+    def calibration(self):
+        return []
+    def evaluate(self, run):
+        run(self._feeds)
+        return {"accuracy": Scores.of([1.0] * (next(self.calls) if self._grows else 1))}
+
+OTHER_INPUT, OTHER_ROWS, GROWS = Task("z"), Task(rows=3), Task(grows=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("OTHER_INPUT", 4, "unknown input 'z'"),
+        ("OTHER_ROWS", 1, "the model cannot be run on what the task t feeds it"),
+        ("GROWS", 4, "the same items each time"),
+    ],
+)
+def test_a_task_that_cannot_compare_is_refused(
+    write: Write, burnish: Burnish, tmp_path: Path, name: str, code: int, message: str
+) -> None:
+    (tmp_path / "judge.py").write_text(UNUSABLE)
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 21]>
+        agraph (float[n, 6] x) => (float[n, 6] y) { a = Softmax (x)  y = Relu (a) }"""
+    )
+    write(eval=f'"judge.py:{name}"', budgets="{ max-drop = 0 }", input_shapes="{ x = [2, 6] }")
+    onnx.save(model, tmp_path / "small.onnx")
+    done = burnish("build")
+    assert done.code == code, done.err
+    assert message in done.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_task_without_a_budget_is_refused(burnish: Burnish, tmp_path: Path) -> None:
+    onnx.save(small_model(), tmp_path / "m.onnx")
+    done = burnish("optimize", tmp_path / "m.onnx", "-o", tmp_path / "o.onnx", "--eval", "a:B")
+    assert done.code == 2
+    assert "--max-drop" in done.err
+
+
+def test_a_worse_model_drops(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    agraph (float[4, 4] x) => (float[4, 4] y) {{ y = {} (x) }}"""
+    for name, op in (("good", "Identity"), ("bad", "Neg")):
+        onnx.save(onnx.parser.parse_model(text.format(op)), tmp_path / f"{name}.onnx")
+    (tmp_path / "labels").mkdir()
+    labels = np.arange(4)
+    np.savez(tmp_path / "labels" / "a.npz", x=np.eye(4, dtype=np.float32), labels=labels)
+    good, bad = (tmp_path / f"{name}.onnx" for name in ("good", "bad"))
+    ring = Ring(load(good), good, {}, 1, 1e-2)
+    task = FolderTask(tmp_path / "labels")
+    drop, low, high = ring.drop(task, Contender("ort", bad))
+    assert drop == high == 100 > low
+    assert ring.drop(task, Contender("ort", good)) == (0.0, 0.0, 0.0)
 
 
 def test_a_model_can_be_built_alone(write: Write, burnish: Burnish, tmp_path: Path) -> None:
