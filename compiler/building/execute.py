@@ -114,7 +114,9 @@ def _held(shop: Workshop, made: Made) -> list[Gate]:
     budgets = shop.job.budgets
     with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
         path = Path(scratch, shop.job.output.name)
-        found: dict[str, Any] = {"size": sum(made.save(path).values()), "arena": made.arena}
+        made.save(path)
+        size = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
+        found: dict[str, Any] = {"size": size, "arena": made.arena}
         if budgets.min_speedup is not None:
             speedup = shop.ring.speedup(shop.contender(path))
             found["speedup"] = speedup.median
