@@ -209,10 +209,10 @@ class _Kind:
 
 _KINDS = (
     _Kind("size", "at most", _bytes,
-          "`burnish inspect` lists constants by size; --weights bf16 halves most of them"),
+          "`burnish bench --report` shows what each layer takes; --weights bf16 halves an artifact's"),
     _Kind("arena", "at most", _bytes, "a smaller --input-shape needs less"),
     _Kind("max-drop", "at most", _points,
           "`burnish bench --eval` shows what each pass costs; leave one out with --skip"),
     _Kind("min-speedup", "at least", _ratio,
-          "raise --tune, or see with `burnish bench` what each pass is worth"),
+          "see with `burnish bench` what each pass is worth; kernels of an artifact gain by --tune"),
 )  # fmt: skip
