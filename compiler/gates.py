@@ -209,10 +209,11 @@ class _Kind:
 
 _KINDS = (
     _Kind("size", "at most", _bytes,
-          "`burnish bench --report` shows what each layer takes; --weights bf16 halves an artifact's"),
+          "`burnish bench --report` shows what each layer takes; --weights bf16 halves those of "
+          "an artifact"),
     _Kind("arena", "at most", _bytes, "a smaller --input-shape needs less"),
     _Kind("max-drop", "at most", _points,
           "`burnish bench --eval` shows what each pass costs; leave one out with --skip"),
     _Kind("min-speedup", "at least", _ratio,
-          "see with `burnish bench` what each pass is worth; kernels of an artifact gain by --tune"),
+          "see with `burnish bench` what each pass is worth; an artifact gains by --tune"),
 )  # fmt: skip
