@@ -24,6 +24,8 @@ from burnish.errors import BurnishError
 
 INTERRUPTED = 130
 """Exit code of a process that Ctrl-C ended."""
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a process as Ctrl-C does: what stops a job, and a terminal that closes."""
 BUG = 1
 
 COLLECT_AFTER = (100_000, 20, 100)
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if arguments is None else arguments)
     # Known before parsing, because parsing may be what fails.
     session.verbose = bool({"-v", "--verbose"} & set(args))
+    heard = _hear() if arguments is None else []
     try:
         code = command.main(args, prog_name="burnish", standalone_mode=False, obj=session)
     except KeyboardInterrupt:
@@ -53,8 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(KeyboardInterrupt):
             session.complain(f"interrupted; {session.fate}")
         if arguments is None:
-            _leave(code)
+            _leave(128 + heard[0] if heard else code)
     return code if isinstance(code, int) else 0
+
+
+def _hear() -> list[int]:
+    """Take what ends a process for Ctrl-C, so that nothing is left behind; return what came."""
+    heard: list[int] = []
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    for number in ENDINGS:
+        # Who ignores one, as nohup has it, goes on ignoring it.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    return heard
 
 
 def _leave(code: int) -> NoReturn:
@@ -63,7 +81,8 @@ def _leave(code: int) -> NoReturn:
     A second Ctrl-C leaves threads in the code generator. The interpreter would wait for them as it
     ends; if a third ends that too, they come back to an interpreter that is gone, which aborts.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *ENDINGS):
+        signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

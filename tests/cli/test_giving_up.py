@@ -99,7 +99,9 @@ def test_interrupt(
     assert done.code == INTERRUPTED
 
 
-def pressing(slow: str, model: Path, tmp_path: Path, times: int) -> Outcome:
+def pressing(
+    slow: str, model: Path, tmp_path: Path, times: int, number: int = signal.SIGINT
+) -> Outcome:
     """Press Ctrl-C in a real process, in which a pass does what ``slow`` says once it is ready."""
     code = (
         "import signal, sys, time, burnish.pipeline as p\n"
@@ -117,7 +119,7 @@ def pressing(slow: str, model: Path, tmp_path: Path, times: int) -> Outcome:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         for _ in range(times):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             time.sleep(0.1)
         try:
             out, err = process.communicate(timeout=20)
@@ -131,6 +133,27 @@ def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
     done = pressing("print('ready', flush=True); time.sleep(60)", model, tmp_path, 1)
     assert done.message == "burnish: interrupted; nothing was written"
     assert done.code == INTERRUPTED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_job_leaves_nothing_behind(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Such as a worker, which is stopped most of the time, and its files."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    slow = (
+        "from burnish.bench.client import Engine\n"
+        "    with Engine('oracle') as engine:\n"
+        "        engine.resident()\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)"
+    )
+    done = pressing(slow, model, tmp_path, 1, number)
+    assert done.message == "burnish: interrupted; nothing was written"
+    assert done.code == 128 + number
+    assert list(scratch.iterdir()) == []
 
 
 def test_ctrl_c_again_and_again_waits_for_no_thread(model: Path, tmp_path: Path) -> None:
