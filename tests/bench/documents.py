@@ -25,7 +25,7 @@ from burnish.bench.graph_parts import nodes
 from burnish.explanation import Explanation
 from burnish.ir import Graph
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;$x^2$\u202e\x07"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;$x^2$\u202e\x07\uffff"
 """A name that wants to be more than a name."""
 
 

@@ -50,6 +50,7 @@ def test_an_inverse_turns_its_ends() -> None:
 
 def test_invisible_characters_are_shown() -> None:
     assert text.visible("a\u202eb\x1b\n") == "a\\u202eb\\x1b\\n"
+    assert text.visible("a\uffffb\ufdd0") == "a\\uffffb\\ufdd0"
     assert text.visible("größe/卷积") == "größe/卷积"
 
 

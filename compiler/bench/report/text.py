@@ -13,8 +13,9 @@ from burnish.wording import shortened
 UNKNOWN = "–"
 """What stands where nothing was measured."""
 _MOST = 1e12
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of characters that show nothing, or change the order of what is around them."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
+"""Categories of characters that show nothing, change the order of what is around them, or are none
+that XML takes."""
 
 
 def visible(name: str) -> str:

@@ -1,5 +1,11 @@
 "use strict";
-// Filters what has data-find by the words that are typed; without it the page is complete.
+// Filters what is listed by the words that are typed; without it the page is complete.
+const marks = new Map();
+for (const mark of document.querySelectorAll(".strip a")) {
+  const place = mark.getAttribute("href");
+  if (!marks.has(place)) marks.set(place, []);
+  marks.get(place).push(mark);
+}
 for (const box of document.querySelectorAll("[data-filter]")) {
   const field = box.querySelector("input");
   const told = box.querySelector("output");
@@ -14,7 +20,7 @@ for (const box of document.querySelectorAll("[data-filter]")) {
       item.hidden = !fits;
       shown += fits;
       if (item.id) {
-        for (const mark of document.querySelectorAll(`a[href="#${item.id}"]`)) {
+        for (const mark of marks.get(`#${item.id}`) ?? []) {
           mark.classList.toggle("hit", fits && words.length > 0);
         }
       }
