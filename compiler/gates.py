@@ -192,7 +192,7 @@ def _points(drop: float) -> str:
 
 
 def _ratio(ratio: float) -> str:
-    return f"{ratio:.2f}x"
+    return f"{ratio:.2f}x" if ratio < 1e4 else f"{ratio:.0e}x"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Answers:
         return {
             "latency": timings.latency(seat),
             "ratio": timings.ratio(timings.whole, seat, contrasts),
-            "blocks": len(timings.seconds.get(seat, ())),
+            "blocks": timings.blocks(seat),
             **failed,
         }
 

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from burnish.bench.document import Document, Variant
-from burnish.errors import GateFailed
+from burnish.errors import GateFailed, UsageError
 from burnish.gates import Budgets, Found, Gate, drop_in_points, judge
 
 BASELINE = "onnxruntime"
 """The column that a speedup is about."""
+
+
+def require_measurable(budgets: Budgets, *, compiles: bool, scores: bool) -> None:
+    """Refuse budgets about what a bench will not measure, before it begins.
+
+    Args:
+        budgets: what is asked.
+        compiles: whether variants are compiled, so that their memory is planned.
+        scores: whether a task scores them.
+
+    Raises:
+        UsageError: one of them is.
+    """
+    if budgets.max_drop is not None and not scores:
+        raise UsageError("--max-drop is about a task: name one with --eval")
+    if budgets.arena is not None and not compiles:
+        raise UsageError("--budget-arena is about compiled variants: use --engine tvm")
 
 
 def judged(document: Document, budgets: Budgets) -> list[Gate]:

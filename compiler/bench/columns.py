@@ -21,7 +21,7 @@ from burnish.bench.seats import (
     seat,
 )
 from burnish.bench.sittings import Timings
-from burnish.bench.subjects import NotEquivalent, Seating, check
+from burnish.bench.subjects import Keeper, NotEquivalent, Seating, check
 from burnish.census import count_operators
 from burnish.errors import BurnishError
 from burnish.numerics import Numerics
@@ -44,14 +44,12 @@ class Rival:
     failure: str | None = None
     operators: int | None = None
     files: Sequence[Path] = ()
-    same_as: str | None = None
-    """Another rival that is the same program."""
     resident: int = 0
 
     @property
     def seat(self) -> str:
         """Its name among variants."""
-        return f"against {self.same_as or self.name}"
+        return f"against {self.name}"
 
     def as_column(self, timings: Timings, contrasts: Any) -> Column:
         """Describe it in the document."""
@@ -72,6 +70,7 @@ class Rivals:
     threads: int
     shapes: Mapping[str, tuple[int, ...]]
     folder: Path
+    keeper: Keeper
     notes: list[str] = field(default_factory=list)
 
     def onnx_runtime(self) -> Rival:
@@ -144,7 +143,9 @@ class Rivals:
     def seated(self, rival: Rival, seating: Seating) -> Rival:
         """Compare it with the original; a failure is part of the result."""
         try:
-            rival.resident = check(seating, self.reference, Numerics.REASSOCIATES).resident
+            rival.resident = check(
+                seating, self.reference, Numerics.REASSOCIATES, self.keeper
+            ).resident
             rival.seating = seating
         except (EngineFailed, NotEquivalent) as failure:
             rival.failure = str(failure)

@@ -68,6 +68,7 @@ class Variant(Part):
     """Elements of all floating-point constants."""
     constant_bytes: int
     flops: float | None = None
+    """Of the operators whose FLOPs are known; None where that is none."""
     compile_seconds: float | None = None
     """Wall clock of generating code for kernels that no variant before had, or of making a session
     of ONNX Runtime."""
@@ -77,8 +78,10 @@ class Variant(Part):
     """The same after DEFLATE at level 6."""
     arena_bytes: int | None = None
     fidelity: list[Fidelity] = Field(default_factory=list)
+    """Of what is not equivalent on the inputs up to the first that shows it."""
     latency: Interval | None = None
-    """Seconds of a run, median."""
+    """Seconds of a run: the median of processes. With fewer than six of them low and high are those
+    of all their blocks, else a 95% interval."""
     ratio: Interval | None = None
     """Time of the reference variant (the whole pipeline) over this one's; above one is faster."""
     blocks: int = 0
@@ -112,6 +115,7 @@ class Column(Part):
     """For instance ``onnxruntime``, ``onnxruntime without GeluFusion``, ``openvino``."""
     version: str
     latency: Interval | None = None
+    """As that of a variant."""
     ratio: Interval | None = None
     """Its time over that of the whole pipeline: above one the whole pipeline is faster."""
     operators: int | None = None

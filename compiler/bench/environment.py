@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import gettempdir
@@ -35,6 +35,10 @@ class Environment:
     versions: dict[str, str]
     load: float
     """Load average of the last minute, before measuring; above zero the machine had other work."""
+
+    def beside(self, peers: Mapping[str, str]) -> Environment:
+        """The same with versions of other engines that are compared with, by package."""
+        return replace(self, versions=self.versions | dict(peers))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -86,8 +90,7 @@ def machine_to_ourselves() -> Iterator[None]:
     """
     path = Path(gettempdir(), "burnish-timing.lock")
     try:
-        # Not emptied, nor through a link: in a folder that all can write, it may be another's.
-        opened = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        opened = _opened(path)
     except OSError as error:
         raise CannotWrite(f"cannot lock {path}, as timing needs: {error.strerror}") from error
     with os.fdopen(opened) as lock:
@@ -97,3 +100,18 @@ def machine_to_ourselves() -> Iterator[None]:
             logger.warning("waiting for another measurement, which holds %s", path)
             flock(lock, LOCK_EX)
         yield
+
+
+def _opened(path: Path) -> int:
+    """Open what is locked: not emptied, nor through a link, since it may be another user's.
+
+    Systems refuse to make a file where another's is, in a folder that all can write.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        made = os.open(path, flags | os.O_CREAT, 0o644)
+        # Whatever the mask: others have to be able to open it.
+        os.fchmod(made, 0o644)
+        return made

@@ -70,9 +70,12 @@ class Judge:
 
     def _made(self, form: Form, skip: Sequence[str]) -> tuple[str, Path]:
         """A variant for all shapes of the task."""
+        settings = self.selection.settings or {}
         selection = replace(
-            self.selection, skip=[*self.selection.skip, *skip], compiling=self.target is not None
-        )
+            self.selection, skip=[*self.selection.skip, *skip], compiling=self.target is not None,
+            # Options of a pass that is not part of a run are refused.
+            settings={k: v for k, v in settings.items() if k.partition(".")[0] not in skip},
+        )  # fmt: skip
         path = self.folder / f"scored-{form.id}"
         if self.target is None:
             path = path.with_suffix(".onnx")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 VARIABLE = "BURNISH_PEERS_PYTHON"
 """Names interpreters that have what this one lacks, separated as in PATH."""
+LIMIT = 60.0
+"""Seconds after which an interpreter that is asked what it has counts as hanging."""
 PROBE = (
     "import importlib.metadata as m, json, sys\n"
     "found = {}\n"
@@ -109,9 +111,10 @@ def _versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
     """The versions of those packages that an interpreter has."""
     try:
         done = subprocess.run(
-            [str(python), "-c", PROBE, *packages], capture_output=True, text=True, check=True
-        )
+            [str(python), "-c", PROBE, *packages], capture_output=True, text=True, check=True,
+            timeout=LIMIT,
+        )  # fmt: skip
         found: dict[str, str] = json.loads(done.stdout)
-    except (OSError, subprocess.CalledProcessError, json.JSONDecodeError) as error:
+    except (OSError, subprocess.SubprocessError, json.JSONDecodeError) as error:
         raise NoInterpreter(f"{python} does not run as a Python interpreter: {error}") from None
     return found

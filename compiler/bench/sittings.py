@@ -20,6 +20,9 @@ from burnish.bench.contrasts import Contrasts, Sitting
 from burnish.bench.document import Interval
 from burnish.bench.stats import estimate_median
 
+TELLING = 6
+"""Processes whose medians have a 95% interval; with fewer it is the range of all blocks."""
+
 
 class Timed(Protocol):
     """A process that has loaded a variant and its inputs."""
@@ -67,8 +70,11 @@ class Timings:
     comparisons: Sequence[tuple[str, str]]
     """Pairs of variants whose ratios matter."""
     sittings: list[Sitting] = field(default_factory=list)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    """The median of each block, by variant."""
+    seconds: dict[str, list[list[float]]] = field(default_factory=dict)
+    """The median of each block, process by process, by variant."""
+    names: Sequence[str] = ()
+    """The variants: of each the ratio to the whole is looked at, whether it answers a question or
+    not."""
     failures: dict[str, str] = field(default_factory=dict)
     """Variants that failed while they were timed."""
     spent: float = 0.0
@@ -82,7 +88,13 @@ class Timings:
         """One variant's time over another's; None if either was not timed."""
         if slower == faster or not {slower, faster} <= set(contrasts.names):
             return None
-        return contrasts.ratio(slower, faster, max(1, len(self.comparisons)))
+        return contrasts.ratio(slower, faster, max(1, self.looked_at))
+
+    @property
+    def looked_at(self) -> int:
+        """Ratios that somebody looks at, whose intervals have to hold together."""
+        pairs = [*self.comparisons, *((name, self.whole) for name in self.names)]
+        return len({frozenset(pair) for pair in pairs if pair[0] != pair[1]})
 
     def is_decided(self, pair: tuple[str, str], contrasts: Contrasts, pace: Pace) -> bool:
         """Whether no more sittings are needed to tell how a comparison ends."""
@@ -96,11 +108,19 @@ class Timings:
         return math.log(ratio.high / ratio.low) / 2 <= pace.narrow
 
     def latency(self, name: str) -> Interval | None:
-        """Seconds of a run of a variant."""
+        """Seconds of a run of a variant: a process counts once, however many its blocks."""
         if name not in self.seconds:
             return None
-        found = estimate_median(self.seconds[name])
-        return Interval(value=found.median, low=found.low, high=found.high)
+        processes = self.seconds[name]
+        found = estimate_median([median(blocks) for blocks in processes])
+        if len(processes) >= TELLING:
+            return Interval(value=found.median, low=found.low, high=found.high)
+        every = [seconds for blocks in processes for seconds in blocks]
+        return Interval(value=found.median, low=min(every), high=max(every))
+
+    def blocks(self, name: str) -> int:
+        """Blocks of all processes of a variant."""
+        return sum(map(len, self.seconds.get(name, ())))
 
 
 class EngineProblem(Exception):
@@ -127,7 +147,7 @@ class Table:
             comparisons: pairs of them whose ratios matter.
             whole: the variant that sits in every group.
         """
-        found = Timings(whole, comparisons)
+        found = Timings(whole, comparisons, names=names)
         begun = self.clock()
         order, shuffled = [name for name in names if name != whole], random.Random(0)
         for number in range(self.pace.most):
@@ -189,7 +209,7 @@ class Table:
             for name, seconds in zip(medians, turn, strict=True):
                 logs[name].append(math.log(seconds) - level)
         for name, values in medians.items():
-            found.seconds.setdefault(name, []).extend(values)
+            found.seconds.setdefault(name, []).append(values)
         if len(logs) > 1:
             found.sittings.append({name: median(values) for name, values in logs.items()})
 

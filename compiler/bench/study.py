@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,10 @@ from burnish.bench.ladder import Ladder
 from burnish.bench.loading import load_task
 from burnish.bench.scoring import Judge, scored
 from burnish.bench.sittings import Pace, Table, Timings
-from burnish.bench.subjects import Seating, Subject, Workshop
+from burnish.bench.subjects import Keeper, Seating, Subject, Workshop
 from burnish.bench.variants import NEEDED, Forms, Pipeline
 from burnish.compilation import require_shapes, tuning_seconds
-from burnish.errors import GateFailed, UnsupportedModel, UsageError
+from burnish.errors import BurnishError, GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
 from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline
 from burnish.selection import Selection, choose
@@ -89,6 +89,9 @@ class _Study:
 
     def __post_init__(self) -> None:
         self.begun = time.perf_counter()
+        # Before anything runs: the load is that of others.
+        self.environment = record_environment()
+        self.left_out: set[str] = set()
         request = self.request
         if not 0 <= request.seconds < float("inf"):
             raise UsageError(f"--time takes a number of seconds, not {request.seconds:g}")
@@ -121,17 +124,20 @@ class _Study:
     def document(self) -> Document:
         """Do all of it."""
         pipeline, parts = self.checked_pipeline()
-        asked = self.made(self.rewritten(pipeline))
-        forms, subjects = asked.forms, asked.subjects
+        forms = self.rewritten(pipeline)
+        with Keeper() as keeper:
+            asked = self.made(forms, keeper)
         metrics = self.scored(asked)
-        rivals = self.rivals()
+        with Keeper() as keeper:
+            rivals = self.rivals(keeper)
+        subjects = asked.subjects
         timings = self.timed(asked, rivals)
         contrasts = timings.contrasts()
         self.explain(timings, forms)
         kernels, ceiling = self.profiled(subjects[forms.whole.id])
         return Document(
             command=list(self.request.command),
-            environment=record_environment({one.name: one.version for one in rivals}).as_json(),
+            environment=self.environment.beside({r.name: r.version for r in rivals}).as_json(),
             model=self.described(),
             engine=self.request.engine,
             threads=self.threads,
@@ -181,8 +187,8 @@ class _Study:
             self.graph, steps, context, verify="end", reference=self.reference,
             progress=self.progress, settle=self.settles,
         )  # fmt: skip
-        undone = self.undone(report)
-        kept = [step for step in steps if step.name not in undone]
+        self.left_out = self.undone(report)
+        kept = [step for step in steps if step.name not in self.left_out]
         if not kept:
             raise UsageError("no pass is left to bench: all are left out or undone")
         parts = graph_parts(self.graph, result, kept, context, settle=self.settles)
@@ -194,13 +200,13 @@ class _Study:
             self.notes.append(f"{entry.name} was undone and is left out: {entry.rolled_back}")
         return {entry.name for entry in report.rolled_back}
 
-    def made(self, forms: Forms) -> Answers:
+    def made(self, forms: Forms, keeper: Keeper) -> Answers:
         """Every variant, built and checked; the whole pipeline first.
 
         Raises:
             UnsupportedModel: the whole pipeline's does not build.
         """
-        workshop = Workshop(self.builder(), self.reference, self.threads, self.shapes)
+        workshop = Workshop(self.builder(), self.reference, self.threads, self.shapes, keeper)
         whole, pipeline = forms.whole, forms.pipeline
         order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
         found: dict[str, Subject] = {}
@@ -247,11 +253,11 @@ class _Study:
         vector = Vector(self.reference.feeds[0], self.reference.expected[0])
         return ArtifactBuilder(self.folder, self.target, vector, self.tune)
 
-    def rivals(self) -> list[Rival]:
+    def rivals(self, keeper: Keeper) -> list[Rival]:
         """What variants are compared with."""
         self.progress("check what is compared with", 0, 1)
         found = Rivals(
-            self.request.model, self.reference, self.threads, self.shapes, self.folder,
+            self.request.model, self.reference, self.threads, self.shapes, self.folder, keeper,
             self.notes,
         )  # fmt: skip
         best = found.onnx_runtime()
@@ -292,9 +298,11 @@ class _Study:
         if self.task is None:
             return {}
         self.progress(f"evaluate {self.task.name}", 0, 1)
+        chosen = self.request.selection
         judge = Judge(
-            self.task, self.graph, self.request.model, self.request.selection, self.target,
-            self.threads, self.tune, self.folder,
+            self.task, self.graph, self.request.model,
+            replace(chosen, skip=[*chosen.skip, *self.left_out]), self.target, self.threads,
+            self.tune, self.folder,
         )  # fmt: skip
         return judge.metrics(scored(asked.questions, asked.forms), asked.forms)
 
@@ -303,8 +311,13 @@ class _Study:
         if self.target is None or whole.built is None:
             return [], None
         self.progress("time kernels", 0, 1)
-        with machine_to_ourselves():
-            return profiled(whole.built.path, self.threads)
+        try:
+            with machine_to_ourselves():
+                return profiled(whole.built.path, self.threads)
+        except BurnishError as error:
+            # What was timed is worth more than to be lost for this.
+            self.notes.append(f"kernels are not profiled: {error}")
+            return [], None
 
     def explain(self, timings: Timings, forms: Forms) -> None:
         """Note what figures depend on."""

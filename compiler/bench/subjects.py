@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from burnish.analysis.cost import node_flops
 from burnish.bench.builders import Builder, Built, Sizes
@@ -34,15 +35,27 @@ class Seating:
     options: Mapping[str, Any] = field(default_factory=dict)
     python: Path | None = None
 
+    def engine(self) -> Engine:
+        """A process of the engine that has loaded nothing yet."""
+        return Engine(self.loader) if self.python is None else Engine(self.loader, self.python)
+
+    def load(self, engine: Engine) -> float:
+        """Let a process load it; return how many seconds that took.
+
+        Raises:
+            EngineFailed: the engine refuses it.
+        """
+        return engine.load(self.path, self.threads, self.shapes, **self.options)
+
     def start(self, feeds: Mapping[str, Any]) -> Engine:
         """Start it, loaded and fed.
 
         Raises:
             EngineFailed: the engine refuses the model or the inputs.
         """
-        engine = Engine(self.loader) if self.python is None else Engine(self.loader, self.python)
+        engine = self.engine()
         try:
-            engine.load(self.path, self.threads, self.shapes, **self.options)
+            self.load(engine)
             engine.feed(feeds)
         except BaseException:
             engine.end()
@@ -64,25 +77,70 @@ class Checked:
 class NotEquivalent(Exception):
     """Outputs differ from the original's by more than another rounding."""
 
+    def __init__(self, message: str, distance: Sequence[Fidelity] = ()) -> None:
+        super().__init__(message)
+        self.fidelity = [each for each in distance if math.isfinite(each.error)]
+        """Of the outputs that can be compared at all."""
 
-def check(seating: Seating, reference: Reference, numerics: Numerics) -> Checked:
+
+class Keeper:
+    """A process that is kept while the same engine loads one thing after another."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._of: tuple[str, Path | None] | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself; a process is started when one is asked for."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.end()
+
+    def end(self) -> None:
+        """End the process; the next that asks starts another."""
+        if self._engine is not None:
+            self._engine.end()
+        self._engine = None
+
+    def load(self, seating: Seating) -> tuple[Engine, float]:
+        """The process with what ``seating`` names loaded, and the seconds that that took.
+
+        Raises:
+            EngineFailed: the engine refuses it; its process has ended then.
+        """
+        of = seating.loader, seating.python
+        if self._engine is None or self._of != of:
+            self.end()
+            self._engine, self._of = seating.engine(), of
+        return self._engine, seating.load(self._engine)
+
+
+def check(seating: Seating, reference: Reference, numerics: Numerics, keeper: Keeper) -> Checked:
     """Compare what a process answers with the original on all inputs.
 
     Raises:
         EngineFailed: it fails.
         NotEquivalent: it is wrong.
     """
-    with seating.start(reference.feeds[0]) as engine:
+    try:
+        engine, _ = keeper.load(seating)
         answers = []
         for feeds, expected in zip(reference.feeds, reference.expected, strict=True):
             engine.feed(feeds)
             answers.append(engine.outputs())
             comparison = compare(expected, answers[-1], numerics)
             if not comparison:
-                raise NotEquivalent(f"not equivalent, so not timed: {comparison}")
+                distance = fidelity(reference.expected[: len(answers)], answers)
+                raise NotEquivalent(f"not equivalent, so not timed: {comparison}", distance)
         resident = engine.resident()
-        again = engine.load(seating.path, seating.threads, seating.shapes, **seating.options)
-        return Checked(fidelity(reference.expected, answers), resident, again)
+        _, again = keeper.load(seating)
+    except EngineFailed:
+        # Nobody knows in what state it is.
+        keeper.end()
+        raise
+    return Checked(fidelity(reference.expected, answers), resident, again)
 
 
 @dataclass
@@ -113,6 +171,7 @@ class Workshop:
     reference: Reference
     threads: int
     shapes: Mapping[str, tuple[int, ...]]
+    keeper: Keeper
     sizes: Sizes = field(default_factory=Sizes)
 
     def make(self, form: Form, graph: Graph | None, numerics: Numerics) -> Subject:
@@ -128,9 +187,11 @@ class Workshop:
                 "compile_seconds": built.seconds, "artifact_bytes": raw,
                 "compressed_bytes": compressed, "arena_bytes": built.arena,
             }  # fmt: skip
-            checked = check(self.seating(built), self.reference, numerics)
+            checked = check(self.seating(built), self.reference, numerics, self.keeper)
         except (BurnishError, EngineFailed, NotEquivalent) as failure:
             subject.failure = str(failure)
+            if isinstance(failure, NotEquivalent):
+                subject.figures["fidelity"] = failure.fidelity
             return subject
         subject.figures["fidelity"] = checked.fidelity
         if built.seconds is None:

@@ -48,6 +48,8 @@ class Worker:
 
     def _load(self, request: Request) -> dict[str, Any]:
         engines = beside("engines")
+        # What was loaded before does not take memory beside it.
+        self.run = None
         begin = time.perf_counter()
         shapes = {name: tuple(shape) for name, shape in request["shapes"].items()}
         job = engines.Job(Path(request["path"]), request["threads"], shapes, request["options"])

@@ -27,7 +27,8 @@ def bench(
         float,
         typer.Option(
             "--time", metavar="SECONDS",
-            help="Time to spend on timing, at most; it ends when every comparison is decided.",
+            help="Time to spend on timing; it ends when every comparison is decided. However "
+            "little it is, every variant is timed once.",
         ),
     ] = 300.0,
     out: Annotated[
@@ -78,7 +79,7 @@ def bench(
     """Measure what each pass is worth: alone, added in turn, and left out."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
-    from burnish.bench.budgets import judged
+    from burnish.bench.budgets import judged, require_measurable
     from burnish.bench.study import Request
     from burnish.bench.study import bench as measure
     from burnish.cli.bench_tables import show
@@ -87,6 +88,7 @@ def bench(
     from burnish.selection import Selection
 
     budgets = options.budgets(budget_size, budget_arena, max_drop, min_speedup)
+    require_measurable(budgets, compiles=engine == "tvm", scores=eval_ is not None)
     for path in (out, report):
         if path is not None:
             check_target(path)

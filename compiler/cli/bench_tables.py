@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VIEWS: tuple[View, ...] = ("alone", "cumulative", "without")
 STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "same": "dim"}
+MOST = 10.0
+"""Half the width of an interval of a ratio from which on it says nothing."""
 LEGEND = (
     "time that a pass saves, in percent of the time with it: alone on top of cleanup, added after "
     "those above it, and left out of all (without). Intervals hold for all figures together at "
@@ -68,8 +70,16 @@ def _show_passes(session: Session, document: Document) -> None:
 def _cell(step: Step) -> Text:
     from rich.text import Text
 
-    text = step.verdict if step.speedup is None else percent(step.speedup)
+    known = _told(step.speedup)
+    text = step.verdict if known is None else percent(known)
     return Text({"same": "·"}.get(text, text), STYLES.get(step.verdict, ""))
+
+
+def _told(ratio: Interval | None) -> Interval | None:
+    """``ratio`` if it tells anything: few processes may leave room for everything."""
+    if ratio is None or (ratio.high - ratio.low) / 2 >= MOST:
+        return None
+    return ratio
 
 
 def percent(speedup: Interval) -> str:
@@ -138,7 +148,7 @@ def _show_columns(session: Session, document: Document) -> None:
         if column.failure or column.latency is None:
             failed.append(column)
             continue
-        ratio = column.ratio
+        ratio = _told(column.ratio)
         half = 0.0 if ratio is None else (ratio.high - ratio.low) / 2
         table.add_row(
             _title(column),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -13,7 +13,7 @@ from burnish.bench import columns, seats
 from burnish.bench.ablation import OPTIMIZERS, ablated, signature
 from burnish.bench.columns import Rivals
 from burnish.bench.sittings import Timings
-from burnish.bench.subjects import NotEquivalent, Seating
+from burnish.bench.subjects import Keeper, NotEquivalent, Seating
 from burnish.testing import graph
 from burnish.verification import Reference
 
@@ -30,10 +30,11 @@ HEADER = '<ir_version: 10, opset_import: ["": 21]>'
 
 
 @pytest.fixture
-def rivals(tmp_path: Path) -> Rivals:
+def rivals(tmp_path: Path) -> Iterator[Rivals]:
     path = tmp_path / "model.onnx"
     onnx.save(onnx.parser.parse_model(HEADER + MODEL), path)
-    return Rivals(path, Reference(graph(MODEL)), 1, {"x": (2, 3)}, tmp_path)
+    with Keeper() as keeper:
+        yield Rivals(path, Reference(graph(MODEL)), 1, {"x": (2, 3)}, tmp_path, keeper)
 
 
 @pytest.fixture

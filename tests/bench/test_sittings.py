@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pytest
+
 from burnish.bench.sittings import EngineProblem, Pace, Table, Timings
 
 PACE = Pace(seconds=1e9)
@@ -112,6 +114,30 @@ def test_who_fails_leaves_and_the_others_stay() -> None:
     assert set(found.seconds) == set(TRUE) - {"same"}
     assert found.latency("same") is None
     assert found.ratio("same", "whole", found.contrasts()) is None
+
+
+def test_a_process_counts_once_in_the_time_of_a_run() -> None:
+    """Blocks of one process share its luck, so that many of them tell no more than it does."""
+    few = Timings("whole", [], seconds={"whole": [[1.0, 1.1, 1.2], [2.0, 2.1, 2.2]]})
+    found = few.latency("whole")
+    assert found is not None
+    assert (found.low, found.value, found.high) == (1.0, pytest.approx(1.6), 2.2)
+    many = Timings("whole", [], seconds={"whole": [[n, n, 50.0] for n in range(1, 10)]})
+    found = many.latency("whole")
+    assert found is not None
+    assert (found.low, found.value, found.high) == (2, 5, 8)
+    assert many.blocks("whole") == 27
+    assert many.blocks("other") == 0
+
+
+def test_intervals_hold_for_all_ratios_that_are_told() -> None:
+    """Of every variant the ratio to the whole, and of pairs that answer questions; each once."""
+    pairs = [("a", "b"), ("b", "a"), ("a", "whole")]
+    assert Timings("whole", pairs, names=["whole", "a", "b"]).looked_at == 3
+    found = measured(Room(TRUE, luck=0.02), Pace(seconds=1e9, most=3))
+    contrasts = found.contrasts()
+    assert found.looked_at == len(TRUE) - 1
+    assert found.ratio("slow", "whole", contrasts) == contrasts.ratio("slow", "whole", 4)
 
 
 def test_nothing_is_timed_without_the_whole() -> None:

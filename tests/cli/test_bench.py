@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-import sys
-from contextlib import nullcontext
+import math
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import numpy as np
 import onnx
 import pytest
 
-from burnish.bench import study, subjects
+from burnish.bench import ablation, scoring, study, subjects
 from burnish.bench.client import Engine, EngineFailed
-from burnish.bench.document import SCHEMA, Document
+from burnish.bench.document import SCHEMA, Document, Fidelity, Interval
 from burnish.bench.subjects import NotEquivalent, Seating
-from tests.cli.conftest import Burnish, expected
+from burnish.cli import main
+from burnish.cli.bench_tables import show
+from burnish.cli.session import Session
+from burnish.errors import UnsupportedModel
+from tests.bench.documents import synthetic
+from tests.cli.conftest import Burnish, Outcome, expected, small_model
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +35,51 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 QUICK = ("--time", "0", "--threads", "1")
 
 
-@pytest.mark.parametrize("engine", ["ort", "tvm"])
-def test_a_bench_of_a_small_model(
-    burnish: Burnish, model: Path, tmp_path: Path, engine: str
-) -> None:
-    out = tmp_path / "bench.json"
-    page = tmp_path / "report.html"
-    done = burnish("bench", model, "--engine", engine, *QUICK, "-o", out, "--report", page)
-    assert done.code == 0, done.err
+def labelled_items(folder: Path) -> Path:
+    """Four items, three of which the small model has right, in two files of a new folder."""
+    made = folder / "task"
+    made.mkdir()
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    labels = expected(x).argmax(axis=1)
+    labels[3] = (labels[3] + 1) % 4
+    for number in range(2):
+        half = slice(2 * number, 2 * number + 2)
+        np.savez(made / f"{number}.npz", x=x[half], labels=labels[half])
+    return made
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One bench that several tests look at."""
+
+    engine: str
+    outcome: Outcome
+    document: Document
+    page: str
+
+
+@pytest.fixture(scope="module", params=["ort", "tvm"])
+def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A small model with everything that a bench writes, at the shapes of a task."""
+    folder = tmp_path_factory.mktemp(f"bench-{request.param}")
+    path, out, page = folder / "open.onnx", folder / "bench.json", folder / "report.html"
+    onnx.save(small_model("batch"), path)
+    said, complained = io.StringIO(), io.StringIO()
+    command = ["bench", path, "--engine", request.param, *QUICK, "--eval", labelled_items(folder),
+               "--max-drop", "0", "-o", out, "--report", page]  # fmt: skip
+    with (
+        pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(complained)
+    ):  # fmt: skip
+        patch.setattr(study, "machine_to_ourselves", nullcontext)
+        code = main([str(argument) for argument in command])
+    outcome = Outcome(code, said.getvalue(), complained.getvalue())
+    assert code == 0, outcome.err
     document = Document.model_validate_json(out.read_text())
+    return Ran(request.param, outcome, document, page.read_text())
+
+
+def test_a_bench_of_a_small_model(ran: Ran) -> None:
+    document, engine = ran.document, ran.engine
     assert document.schema_version == SCHEMA
     assert document.engine == engine
     assert document.preset == ("default" if engine == "ort" else None)
@@ -56,9 +99,25 @@ def test_a_bench_of_a_small_model(
     assert document.fired
     assert bool(document.kernels) == (engine == "tvm")
     assert (document.ceiling is not None) == (engine == "tvm")
-    assert max(map(len, done.out.splitlines())) <= 80
-    assert "remove-no-ops" in done.out
-    assert 'data-pass="remove-no-ops"' in page.read_text()
+
+
+def test_tables_and_the_page_of_a_small_model(ran: Ran) -> None:
+    assert max(map(len, ran.outcome.out.splitlines())) <= 80
+    assert "remove-no-ops" in ran.outcome.out
+    assert 'data-pass="remove-no-ops"' in ran.page
+
+
+def test_a_task_scores_the_original_and_the_whole(ran: Ran) -> None:
+    """The shapes are those of the task."""
+    document = ran.document
+    assert document.shapes == {"x": [2, 6]}
+    metrics = {one.id: one.metrics for one in document.variants if one.metrics}
+    assert set(metrics) == {document.original, document.whole}
+    (whole,) = metrics[document.whole]
+    assert (whole.name, whole.value.value, whole.items) == ("accuracy", 0.75, 4)
+    assert whole.difference is not None
+    assert whole.difference.value == 0.0
+    assert "max-drop: +0.00 points" in ran.outcome.out
 
 
 def test_the_document_goes_to_standard_output(burnish: Burnish, model: Path) -> None:
@@ -90,36 +149,86 @@ def test_nowhere_to_write(burnish: Burnish, model: Path, tmp_path: Path, option:
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
     """A task on which the small model has three of four right."""
-    folder = tmp_path / "task"
-    folder.mkdir()
-    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-    labels = expected(x).argmax(axis=1)
-    labels[3] = (labels[3] + 1) % 4
-    for number in range(2):
-        half = slice(2 * number, 2 * number + 2)
-        np.savez(folder / f"{number}.npz", x=x[half], labels=labels[half])
-    return folder
+    return labelled_items(tmp_path)
 
 
-@pytest.mark.parametrize("engine", ["ort", "tvm"])
-def test_a_task_scores_the_original_and_the_whole(
-    burnish: Burnish, open_model: Path, labelled: Path, engine: str
+def test_what_was_undone_is_not_scored(
+    burnish: Burnish, open_model: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shapes are those of the task."""
-    few = () if engine == "tvm" else ("--preset", "minimal")
+    """Nor does an option of a pass that is left out stand in the way."""
+    right, ran = study.run_pipeline, list[str]()
+
+    def undoing(*arguments: Any, **options: Any) -> Any:
+        result, report = right(*arguments, **options)
+        report.passes = [
+            replace(one, rolled_back="it is wrong") if one.name == "fuse-pad" else one
+            for one in report.passes
+        ]
+        return result, report
+
+    def spied(graph: Any, steps: Any, *arguments: Any, **options: Any) -> Any:
+        ran.extend(step.name for step in steps)
+        return right(graph, steps, *arguments, **options)
+
+    monkeypatch.setattr(study, "run_pipeline", undoing)
+    monkeypatch.setattr(scoring, "run_pipeline", spied)
+    few = ("--passes", "infer-shapes,fold-constants,fuse-pad,remove-no-ops")
     done = burnish(
-        "bench", open_model, "--engine", engine, *QUICK, *few, "--eval", labelled, "--json",
-        "--max-drop", "0",
+        "bench", open_model, "--engine", "ort", *QUICK, *few, "--eval", labelled, "--json",
+        "--set", "fold-constants.max_bytes=1000",
     )  # fmt: skip
     assert done.code == 0, done.err
-    document = Document.model_validate_json(done.out)
-    assert document.shapes == {"x": [2, 6]}
-    metrics = {one.id: one.metrics for one in document.variants if one.metrics}
-    assert set(metrics) == {document.original, document.whole}
-    (whole,) = metrics[document.whole]
-    assert (whole.name, whole.value.value, whole.items) == ("accuracy", 0.75, 4)
-    assert whole.difference is not None
-    assert whole.difference.value == 0.0
+    assert ran
+    assert "fuse-pad" not in ran
+    assert "fuse-pad was undone and is left out" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--max-drop", "0"), "--max-drop is about a task: name one with --eval"),
+        (("--engine", "ort", "--budget-arena", "1MB"), "--budget-arena is about compiled"),
+    ],
+)
+def test_budgets_that_nothing_will_be_held_against(
+    burnish: Burnish, model: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...],
+    words: str,
+) -> None:  # fmt: skip
+    """They are refused before minutes are spent."""
+    monkeypatch.setattr(study, "bench", None)
+    done = burnish("bench", model, *options)
+    assert done.code == 2
+    assert words in done.message
+
+
+def test_the_machine_is_described_as_it_was_before(
+    burnish: Burnish, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened, right = [], study.record_environment
+
+    def recorded(*arguments: Any) -> Any:
+        happened.append("recorded")
+        return right(*arguments)
+
+    monkeypatch.setattr(study, "record_environment", recorded)
+    monkeypatch.setattr(study.Table, "measure", lambda *arguments: happened.append("timed"))
+    burnish("bench", model, "--engine", "ort", "--passes", "remove-no-ops", *QUICK)
+    assert happened == ["recorded", "timed"]
+
+
+def test_intervals_that_tell_nothing_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two or three processes, that differ a lot."""
+    made = synthetic(operators=20, passes=5)
+    vast = Interval(value=1.1, low=1e-200, high=1e200)
+    steps = [
+        one.model_copy(update={"speedup": vast, "verdict": "noise"})
+        if one.speedup is not None else one for one in made.steps
+    ]  # fmt: skip
+    columns = [one.model_copy(update={"ratio": vast}) for one in made.columns]
+    show(Session(), made.model_copy(update={"steps": steps, "columns": columns}))
+    out = capsys.readouterr().out
+    assert "noise" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_a_task_that_cannot_be_used(burnish: Burnish, model: Path, tmp_path: Path) -> None:
@@ -144,7 +253,8 @@ def test_what_is_wrong_is_never_timed(
 
     def check(seating: Seating, *arguments: Any) -> Any:
         if "Identity" in onnx_types(seating.path):
-            raise NotEquivalent("not equivalent, so not timed: y is off")
+            far = [Fidelity(output="y", error=0.5), Fidelity(output="z", error=math.inf)]
+            raise NotEquivalent("not equivalent, so not timed: y is off", far)
         return right(seating, *arguments)
 
     monkeypatch.setattr(subjects, "check", check)
@@ -155,6 +265,8 @@ def test_what_is_wrong_is_never_timed(
     assert document.original in [one.id for one in wrong]
     assert document.whole not in [one.id for one in wrong]
     assert all(one.latency is None and one.blocks == 0 for one in wrong)
+    # How far off it is, as far as numbers say it.
+    assert all([each.error for each in one.fidelity] == [0.5] for one in wrong)
     verdicts = {(one.name, one.view): one.verdict for one in document.steps}
     assert verdicts["remove-no-ops", "without"] == "needed"
     assert verdicts["infer-shapes", "cumulative"] == "failed"
@@ -171,7 +283,7 @@ def test_nothing_is_timed_against_a_wrong_whole(
         raise NotEquivalent("y is off")
 
     monkeypatch.setattr(subjects, "check", check)
-    done = burnish("bench", model, "--engine", "ort", *QUICK)
+    done = burnish("bench", model, "--engine", "ort", "--preset", "minimal", *QUICK)
     assert done.code == 3
     assert "the result of the whole pipeline cannot be timed: y is off" in done.message
 
@@ -183,7 +295,7 @@ def test_an_engine_that_dies_leaves_its_variant_out(
     start = Seating.start
 
     def fragile(self: Seating, feeds: Any) -> Engine:
-        if "Identity" in onnx_types(self.path) and sys._getframe(1).f_code.co_name == "<lambda>":
+        if "Identity" in onnx_types(self.path):
             raise EngineFailed("ort: the worker died")
         return start(self, feeds)
 
@@ -209,7 +321,15 @@ def test_nothing_to_bench(burnish: Burnish, model: Path) -> None:
     assert "no pass is left to bench" in done.message
 
 
-def test_what_has_no_kernel_is_noted(burnish: Burnish, tmp_path: Path) -> None:
+def refuse(*arguments: Any) -> Any:
+    raise UnsupportedModel("there is no compiler for what measures the machine")
+
+
+def test_what_has_no_kernel_is_noted(
+    burnish: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "OPTIMIZERS", ablation.OPTIMIZERS[:6])
+    monkeypatch.setattr(study, "profiled", refuse)
     text = """
         <ir_version: 10, opset_import: ["": 21]>
         g (float[4] x) => (float[4] y) { s = Det(m) k = Identity(x) y = Add(k, s) }
@@ -222,4 +342,5 @@ def test_what_has_no_kernel_is_noted(burnish: Burnish, tmp_path: Path) -> None:
     text = " ".join(done.out.split())
     assert "50.0% of the operators have kernels of burnish; the others run in ONNX" in text
     assert "optimizers of ONNX Runtime do nothing to this model" in text
+    assert "kernels are not profiled: there is no compiler for what measures" in text
     assert max(map(len, done.out.splitlines())) <= 80
