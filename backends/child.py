@@ -18,12 +18,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from burnish.errors import BurnishError
 
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
+ENDING = 5.0
+"""Seconds that a process may go on after it has closed its end of the pipe."""
 
 
 class ChildFailed(BurnishError):
@@ -34,11 +38,13 @@ class Child:
     """A process that runs a module, which answers one request after the other."""
 
     def __init__(
-        self, module: str, opening: object, timeout: float, *, silent: bool = False
-    ) -> None:
+        self, module: str, opening: object, timeout: float, *, silent: bool = False,
+        room: Path | None = None,
+    ) -> None:  # fmt: skip
         """Start it and send what it begins with.
 
-        With ``silent``, what it writes to stderr, where crashes leave pages, is thrown away.
+        With ``silent``, what it writes to stderr, where crashes leave pages, is thrown away. Its
+        temporary files go to ``room``: it cannot remove them itself when it crashes or is ended.
 
         Raises:
             ChildFailed: it cannot be started, does not answer within ``timeout`` seconds, or that
@@ -46,11 +52,12 @@ class Child:
         """
         # -P: no file of the user's folder is taken for a module.
         command = [sys.executable, "-P", "-m", module]
+        environment = None if room is None else {**os.environ, "TMPDIR": str(room)}
         try:
             # A group of its own: Ctrl-C is for the process that asks.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
-                stderr=subprocess.DEVNULL if silent else None,
+                stderr=subprocess.DEVNULL if silent else None, env=environment,
             )  # fmt: skip
         except OSError as error:
             raise ChildFailed(f"did not start: {error.strerror}") from error
@@ -64,9 +71,19 @@ class Child:
             raise
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        """End the process, and those that it has started."""
+        if self._process.returncode is None:
+            self._end_group()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
+        self._process.wait()
+
+    def _end_group(self) -> None:
+        # A process that it has started holds the pipe open as well: nobody may wait for its end.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def is_alive(self) -> bool:
         """Whether it can still answer."""
@@ -106,8 +123,13 @@ class Child:
 
     def _fail(self) -> None:
         """Say how the process ended."""
-        code = self._process.wait()
-        self._process.communicate()
+        try:
+            code = self._process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            self.close()
+            raise ChildFailed("closed its end of the pipe and went on") from None
+        self._end_group()
+        self.close()
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise ChildFailed(f"crashed ({reason})")
 
@@ -133,7 +155,7 @@ def serve_asking(begin: Callable[[Any, Ask], Callable[[Any], object]]) -> None:
         begin: as of `serve`, with what asks the other end as its second argument. Where the other
             end closes instead of answering, this process ends.
     """
-    _die_with_parent()
+    die_with_parent()
     # Nothing that is called must read requests, or write among the answers.
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -141,20 +163,28 @@ def serve_asking(begin: Callable[[Any, Ask], Callable[[Any], object]]) -> None:
     os.close(nothing)
     os.dup2(2, 1)
 
+    owner = os.getpid()
+
+    def tell(message: object) -> None:
+        if os.getpid() != owner:
+            # A copy that what was called has made of this process: two would answer everything.
+            os._exit(0)
+        _send(target, message)
+
     def ask(question: object) -> Any:
-        _send(target, question)
+        tell(question)
         if (reply := _receive(source)) is None:
             raise SystemExit
         return reply
 
     try:
         answer = begin(_receive(source), ask)
-        _send(target, None)
+        tell(None)
     except BurnishError as error:
-        _send(target, str(error))
+        tell(str(error))
         return
     while (request := _receive(source)) is not None:
-        _send(target, answer(request))
+        tell(answer(request))
 
 
 def _receive(source: BinaryIO) -> Any:
@@ -170,7 +200,7 @@ def _send(target: BinaryIO, message: object) -> None:
     target.flush()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Let nothing that hangs outlive the process that asked for it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

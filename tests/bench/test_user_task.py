@@ -15,8 +15,8 @@ from burnish.bench.task import Feeds, TaskFailed, evaluate
 from burnish.bench.user_task import UserTask
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
 
-START, HANG = 60.0, 1.5
-"""Seconds: enough to start, and those after which code that hangs is ended."""
+START, HANG, ENOUGH = 60.0, 0.3, 1.5
+"""Seconds: enough to start, those after which code that hangs is ended, and enough for little."""
 
 TASK = """
 import os
@@ -54,7 +54,7 @@ def echo(feeds: Feeds) -> dict[str, np.ndarray]:
 
 
 def slow_echo(feeds: Feeds) -> dict[str, np.ndarray]:
-    time.sleep(HANG / 3)
+    time.sleep(ENOUGH / 3)
     return echo(feeds)
 
 
@@ -116,19 +116,63 @@ def test_a_crash_while_the_model_runs(write: Callable[[str], None]) -> None:
         evaluate(load_task("mine:TASK", START), slow_echo)
 
 
-@pytest.mark.parametrize("body", ["time.sleep(1000)", "while True: run({'x': np.ones((1, 2))})"])
+@pytest.mark.parametrize(
+    "body",
+    ["time.sleep(1000)", "while True: run({'x': np.ones((1, 2))})", "os.fork(); time.sleep(1000)"],
+)
 def test_code_that_hangs(write: Callable[[str], None], body: str) -> None:
     write(body)
     task = UserTask("mine:TASK", START)
     task.limit = HANG
-    with pytest.raises(TaskFailed, match=r"mine:TASK did not finish in 1\.5 s of its own"):
+    with pytest.raises(TaskFailed, match=r"mine:TASK did not finish in 0\.3 s of its own"):
         evaluate(task, echo)
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_processes_that_it_started_end_with_it(write: Callable[[str], None]) -> None:
+    write("""
+        copy = os.fork()
+        if copy:
+            open("copy", "w").write(str(copy))
+        time.sleep(1000)
+    """)
+    task = UserTask("mine:TASK", START)
+    task.limit = HANG
+    with pytest.raises(TaskFailed, match="did not finish"):
+        evaluate(task, echo)
+    copy, deadline = int(Path("copy").read_text()), time.monotonic() + START
+    while is_running(copy) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_running(copy)
+
+
+def test_a_copy_of_its_process_does_not_answer(write: Callable[[str], None]) -> None:
+    write("os.fork()\n" + dedent(BODY))
+    task = load_task("mine:TASK", START)
+    assert evaluate(task, echo)["accuracy"].metric == 1
+    assert evaluate(task, lambda feeds: {"y": -feeds["x"]})["accuracy"].metric == 0.25
+
+
+def test_a_process_that_hangs_up(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("burnish.backends.child.ENDING", 0.1)
+    write("os.closerange(3, 100); time.sleep(1000)")
+    with pytest.raises(TaskFailed, match="its process closed its end of the pipe and went on"):
+        evaluate(load_task("mine:TASK", START), echo)
 
 
 def test_runs_of_the_model_do_not_count(write: Callable[[str], None]) -> None:
     write(BODY)
     task = UserTask("mine:TASK", START)
-    task.limit = HANG
+    task.limit = ENOUGH
     assert evaluate(task, slow_echo)["accuracy"].metric == 1
 
 
