@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +18,14 @@ from burnish.bench.task import TaskFailed
 
 MAX_BYTES = 1 << 30
 """Of all arrays in one file, unpacked."""
+UNREADABLE = (
+    OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    # Of archives with passwords and of methods that are not known; of headers that nest too deeply.
+    RuntimeError, MemoryError,
+    # Of headers: they are Python's literals.
+    SyntaxError, TypeError, tokenize.TokenError,
+)  # fmt: skip
+"""What reading a file raises that is not what it says it is."""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -62,9 +72,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
                     f"{MAX_BYTES}"
                 )
             yield archive
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, TaskFailed):
-            raise
+    except TaskFailed:
+        raise
+    except UNREADABLE as error:
         raise TaskFailed(
             f"{path} cannot be read as .npz ({error}); write it with numpy.savez"
         ) from error

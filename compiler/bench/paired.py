@@ -2,8 +2,9 @@
 
 Items that are right or wrong have exact intervals by the binomial distribution: Clopper and Pearson
 (1934) for one model; for two, the same on the items that only one of them gets right, which is what
-McNemar's exact test looks at. All others are resampled (Efron's bootstrap, by percentiles), always
-with the same seed.
+McNemar's exact test looks at. That interval takes as given how many items changed: it says which
+way they went, not how many of other items would change. All others are resampled (Efron's
+bootstrap, by percentiles), always with the same seed.
 """
 
 from __future__ import annotations

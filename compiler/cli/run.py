@@ -144,12 +144,20 @@ def _read(path: Path) -> Any:
     """The array of a .npy file, or a dict of those of an .npz file."""
     import numpy as np
 
+    from burnish.bench.npz import UNREADABLE
+
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return dict(loaded) if path.suffix == ".npz" else loaded
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = dict(loaded) if path.suffix == ".npz" else loaded
+        # What numpy does not know in an archive are bytes for it.
+        for each in found.values() if isinstance(found, dict) else [found]:
+            if not isinstance(each, np.ndarray):
+                raise TypeError
+        return found
     except FileNotFoundError:
         raise InvalidInput(f"{path} does not exist") from None
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         # What numpy says of a file it does not know is advice to unpickle it.
         why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise InvalidInput(

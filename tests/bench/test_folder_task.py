@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,34 @@ def test_hostile_headers(tmp_path: Path, header: dict[str, Any], reason: str) ->
 def test_files_that_are_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(TaskFailed, match=r"a\.npz"):
+        evaluate(load_task(str(tmp_path)), last_axis)
+
+
+def patched(path: Path, flags: int, method: int) -> None:
+    """Write an archive that says that its content is encrypted, or packed in an unknown way."""
+    np.savez(path, x=LOGITS)
+    content = bytearray(path.read_bytes())
+    for header, place in ((0, 6), (content.index(b"PK\x01\x02"), 8)):
+        content[header + place] |= flags
+        content[header + place + 2] = method
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("flags", "method"), [(1, 0), (0, 99), (0, 14), (0, 12)])
+def test_archives_that_cannot_be_unpacked(tmp_path: Path, flags: int, method: int) -> None:
+    patched(tmp_path / "a.npz", flags, method)
+    with pytest.raises(TaskFailed, match=r"cannot be read as \.npz"):
+        evaluate(load_task(str(tmp_path)), last_axis)
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 5000, "{'a': [", "{1: 2, 'shape'", '"' * 3, "{}", "-" * 9000]
+)
+def test_headers_that_are_no_python(tmp_path: Path, text: str) -> None:
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header)
+    with pytest.raises(TaskFailed, match=r"cannot be read as \.npz"):
         evaluate(load_task(str(tmp_path)), last_axis)
 
 

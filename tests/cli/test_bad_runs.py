@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import platform
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,38 @@ def test_missing_input(burnish: Burnish, artifact: Path, tmp_path: Path) -> None
     done = burnish("run", artifact, "-i", tmp_path / "none.npz")
     assert "input 'x' is missing" in done.message or "give" in done.message
     assert done.code == USAGE
+
+
+def bad_inputs(folder: Path) -> dict[str, Path]:
+    """Files that numpy reads as something else than arrays, or chokes on."""
+    archive, plain = folder / "a.npz", folder / "b.npz"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("x", "some text")
+    np.savez(folder / "c.npz", x=X)
+    (folder / "c.npz").rename(folder / "c.npy")
+    np.save(folder / "plain.npy", X)
+    (folder / "plain.npy").rename(plain)
+    truncated, cut = folder / "d.npz", folder / "e.npz"
+    np.savez_compressed(truncated, x=X)
+    content = truncated.read_bytes()
+    truncated.write_bytes(content[:-40])
+    cut.write_bytes(content[:60] + bytes(20) + content[80:])
+    huge = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 60,)}
+    np.lib.format.write_array_header_1_0(huge, header)
+    (folder / "f.npy").write_bytes(huge.getvalue())
+    return {"text": archive, "archive": folder / "c.npy", "no archive": plain,
+            "truncated": truncated, "damaged": cut, "huge": folder / "f.npy"}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["text", "archive", "no archive", "truncated", "damaged", "huge"])
+def test_files_that_hold_something_else(
+    burnish: Burnish, artifact: Path, tmp_path: Path, case: str
+) -> None:
+    path = bad_inputs(tmp_path)[case]
+    done = burnish("run", artifact, "-i", f"x={path}" if path.suffix == ".npy" else path)
+    assert "no numpy array" in done.message
+    assert done.code == INVALID
 
 
 def test_input_files(burnish: Burnish, artifact: Path, tmp_path: Path) -> None:

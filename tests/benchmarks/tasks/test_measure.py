@@ -155,11 +155,6 @@ def test_every_task_is_named_once() -> None:
     assert all(name == one.name for name, one in JUDGED.items())
 
 
-@pytest.mark.parametrize("name", ["ppocr-v4-rec", "magika", "minilm-torchscript"])
-def test_models_come_from_the_zoo(name: str, tmp_path: Path) -> None:
-    zoo = Zoo(tmp_path)
-    if name != "ppocr-v4-rec":
-        assert JUDGED[name].task.input_shapes
-        return
+def test_models_come_from_the_zoo(tmp_path: Path) -> None:
     pytest.importorskip("rapidocr_onnxruntime")
-    assert JUDGED[name].locate(zoo).is_file()
+    assert JUDGED["ppocr-v4-rec"].locate(Zoo(tmp_path)).is_file()
