@@ -10,7 +10,7 @@ from burnish.ir import Array, Graph
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare, free_sizes, random_inputs, suggest_sizes
-from burnish.oracle.rounding import Leeway, Roundings, settled
+from burnish.oracle.rounding import Leeway, Roundings
 
 Feeds: TypeAlias = Mapping[str, Array]
 """One array per graph input, by name."""
@@ -48,7 +48,8 @@ class Reference:
             UsageError: the samples or shapes do not fit the model.
         """
         self._oracle = Oracle(graph)
-        self._roundings = Roundings(graph)
+        self.roundings = Roundings(graph)
+        """Where its outputs round floats."""
         self._inputs = [value.name for value in graph.inputs]
         self.feeds: list[Feeds] = []
         self.expected: list[Mapping[str, Any]] = []
@@ -146,8 +147,7 @@ class Reference:
             actual = run(feeds)
             comparison = compare(expected, actual, Numerics.REASSOCIATES)
             if not comparison:
-                leeway = self._roundings.leeway(feeds)
-                near = {k: settled(v, expected.get(k), leeway.get(k)) for k, v in actual.items()}
+                near = self.roundings.near(feeds, expected, actual)
                 comparison = compare(expected, near, Numerics.REASSOCIATES)
             if not comparison:
                 raise Disagreement(f"the compiled model is wrong: {comparison}")
@@ -157,7 +157,7 @@ class Reference:
 
         By name, for those that round computed floats.
         """
-        return self._roundings.leeway(self.feeds[number])
+        return self.roundings.leeway(self.feeds[number])
 
     def check_deterministic(self) -> None:
         """Make sure that the original agrees with itself.

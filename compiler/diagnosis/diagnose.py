@@ -13,9 +13,9 @@ from burnish.diagnosis.clock import Clock, OutOfTime, Progress
 from burnish.diagnosis.cutting import Part
 from burnish.diagnosis.explaining import Case, explained
 from burnish.diagnosis.metric import Judged, Scored, Wrong
-from burnish.diagnosis.native import Engine, NativeSymptom
+from burnish.diagnosis.native import Engine, Expectation, NativeSymptom
 from burnish.diagnosis.outcome import Diagnosis
-from burnish.diagnosis.recording import record, run_some
+from burnish.diagnosis.recording import Recording, record, run_some
 from burnish.diagnosis.surviving import killed_by
 from burnish.diagnosis.symptom import FATAL, PATIENCE, Agreement, Failure, OnnxSymptom, Symptom
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
@@ -182,31 +182,35 @@ def _rewriting(work: _Work) -> Diagnosis:
     steps = request.steps(compiling=False)
     symptom: Symptom = OnnxSymptom(work.reference, work.agreement, fatal=True)
     if request.wrong is not None:
-        symptom = Judged(request.wrong)
+        symptom = Judged(request.wrong, work.reference.feeds[0])
     elif request.task is not None:
-        symptom = Scored(request.task, request.max_drop, work.graph)
+        symptom = Scored(request.task, request.max_drop, work.graph, work.reference.feeds[0])
     settle = request.selection.passes is None
     case = Case("ort", steps, PassContext(), settle, symptom, work.agreement, work.reference)
     return _followed(work, case, work.graph)
 
 
 def _compiling(work: _Work) -> Diagnosis:
-    """Is what passes leave for the code generator wrong, or what that makes of it?"""
+    """Is what passes leave for the code generator wrong, or what that makes of it?
+
+    Raises:
+        UsageError: sizes are open, and compiled code was asked for.
+        UnsupportedModel: no code can be generated for the model, and that was asked for.
+    """
     from burnish.compilation import require_shapes
 
     try:
         require_shapes(work.graph, work.request.static_shapes)
-    except UsageError as error:
+        target = resolve("cpu")
+        steps, context = work.request.steps(compiling=True), PassContext(target)
+        symptom = OnnxSymptom(work.reference, work.agreement, fatal=True)
+        case = Case("tvm", steps, context, False, symptom, work.agreement, work.reference)
+        return _followed(work, case, work.graph) or _native(work, case, target)
+    except (UsageError, UnsupportedModel) as error:
         if work.request.engine is not None:
             raise
         work.notes.append(f"compiled code was not tried: {error}")
         return Diagnosis()
-    target = resolve("cpu")
-    steps, context = work.request.steps(compiling=True), PassContext(target)
-    symptom = OnnxSymptom(work.reference, work.agreement, fatal=True)
-    case = Case("tvm", steps, context, False, symptom, work.agreement, work.reference)
-    found = _followed(work, case, work.graph)
-    return found or _native(work, case, target)
 
 
 def _native(work: _Work, case: Case, target: Target) -> Diagnosis:
@@ -214,7 +218,10 @@ def _native(work: _Work, case: Case, target: Target) -> Diagnosis:
     work.reference.is_deterministic()
     seconds = (time.perf_counter() - started) / len(work.reference.feeds)
     with Engine(target, work.clock) as engine:
-        symptom = NativeSymptom(engine, work.reference, work.agreement, seconds)
+        reference = work.reference
+        symptom = NativeSymptom(engine, Expectation(
+            reference.feeds, reference.expected, work.agreement, reference.roundings, seconds,
+        ))  # fmt: skip
         native = replace(case, symptom=symptom, engine=engine, seconds=seconds)
         return _followed(work, native, _ground(work, case))
 
@@ -237,7 +244,13 @@ def _followed(work: _Work, case: Case, start: Graph) -> Diagnosis:
     Raises:
         OutOfTime: before the result was known to be wrong.
     """
-    recording = record(start, case.steps, case.context, work.clock, settle=case.settle)
+
+    def run(clock: Clock, *, fatal: bool) -> Recording:
+        return record(start, case.steps, case.context, clock, settle=case.settle, fatal=fatal)
+
+    # What watches the clock has threads, which a copy of this process lacks.
+    ended = killed_by(lambda: run(Clock(work.clock.left), fatal=False), PATIENCE)
+    recording = run(work.clock, fatal=ended is not None)
     failure = recording.failure
     if failure is None:
         work.clock.begin("checking the result")

@@ -10,14 +10,14 @@ import numpy as np
 from burnish.diagnosis.clock import Clock, OutOfTime
 from burnish.diagnosis.cutting import Part
 from burnish.diagnosis.metric import METRIC
-from burnish.diagnosis.native import Engine
+from burnish.diagnosis.native import REFUSED, Engine
 from burnish.diagnosis.outcome import Diagnosis, Reproducer
-from burnish.diagnosis.recording import Recording, record, run_some
+from burnish.diagnosis.recording import CRASH, Recording, record, run_some
 from burnish.diagnosis.search import Culprit, Search
 from burnish.diagnosis.shrinking import Shrinking
 from burnish.diagnosis.symptom import FATAL, Agreement, Failure, Symptom, run_by_oracle
 from burnish.diagnosis.trial import Trial
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import Graph, OperatorNode
 from burnish.numerics import Numerics
 from burnish.passes import get_pass
@@ -49,7 +49,11 @@ class Case:
 def explained(
     case: Case, recording: Recording, failure: Failure, whole: Part, clock: Clock
 ) -> Diagnosis:
-    """Explain ``failure`` of what ``recording`` left of ``whole``, as far as time allows."""
+    """Explain ``failure`` of what ``recording`` left of ``whole``, as far as time allows.
+
+    Raises:
+        UnsupportedModel: there is nothing to explain: no code can be generated for the model.
+    """
     diagnosis = Diagnosis(failure.kind, failure.text, case.name)
     explanation = _Explanation(case, failure, clock, diagnosis)
     try:
@@ -93,6 +97,8 @@ class _Explanation:
         if self.case.engine is None:
             found.notes.append("the model itself shows it, before any pass: no rewrite is to blame")
             return
+        if self.failure.kind == REFUSED:
+            raise UnsupportedModel(self.failure.text)
         found.workaround = "no pass is to blame, so no option of a pass helps"
         trial = self._trial((), None)
         self._reduce(whole, (), [trial], known=True)
@@ -174,8 +180,10 @@ class _Explanation:
                     break
             except OutOfTime:
                 break
-        steps = (confirming or trial).steps
-        self.diagnosis.reproducer = Reproducer(part, outputs, steps, confirming is not None)
+        shown = confirming or trial
+        self.diagnosis.reproducer = Reproducer(
+            part, outputs, shown.steps, confirming is not None, shown.agreement.tolerance
+        )
         if ways and confirming is None:
             self.diagnosis.notes.append(
                 "the file of the reproducer does not show it: it takes what files do not hold, "
@@ -187,7 +195,8 @@ class _Explanation:
         found = self.diagnosis
         if found.rule is not None or found.reproducer is None:
             return
-        done = run_some(found.reproducer.part.graph, [step], recording.context)
+        fatal = self.failure.kind.startswith(CRASH)
+        done = run_some(found.reproducer.part.graph, [step], recording.context, fatal=fatal)
         fired = [] if isinstance(done, Failure) else done[1][0].fired
         if len(fired) != 1:
             return
@@ -208,8 +217,9 @@ class _Explanation:
         others = [step for step in self.case.steps if step.name != name]
         try:
             left = record(
-                whole.graph, others, self.case.context, self.clock, settle=self.case.settle
-            )
+                whole.graph, others, self.case.context, self.clock, settle=self.case.settle,
+                fatal=self.failure.kind.startswith(CRASH),
+            )  # fmt: skip
             self.clock.begin(f"trying {skip}")
             failure = left.failure or self.case.symptom.of(
                 left.after(len(left.runs)), left.promise(len(left.runs))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,10 +15,12 @@ from burnish.backends.child import Child, ChildFailed
 from burnish.diagnosis.clock import Clock, OutOfTime
 from burnish.diagnosis.messages import Compiled, CompileRequest, Refused, RunRequest
 from burnish.diagnosis.symptom import Agreement, Failure, Outputs
+from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.numerics import Numerics
+from burnish.oracle.rounding import Roundings
 from burnish.target import Target
-from burnish.verification import Feeds, Reference
+from burnish.verification import Feeds
 
 COMPILER = "burnish.diagnosis.compile_worker"
 RUNNER = "burnish.diagnosis.run_worker"
@@ -28,6 +32,32 @@ LEAST = 1.0
 """Seconds that a child has for an answer however little time is left."""
 RUNNING, TIMES = 5.0, 50.0
 """Seconds, and times what the oracle takes, after which a run counts as hanging."""
+REFUSED = f"compiling: {UnsupportedModel.__name__}"
+"""The kind of failure of what is nothing to generate code for, and says so."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What compiled code has to answer."""
+
+    feeds: Sequence[Feeds]
+    expected: Sequence[Outputs]
+    """Outputs for each of ``feeds``."""
+    agreement: Agreement
+    """When they count as equal."""
+    roundings: Roundings
+    """Of the model that gave them."""
+    seconds: float = 0.0
+    """What the oracle takes for a run."""
+
+    def failure(self, found: Sequence[Outputs]) -> Failure | None:
+        """How ``found`` differs by more than another rounding, generated code's own way."""
+        wrong = self.agreement.failure(self.expected, found, Numerics.REASSOCIATES)
+        if wrong is None:
+            return None
+        runs = zip(self.feeds, self.expected, found, strict=True)
+        near = [self.roundings.near(*run) for run in runs]
+        return self.agreement.failure(self.expected, near, Numerics.REASSOCIATES)
 
 
 class Engine:
@@ -38,8 +68,13 @@ class Engine:
         self._target = target
         self._clock = clock
         self._children: dict[str, Child] = {}
+        self._room: tempfile.TemporaryDirectory[str] | None = None
+        """Artifacts lie there, which children that are ended cannot remove."""
 
     def __enter__(self) -> Engine:
+        self._room = tempfile.TemporaryDirectory(
+            prefix="burnish-diagnosis-", ignore_cleanup_errors=True
+        )
         return self
 
     def __exit__(
@@ -49,19 +84,11 @@ class Engine:
         for child in self._children.values():
             child.close()
         self._children.clear()
+        assert self._room is not None
+        self._room.cleanup()
 
-    def failure(
-        self, graph: Graph, feeds: Sequence[Feeds], expected: Sequence[Outputs],
-        agreement: Agreement, seconds: float = 0.0,
-    ) -> Failure | None:  # fmt: skip
-        """What goes wrong when ``graph`` is compiled and run on ``feeds``.
-
-        Args:
-            graph: what to generate code for, untuned.
-            feeds: inputs.
-            expected: outputs for them.
-            agreement: when they count as equal.
-            seconds: what the oracle takes for a run.
+    def failure(self, graph: Graph, expectation: Expectation) -> Failure | None:
+        """What goes wrong when ``graph`` is compiled, untuned, and run.
 
         Raises:
             OutOfTime: there is no time left to find out.
@@ -75,23 +102,23 @@ class Engine:
             if isinstance(made, Refused):
                 return Failure(f"compiling: {made.kind}", f"it cannot be compiled: {made.text}")
             assert isinstance(made, Compiled)
-            found = self._run(made.path, feeds, expected, agreement, seconds)
+            found = self._run(made.path, expectation)
             if found is None or found.kind != "native numerics" or not made.rounds_coarsely:
                 return found
             attempt += 1
 
-    def _run(
-        self, path: str, feeds: Sequence[Feeds], expected: Sequence[Outputs],
-        agreement: Agreement, seconds: float,
-    ) -> Failure | None:  # fmt: skip
-        given = tuple({name: np.asarray(array) for name, array in f.items()} for f in feeds)
-        patience = (RUNNING + TIMES * seconds) * len(given)
+    def _run(self, path: str, expectation: Expectation) -> Failure | None:
+        given = tuple(
+            {name: np.asarray(array) for name, array in feeds.items()}
+            for feeds in expectation.feeds
+        )
+        patience = (RUNNING + TIMES * expectation.seconds) * len(given)
         found = self._ask(RUNNER, None, RunRequest(path, given), patience)
         if isinstance(found, ChildFailed):
             return Failure(f"running: {found}", f"the compiled model {_verb(found)}")
         if isinstance(found, str):
             return Failure("running: error", f"the compiled model fails: {found}")
-        wrong = agreement.failure(expected, found, Numerics.REASSOCIATES)
+        wrong = expectation.failure(found)
         if wrong is None:
             return None
         text = f"compiled, the model answers otherwise: {wrong.text}"
@@ -106,7 +133,9 @@ class Engine:
         """
         child = self._children.get(module)
         if child is None or not child.is_alive():
-            child = self._children[module] = Child(module, opening, START, silent=True)
+            assert self._room is not None
+            room = Path(self._room.name)
+            child = self._children[module] = Child(module, opening, START, silent=True, room=room)
         try:
             return child.ask(request, min(seconds, max(LEAST, self._clock.left)))
         except ChildFailed as failure:
@@ -127,12 +156,8 @@ class NativeSymptom:
     """Compiled code that crashes, hangs or answers otherwise than the original."""
 
     engine: Engine
-    reference: Reference
-    agreement: Agreement
-    seconds: float
-    """What the oracle takes for a run."""
+    expectation: Expectation
 
     def of(self, graph: Graph, promise: Numerics) -> Failure | None:
         """Compile ``graph`` as it is, and run it; generated code rounds whatever passes promise."""
-        feeds, expected = self.reference.feeds, self.reference.expected
-        return self.engine.failure(graph, feeds, expected, self.agreement, self.seconds)
+        return self.engine.failure(graph, self.expectation)

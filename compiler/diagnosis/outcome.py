@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,8 @@ class Reproducer:
     """The passes that make it fail, none if it does so by itself."""
     is_confirmed: bool = True
     """Whether it still fails when it is read again from the file."""
+    tolerance: float | None = None
+    """How far an output was allowed to be off, None for what the passes promise."""
 
     @property
     def nodes(self) -> list[str]:
@@ -53,8 +56,8 @@ class Diagnosis:
     """What is wrong with a model and a pipeline; false if nothing is."""
 
     kind: str | None = None
-    """How it fails: numerics, form, invalid, exception ..., loop, metric, native numerics,
-    compiling: ..., running: ...; None if it does not."""
+    """How it fails: numerics, form, invalid, exception ..., crash: ..., loop, metric, native
+    numerics, compiling: ..., running: ...; None if it does not."""
     symptom: str = ""
     """What is wrong, in one sentence."""
     engine: str = "ort"
@@ -91,16 +94,19 @@ class Diagnosis:
         """
         if self.reproducer is None:
             return None
-        place, steps = Path(folder), self.reproducer.steps
+        place, steps, tolerance = Path(folder), self.reproducer.steps, self.reproducer.tolerance
         if not _are_registered(steps):
             own = ", ".join(map(repr, steps))
+            allowed = "" if tolerance is None else f", tolerance={tolerance!r}"
             return (
                 f"burnish.diagnose({str(place / MODEL)!r}, engine={self.engine!r}, "
-                f"passes=[{own}], samples=[dict(numpy.load({str(place / INPUTS)!r}))])"
+                f"passes=[{own}], samples=[dict(numpy.load({str(place / INPUTS)!r}))]{allowed})"
             )
         words = ["burnish", "diagnose", str(place / MODEL), "--engine", self.engine, "--passes",
                  ",".join(step.name for step in steps) or "infer-shapes",
                  "--inputs", str(place / INPUTS)]  # fmt: skip
+        if tolerance is not None:
+            words += ["--tolerance", repr(tolerance)]
         for step in steps:
             words += _settings(step)
         return shlex.join(words)
@@ -131,7 +137,7 @@ class Diagnosis:
                 "confirmed": found.is_confirmed,
             },
             "notes": self.notes,
-            "tools": {tool: metadata.version(tool) for tool in TOOLS},
+            "tools": _versions(),
             "complete": self.is_complete,
             "tried": self.tried,
             "seconds": round(self.seconds, 3),
@@ -198,6 +204,15 @@ def check_folder(target: Path) -> None:
         raise UsageError(f"cannot write {target}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise UsageError(f"cannot write {target}: {target.parent} is not writable")
+
+
+def _versions() -> dict[str, str]:
+    """Of ``TOOLS``, without those that came in packages of another name."""
+    found = {}
+    for tool in TOOLS:
+        with suppress(metadata.PackageNotFoundError):
+            found[tool] = metadata.version(tool)
+    return found
 
 
 def _are_registered(steps: Sequence[Pass]) -> bool:

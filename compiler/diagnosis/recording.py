@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from burnish.agenda import Agenda
 from burnish.diagnosis.clock import Clock
-from burnish.diagnosis.symptom import Failure
+from burnish.diagnosis.surviving import killed_by
+from burnish.diagnosis.symptom import PATIENCE, Failure
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.numerics import Numerics, loosest
@@ -16,6 +17,8 @@ from burnish.rewrite import RuleLoop
 
 LOOP = "loop"
 """The kind of failure of a pass whose rules never come to rest."""
+CRASH = "crash: "
+"""How the kinds of failure begin of a pass that ends the process."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,12 @@ class Recording:
 
 
 def record(
-    graph: Graph, passes: Sequence[Pass], context: PassContext, clock: Clock, *, settle: bool
-) -> Recording:
+    graph: Graph, passes: Sequence[Pass], context: PassContext, clock: Clock, *, settle: bool,
+    fatal: bool = False,
+) -> Recording:  # fmt: skip
     """Run ``passes`` over a copy of ``graph`` as a pipeline does, until one fails.
+
+    With ``fatal``, a copy of this process tries each of them first, as one may end it.
 
     Raises:
         UsageError: an option does not fit the model.
@@ -70,7 +76,7 @@ def record(
             continue
         step = passes[turn.index]
         clock.begin(f"running {step.name}")
-        outcome = run_one(graph, step, context)
+        outcome = run_one(graph, step, context, fatal=fatal)
         if isinstance(outcome, Failure):
             recording.runs.append(Run(step, before, None))
             recording.failure = outcome
@@ -100,12 +106,20 @@ def _fingerprint(graph: Graph) -> int:
     )
 
 
-def run_one(graph: Graph, step: Pass, context: PassContext) -> PassReport | Failure:
+def run_one(
+    graph: Graph, step: Pass, context: PassContext, *, fatal: bool = False
+) -> PassReport | Failure:
     """Run ``step`` on ``graph``, which changes, and say how it failed if it did.
+
+    With ``fatal``, a copy of this process tries first, which the pass may end.
 
     Raises:
         UsageError: an option does not fit the model.
     """
+    if fatal:
+        ended = killed_by(lambda: run_one(graph, step, context), PATIENCE)
+        if ended is not None:
+            return Failure(CRASH + ended, f"{step.name} crashes ({ended})")
     try:
         return run_pass(graph, step, context)
     except UsageError:
@@ -118,16 +132,18 @@ def run_one(graph: Graph, step: Pass, context: PassContext) -> PassReport | Fail
 
 
 def run_some(
-    graph: Graph, passes: Sequence[Pass], context: PassContext
+    graph: Graph, passes: Sequence[Pass], context: PassContext, *, fatal: bool = False
 ) -> tuple[Graph, list[PassReport]] | Failure:
     """A copy of ``graph`` after ``passes``, once each, or how one of them failed.
+
+    ``fatal`` as for `run_one`.
 
     Raises:
         UsageError: an option does not fit the model.
     """
     graph, reports = copy_of(graph), []
     for step in passes:
-        outcome = run_one(graph, step, context)
+        outcome = run_one(graph, step, context, fatal=fatal)
         if isinstance(outcome, Failure):
             return outcome
         reports.append(outcome)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from burnish.bisection import first_bad
 from burnish.diagnosis.clock import Clock
-from burnish.diagnosis.recording import LOOP, Recording, Run, run_one
+from burnish.diagnosis.recording import CRASH, LOOP, Recording, Run, run_one
 from burnish.diagnosis.symptom import Failure, Symptom
 from burnish.ir import Graph, OperatorNode
 from burnish.numerics import Numerics
 from burnish.pipeline import Pass, PassContext, PassReport, copy_of
 from burnish.rewrite import Allowance
+
+MOST = 1 << 20
+"""Applications of rules among which one is looked for that ends the process."""
 
 
 @dataclass
@@ -48,27 +51,35 @@ class Search:
         return found is not None and found.kind == self.kind
 
     def guilty_run(self, recording: Recording) -> int:
-        """The first run of a pass after which the graph is wrong; before all, it must be right."""
+        """The first run of a pass after which the graph is wrong; before all, it must be right.
+
+        What all passes promise together is what the result breaks: some earlier pass that moves a
+        bit, and promised to move none, is not what is looked for.
+        """
         if recording.result is None:
             return len(recording.runs) - 1
+
+        promise = recording.promise(len(recording.runs))
 
         def is_wrong(count: int) -> bool:
             step = recording.runs[count - 1].step
             self.clock.begin(f"searching {len(recording.runs)} runs of passes: up to {step.name}")
-            return self.shows(recording.after(count), recording.promise(count))
+            return self.shows(recording.after(count), promise)
 
         return first_bad(is_wrong, len(recording.runs)) - 1
 
     def culprit(self, recording: Recording, run: int) -> Culprit:
         """The application that makes ``run`` of ``recording`` wrong, else the pass as a whole."""
         guilty = recording.runs[run]
+        if self.kind.startswith(CRASH):
+            return self._fatal(guilty, recording.context)
         if guilty.report is None:
             return _crashing(guilty, recording.context)
         whole = Culprit(guilty.step, guilty.before)
         fired = guilty.report.fired
         if not fired or not _is_limitable(guilty, recording.context):
             return whole
-        promise = recording.promise(run + 1)
+        promise = recording.promise(len(recording.runs))
 
         def is_wrong(count: int) -> bool:
             self.clock.begin(
@@ -86,6 +97,25 @@ class Search:
             guilty.step, allowance.before, found.rule, number, len(fired), found.provenance,
             allowance.place,
         )  # fmt: skip
+
+    def _fatal(self, run: Run, context: PassContext) -> Culprit:
+        """The application at which a pass ends the process, as far as copies of it can tell."""
+
+        def is_fatal(count: int) -> bool:
+            self.clock.begin(f"searching applications in {run.step.name}: up to {count}")
+            limited = replace(context, allowance=Allowance(count))
+            outcome = run_one(copy_of(run.before), run.step, limited, fatal=True)
+            return isinstance(outcome, Failure) and outcome.kind == self.kind
+
+        if is_fatal(0):
+            # It is no rewrite, or the pass cannot be limited.
+            return Culprit(run.step, run.before)
+        count = 1
+        while count < MOST and not is_fatal(count):
+            count *= 2
+        number = first_bad(is_fatal, count)
+        before, _ = _limited(run, context, Allowance(number - 1))
+        return Culprit(run.step, before, number=number)
 
 
 def _limited(

@@ -8,6 +8,8 @@ import signal
 import warnings
 from collections.abc import Callable
 
+from burnish.backends.child import die_with_parent
+
 
 def killed_by(task: Callable[[], object], seconds: float) -> str | None:
     """The name of the signal that would end this process in ``task``, None if none would.
@@ -40,6 +42,7 @@ def killed_by(task: Callable[[], object], seconds: float) -> str | None:
 def _try(task: Callable[[], object]) -> None:
     """In the copy: run ``task``, silently, and end."""
     try:
+        die_with_parent()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)

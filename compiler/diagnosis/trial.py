@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from burnish.diagnosis.cutting import Part
-from burnish.diagnosis.native import Engine
-from burnish.diagnosis.recording import run_some
+from burnish.diagnosis.native import Engine, Expectation
+from burnish.diagnosis.recording import CRASH, run_some
 from burnish.diagnosis.symptom import Agreement, Failure, run_by_oracle
 from burnish.errors import UsageError
 from burnish.numerics import Numerics, loosest
+from burnish.oracle.rounding import Roundings
 from burnish.pipeline import Pass, PassContext, PassReport
 from burnish.rewrite import Allowance
 
@@ -51,7 +52,10 @@ class Trial:
             return None, []
         allowance = Allowance(sys.maxsize)
         try:
-            done = run_some(part.graph, self.steps, replace(self.context, allowance=allowance))
+            done = run_some(
+                part.graph, self.steps, replace(self.context, allowance=allowance),
+                fatal=self.kind.startswith(CRASH),
+            )  # fmt: skip
         except UsageError:
             return None, []
         if isinstance(done, Failure):
@@ -59,10 +63,11 @@ class Trial:
         graph, reports = done
         rules = [firing.rule for report in reports for firing in report.fired]
         if self.engine is not None:
-            failure = self.engine.failure(
-                graph, [part.feeds], expected, self.agreement, self.seconds
+            roundings = Roundings(part.graph)
+            expectation = Expectation(
+                [part.feeds], expected, self.agreement, roundings, self.seconds
             )
-            return failure, rules
+            return self.engine.failure(graph, expectation), rules
         found = run_by_oracle(graph, [part.feeds], fatal=self.fatal)
         if isinstance(found, Failure):
             return found, rules

@@ -90,6 +90,13 @@ class Roundings:
             for each in self._found
         }
 
+    def near(
+        self, feeds: Mapping[str, Array], expected: Mapping[str, Any], actual: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Outputs by name: ``actual``, as ``expected`` wherever it lies within the leeway."""
+        leeway = self.leeway(feeds)
+        return {k: settled(v, expected.get(k), leeway.get(k)) for k, v in actual.items()}
+
     @cached_property
     def _oracle(self) -> Oracle:
         """Answers with the rounded floats and what is made of them."""

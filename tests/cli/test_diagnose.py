@@ -43,10 +43,14 @@ def test_a_defect_is_explained_and_written(burnish: Burnish, deep: Path) -> None
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
-def test_the_command_that_it_prints_shows_it_again(burnish: Burnish, deep: Path) -> None:
-    out = burnish("diagnose", deep, *PLANTED).out
+@pytest.mark.parametrize("tolerance", [(), ("--tolerance", "0.0123456789")])
+def test_the_command_that_it_prints_shows_it_again(
+    burnish: Burnish, deep: Path, tolerance: tuple[str, ...]
+) -> None:
+    out = burnish("diagnose", deep, *PLANTED, *tolerance).out
     command = shlex.split(out.splitlines()[-1])
     assert command[0] == "burnish"
+    assert [word for word in command if word in tolerance] == list(tolerance)
     again = burnish(*command[1:], "-o", "again", "--json")
     assert again.code == 3
     found = json.loads(again.out)

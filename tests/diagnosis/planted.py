@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +79,8 @@ class Planted(RulePass):
         return (good, Rule("rewrite-sigmoid", Op("Sigmoid", Any("x")), self._write, self._guard))
 
     def _guard(self, match: Match) -> Miss | None:
+        if self.how == "crashing guard" and self._is_here(match):
+            os.kill(os.getpid(), signal.SIGABRT)
         if self.how == "guard" and self._is_here(match):
             raise KeyError("no such channel")
         return _is_new(match)
@@ -95,6 +99,11 @@ class Planted(RulePass):
         elif self.how == "wrong":
             x = rw.op("Neg", root.inputs, like=root.output)
             rw.replace(root.output, rw.op("Sigmoid", [x], like=root.output, name="new"))
+        elif self.how == "nan":
+            below = rw.op("Neg", [rw.op("Exp", root.inputs, like=root.output)], like=root.output)
+            rw.replace(root.output, rw.op("Sqrt", [below], like=root.output, name="new"))
+        elif self.how == "crash":
+            os.kill(os.getpid(), signal.SIGABRT)
         elif self.how == "raise":
             raise IndexError("axis 3 of a shape with 2")
         elif self.how == "refuse":

@@ -13,7 +13,7 @@ import pytest
 import burnish
 from burnish.diagnosis import native
 from burnish.diagnosis.outcome import Diagnosis
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, UnsupportedModel
 from burnish.testing import graph
 from tests.diagnosis.planted import Planted, deep_model
 
@@ -124,6 +124,26 @@ def test_samples_settle_open_sizes(planted: Callable[[str], None]) -> None:
 def test_nothing_wrong(planted: Callable[[str], None], model: onnx.ModelProto) -> None:
     planted("abort:Softplus")
     assert not burnish.diagnose(model)
+
+
+def test_what_no_code_is_generated_for_is_nothing_wrong() -> None:
+    model = graph("g (string[2] s, float[2] x) => (float[2] y, string[2] t) "
+                  "{ y = Tanh(x) t = Identity(s) }")  # fmt: skip
+    found = burnish.diagnose(model)
+    assert not found
+    assert "not tried: it cannot be compiled: the input 's' holds string" in found.notes[0]
+    with pytest.raises(UnsupportedModel, match="compiled models take numeric tensors"):
+        burnish.diagnose(model, engine="tvm")
+
+
+def test_no_artifact_is_left_behind(
+    planted: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    planted("abort:Softplus")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert not burnish.diagnose(graph("g (float[4] x) => (float[4] y) { y = Tanh(x) }"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crash_in_a_deep_model(planted: Callable[[str], None]) -> None:

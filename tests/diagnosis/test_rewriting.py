@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
@@ -97,6 +98,18 @@ def test_a_guard_that_fails(small: onnx.ModelProto) -> None:
     assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
 
 
+@pytest.mark.parametrize(("how", "number"), [("crash", True), ("crashing guard", False)])
+def test_a_pass_that_ends_the_process(small: onnx.ModelProto, how: str, number: bool) -> None:
+    found = diagnose(small, Planted(layer=5, how=how))
+    assert (found.kind, found.guilty) == ("crash: SIGABRT", "planted")
+    assert found.symptom == "planted crashes (SIGABRT)"
+    assert (found.number is not None) == number
+    assert found.reproducer is not None
+    assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
+    assert found.reproducer.is_confirmed
+    assert found.workaround == "--skip planted: the result is right without it"
+
+
 def test_rules_that_never_come_to_rest() -> None:
     found = diagnose(deep_model(20), Planted(layer=2, how="loop"))
     assert (found.kind, found.guilty, found.number) == ("loop", "planted", None)
@@ -134,7 +147,10 @@ def test_nothing_is_wrong(small: onnx.ModelProto) -> None:
 def test_a_tolerance_of_the_users_own(small: onnx.ModelProto) -> None:
     exact = replace(Planted(layer=5))
     assert not diagnose(small, exact, tolerance=10.0)
-    assert diagnose(small, exact, tolerance=1e-3)
+    found = diagnose(small, exact, tolerance=1e-3)
+    command = found.command("out")
+    assert command is not None
+    assert command.endswith(", tolerance=0.001)")
 
 
 def test_two_defects_are_not_hidden_by_the_first(small: onnx.ModelProto) -> None:
@@ -153,6 +169,17 @@ def test_a_metric_finds_what_no_tolerance_would(small: onnx.ModelProto) -> None:
     assert (found.guilty, found.sources) == ("planted", ("layer5/sigmoid5",))
     assert found.reproducer is not None
     assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
+    # The reproducer has no metric: any difference counts.
+    assert found.reproducer.tolerance == 1e-6
+
+
+def test_a_judgement_is_not_asked_about_what_does_not_run(small: onnx.ModelProto) -> None:
+    def wrong(found: Graph) -> str | None:
+        Oracle(found)
+        return None
+
+    found = diagnose(small, Planted(layer=5, how="invalid"), wrong=wrong)
+    assert (found.kind, found.guilty, found.sources) == ("invalid", "planted", ("layer5/sigmoid5",))
 
 
 def test_a_metric_that_the_model_misses_itself(small: onnx.ModelProto) -> None:
@@ -196,18 +223,35 @@ def test_a_task_tells_what_its_metric_suffers_from(small: onnx.ModelProto) -> No
     assert not diagnose(small, Planted(layer=99), eval=Signs(small))
 
 
+class Means(Signs):
+    """A task whose metric is no number where an output is none."""
+
+    def evaluate(self, run):
+        return {"mean": Scores.of(float(next(iter(run(f).values())).mean()) for f in self._feeds)}
+
+
+def test_a_metric_that_is_no_number(small: onnx.ModelProto) -> None:
+    found = diagnose(small, Planted(layer=5, how="nan"), eval=Means(small))
+    assert (found.kind, found.guilty, found.sources) == ("metric", "planted", ("layer5/sigmoid5",))
+    assert "mean of signs goes from " in found.symptom
+    assert "to none: task signs: mean: the value of item 0 is nan" in found.symptom
+    assert found.reproducer is not None
+    assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
+
+
 @dataclass(frozen=True)
 class Coarse(RulePass):
     """Adds a little to every Tanh: none of it is too much, all of it is."""
 
     name: ClassVar[str] = "coarse"
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
+    factor: float = 0.99997
 
     def rules(self, context: PassContext):
         def write(rw, match, facts):
             root = match.root
             new = rw.op("Atan", root.inputs, like=root.output)
-            little = rw.constant(np.asarray(0.99997, np.float32))
+            little = rw.constant(np.asarray(self.factor, np.float32))
             undone = rw.op("Tanh", [rw.op("Tan", [new], like=new)], like=root.output, name="new")
             rw.replace(root.output, rw.op("Mul", [undone, little], like=root.output))
 
@@ -231,6 +275,37 @@ def test_errors_that_add_up() -> None:
     assert found.reproducer is not None
     assert len(found.reproducer.nodes) > 1
     assert found.reproducer.is_confirmed
+
+
+@dataclass(frozen=True)
+class Jitter(Coarse):
+    """Moves less than any promise but its own allows."""
+
+    name: ClassVar[str] = "jitter"
+    numerics: ClassVar[Numerics] = Numerics.EXACT
+    factor: float = 0.9999999
+
+
+def test_bits_that_moved_before_are_not_the_defect(small: onnx.ModelProto) -> None:
+    found = burnish.diagnose(small, engine="ort", passes=["infer-shapes", Jitter(), ByHand(3)])
+    assert (found.guilty, found.sources) == ("by-hand", ("layer3/sigmoid3",))
+    # Nothing else moves more than is promised then but this.
+    assert "something else is wrong without it" in found.workaround
+
+
+def test_tools_that_are_packaged_under_another_name(
+    small: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = metadata.version
+
+    def look_up(name: str) -> str:
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    found = diagnose(small, Planted(layer=99))
+    monkeypatch.setattr(metadata, "version", look_up)
+    assert set(found.as_json()["tools"]) == {"burnish", "apache-tvm", "onnx"}
 
 
 def test_open_sizes_stay_open() -> None:

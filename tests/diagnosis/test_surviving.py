@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from burnish.diagnosis.surviving import killed_by
 from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.oracle import Oracle
+from tests.bench.test_user_task import is_running
 from tests.diagnosis.planted import Planted, deep_model
 
 
@@ -52,6 +56,35 @@ def test_ctrl_c_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         killed_by(lambda: time.sleep(60), 60.0)
     with pytest.raises(ProcessLookupError):
         os.kill(copies[0], 0)
+
+
+COPY = """
+import os, pathlib, time
+from burnish.diagnosis.surviving import killed_by
+
+def wait():
+    pathlib.Path("draft").write_text(str(os.getpid()))
+    os.rename("draft", "copy")
+    time.sleep(1000)
+
+killed_by(wait, 1000.0)
+"""
+
+
+def test_a_copy_does_not_outlive_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", COPY])
+    deadline = time.monotonic() + 60
+    while not Path("copy").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    copy = int(Path("copy").read_text())
+    while is_running(copy) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_running(copy)
 
 
 class Fragile(Oracle):
