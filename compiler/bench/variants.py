@@ -19,7 +19,7 @@ from burnish.pipeline import Pass
 
 NEEDED = {"ort": ("freeze-input-shapes",),
           "tvm": ("freeze-input-shapes", "infer-shapes", "upgrade-opset")}  # fmt: skip
-"""Passes that every variant has, by engine: without them it takes no such model."""
+"""Passes that are in every variant but those about them, by engine: it takes few models without."""
 DIGITS = 12
 """Of a hash that stand for a variant."""
 Names = frozenset[str]

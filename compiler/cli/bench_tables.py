@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from burnish.bench.report.facts import Facts
 from burnish.cli.session import Session
 from burnish.cli.tables import new_table
 from burnish.cli.wrapping import wrapped
@@ -90,11 +91,11 @@ def percent(speedup: Interval) -> str:
 
 def _show_variants(session: Session, document: Document) -> None:
     """The model as it was, after cleanup and after everything, side by side."""
-    known = {variant.id: variant for variant in document.variants}
-    shown = [known[id] for id in (document.original, document.cleanup, document.whole)]
+    facts = Facts(document)
+    shown = [facts.variants[id] for id in (document.original, document.cleanup, document.whole)]
     titles = ("original", "cleanup", "all passes")
     table = new_table("", *titles, right=titles)
-    for label, figure in _figures():
+    for label, figure in (*_figures(facts), *_metrics(facts)):
         cells = [figure(variant) for variant in shown]
         if any(cells):
             table.add_row(label, *cells)
@@ -104,8 +105,9 @@ def _show_variants(session: Session, document: Document) -> None:
             typer.echo(wrapped(variant.failure, f"{title}: ", "  "))
 
 
-def _figures() -> Iterator[tuple[str, Callable[[Variant], str]]]:
-    yield "latency", lambda v: duration(v.latency) if v.latency else ""
+def _figures(facts: Facts) -> Iterator[tuple[str, Callable[[Variant], str]]]:
+    # As their ratios have it, which were measured side by side.
+    yield "latency", lambda v: duration(time) if (time := facts.latency(v)) else ""
     yield "operators", lambda v: str(v.operators)
     yield "parameters", lambda v: of_thousand(v.parameters).strip()
     yield "FLOPs", lambda v: "" if v.flops is None else of_thousand(v.flops).strip()
@@ -115,16 +117,33 @@ def _figures() -> Iterator[tuple[str, Callable[[Variant], str]]]:
         lambda v: "" if v.compressed_bytes is None else data_size(v.compressed_bytes),
     )
     yield "arena", lambda v: "" if v.arena_bytes is None else data_size(v.arena_bytes)
-    yield (
-        "compile time",
-        lambda v: "" if v.compile_seconds is None else f"{v.compile_seconds:.1f} s",
-    )
+    yield "compile time", lambda v: "" if v.compile_seconds is None else _time(v.compile_seconds)
     yield (
         "largest error",
         lambda v: f"{max(each.error for each in v.fidelity):.1e}" if v.fidelity else "",
     )
     yield "top-1 agreement", lambda v: _least([each.top1 for each in v.fidelity], "{:.2%}")
     yield "SQNR", lambda v: _least([each.sqnr for each in v.fidelity], "{:.0f} dB")
+
+
+def _metrics(facts: Facts) -> Iterator[tuple[str, Callable[[Variant], str]]]:
+    """What a task says, each metric with its difference to the original below."""
+    from rich.markup import escape
+
+    whole = facts.whole
+    for number, metric in enumerate(whole.metrics if whole else ()):
+
+        def value(variant: Variant, at: int = number) -> str:
+            return f"{variant.metrics[at].value.value:.4f}" if variant.metrics else ""
+
+        def difference(variant: Variant, at: int = number) -> str:
+            found = variant.metrics[at].difference if variant.metrics else None
+            if found is None:
+                return ""
+            return f"{found.value:+.4f}\n{found.low:+.4f} to {found.high:+.4f}"
+
+        yield escape(metric.name), value
+        yield "  to the original, 95%", difference
 
 
 def _least(values: list[float | None], form: str) -> str:
@@ -134,25 +153,30 @@ def _least(values: list[float | None], form: str) -> str:
 
 def duration(interval: Interval) -> str:
     """Seconds for people: ``12.3 ms``."""
-    seconds = interval.value
+    return _time(interval.value)
+
+
+def _time(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.3g} s"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def _show_columns(session: Session, document: Document) -> None:
+    facts = Facts(document)
     titles = ("latency", "to all passes", "operators", "file")
     table = new_table("compared with", *titles, right=titles)
     failed: list[Column] = []
     for column in document.columns:
-        if column.failure or column.latency is None:
+        time = facts.latency(column)
+        if column.failure or time is None:
             failed.append(column)
             continue
         ratio = _told(column.ratio)
         half = 0.0 if ratio is None else (ratio.high - ratio.low) / 2
         table.add_row(
             _title(column),
-            duration(column.latency),
+            duration(time),
             "" if ratio is None else f"{ratio.value:.2f} ±{half:.2f}",
             "" if column.operators is None else str(column.operators),
             "" if column.file_bytes is None else data_size(column.file_bytes),

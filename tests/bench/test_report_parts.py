@@ -195,3 +195,15 @@ def test_times_compare_as_their_ratios_do() -> None:
     assert facts.whole.latency is not None
     assert facts.time(document.original) == pytest.approx(2 * facts.whole.latency.value)
     assert facts.time("absent") is None
+
+
+def test_a_ratio_within_noise_is_called_that() -> None:
+    document = synthetic(8, 2)
+    wide = [
+        column.model_copy(update={"ratio": Interval(value=1.2, low=0.9, high=1.5)})
+        if column.name == "openvino" else column
+        for column in document.columns
+    ]  # fmt: skip
+    words = comparison(Facts(document.model_copy(update={"columns": wide})))
+    assert "openvino 1.23.2 takes 1.20× as long (within noise)" in words
+    assert words.count("within noise") == 1

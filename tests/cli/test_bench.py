@@ -104,6 +104,9 @@ def test_a_bench_of_a_small_model(ran: Ran) -> None:
 def test_tables_and_the_page_of_a_small_model(ran: Ran) -> None:
     assert max(map(len, ran.outcome.out.splitlines())) <= 80
     assert "remove-no-ops" in ran.outcome.out
+    lines = [line.split() for line in ran.outcome.out.splitlines()]
+    assert ["accuracy", "0.7500", "0.7500"] in [line[:3] for line in lines]
+    assert ["to", "the", "original,", "95%", "+0.0000"] in [line[:5] for line in lines]
     assert 'data-pass="remove-no-ops"' in ran.page
 
 
@@ -214,6 +217,24 @@ def test_the_machine_is_described_as_it_was_before(
     monkeypatch.setattr(study.Table, "measure", lambda *arguments: happened.append("timed"))
     burnish("bench", model, "--engine", "ort", "--passes", "remove-no-ops", *QUICK)
     assert happened == ["recorded", "timed"]
+
+
+def test_times_are_as_their_ratios_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Processes that were timed at other moments say less than those that took turns."""
+    made = synthetic(operators=20, passes=5)
+    base = next(one for one in made.variants if one.id == made.whole)
+    variants = [
+        one.model_copy(update={
+            "latency": Interval(value=9.0, low=9.0, high=9.0),
+            "ratio": Interval(value=0.5, low=0.5, high=0.5),
+        }) if one.id == made.original else
+        base.model_copy(update={"latency": Interval(value=1.0, low=1.0, high=1.0)})
+        if one is base else one
+        for one in made.variants
+    ]  # fmt: skip
+    show(Session(), made.model_copy(update={"variants": variants}))
+    line = next(each for each in capsys.readouterr().out.splitlines() if "latency" in each)
+    assert line.split()[:3] == ["latency", "2", "s"]
 
 
 def test_intervals_that_tell_nothing_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

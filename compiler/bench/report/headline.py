@@ -72,6 +72,7 @@ def comparison(facts: Facts) -> str:
         return ""
     parts = [
         f"{visible(column.name)} {visible(column.version)} takes {times(ratio.value)} as long"
+        + (" (within noise)" if ratio.low <= 1 <= ratio.high else "")
         for ratio, column in timed
     ]
     return f"On the same inputs, {' and '.join(parts)}."
