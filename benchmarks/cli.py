@@ -296,6 +296,49 @@ def tasks(
         raise typer.Exit(1)
 
 
+@app.command()
+def worth(
+    models: Annotated[
+        str, typer.Option(help="Names or groups from the zoo, commas between; or eight.")
+    ] = "eight",
+    engine: Annotated[str, typer.Option(help="As of burnish bench: tvm or ort.")] = "tvm",
+    threads: Annotated[int, typer.Option(min=1, help="Of every engine.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="For timing, of each model.")] = 120.0,
+    partial: Annotated[
+        Path | None,
+        typer.Option(help="Keep results in this folder, so that a run which was stopped goes on."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write all figures to this file.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Bench what each pass is worth to the eight main models."""
+    from benchmarks.worth import MODELS, Effort, measure_worth
+    from benchmarks.worth import as_table as worth_table
+
+    if engine not in ("tvm", "ort"):
+        raise typer.BadParameter(f"there is no engine {engine!r}; there are tvm and ort")
+    found = chosen(",".join(MODELS) if models == "eight" else models)
+    effort = Effort("ort" if engine == "ort" else "tvm", threads, seconds)
+    environment = record_environment()
+    kept = None if partial is None else Partial(partial)
+    measured = measure_worth(found, effort, Zoo(folder), kept)
+    try:
+        rows = collect(measured, "Benching", len(found), str)
+    except ZooError as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(worth_table(rows))
+    typer.echo(environment)
+    if output is not None:
+        rows_json = [row.as_json() for row in rows]
+        plan = {"threads": threads, "engine": engine, "seconds": seconds}
+        write_json(output, {"environment": environment.as_json(), "plan": plan, "rows": rows_json})
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
 def selected_parts(text: str | None, chosen_set: AcceptanceSet) -> tuple[Part, ...]:
     """Return the parts of a comma-separated list, all that the set needs if there is none."""
     if text is None:
