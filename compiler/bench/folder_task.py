@@ -127,6 +127,12 @@ def _scored(
 ) -> tuple[str, np.ndarray]:
     """Name the metric, and score every label: 1 or 0 for a class, else the absolute error."""
     shape = output.shape
+    # Of bfloat16 numpy has no kind of its own.
+    if output.dtype.kind not in "biufV":
+        raise TaskFailed(
+            f"{path}: output {name!r} is no tensor of numbers, and it is the first, which "
+            f"{LABELS} are compared with; move another to the front, or write a task in Python"
+        )
     if labels.dtype.kind == "f":
         if labels.shape != shape:
             raise TaskFailed(

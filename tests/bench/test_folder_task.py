@@ -105,6 +105,21 @@ def test_labels_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], reason: 
         evaluate(task_of(tmp_path, **arrays), last_axis)
 
 
+@pytest.mark.parametrize(
+    ("labels", "output"),
+    [
+        (np.array([0, 1]), np.array([["a", "b"], ["c", "d"]])),
+        (np.array([0, 1]), np.array([["a", "b"], ["c", "d"]], object)),
+        (np.float32([[0], [1]]), np.array([[1j], [2]])),
+        (np.array([0, 1]), [{0: 0.5, 1: 0.5}, {0: 1.0, 1: 0.0}]),
+    ],
+)
+def test_outputs_that_no_label_is_about(tmp_path: Path, labels: np.ndarray, output: Any) -> None:
+    task = task_of(tmp_path, x=LOGITS, labels=labels)
+    with pytest.raises(TaskFailed, match="output 'y' is no tensor of numbers"):
+        evaluate(task, lambda feeds: {"y": output})
+
+
 def test_classes_here_and_values_there(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", x=LOGITS, labels=LOGITS)
     task = task_of(tmp_path, x=LOGITS, labels=np.array([0, 1]))
