@@ -139,7 +139,7 @@ def test_artifacts_refuse_a_processor_without_their_features(tmp_path: Path) -> 
 
 def test_reasons_follow_from_figures() -> None:
     assert reasons_of(kernel(0.5), 0.8) == []
-    assert reasons_of(kernel(0.78), 0.8) == ["to fork and join takes 4 us"]
+    assert reasons_of(kernel(0.78), 0.8) == ["to fork and join takes 4.2 us"]
     assert reasons_of(replace(kernel(0.78), threads=1), 0.8) == []
     assert reasons_of(replace(kernel(0.5), calls=60), 0.8) == []  # too short to have forked
     assert reasons_of(kernel(0.5, traffic=2.9e-5), 0.8) == []

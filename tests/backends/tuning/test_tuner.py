@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -220,6 +220,15 @@ def test_what_is_tuned_is_counted_alike_when_the_time_is_used_up(
     assert (again.tuned, again.kernels) == (outcome.tuned, outcome.kernels)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a foreground process; shells let those in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_was_found_and_ends_only_tuning() -> None:
     machine = Machine(by_rows)
     machine.on_check = lambda: len(machine.checked) == 8 and os.kill(os.getpid(), signal.SIGINT)
