@@ -93,7 +93,7 @@ def _tool(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise CommandFailed(
-            f"there is no {name}: pip install 'burnish[peers]', or name the folder of its command "
+            f"there is no {name}: pip install '.[peers]', or name the folder of its command "
             f"by {VARIABLE}"
         )
     return found

@@ -319,7 +319,7 @@ def _check(verify: str, samples: Sequence[Feeds] | None) -> None:
 def _names(names: Sequence[Name] | None) -> Sequence[Name] | None:
     """``names``, where a single text would count as a list of letters."""
     if isinstance(names, str):
-        raise UsageError(f"passes, skip and keep take a list of names, not {names!r}")
+        raise UsageError(f"passes, skip, keep and optional take a list of names, not {names!r}")
     return names
 
 

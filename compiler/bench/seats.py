@@ -102,8 +102,8 @@ def seat(peer: PeerEngine, pythons: Sequence[Path]) -> Seat:
         if version is not None:
             return Seat(peer, python, version)
     raise NotInstalled(
-        f"{peer.title} is not timed: no {peer.package} here; pip install 'burnish[peers]', or name "
-        f"an interpreter that has it by --peers-python or {VARIABLE}"
+        f"{peer.title} is not timed: no {peer.package} here; pip install it, or name an "
+        f"interpreter that has it by {VARIABLE}"
     )
 
 

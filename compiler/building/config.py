@@ -29,6 +29,9 @@ from burnish.suggest import unknown
 
 FILE = "burnish.toml"
 SHARED = "pyproject.toml"
+ONNX = ".onnx"
+ARTIFACTS_ONLY = ("target", "threads", "tune", "winograd", "precision", "weights", "tolerance")
+"""Options that mean nothing where ONNX goes out."""
 LARGEST = 1 << 20
 """Bytes of a configuration file at most."""
 
@@ -118,9 +121,15 @@ class Config(Table):
     models: dict[str, ModelTable] = Field(min_length=1)
 
     def options(self, name: str) -> ModelTable:
-        """The options of model ``name``, those of all models where it has none of its own."""
+        """The options of model ``name``, those of all models where it has none of its own.
+
+        What only artifacts have is not taken from ``defaults`` where ONNX goes out.
+        """
         own = self.models[name].model_dump(by_alias=True, exclude_none=True)
         shared = self.defaults.model_dump(by_alias=True, exclude_none=True)
+        if self.models[name].output.endswith(ONNX):
+            shared = {key: value for key, value in shared.items() if key not in ARTIFACTS_ONLY}
+            shared.get("budgets", {}).pop("arena", None)
         budgets = {**shared.get("budgets", {}), **own.get("budgets", {})}
         both = {**shared, **own}
         return ModelTable.model_validate(both | ({"budgets": budgets} if budgets else {}))

@@ -24,8 +24,6 @@ from burnish.target import Target
 from burnish.verification import Feeds
 from burnish.wording import counted
 
-ONNX = ".onnx"
-
 
 @dataclass(frozen=True)
 class Job:
@@ -75,6 +73,9 @@ class Job:
             raise UsageError("--max-drop is about a task: name one with --eval")
         if self.task is not None and self.budgets.max_drop is None:
             raise UsageError("--eval names what --max-drop is about: give that too")
+        given: Any = self.task
+        if isinstance(given, type) or not isinstance(given, str | Task | None):
+            raise UsageError(f"--eval takes a task, or what names one, not {given!r}")
         if self.target is None and self.budgets.arena is not None:
             raise UsageError("the arena is an artifact's, and ONNX goes out; leave that budget out")
         if self.target is not None and not self.target.is_host and self._runs:
@@ -102,7 +103,7 @@ class Job:
             "output": str(self.output),
             "target": target and f"{target.name}, {counted(target.threads, 'thread')}",
             "shapes": [as_options(shapes) for shapes in self.shapes if shapes],
-            "tune": None if target is None else str(self.tune),
+            "tune": None if target is None else _tuning(self.tune),
             "precision": self.precision.options,
             "verify": self.verify,
             "passes": self.passes,
@@ -111,3 +112,7 @@ class Job:
             "task": self.task if isinstance(self.task, str | None) else self.task.name,
             "budgets": self.budgets.describe(),
         }
+
+
+def _tuning(tune: float | str) -> str:
+    return "off" if tune == "off" else f"{float(tune):g} s"

@@ -7,8 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from burnish.building.config import BudgetTable, Config, ModelTable, ShapeTable
-from burnish.building.job import ONNX, Job
+from burnish.building.config import (
+    ARTIFACTS_ONLY,
+    ONNX,
+    BudgetTable,
+    Config,
+    ModelTable,
+    ShapeTable,
+)
+from burnish.building.job import Job
 from burnish.compilation import TUNE
 from burnish.errors import InvalidInput, UsageError
 from burnish.gates import Budgets, parse_bytes
@@ -18,9 +25,6 @@ from burnish.shape_sets import Shapes, distinct
 from burnish.source import describe_source
 from burnish.suggest import unknown
 from burnish.target import resolve
-
-ARTIFACTS_ONLY = ("target", "threads", "tune", "winograd", "precision", "weights", "tolerance")
-"""Options that mean nothing where ONNX goes out."""
 
 
 def plan(config: Config, folder: Path, names: Sequence[str] = ()) -> dict[str, Job]:

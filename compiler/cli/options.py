@@ -82,8 +82,8 @@ MaxDrop = Annotated[
     float | None,
     typer.Option(
         "--max-drop", metavar="POINTS",
-        help="How much of the task's metric may be lost, in hundredths. Where a budget fails, "
-        "nothing is written and the exit code is 3.",
+        help="How much of the task's metric may be lost, in hundredths. The exit code is 3 where "
+        "a budget fails.",
     ),
 ]  # fmt: skip
 BudgetSize = Annotated[

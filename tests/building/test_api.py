@@ -88,5 +88,9 @@ def test_errors_name_parameters(model: onnx.ModelProto) -> None:
         burnish.optimize(model, max_drop=1.0)
     with pytest.raises(UsageError, match=r"^budget_size takes a size"):
         burnish.optimize(model, budget_size="much")
+    with pytest.raises(UsageError, match=r"^eval takes a task, or what names one"):
+        burnish.optimize(model, max_drop=1.0, eval=Largest)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="keep and optional take a list"):
+        burnish.optimize(model, optional="merge-slices")
     with pytest.raises(UsageError, match=r"^optional names merge-slices"):
         burnish.optimize(model, skip=["merge-slices"], optional=["merge-slices"])

@@ -41,14 +41,21 @@ def test_options_of_a_model_come_before_those_of_all(file: Path) -> None:
     file.write_text(WHOLE)
     config = read(file)
     reader, tagger = config.options("reader"), config.options("tagger")
-    assert (reader.threads, tagger.threads) == (1, 2)
-    assert reader.tune == tagger.tune == "off"
+    assert (reader.threads, reader.tune) == (1, "off")
     assert reader.set_ == {"fold-constants": {"max_bytes": 1000}}
     assert reader.budgets is not None
     assert reader.budgets.size == 12_000_000
     assert reader.budgets.min_speedup == 1.1
     assert tagger.budgets is not None
     assert tagger.budgets.size is None
+
+
+def test_defaults_of_artifacts_are_not_for_onnx(file: Path) -> None:
+    file.write_text(WHOLE)
+    tagger = read(file).options("tagger")
+    assert (tagger.threads, tagger.tune) == (None, None)
+    assert tagger.budgets is not None
+    assert (tagger.budgets.arena, tagger.budgets.min_speedup) == (None, 1.1)
 
 
 def test_pyproject_holds_the_same_tables(tmp_path: Path) -> None:
