@@ -176,7 +176,8 @@ class Workshop:
     def drop(self, made: Made, path: Path) -> tuple[float, float, float]:
         """Points that a result loses on the job's task, with their 95% interval.
 
-        An artifact that lacks the task's shapes is made once more for them.
+        A result that lacks the task's shapes is made once more: an artifact for them, ONNX with
+        its sizes left open.
 
         Raises:
             TaskFailed: the task states shapes that the model does not take.
@@ -184,15 +185,22 @@ class Workshop:
         from burnish.bench.task import TaskFailed
 
         wanted = [dict(shapes) for shapes in self.task.input_shapes]
-        fits = isinstance(made, MadeArtifact) and all(each in made.shapes for each in wanted)
-        if fits or self.job.target is None:
+        if self._takes(made, wanted):
             return self.ring.drop(self.task, self.contender(path))
         with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
             other = Path(scratch, path.name)
             try:
-                self.make(made.skipped, wanted).save(other)
+                sets = [{}] if self.job.target is None else wanted
+                self.make(made.skipped, sets).save(other)
             except UsageError as error:
                 raise TaskFailed(
                     f"task {self.task.name} states input_shapes that do not fit: {error}"
                 ) from error
             return self.ring.drop(self.task, self.contender(other))
+
+    def _takes(self, made: Made, wanted: Sequence[Shapes]) -> bool:
+        """Whether a result takes all shapes of the task."""
+        if isinstance(made, MadeArtifact):
+            return all(each in made.shapes for each in wanted)
+        frozen = self.job.shapes[0].items()
+        return all(each.get(name, shape) == shape for each in wanted for name, shape in frozen)

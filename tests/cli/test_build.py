@@ -172,6 +172,17 @@ def test_a_task_guards_accuracy(write: Write, burnish: Burnish, tmp_path: Path) 
     assert "max-drop: " in done.out
 
 
+def test_onnx_of_another_batch_is_scored_with_open_sizes(burnish: Burnish, tmp_path: Path) -> None:
+    (tmp_path / "judge.py").write_text(TASK)
+    onnx.save(small_model("batch"), tmp_path / "open.onnx")
+    task = ("--eval", f"{tmp_path / 'judge.py'}:TASK", "--max-drop", "0")
+    out = tmp_path / "one.onnx"
+    done = burnish("optimize", tmp_path / "open.onnx", "-o", out, "--input-shape", "x=1,6", *task)
+    assert done.code == 0, done.err
+    assert "max-drop: " in done.out
+    assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
 def test_a_drop_fails_the_build(
     write: Write, burnish: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
