@@ -21,7 +21,6 @@ RECORD = Path(__file__).resolve().parent / "results" / "worth.json"
 MODELS = tuple(model.name for model in MAIN_JOB if model.name != "minilm-dynamo")
 """The main models, of which one was exported in two ways."""
 DECIDED = ("faster", "slower", "needed")
-BASELINE = "onnxruntime"
 
 
 class Worth(BaseModel):
@@ -45,12 +44,10 @@ class Worth(BaseModel):
     @classmethod
     def of(cls, model: Model, document: Document) -> Self:
         """Condense a document."""
-        whole = next(each for each in document.variants if each.id == document.whole)
-        column = next(each for each in document.columns if each.name == BASELINE)
         return cls(
             model=model.name, case=model.cases[0].label, engine=document.engine,
-            threads=document.threads, seconds=document.seconds, latency=whole.latency,
-            baseline=column.ratio, steps=tuple(document.steps),
+            threads=document.threads, seconds=document.seconds, latency=document.result.latency,
+            baseline=document.baseline.ratio, steps=tuple(document.steps),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:

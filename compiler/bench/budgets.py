@@ -6,9 +6,6 @@ from burnish.bench.document import Document, Variant
 from burnish.errors import GateFailed, UsageError
 from burnish.gates import Budgets, Found, Gate, drop_in_points, judge
 
-BASELINE = "onnxruntime"
-"""The column that a speedup is about."""
-
 
 def require_measurable(budgets: Budgets, *, compiles: bool, scores: bool) -> None:
     """Refuse budgets about what a bench will not measure, before it begins.
@@ -34,10 +31,9 @@ def judged(document: Document, budgets: Budgets) -> list[Gate]:
         GateFailed: the whole pipeline, or what it is compared with, failed.
         UsageError: a budget is about something that was not measured.
     """
-    whole = next(each for each in document.variants if each.id == document.whole)
+    whole, baseline = document.result, document.baseline
     if whole.failure:
         raise GateFailed(f"the whole pipeline fails, so no budget can hold: {whole.failure}")
-    baseline = next(each for each in document.columns if each.name == BASELINE)
     if budgets.min_speedup is not None and baseline.ratio is None:
         raise GateFailed(f"ONNX Runtime was not timed on the original: {baseline.failure}")
     ratio = baseline.ratio

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.bench.client import EngineFailed
-from burnish.bench.document import Column
+from burnish.bench.document import BASELINE, Column
 from burnish.bench.seats import (
     OPENVINO,
     ORT,
@@ -75,7 +75,7 @@ class Rivals:
 
     def onnx_runtime(self) -> Rival:
         """ONNX Runtime at its best that is right, on the original."""
-        rival = Rival("onnxruntime", seat(ORT, interpreters()[:1]).version)
+        rival = Rival(BASELINE, seat(ORT, interpreters()[:1]).version)
         first = ""
         for loader, title in (("ort", ""), *((level.loader, level.title) for level in ORT.lower)):
             rival.failure = None

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
 
+BASELINE = "onnxruntime"
+"""Name of the column that is always there."""
+
 Verdict = Literal["faster", "slower", "noise", "same", "needed", "failed"]
 View = Literal["alone", "cumulative", "without"]
 
@@ -212,6 +215,16 @@ class Document(Part):
     seconds: float
     """Wall clock of the bench."""
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def result(self) -> Variant:
+        """The variant of the whole pipeline."""
+        return next(each for each in self.variants if each.id == self.whole)
+
+    @property
+    def baseline(self) -> Column:
+        """ONNX Runtime at its best on the original."""
+        return next(each for each in self.columns if each.name == BASELINE)
 
 
 def schema() -> Mapping[str, Any]:

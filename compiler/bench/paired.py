@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from burnish.bench.document import Interval, Metric
+from burnish.bench.stats import CONFIDENCE
 from burnish.bench.task import Scores, TaskFailed
 
-CONFIDENCE = 0.95
 RESAMPLES = 4000
 SEED = 0
 

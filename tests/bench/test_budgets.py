@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from burnish.bench.budgets import BASELINE, judged
-from burnish.bench.document import Document, Interval, Metric
+from burnish.bench.budgets import judged
+from burnish.bench.document import BASELINE, Document, Interval, Metric
 from burnish.errors import GateFailed, UsageError
 from burnish.gates import Budgets, require
 from tests.bench.documents import synthetic

@@ -12,7 +12,7 @@ from benchmarks.cli import app
 from benchmarks.partial import Partial
 from benchmarks.worth import MODELS, Effort, Recorded, Worth, measure_worth, worth_page, worth_table
 from benchmarks.zoo import find
-from burnish.bench.document import Document, Interval, Step, Verdict, View
+from burnish.bench.document import BASELINE, Document, Interval, Step, Verdict, View
 from burnish.bench.study import Request
 from burnish.errors import UnsupportedModel
 from tests.bench.documents import synthetic
@@ -61,7 +61,7 @@ def test_a_page_has_all_that_is_not_the_same() -> None:
 
 def test_a_document_is_condensed() -> None:
     document = synthetic(operators=20, passes=4)
-    column = document.columns[0].model_copy(update={"name": worth.BASELINE})
+    column = document.columns[0].model_copy(update={"name": BASELINE})
     found = Worth.of(find("magika"), document.model_copy(update={"columns": [column]}))
     assert found.steps == tuple(document.steps)
     assert Worth.from_json(json.loads(json.dumps(found.as_json()))) == found
