@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 EXACT = 1e-2
 """Largest error of a result that is to be exact, beyond which timing it says nothing: far above
 what rounding may do, which the checks of the pipeline hold it against."""
+
+KEPT = 2
+"""Results that a workshop holds on to."""
 
 
 @dataclass(frozen=True)
@@ -100,24 +103,37 @@ class Workshop:
     job: Job
     graph: Graph
     progress: Progress | None = None
+    _latest: dict[tuple[str, ...], Made] = field(default_factory=dict)
 
-    def make(self, skip: Sequence[str], shapes: Sequence[Shapes] | None = None) -> Made:
-        """Make the result without the passes ``skip``, for ``shapes`` rather than the job's."""
-        sets = self.job.shapes if shapes is None else shapes
+    def make(self, skip: Sequence[str]) -> Made:
+        """Make the result without the passes ``skip``.
+
+        The two results asked for last are kept: the next pass is judged against one of them, and
+        one of them is the final result.
+        """
+        key = tuple(skip)
+        made = self._latest.pop(key, None) or self._made(key, self.job.shapes)
+        self._latest[key] = made
+        if len(self._latest) > KEPT:
+            del self._latest[next(iter(self._latest))]
+        return made
+
+    def _made(self, skip: tuple[str, ...], sets: Sequence[Shapes]) -> Made:
+        """Make it for sets of shapes."""
         if self.job.target is None:
             return self._rewritten(skip, sets[0])
         return self._compiled(self.job.target, skip, sets)
 
-    def _rewritten(self, skip: Sequence[str], shapes: Shapes) -> Made:
+    def _rewritten(self, skip: tuple[str, ...], shapes: Shapes) -> Made:
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, skip=(*chosen.skip, *skip), input_shapes=shapes or None)
         graph, report = optimize_model(
             self.graph, selection, verify=job.verify, samples=job.samples, keep=job.keep,
             progress=self.progress,
         )  # fmt: skip
-        return MadeOnnx(report, (), tuple(skip), graph)
+        return MadeOnnx(report, (), skip, graph)
 
-    def _compiled(self, target: Target, skip: Sequence[str], shapes: Sequence[Shapes]) -> Made:
+    def _compiled(self, target: Target, skip: tuple[str, ...], shapes: Sequence[Shapes]) -> Made:
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, input_shapes=None, skip=(*chosen.skip, *skip))
         request = Request(
@@ -125,7 +141,7 @@ class Workshop:
             job.provenance, job.precision, shapes,
         )  # fmt: skip
         made = compile_model(self.graph, request, self.progress)
-        return MadeArtifact(made.report, made.notices, tuple(skip), made)
+        return MadeArtifact(made.report, made.notices, skip, made)
 
     @cached_property
     def ring(self) -> Ring:
@@ -191,7 +207,7 @@ class Workshop:
             other = Path(scratch, path.name)
             try:
                 sets = [{}] if self.job.target is None else wanted
-                self.make(made.skipped, sets).save(other)
+                self._made(made.skipped, sets).save(other)
             except UsageError as error:
                 raise TaskFailed(
                     f"task {self.task.name} states input_shapes that do not fit: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -129,6 +130,24 @@ def test_an_optional_pass_stays_only_if_it_pays(
         assert words in json.loads(done.out)["models"][0]["dropped"]["remove-no-ops"]
         assert "left out remove-no-ops: measured" in done.err
         assert "Identity" in {node.op_type for node in onnx.load("o.onnx").graph.node}
+
+
+def test_what_was_judged_is_not_made_again(
+    write: Write, burnish: Burnish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ring, "ratio", lambda *_: Estimate(1.5, 1.4, 1.6))
+    made: list[tuple[str, ...]] = []
+    once = Workshop._made
+
+    def counted(shop: Workshop, skip: tuple[str, ...], sets: Any) -> Made:
+        made.append(skip)
+        return once(shop, skip, sets)
+
+    monkeypatch.setattr(Workshop, "_made", counted)
+    write("o.onnx", optional="{ merge-slices = 1.0, remove-no-ops = 1.2 }")
+    assert burnish("build").code == 0
+    both = ("merge-slices", "remove-no-ops")
+    assert made == [(), ("merge-slices",), both]
 
 
 def test_a_gain_that_may_be_none_does_not_count(
