@@ -16,6 +16,7 @@ from burnish.bench.folder_task import FolderTask
 from burnish.bench.stats import Estimate
 from burnish.building import optional
 from burnish.building.trial import Contender, Ring
+from burnish.building.workshop import Made, Workshop
 from burnish.source import load
 from tests.cli.conftest import Burnish, small_model
 
