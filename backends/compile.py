@@ -20,8 +20,8 @@ from burnish.backends.cpu.sharing_trial import SharingTrial
 from burnish.backends.cpu.tuner import Budget, Outcome, Task, residence, tune
 from burnish.backends.kernels.winograd import OUTPUTS
 from burnish.backends.link import silent
-from burnish.backends.lowering.emitter import Kernel
 from burnish.backends.lowering.join import join, share_constants, split
+from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.lowering.lower import KernelFailed, Lowered, lower
 from burnish.backends.program import BufferKind, Call, Program
 from burnish.backends.schedule_cache import ScheduleCache

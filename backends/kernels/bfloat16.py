@@ -9,6 +9,8 @@ from typing import Any
 from tvm import te, tirx
 from tvm.ir import Expr
 
+from burnish.backends.kernels.decoded import Decoded
+
 STORED = "uint16"
 """What kernels see elements of bfloat16 buffers as."""
 
@@ -34,19 +36,12 @@ def narrow(single: Expr) -> Expr:
     return tirx.Let(bits, tirx.reinterpret("uint32", single), result).astype(STORED)
 
 
-class Widened:
+class Widened(Decoded):
     """A tensor of bfloat16 numbers that reads as one of float32 numbers."""
-
-    dtype = "float32"
 
     def __init__(self, stored: te.Tensor) -> None:
         """Read ``stored``, whose elements are bits."""
-        self.stored = stored
-        self.shape = stored.shape
-
-    def __call__(self, *index: Any) -> Expr:
-        """The value at ``index``."""
-        return widen(self.stored(*index))
+        super().__init__(stored, lambda element, _: widen(element))
 
 
 def weight(weights: te.Tensor, lead: tuple[Any, ...], channel: Expr, lane: Expr) -> Expr:

@@ -96,7 +96,7 @@ class _Planner:
     def run(self, order: Sequence[OperatorNode]) -> None:
         for node in order:
             source = node.input(0)
-            if source is None or source in self.plan.narrow:
+            if source is None or source in self.plan.encoded:
                 continue
             if node in self.plan.views:
                 self.rows[node.output] = self._viewed(source, self._rows(source), node.output)

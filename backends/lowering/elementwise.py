@@ -14,7 +14,9 @@ import numpy as np
 import tvm.tirx as tx
 
 from burnish.backends.kernels.bfloat16 import narrow, widen
+from burnish.backends.kernels.quantization import dequantized, quantized
 from burnish.ir import DType, OperatorNode, VariableNode
+from burnish.passes.cleanup.quantized_rules import parameter_axis
 
 Expr: TypeAlias = Any
 """A TIR scalar expression."""
@@ -294,6 +296,15 @@ def _scaled_swish(x: Expr, alpha: float) -> Expr:
     return x / logistic_divisor(x * like(x, -alpha))
 
 
+def _quantize(node: OperatorNode, x: Sequence[Expr | None]) -> Expr:
+    value, scale, dtype = x[0], node.inputs[1], numpy_name(node.output.dtype)
+    assert value is not None and scale is not None
+    zero = x[2] if len(x) > 2 else None
+    return quantized(
+        _cast(value, "float32"), x[1], zero, dtype, parameter_axis(node, scale) is None
+    )
+
+
 def _equal(a: Expr, b: Expr) -> Expr:
     if dtype_of(a) == "bool":
         return tx.EQ(a.astype("int8"), b.astype("int8"))
@@ -322,6 +333,7 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Clip": _clip,
     "Cos": _unary(tx.cos),
     "Cosh": _unary(tx.cosh),
+    "DequantizeLinear": lambda node, x: dequantized(x[0], x[1], x[2] if len(x) > 2 else None),
     "Div": _binary(_divide),
     "Elu": lambda node, x: _elu(x[0], _alpha("alpha", 1.0)(node)),
     "Equal": _binary(_equal),
@@ -355,6 +367,7 @@ ELEMENTWISE: dict[str, Scalars] = {
     "PRelu": _binary(_leaky),
     "Pow": _binary(_power),
     "QuickGelu": lambda node, x: _scaled_swish(x[0], _alpha("alpha", 1.702)(node)),
+    "QuantizeLinear": _quantize,
     "Reciprocal": _unary(lambda a: like(a, 1.0) / a),
     "Relu": _unary(lambda a: maximum(a, like(a, 0))),
     "Round": _unary(tx.nearbyint),
@@ -382,14 +395,3 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Xor": _binary(lambda a, b: tx.NE(a.astype("int8"), b.astype("int8"))),
 }  # fmt: skip
 """Operator type to its scalar function, for the newest version of each."""
-
-REPEATS: dict[str, int] = {
-    **dict.fromkeys(("Clip", "Max", "Min", "Relu", "Sign", "Softsign", "Where"), 2),
-    **dict.fromkeys((
-        "Atan", "Celu", "Cos", "Cosh", "Elu", "Erf", "Exp", "Gelu", "Log", "Mish", "Pow",
-        "QuickGelu", "Selu", "Sigmoid", "Sin", "Sinh", "Swish", "Tanh",
-    ), 12),
-    "Softplus": 100,
-}  # fmt: skip
-"""About how often an operator's expression has its operand in it, once polynomials stand for
-functions; 1 for all others."""

@@ -12,7 +12,7 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
-from burnish.backends.kernels.bfloat16 import Widened
+from burnish.backends.kernels.decoded import Decoded
 from burnish.backends.lowering.elementwise import (
     ELEMENTWISE,
     Expr,
@@ -20,7 +20,9 @@ from burnish.backends.lowering.elementwise import (
     stored_name,
     uniform_scalar,
 )
+from burnish.backends.lowering.encoding import Encoding, Rounded, parameter
 from burnish.backends.lowering.fusion import Gate, Group
+from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.lowering.layout import Layout, identity, physical, same_storage
 from burnish.backends.lowering.outlived import Cut
 from burnish.backends.lowering.pitched import pitched
@@ -37,29 +39,13 @@ from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.backends.lowering.strides import reshaped_within
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
+from burnish.passes.cleanup.quantized_rules import parameter_axis
 from burnish.target import Target
 
 Reader: TypeAlias = Callable[[Sequence[Expr]], Expr]
 """The element at an index of the kernel's iteration space."""
 AnchorEmitter: TypeAlias = Callable[["KernelBuilder", OperatorNode], list[te.Tensor]]
 """Describes an anchor's results, each in the physical shape that the plan gave it."""
-
-
-@dataclass
-class Kernel:
-    """A kernel before scheduling, with the source nodes it stands for."""
-
-    name: str
-    func: Any
-    """The TIR function."""
-    nodes: tuple[OperatorNode, ...]
-    """The operators that it computes; none for a copy between layouts."""
-    flops: float = 0.0
-
-    @property
-    def provenance(self) -> tuple[str, ...]:
-        """Names of the operators of the model that it computes."""
-        return tuple(dict.fromkeys(name for node in self.nodes for name in node.provenance))
 
 
 @dataclass
@@ -170,7 +156,7 @@ class Emitter:
         return self._located(value, layout, numpy_name(value.dtype), pitched)
 
     def stored(self, value: VariableNode, layout: Layout, pitched: bool = False) -> Buffer:
-        """The same, but numbers that are kept as bfloat16 stay that."""
+        """The same, but numbers that are kept in another type stay that."""
         kept = numpy_name(value.dtype) if value.constant is not None else self.home[value].dtype
         return self._located(value, layout, kept, pitched)
 
@@ -186,18 +172,19 @@ class Emitter:
         as_it_is = home.within is None or (pitched and layout == current)
         if as_it_is and home.dtype == dtype and same_storage(shape, current, layout):
             return self.view(home, physical(shape, layout))
-        key_ = (*_location(home)[:3], shape, current, layout, dtype)
+        encoding = None if home.dtype == dtype else self.plan.encoded[value]
+        key_ = (*_location(home)[:3], shape, current, layout, dtype, encoding)
         if key_ not in self.copies:
-            self.copies[key_] = self._transpose(value, current, layout, dtype)
+            self.copies[key_] = self._transpose(value, layout, dtype, encoding)
         return self.copies[key_]
 
     def _transpose(
-        self, value: VariableNode, current: Layout, layout: Layout, dtype: str
+        self, value: VariableNode, layout: Layout, dtype: str, encoding: Encoding | None
     ) -> Buffer:
-        shape, home = shape_of(value), self.home[value]
+        shape, home, current = shape_of(value), self.home[value], self.plan.layout(value)
         builder = KernelBuilder(self)
         source = builder.argument(self.view(home, physical(shape, current)))
-        element_of = source if home.dtype == dtype else Widened(source)
+        element_of = encoding.decoded(builder, source, current) if encoding else source
 
         def element(*index: Expr) -> Expr:
             logical = dict(zip(layout, index, strict=True))
@@ -293,7 +280,7 @@ class KernelBuilder:
         self.gate: Gate | None = None
         self.rounds = False
         """Whether an anchor that fuses nothing is to give its result as bfloat16."""
-        self._widened: dict[te.Tensor, Widened] = {}
+        self._decoded: dict[tuple[te.Tensor, Encoding], Decoded] = {}
 
     @property
     def target(self) -> Target:
@@ -320,7 +307,7 @@ class KernelBuilder:
     def read(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
         """The operand ``value`` in ``layout`` (row-major by default), for expressions.
 
-        Numbers that are kept as bfloat16 are widened as they are read.
+        Numbers that are kept in another type are decoded as they are read.
         """
         assert value is not None
         order = identity(len(shape_of(value))) if layout is None else layout
@@ -328,7 +315,16 @@ class KernelBuilder:
         tensor = self.argument(buffer)
         if buffer.dtype == numpy_name(value.dtype):
             return tensor
-        return self._widened.setdefault(tensor, Widened(tensor))
+        encoding = self.emitter.plan.encoded[value]
+        if (tensor, encoding) not in self._decoded:
+            self._decoded[tensor, encoding] = encoding.decoded(self, tensor, order)
+        return self._decoded[tensor, encoding]
+
+    def factor(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
+        """The same for products, which decode bfloat16 alone, and take more rows for others."""
+        assert value is not None
+        kept = self.emitter.plan.encoded.get(value)
+        return (self.read if kept in (None, Rounded()) else self.operand)(value, layout)
 
     def operand(
         self, value: VariableNode | None, layout: Layout | None = None, pitched: bool = False
@@ -353,29 +349,33 @@ class KernelBuilder:
         shape, layout = shape_of(last), self.layout(last)
         inside = {node.output for node in nodes} | set(made)
         readers = {
-            value: self._reader(value, shape, layout)
+            (value, axis): self._reader(value, shape, layout, axis)
             for node in nodes
             for value in node.inputs
             if value is not None and value not in inside
+            for axis in [parameter_axis(node, value)]
         }
 
         def element(*index: Expr) -> Expr:
             known = {value: tensor(*index) for value, tensor in made.items()}
             for node in nodes:
                 operands = [
-                    None if v is None else known[v] if v in known else readers[v](index)
+                    None if v is None
+                    else known[v] if v in known
+                    else readers[v, parameter_axis(node, v)](index)
                     for v in node.inputs
-                ]
+                ]  # fmt: skip
                 known[node.output] = ELEMENTWISE[node.op_type](node, operands)
             return known[last]
 
         return te.compute(physical(shape, layout), element, name="elementwise")
 
-    def _reader(self, value: VariableNode, shape: tuple[int, ...], layout: Layout) -> Reader:
-        """How to read ``value`` broadcast over ``shape`` in ``layout``."""
-        uniform = uniform_scalar(value)
-        if uniform is not None:
-            return lambda index: uniform
+    def _reader(
+        self, value: VariableNode, shape: tuple[int, ...], layout: Layout, axis: int | None
+    ) -> Reader:
+        """How to read ``value`` broadcast over ``shape`` in ``layout``, or laid along ``axis``."""
+        if axis is not None or uniform_scalar(value) is not None:
+            return parameter(self, value, None if axis is None else layout.index(axis))
         own = shape_of(value)
         rank, added = len(own), len(shape) - len(own)
         order = tuple(axis - added for axis in layout if axis >= added)

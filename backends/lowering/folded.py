@@ -44,7 +44,7 @@ def folded_convolution(
     inner = KernelBuilder(builder.emitter, pitched=True)
     inner.flops = builder.flops
     layout = builder.layout(node.output)
-    source = inner.read(x, layout)
+    source = inner.factor(x, layout)
     if isinstance(source, Widened):
         return None
     held = _sums(inner, node, source, weights, found, (id(given.constant), node.op_type, *layout))

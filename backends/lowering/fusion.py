@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from burnish.backends.lowering.elementwise import ELEMENTWISE, REPEATS
+from burnish.backends.lowering.elementwise import ELEMENTWISE
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.ir import OperatorNode, VariableNode
 
@@ -30,6 +30,17 @@ FUNCTIONS = {
 """How many polynomials stand for an operator."""
 MAX_FUNCTIONS = 3
 """Of these in a group: TVM's time for an expression that nests them grows exponentially."""
+
+REPEATS: dict[str, int] = {
+    **dict.fromkeys(("Clip", "Max", "Min", "Relu", "Sign", "Softsign", "Where"), 2),
+    **dict.fromkeys((
+        "Atan", "Celu", "Cos", "Cosh", "Elu", "Erf", "Exp", "Gelu", "Log", "Mish", "Pow",
+        "QuickGelu", "Selu", "Sigmoid", "Sin", "Sinh", "Swish", "Tanh",
+    ), 12),
+    "Softplus": 100,
+}  # fmt: skip
+"""About how often an operator's expression has its operand in it, once polynomials stand for
+functions; 1 for all others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +127,8 @@ def _extend(
         node = following[0]
         if node in taken or node not in native or not _fits(node, seed, plan):
             break
+        if node in plan.views and not _goes_on(node, live):
+            break
         operands |= set(node.inputs)
         leaves[node.output] = _leaves(node, leaves)
         functions += FUNCTIONS.get(node.op_type, 0)
@@ -127,7 +140,7 @@ def _extend(
         inside = {seed, *run}
         live.add(node.output)
         live = {v for v in live if v.is_graph_output or any(c not in inside for c in v.consumers)}
-        if live <= {node.output}:
+        if live <= {node.output} and node not in plan.views:
             accepted = list(run)
     return accepted
 
@@ -146,11 +159,14 @@ def _readers(live: set[VariableNode], run: list[OperatorNode]) -> Iterator[Opera
                 yield node
 
 
+def _goes_on(view: OperatorNode, live: set[VariableNode]) -> bool:
+    """Whether a view computes what it decodes, once that is not stored but ``live``."""
+    return view.is_op("DequantizeLinear") and view.inputs[0] in live
+
+
 def _fits(node: OperatorNode, seed: OperatorNode, plan: Plan) -> bool:
     """Whether ``node`` is elementwise over the very elements that ``seed`` makes."""
     if node.op_type not in ELEMENTWISE or node.domain not in ("", "burnish.region"):
-        return False
-    if node in plan.views:
         return False
     if shape_of(node.output) != shape_of(seed.output):
         return False

@@ -57,7 +57,7 @@ def _gate(node: OperatorNode, reader: OperatorNode, plan: Plan, places: Places) 
     shape = shape_of(node.output)
     for data, factor in (node.inputs, node.inputs[::-1]):
         assert data is not None and factor is not None
-        stays = data not in plan.narrow and data not in places.of
+        stays = data not in plan.encoded and data not in places.of
         if (
             stays and not data.is_constant and shape_of(data) == shape
             and not factor.is_constant and _is_of_channels(factor, shape)

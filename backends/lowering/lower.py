@@ -12,7 +12,7 @@ from burnish.backends.lowering.counted import Counts, find_counts
 from burnish.backends.lowering.cuts import plan_cuts
 from burnish.backends.lowering.disputed import refuse_disputed
 from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
-from burnish.backends.lowering.emitter import Emitter, Kernel
+from burnish.backends.lowering.emitter import Emitter
 from burnish.backends.lowering.fusion import Group, group_nodes
 from burnish.backends.lowering.gates import with_gates
 from burnish.backends.lowering.host import (
@@ -23,6 +23,7 @@ from burnish.backends.lowering.host import (
     passes,
     region_nodes,
 )
+from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.lowering.layout import identity, physical
 from burnish.backends.lowering.outlived import Cut, enlarging
 from burnish.backends.lowering.packed import PACKED
@@ -35,6 +36,7 @@ from burnish.backends.lowering.work import describe_calls
 from burnish.backends.program import Buffer, BufferKind, Call, Count, Program, Work
 from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
+from burnish.passes.cleanup.quantized_rules import QUANTIZATION, stays
 from burnish.target import Target
 
 
@@ -166,8 +168,9 @@ def _emit_nodes(
     whole = native - places.joins - cuts
     found = with_gates(group_nodes(order, plan, whole, _fuses), plan, places)
     groups = {group.nodes[-1]: group for group in found}
+    fused = {node for group in found for node in group.nodes}
     for node in order:
-        if node in plan.views:
+        if node in plan.views - fused:
             _emit_view(emitter, node)
         elif node in places.joins:
             _emit_join(emitter, node)
@@ -264,6 +267,8 @@ def _is_ours(node: OperatorNode) -> bool:
         return False
     if node.op_type == "Dropout":
         return not _drops(node)
+    if node.op_type in QUANTIZATION:
+        return stays(node)
     if node.op_type in VIEWS or node.op_type == "Transpose" or node.op_type in ELEMENTWISE:
         return True
     if node.op_type in PACKED:

@@ -137,7 +137,7 @@ class _Planner:
         return self.places
 
     def _is_concat(self, node: OperatorNode) -> bool:
-        if node.op_type != "Concat" or node not in self.ours or node.output in self.plan.narrow:
+        if node.op_type != "Concat" or node not in self.ours or node.output in self.plan.encoded:
             return False
         _, unit = self._unit(node.output, concat_axis(node))
         parts = parts_of(node)
@@ -228,7 +228,7 @@ class _Planner:
     def _fits(self, value: VariableNode, place: Place) -> bool:
         """Whether all that read ``value`` can do so at ``place``."""
         layout = self.plan.layout(value)
-        if value in self.plan.narrow or value.is_graph_output or value in self.places.of:
+        if value in self.plan.encoded or value.is_graph_output or value in self.places.of:
             return False
         if layout != self.plan.layout(place.whole) or value.dtype is not place.whole.dtype:
             return False

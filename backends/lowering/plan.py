@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.encoding import Encoding, Rounded, decodes
 from burnish.backends.lowering.layout import (
     Layout,
     channels_last,
@@ -60,8 +61,8 @@ class Plan:
 
     layouts: dict[VariableNode, Layout] = field(default_factory=dict)
     views: set[OperatorNode] = field(default_factory=set)
-    narrow: set[VariableNode] = field(default_factory=set)
-    """Float32 values that are kept as bfloat16, which all their numbers are."""
+    encoded: dict[VariableNode, Encoding] = field(default_factory=dict)
+    """Float32 values that are kept in another type, and how."""
 
     def layout(self, value: VariableNode) -> Layout:
         """The layout of ``value``; row-major unless decided otherwise."""
@@ -95,7 +96,8 @@ def extend_plan(plan: Plan, order: Iterable[OperatorNode], native: frozenset[Ope
     """Go on with nodes, of a subgraph perhaps, that read what ``plan`` knows."""
     for node in order:
         if node in native:
-            (_plan_recast if _recasts(node, plan) else _plan_node)(node, plan)
+            if not _plan_decoding(node, plan):
+                _plan_node(node, plan)
 
 
 def _plan_node(node: OperatorNode, plan: Plan) -> None:
@@ -133,40 +135,41 @@ def picked(node: OperatorNode) -> tuple[int, int] | None:
     return (axis, position) if 0 <= position < size else None
 
 
-def _recasts(node: OperatorNode, plan: Plan) -> bool:
-    """Whether ``node`` makes bfloat16 numbers float32, or such ones bfloat16 again."""
+def _plan_decoding(node: OperatorNode, plan: Plan) -> bool:
+    """Plan what only decodes: who reads the result reads the operand, and decodes each number.
+
+    Rounding to bfloat16 what is kept so anyhow is such a view as well.
+    """
     source = node.input(0)
-    if source is None or not node.is_op("Cast") or source.is_constant:
+    if source is None:
         return False
-    if source in plan.narrow:
-        return node.output.dtype is DType.BFLOAT16
-    return source.dtype is DType.BFLOAT16 and node.output.dtype is DType.FLOAT
-
-
-def _plan_recast(node: OperatorNode, plan: Plan) -> None:
-    """A view: who reads the result reads its operand, and widens each number on the way."""
-    source = node.inputs[0]
-    assert source is not None
+    encoding = decodes(node)
+    restores = node.is_op("Cast") and node.output.dtype is DType.BFLOAT16
+    if encoding is None and not (restores and plan.encoded.get(source) == Rounded()):
+        return False
     plan.views.add(node)
     plan.layouts[node.output] = plan.layout(source)
-    if node.output.dtype is DType.FLOAT:
-        plan.narrow.add(node.output)
+    if encoding is not None:
+        plan.encoded[node.output] = encoding
+    return True
 
 
 def _plan_view(node: OperatorNode, first: VariableNode, plan: Plan) -> None:
     """A Transpose always only renames axes, a reshape if no byte has to move."""
-    output, held = node.output, plan.layout(first)
+    output, held, encoding = node.output, plan.layout(first), plan.encoded.get(first)
     layout: Layout | None
     if node.op_type == "Transpose":
         order = node.attribute("perm") or tuple(reversed(range(len(held))))
         layout = transposed(held, order)
+        kept = encoding and encoding.transposed(order)
     else:
         layout = reshaped(shape_of(first), shape_of(output), held)
-    if layout is not None:
+        kept = encoding and encoding.reshaped(shape_of(first), shape_of(output))
+    if layout is not None and (encoding is None) == (kept is None):
         plan.views.add(node)
         plan.layouts[output] = layout
-        if first in plan.narrow:
-            plan.narrow.add(output)
+        if kept is not None:
+            plan.encoded[output] = kept
 
 
 def _followed(node: OperatorNode, plan: Plan) -> Layout:

@@ -12,7 +12,7 @@ from tvm.s_tir import SBlock
 
 from burnish.analysis.cost import COUNTERS, kernel_flops
 from burnish.backends.kernels.bfloat16 import PAIRS
-from burnish.backends.lowering.emitter import Kernel
+from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.program import Call, Work
 from burnish.ir import OperatorNode
 

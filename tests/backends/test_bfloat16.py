@@ -16,7 +16,7 @@ from burnish.backends.bench_patterns import agree
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.compile import compile_program
 from burnish.backends.cpu.contest import Subject
-from burnish.backends.lowering.emitter import Kernel
+from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.lowering.lower import lower
 from burnish.backends.self_test import Vector
 from burnish.ir import Graph

@@ -11,6 +11,7 @@ from burnish.backends.kernels.attention import Layout as Storage
 from burnish.backends.kernels.attention import Sizes
 from burnish.backends.kernels.attention import attention as attention_kernel
 from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.encoding import Rounded
 from burnish.backends.lowering.layout import identity
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
@@ -70,7 +71,8 @@ def _is_in_pairs(builder: KernelBuilder, node: OperatorNode) -> bool:
     """Whether all that is multiplied is to be rounded, and is kept so."""
     if not node.is_region or BFLOAT16 not in builder.target.features:
         return False
-    return all(value in builder.emitter.plan.narrow for value in node.inputs[:3])
+    encoded = builder.emitter.plan.encoded
+    return all(value and encoded.get(value) == Rounded() for value in node.inputs[:3])
 
 
 def _stored(

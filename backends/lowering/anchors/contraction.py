@@ -48,7 +48,7 @@ def conv(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     folded = folded_convolution(builder, node, _ordered(weights, order), axes) if fits else None
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
-    source = builder.read(x, layout)
+    source = builder.factor(x, layout)
     if depth == 1 and groups == outputs and groups == shape_of(x)[1] and groups > 1:
         result = depthwise_convolution(
             source, _depthwise_weights(builder, weights, order),
@@ -90,7 +90,7 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     folded = folded_convolution(builder, node, forward, axes)
     if folded is not None:
         return [_biased(builder, folded, node.input(2))]
-    source = builder.read(x, layout)
+    source = builder.factor(x, layout)
     if has_many_phases(axes):
         loose = builder.read(weights, (*(axis + 2 for axis in order), 0, 1))
         return [_biased(builder, scattered(source, loose, axes, groups=groups), node.input(2))]
@@ -207,7 +207,7 @@ def matmul(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     if 1 in (len(shape_of(a)), len(shape_of(b))):
         return [_with_vector(builder, node)]
     if b.constant is not None and len(b.constant.shape) == 2:
-        columns, source = b.constant.shape[1], builder.read(a)
+        columns, source = b.constant.shape[1], builder.factor(a)
         packed = _packed_product(builder, source, b.constant.numpy(), (id(b.constant), "product"))
         return [product(source, packed, columns=columns)]
     left, turned_left = _matrix_operand(builder, a)
@@ -250,7 +250,7 @@ def gemm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     depth = shape_of(a)[order[1]]
     builder.flops += 2.0 * float(np.prod(shape_of(node.output), dtype=float)) * depth
     if b.constant is not None:
-        left = builder.read(a, order)
+        left = builder.factor(a, order)
         array = b.constant.numpy()
         array = array.T if node.attribute("transB", 0) else array
         scaled = array if alpha == 1.0 else array * array.dtype.type(alpha)

@@ -11,6 +11,7 @@ from tvm import te
 from burnish.backends.kernels import pooling, resize
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.encoding import Encoding, Quantized
 from burnish.backends.lowering.layout import Layout, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
@@ -37,15 +38,29 @@ def _arguments(node: OperatorNode, layout: Layout) -> dict[str, Any]:
 
 
 def max_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """MaxPool without indices."""
-    layout = builder.layout(node.output)
-    return [pooling.max_pool(builder.read(node.inputs[0], layout), **_arguments(node, layout))]
+    """MaxPool without indices; of quantized numbers, whose order is that of what is stored."""
+    x, layout = node.inputs[0], builder.layout(node.output)
+    assert x is not None
+    arguments = _arguments(node, layout)
+    if not _keeps_order(builder.emitter.plan.encoded.get(x)):
+        return [pooling.max_pool(builder.factor(x, layout), **arguments)]
+    source = builder.read(x, layout)
+    found = pooling.max_pool(source.stored, **arguments)
+    return [te.compute(found.shape, lambda *i: source.decode(found(*i), i), name="decode")]
+
+
+def _keeps_order(encoding: Encoding | None) -> bool:
+    """Whether the larger of two stored numbers of a channel stands for the larger one."""
+    if not isinstance(encoding, Quantized) or encoding.axis not in (None, 1):
+        return False
+    scale = encoding.scale.constant
+    return scale is not None and bool((scale.numpy() > 0).all())
 
 
 def average_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """AveragePool."""
     layout = builder.layout(node.output)
-    source = builder.read(node.inputs[0], layout)
+    source = builder.factor(node.inputs[0], layout)
     include = bool(node.attribute("count_include_pad", 0))
     return [pooling.average_pool(source, **_arguments(node, layout), count_include_pad=include)]
 

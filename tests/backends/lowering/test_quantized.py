@@ -1,0 +1,105 @@
+"""Values that are stored as bytes: who reads them, who writes them, and what that takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.backends.lowering.models import check, lowered, model, normal
+
+GIVEN = "float s = {0.02}, uint8 z = {131}, float t = {0.05}, int8 m = {-7}"
+
+
+def integers(*shape: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
+    info = np.iinfo(dtype)
+    return np.random.default_rng(seed).integers(info.min, info.max + 1, shape, dtype)
+
+
+def names(text: str) -> list[str]:
+    """Operators that kernels are named after."""
+    return [kernel.name.split("_", 1)[1] for kernel in lowered(text).kernels]
+
+
+def test_a_chain_between_bytes_is_one_kernel() -> None:
+    text = f"""g (uint8[2, 5, 7] a, int8[2, 5, 7] b) => (uint8[2, 5, 7] q) <{GIVEN}> {{
+        x = DequantizeLinear(a, s, z) y = DequantizeLinear(b, t, m)
+        c = Add(x, y) h = HardSwish(c) q = QuantizeLinear(h, s, z) }}"""
+    assert names(text) == ["quantizelinear"]
+    feeds = {"a": integers(2, 5, 7), "b": integers(2, 5, 7, dtype=np.int8)}
+    assert check(model(text), **feeds) == []
+
+
+def test_a_chain_goes_on_behind_bytes_that_nobody_else_reads() -> None:
+    text = f"""g (float[4, 6] x, float[4, 6] y) => (uint8[4, 6] q) <{GIVEN}> {{
+        a = QuantizeLinear(x, s, z) b = DequantizeLinear(a, s, z)
+        c = Add(b, y) q = QuantizeLinear(c, t, z) }}"""
+    assert names(text) == ["quantizelinear"]
+    assert check(model(text), x=normal(4, 6) * 4, y=normal(4, 6, seed=1)) == []
+
+
+def test_bytes_that_others_read_are_stored() -> None:
+    text = f"""g (float[4, 6] x) => (uint8[4, 6] a, uint8[4, 6] q) <{GIVEN}> {{
+        a = QuantizeLinear(x, s, z) b = DequantizeLinear(a, s, z)
+        c = Neg(b) q = QuantizeLinear(c, t, z) }}"""
+    assert names(text) == ["quantizelinear", "quantizelinear"]
+    assert check(model(text), x=normal(4, 6)) == []
+
+
+READERS = {
+    "softmax": "{y} = Softmax<axis = 1>(x)",
+    "log_softmax": "{y} = LogSoftmax(x)",
+    "norm": "{y} = LayerNormalization<axis = -1>(x, w)",
+    "rms": "{y} = RMSNormalization<axis = -1>(x, w)",
+    "max_pool": "{y} = MaxPool<kernel_shape = [2, 2], pads = [1, 0, 1, 1]>(x)",
+    "average_pool": "{y} = AveragePool<kernel_shape = [3, 2], pads = [1, 1, 1, 0]>(x)",
+    "global": "{y} = GlobalAveragePool(x)",
+    "global_max": "{y} = GlobalMaxPool(x)",
+    "nearest": "{y} = Resize(x, , twice)",
+    "linear": '{y} = Resize<mode = "linear">(x, , twice)',
+    "cubic": '{y} = Resize<mode = "cubic">(x, , twice)',
+    "concat": "n = Neg(x) {y} = Concat<axis = 1>(x, n, x)",
+    "pad": "{y} = Pad(x, pads)",
+    "reflect": '{y} = Pad<mode = "reflect">(x, pads)',
+    "mean": "{y} = ReduceMean<keepdims = 0>(x, axes)",
+    "sum": "{y} = ReduceSum(x, axes)",
+    "largest": "{y} = ReduceMax(x, axes)",
+    "transpose": "{y} = Transpose<perm = [0, 2, 1, 3]>(x)",
+    "reshape": "{y} = Reshape(x, flat)",
+    "slice": "{y} = Slice(x, one, three, two)",
+    "gather": "{y} = Gather<axis = 2>(x, places)",
+    "where": "less = Less(x, v) {y} = Where(less, x, v)",
+    "product": "{y} = MatMul(x, k)",
+    "products": "r = Transpose<perm = [0, 1, 3, 2]>(x) {y} = MatMul(x, r)",
+    "conv": "{y} = Conv<pads = [1, 1, 1, 1]>(x, f)",
+    "depthwise": "{y} = Conv<group = 6>(x, d)",
+    "deconv": "{y} = ConvTranspose<strides = [2, 2]>(x, f)",
+    "attention": "{y} = Attention(x, x, x)",
+    "instance": "{y} = InstanceNormalization(x, six, six)",
+    "group": "{y} = GroupNormalization<num_groups = 3>(x, six, six)",
+    "arg": "{y} = ArgMax<axis = 3>(x)",
+    "tile": "{y} = Tile(x, repeats)",
+    "cumulate": "{y} = CumSum(x, axis)",
+    "top": "{y}, i = TopK(x, one)",
+    "output": "{y} = Identity(x)",
+}
+WEIGHTS = """float[8] w = {1, 2, 3, 4, 5, 6, 7, 8}, float[4] twice = {1, 1, 2, 2},
+    int64[8] pads = {0, 0, 1, 2, 0, 0, 2, 1}, int64[2] axes = {2, 3}, int64[2] flat = {12, 40},
+    int64[1] one = {1}, int64[1] three = {4}, int64[1] two = {2}, int64[2] places = {3, 0},
+    float v = {0.5}, int64[4] repeats = {1, 2, 1, 2}, int64 axis = {2},
+    float[6] six = {1, -2, 3, -4, 5, -6}"""
+
+
+@pytest.mark.parametrize("parameters", ["(q, s, z)", "<axis = 1> (q, c, e)"])
+def test_everything_reads_bytes(parameters: str) -> None:
+    axes = {name: 2 if name in ("mean", "reshape") else 4 for name in READERS}
+    outputs = ", ".join(
+        f"{'int64' if name == 'arg' else 'float'}[{', '.join(f'{name}{i}' for i in range(rank))}]"
+        f" y_{name}"
+        for name, rank in axes.items()
+    )
+    calls = " ".join(call.format(y=f"y_{name}") for name, call in READERS.items())
+    text = f"""g (uint8[2, 6, 5, 8] q, float[8, 5] k, float[6, 6, 3, 3] f, float[6, 1, 3, 3] d)
+        => ({outputs}) <{GIVEN}, {WEIGHTS}, float[6] c = {{0.01, 0.02, 0.03, 0.04, 0.05, 0.06}},
+        uint8[6] e = {{0, 128, 255, 7, 9, 100}}> {{ x = DequantizeLinear {parameters} {calls} }}"""
+    feeds = {"k": normal(8, 5), "f": normal(6, 6, 3, 3), "d": normal(6, 1, 3, 3)}
+    assert check(model(text, 23), 2e-5, q=integers(2, 6, 5, 8), **feeds) == []
