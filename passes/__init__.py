@@ -13,6 +13,7 @@ PASSES: dict[str, str] = {
     "canonical-forms": "burnish.passes.fusion.canonical_forms:CanonicalForms",
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
+    "equalize-channels": "burnish.passes.quantization.equalize_channels:EqualizeChannels",
     "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "fold-layer-norm": "burnish.passes.folding.layer_norm:FoldLayerNorm",

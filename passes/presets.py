@@ -96,6 +96,11 @@ def precise() -> list[str]:
     return ["narrow-products", "narrow-weights"]
 
 
+def equivalent() -> list[str]:
+    """What makes a model bear fewer bits and changes nothing else; before it is quantized."""
+    return ["infer-shapes", "equalize-channels"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -209,6 +214,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "max": maximum,
     "compile": compiling,
     "precision": precise,
+    "equivalent": equivalent,
 }
 
 

@@ -77,7 +77,9 @@ def test_a_pass_has_its_own_test_file(name: str) -> None:
     assert (ROOT / "tests" / "passes" / family / f"test_{stem}.py").exists()
 
 
-@pytest.mark.parametrize("family", ["adapters", "cleanup", "folding", "fusion", "precision"])
+@pytest.mark.parametrize(
+    "family", ["adapters", "cleanup", "folding", "fusion", "precision", "quantization"]
+)
 def test_a_family_says_what_its_modules_are_for(family: str) -> None:
     text = import_module(f"burnish.passes.{family}").__doc__ or ""
     folder = ROOT / "passes" / family
