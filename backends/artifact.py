@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from burnish.backends.regions import RegionEngine
 from burnish.backends.self_test import NAME as SELF_TEST
 from burnish.backends.self_test import Deviation, Example, Tensors, unpack_vector
 from burnish.errors import GateFailed, InvalidInput, UsageError
+
+if TYPE_CHECKING:
+    from burnish.gates import Gate
 
 LIBRARY = "model.so"
 WEIGHTS = "weights.bin"
@@ -75,6 +79,8 @@ class Artifact:
         self._threads = threads or 0
         self._opening = threading.Lock()
         self._native: NativeModel | None = None
+        self.budgets: Sequence[Gate] = ()
+        """What it was held against when it was compiled, and holds; empty if it was loaded."""
 
     @property
     def path(self) -> Path:

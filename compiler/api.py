@@ -77,17 +77,19 @@ def optimize(
         budget_size: bytes of the result at most, or a text such as "12MB".
         min_speedup: least time of ONNX Runtime on the original over the result's, both measured.
         max_drop: points, hundredths of the first metric of ``eval``, that may be lost.
-        eval: a task with labels, or what the option of the command line takes.
+        eval: a task with labels, or what the option of the command line takes. Without
+            ``max_drop`` its scores are only logged, as information.
         progress: called with a pass name, how many passes are done and how many there are.
 
     Returns:
-        The rewritten graph, and a report that is a sequence of one ``PassReport`` per pass.
+        The rewritten graph, and a report that is a sequence of one ``PassReport`` per pass; its
+        ``budgets`` are those that hold.
 
     Raises:
         UsageError: an option does not exist or does not fit the model.
         InvalidInput: the model is no valid ONNX.
         UnsupportedModel: the oracle cannot run it, so that nothing could be verified.
-        GateFailed: a budget fails.
+        GateFailed: a budget fails; its ``gates`` are all of them.
     """
     _check(verify, samples)
     graph, shapes = _graph(model), _whole(input_shapes) or {}
@@ -129,7 +131,7 @@ def compile(
     eval: Task | str | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Compile a model to an artifact; ``model`` itself stays as it is.
+    """Compile a model to an artifact, whose ``budgets`` hold; ``model`` itself stays as it is.
 
     Args:
         model: a graph, or what ``load`` takes.
@@ -177,8 +179,7 @@ def compile(
         _budgets(budget_size, budget_arena, min_speedup, max_drop),
         _ratios(optional), eval, describe_source(model),
     )  # fmt: skip
-    made = cast(MadeArtifact, _made(job, _graph(model), progress))
-    return made.compilation.artifact
+    return cast(MadeArtifact, _made(job, _graph(model), progress)).artifact
 
 
 def explain(
@@ -286,8 +287,11 @@ def _made(job: Job, graph: Graph, progress: Progress | None) -> Made:
     """What ``job`` comes to; what has no place in an artifact is logged."""
     finished = finish(Workshop(job, graph, progress))
     notices = [] if job.target is None else finished.made.report.notices
-    for one in (*finished.dropped, *notices):
+    dropped = [one for one in finished.verdicts if not one.kept]
+    for one in (*dropped, *notices):
         logger.warning("%s", one)
+    for line in (*(one for one in finished.verdicts if one.kept), *finished.scores):
+        logger.info("%s", line)
     return finished.made
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from burnish.gates import Gate
+
 
 class BurnishError(Exception):
     """Base of every expected failure: one clear message that says why and what to do next."""
@@ -25,6 +31,11 @@ class GateFailed(BurnishError):
     """A check that the user asked for did not hold: numerics, budget, self-test."""
 
     exit_code = 3
+
+    def __init__(self, message: str, gates: Sequence[Gate] = ()) -> None:
+        super().__init__(message)
+        self.gates = tuple(gates)
+        """All budgets that were judged, those that hold too; empty for other checks."""
 
 
 class InvalidInput(BurnishError):

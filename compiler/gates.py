@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 from burnish.errors import GateFailed, UsageError
+from burnish.wording import data_size
 
 _UNITS = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
@@ -101,7 +102,12 @@ class Gate:
         """Return plain values."""
         return {
             "name": self.name, "limit": self.limit, "found": self.found, "passed": self.passed,
+            "text": self.text,
         }  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return f"{self.name}: {self.text}"
 
 
 def points_lost(difference: float, *, higher_is_better: bool) -> float:
@@ -143,7 +149,11 @@ def _held(kind: _Kind, limit: float, value: float | None, interval: _Ends | None
     if value is None:
         raise UsageError(f"the budget {kind.name} is about something that was not measured")
     ends = f" [{kind.form(interval[0])}, {kind.form(interval[1])}]" if interval else ""
-    text = f"{kind.form(value)}{ends}, {kind.word} {kind.form(limit)}"
+    found, allowed = kind.form(value), kind.form(limit)
+    if found == allowed and value != limit:
+        # They differ in what is not shown.
+        found, allowed = (f"{figure:.12g}{kind.unit}" for figure in (value, limit))
+    text = f"{found}{ends}, {kind.word} {allowed}"
     passed = value <= limit if kind.word == "at most" else value >= limit
     return Gate(kind.name, limit, value, passed, text, kind.advice)
 
@@ -167,7 +177,9 @@ def require(gates: Sequence[Gate], then: str = "nothing was written") -> None:
         for gate in gates
     )
     advice = "; ".join(f"{gate.name}: {gate.advice}" for gate in failed)
-    raise GateFailed(f"{len(failed)} of {len(gates)} budgets failed, {then}\n{rows}\n{advice}")
+    raise GateFailed(
+        f"{len(failed)} of {len(gates)} budgets failed, {then}\n{rows}\n{advice}", gates
+    )
 
 
 def parse_bytes(text: str, where: str) -> int:
@@ -184,7 +196,7 @@ def parse_bytes(text: str, where: str) -> int:
 
 
 def _bytes(count: float) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count:.0f} B"
+    return data_size(round(count))
 
 
 def _points(drop: float) -> str:
@@ -203,17 +215,19 @@ class _Kind:
     word: str
     form: Callable[[float], str]
     """A figure for people."""
+    unit: str
+    """Of a figure that is not rounded."""
     advice: str
     """What to do where it fails."""
 
 
 _KINDS = (
-    _Kind("size", "at most", _bytes,
+    _Kind("size", "at most", _bytes, " B",
           "`burnish bench --report` shows what each layer takes; --weights bf16 halves those of "
           "an artifact"),
-    _Kind("arena", "at most", _bytes, "a smaller --input-shape needs less"),
-    _Kind("max-drop", "at most", _points,
+    _Kind("arena", "at most", _bytes, " B", "a smaller --input-shape needs less"),
+    _Kind("max-drop", "at most", _points, " points",
           "`burnish bench --eval` shows what each pass costs; leave one out with --skip"),
-    _Kind("min-speedup", "at least", _ratio,
+    _Kind("min-speedup", "at least", _ratio, "x",
           "see with `burnish bench` what each pass is worth; an artifact gains by --tune"),
 )  # fmt: skip

@@ -18,6 +18,7 @@ from burnish.agenda import Agenda
 from burnish.bisection import first_bad
 from burnish.census import Census
 from burnish.errors import BurnishError
+from burnish.gates import Gate
 from burnish.ir import Graph
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics, loosest
@@ -107,6 +108,8 @@ class PipelineReport(Sequence[PassReport]):
     """Wall clock of passes and verification together."""
     notices: list[str] = field(default_factory=list)
     """What a user should know of the model, as that inputs of it became constants."""
+    budgets: Sequence[Gate] = ()
+    """What the result was held against, and holds."""
 
     def __getitem__(self, index: Any) -> Any:
         return self.passes[index]

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 LONGEST = 64
 """Characters of a name that are shown; the middle of longer ones is left out."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
+"""Categories of characters that show nothing, command a terminal, change the order of what is
+around them, or are none that XML takes."""
+
+
+def visible(name: str) -> str:
+    """``name`` with escapes for what cannot be shown, and for what would reorder it."""
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char
+        for char in name
+    )
+
+
+def printable(text: str) -> str:
+    """The same of text that has lines and tabs."""
+    return "\n".join("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
 
 
 def shortened(name: str, longest: int = LONGEST) -> str:

@@ -40,6 +40,13 @@ def test_each_budget_fails_alone(name: str, found: Found) -> None:
     assert text.count(" ok ") == 3
 
 
+def test_what_differs_is_not_shown_as_equal() -> None:
+    (gate,) = judge(Budgets(size=10_000_000), Found(size=10_000_001))
+    assert gate.text == "10000001 B, at most 10000000 B"
+    (gate,) = judge(Budgets(size=10_000_000), Found(size=810_123))
+    assert gate.text == "810.1 kB, at most 10.0 MB"
+
+
 def test_what_is_not_asked_for_is_not_judged() -> None:
     assert judge(Budgets(), GOOD) == []
     assert not Budgets().are_set

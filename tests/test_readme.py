@@ -59,14 +59,24 @@ def test_quick_start() -> None:
 
 @pytest.mark.usefixtures("model")
 def test_python_example() -> None:
-    (code,) = blocks("python")
+    code = blocks("python")[0]
     scope: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), scope)
     assert Path("model.burnish").is_file()
 
 
 def test_quick_start_is_short() -> None:
-    assert all(len(text.splitlines()) <= 10 for text in [*blocks("sh"), *blocks("python")])
+    assert all(len(text.splitlines()) <= 10 for text in [*blocks("sh"), blocks("python")[0]])
+
+
+@pytest.mark.usefixtures("model")
+def test_task_example(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("digits.py").write_text(blocks("python")[1])
+    x = np.random.default_rng(0).normal(size=(10, 3, 8, 8)).astype(np.float32)
+    np.savez("digits.npz", x=x, labels=np.zeros((10, 6, 6), np.int64).ravel())
+    command = ["optimize", "model.onnx", "-o", "better.onnx", "--eval", "digits.py"]
+    assert main(command) == 0
+    assert "accuracy: " in capsys.readouterr().out
 
 
 def test_configuration_example(tmp_path: Path) -> None:

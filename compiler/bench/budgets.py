@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from burnish.bench.document import Document, Variant
+from collections.abc import Sequence
+
+from burnish.bench.document import Document, Metric
 from burnish.errors import GateFailed, UsageError
 from burnish.gates import Budgets, Found, Gate, drop_in_points, judge
 
@@ -37,7 +39,7 @@ def judged(document: Document, budgets: Budgets) -> list[Gate]:
     if budgets.min_speedup is not None and baseline.ratio is None:
         raise GateFailed(f"ONNX Runtime was not timed on the original: {baseline.failure}")
     ratio = baseline.ratio
-    drop = _drop(whole)
+    drop = drop_of(whole.metrics) if whole.metrics else None
     return judge(
         budgets,
         Found(
@@ -51,11 +53,9 @@ def judged(document: Document, budgets: Budgets) -> list[Gate]:
     )
 
 
-def _drop(whole: Variant) -> tuple[float, float, float] | None:
-    """Points that the first metric lost, with its interval; None without a task."""
-    if not whole.metrics:
-        return None
-    metric = whole.metrics[0]
+def drop_of(metrics: Sequence[Metric]) -> tuple[float, float, float]:
+    """Points that the first metric is worse than the original's, with the ends of its interval."""
+    metric = metrics[0]
     if metric.difference is None:
         return 0.0, 0.0, 0.0
     found = metric.difference

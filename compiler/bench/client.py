@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,9 @@ from burnish.bench.engines import Array, Shape
 from burnish.onnx_runtime import SILENCE
 
 WORKER = Path(__file__).with_name("worker.py")
+LIMIT = 900.0
+"""Seconds after which a worker that does not answer counts as hanging: far more than loading the
+largest model takes, or a block of its runs."""
 
 
 class EngineFailed(Exception):
@@ -33,15 +38,19 @@ class Engine:
     has the cores to itself.
     """
 
-    def __init__(self, name: str, python: Path = Path(sys.executable)) -> None:
+    def __init__(
+        self, name: str, python: Path = Path(sys.executable), limit: float = LIMIT
+    ) -> None:
         """Start a worker.
 
         Args:
             name: a key of `burnish.bench.engines.ENGINES`, or "module:function" that takes a job
                 and returns what runs it, as these do.
             python: the interpreter that has what the engine needs.
+            limit: seconds that it has for an answer.
         """
         self.name = name
+        self.limit = limit
         paths = [_home(name), os.environ.get("PYTHONPATH", "")]
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._files = tempfile.TemporaryDirectory(prefix="burnish-benchmark-")
@@ -50,7 +59,6 @@ class Engine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            text=True,
             env={
                 **os.environ,
                 SILENCE: "1",
@@ -128,25 +136,50 @@ class Engine:
         """Wake the worker, send a request, wait for the reply, stop the worker.
 
         Raises:
-            EngineFailed: if the worker answers with an error or dies.
+            EngineFailed: if the worker answers with an error, or not at all, or dies.
         """
-        process = self._process
-        if process.stdin is None or process.stdout is None:
-            raise EngineFailed(f"{self.name}: the worker has no pipes")
         try:
-            process.send_signal(signal.SIGCONT)
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            self._process.send_signal(signal.SIGCONT)
+            self._pipe("stdin").write(json.dumps(request).encode() + b"\n")
+            self._pipe("stdin").flush()
+            line = self._line(time.monotonic() + self.limit)
         except BrokenPipeError:
-            line = ""
+            line = b""
         if not line:
             raise EngineFailed(f"{self.name}: the worker died: {self._last_words()}")
-        process.send_signal(signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise EngineFailed(f"{self.name}: {_shortened(reply['error'])}")
         return reply
+
+    def _line(self, deadline: float) -> bytes:
+        """Read a reply; empty if the worker has ended.
+
+        Raises:
+            EngineFailed: none comes; the worker is ended then.
+        """
+        pieces: list[bytes] = []
+        source = self._pipe("stdout").fileno()
+        # A reply is one line, and comes only when it is asked for.
+        while not pieces or not pieces[-1].endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([source], [], [], left)[0]:
+                self._process.kill()
+                raise EngineFailed(
+                    f"{self.name}: no answer in {self.limit:g} s; it hangs, or the model is too "
+                    "large for this machine"
+                )
+            piece = os.read(source, 1 << 16)
+            if not piece:
+                return b""
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _pipe(self, name: str) -> Any:
+        pipe = getattr(self._process, name)
+        assert pipe is not None
+        return pipe
 
     def _last_words(self) -> str:
         status = self._process.wait()

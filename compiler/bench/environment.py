@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -98,8 +99,31 @@ def machine_to_ourselves() -> Iterator[None]:
             flock(lock, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             logger.warning("waiting for another measurement, which holds %s", path)
-            flock(lock, LOCK_EX)
+            begun = time.perf_counter()
+            try:
+                flock(lock, LOCK_EX)
+            finally:
+                _WAITS.append(time.perf_counter() - begun)
         yield
+
+
+_WAITS: list[float] = []
+"""Seconds that this process has waited for others, each time."""
+
+
+class Stopwatch:
+    """Measures how long something takes, without the time that it waits for others' measurements.
+
+    That says nothing about what is measured, and may be minutes.
+    """
+
+    def __init__(self) -> None:
+        self._begun, self._waits = time.perf_counter(), len(_WAITS)
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock since the beginning, less what was waited."""
+        return time.perf_counter() - self._begun - sum(_WAITS[self._waits :])
 
 
 def _opened(path: Path) -> int:

@@ -14,8 +14,8 @@ def load_task(text: str, limit: float = LIMIT) -> Task:
     """Return the task that ``text`` names.
 
     Args:
-        text: a folder of .npz files (see `FolderTask`), or ``module:NAME`` or ``file.py:NAME``,
-            which runs in a process of its own (see `UserTask`).
+        text: a folder of .npz files (see `FolderTask`), or ``module:NAME``, ``file.py:NAME`` or
+            ``file.py`` with one task in it, which runs in a process of its own (see `UserTask`).
         limit: seconds that code of the user's has for loading and for an evaluation.
 
     Raises:
@@ -24,10 +24,22 @@ def load_task(text: str, limit: float = LIMIT) -> Task:
     """
     if Path(text).is_dir():
         return FolderTask(Path(text))
+    named_in(text)
+    return UserTask(text, limit)
+
+
+def named_in(text: str) -> tuple[str, str]:
+    """The file or module that ``text`` names, and the name in it; empty for the one task there.
+
+    Raises:
+        UsageError: it has another form.
+    """
     place, _, name = text.rpartition(":")
     if place and name.isidentifier():
-        return UserTask(text, limit)
+        return place, name
+    if text.endswith(".py"):
+        return text, ""
     raise UsageError(
         f"--eval {text}: no folder of that name; give a folder of .npz files, or a task in Python "
-        "as module:NAME"
+        "as module:NAME or file.py:NAME"
     )

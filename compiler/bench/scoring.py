@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import Metric
 from burnish.bench.paired import describe_metrics
-from burnish.bench.task import Scores, Task, evaluate
+from burnish.bench.task import Scores, Task, TaskFailed, evaluate, input_shapes_of
 from burnish.bench.variants import Form, Forms, Question
 from burnish.compilation import Request, compile_model
 from burnish.errors import UnsupportedModel
-from burnish.ir import Graph
+from burnish.ir import DType, Graph, VariableNode
 from burnish.numerics import Numerics
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.selection import Selection, choose
+from burnish.suggest import unknown
 from burnish.target import Target
 from burnish.verification import Feeds
 
@@ -85,40 +87,81 @@ class Judge:
             )
             made.save(path)
             return "ort", path
-        shapes = list(self.task.input_shapes)
+        shapes = input_shapes_of(self.task)
         request = Request(self.target, selection, "off", tune=self.tune, shapes=shapes)
         compile_model(self.graph, request).artifact.save(path)
         return "burnish", path
 
     def _scores(self, loader: str, path: Path) -> Mapping[str, Scores]:
-        return scores_of(self.task, loader, path, self.threads)
+        return scores_of(self.task, loader, path, self.threads, self.graph.inputs)
 
 
-def scores_of(task: Task, loader: str, path: Path, threads: int) -> Mapping[str, Scores]:
+def scores_of(
+    task: Task, loader: str, path: Path, threads: int, inputs: Sequence[VariableNode]
+) -> Mapping[str, Scores]:
     """What a task says of a model in a file, as the engine ``loader`` runs it.
 
+    Args:
+        task: what scores it.
+        loader: as `Engine` takes it.
+        path: the file.
+        threads: how many the engine may use.
+        inputs: of the original model, by which to tell what is wrong with feeds.
+
     Raises:
-        TaskFailed: the task cannot score it.
-        UnsupportedModel: the model does not take what the task feeds it.
+        TaskFailed: the task cannot score it, or feeds what the model does not take.
+        UnsupportedModel: the model does not run on what the task feeds it.
     """
     with Engine(loader) as engine:
 
         def run(feeds: Feeds) -> Mapping[str, Any]:
-            with _refusals(task):
+            try:
                 engine.feed(feeds)
                 return engine.outputs()
+            except EngineFailed as failure:
+                if wrong := _misfit(task, feeds, inputs):
+                    raise TaskFailed(f"task {task.name} {wrong}") from failure
+                raise _refusal(task, failure) from failure
 
-        with _refusals(task):
+        try:
             engine.load(path, threads)
+        except EngineFailed as failure:
+            raise _refusal(task, failure) from failure
         return evaluate(task, run)
 
 
-@contextmanager
-def _refusals(task: Task) -> Iterator[None]:
-    """Turn what an engine says into a message for the user."""
-    try:
-        yield
-    except EngineFailed as failure:
-        raise UnsupportedModel(
-            f"the model cannot be run on what the task {task.name} feeds it: {failure}"
-        ) from failure
+def _refusal(task: Task, failure: EngineFailed) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"the model cannot be run on what the task {task.name} feeds it: {failure}"
+    )
+
+
+def _misfit(task: Task, feeds: Feeds, inputs: Sequence[VariableNode]) -> str:
+    """What is wrong with feeds, empty if nothing is that inputs and the task itself tell."""
+    known = {value.name: value for value in inputs}
+    for name in feeds:
+        if name not in known:
+            return f"feeds an {unknown('input', name, known)}"
+    if missing := [name for name in known if name not in feeds]:
+        return f"does not feed {', '.join(map(repr, missing))}"
+    for name, value in known.items():
+        array = np.asarray(feeds[name])
+        if value.dtype not in (None, DType.STRING) and array.dtype != value.dtype.numpy:
+            return f"feeds {name!r} {array.dtype}, where the model takes {value.dtype.numpy}"
+        if value.shape is not None and not _fits(array.shape, value.shape):
+            sizes = ", ".join("?" if size is None else str(size) for size in value.shape)
+            return f"feeds {name!r} of shape {array.shape}, where the model takes ({sizes})"
+    shapes = {name: np.asarray(array).shape for name, array in feeds.items()}
+    stated = input_shapes_of(task)
+    if stated and not any(all(shapes.get(n) == s for n, s in each.items()) for each in stated):
+        told = " or ".join(map(str, stated))
+        return f"feeds shapes {shapes}, which its input_shapes do not state: {told}"
+    return ""
+
+
+def _fits(shape: Sequence[int], declared: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        size == wanted
+        for size, wanted in zip(shape, declared, strict=True)
+        if isinstance(wanted, int)
+    )

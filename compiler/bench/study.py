@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
 from burnish.bench.client import EngineFailed
 from burnish.bench.columns import Rival, Rivals
 from burnish.bench.document import Ceiling, Document, Kernel, Metric, Model
-from burnish.bench.environment import machine_to_ourselves, record_environment
+from burnish.bench.environment import Stopwatch, machine_to_ourselves, record_environment
 from burnish.bench.graph_parts import GraphParts, graph_parts
 from burnish.bench.kernels import profiled
 from burnish.bench.ladder import Ladder
@@ -27,6 +26,7 @@ from burnish.bench.loading import load_task
 from burnish.bench.scoring import Judge, scored
 from burnish.bench.sittings import Pace, Table, Timings
 from burnish.bench.subjects import Keeper, Seating, Subject, Workshop
+from burnish.bench.task import input_shapes_of
 from burnish.bench.variants import NEEDED, Forms, Pipeline
 from burnish.compilation import require_shapes, tuning_seconds
 from burnish.errors import BurnishError, GateFailed, UnsupportedModel, UsageError
@@ -88,7 +88,7 @@ class _Study:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begun = time.perf_counter()
+        self.watch = Stopwatch()
         # Before anything runs: the load is that of others.
         self.environment = record_environment()
         self.left_out: set[str] = set()
@@ -98,8 +98,9 @@ class _Study:
         self.graph = load(request.model)
         self.task = None if request.task is None else load_task(request.task)
         self.shapes = dict(request.shapes)
-        if self.task is not None and self.task.input_shapes and not self.shapes:
-            self.shapes = dict(self.task.input_shapes[0])
+        stated = [] if self.task is None else input_shapes_of(self.task)
+        if stated and not self.shapes:
+            self.shapes = stated[0]
             self.notes.append("timed at the shapes that the task has most often")
         require_shapes(self.graph, self.shapes, "timing")
         self.tune = tuning_seconds(request.tune)
@@ -160,7 +161,7 @@ class _Study:
             missed=parts.missed,
             kernels=kernels,
             ceiling=ceiling,
-            seconds=time.perf_counter() - self.begun,
+            seconds=self.watch.seconds,
             notes=self.notes,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -71,6 +72,24 @@ class Task(Protocol):
 
 class TaskFailed(InvalidInput):
     """A task of the user's cannot score a model: its data or its code are at fault."""
+
+
+def input_shapes_of(task: Task) -> list[dict[str, tuple[int, ...]]]:
+    """The sets of input shapes of a task; one dict counts as one set.
+
+    Raises:
+        TaskFailed: they have another form.
+    """
+    given: object = task.input_shapes
+    try:
+        sets = [given] if isinstance(given, Mapping) else list(given)  # type: ignore[call-overload]
+        return [{str(name): tuple(map(index, shape)) for name, shape in s.items()} for s in sets]
+    except (AttributeError, TypeError, ValueError):
+        text = repr(given)
+        raise TaskFailed(
+            f"task {task.name}: input_shapes is {text if len(text) < 80 else f'{text[:77]}...'}; "
+            "make it a list of dicts, [{'x': (1, 3, 224, 224)}]"
+        ) from None
 
 
 def evaluate(task: Task, run: Run) -> dict[str, Scores]:

@@ -10,14 +10,15 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from burnish.backends.child import Ask, serve_asking
-from burnish.bench.task import Feeds, Scores, TaskFailed, checked
+from burnish.bench.loading import named_in
+from burnish.bench.task import Feeds, Scores, TaskFailed, checked, input_shapes_of
 from burnish.errors import BurnishError, UsageError
 from burnish.suggest import unknown
 
@@ -64,7 +65,7 @@ class Worker:
                 f"{' and '.join(missing)}; a task has {', '.join(PARTS)}: see "
                 "burnish.bench.task.Task"
             )
-        return "task", str(found.name), [_plain_shapes(one) for one in found.input_shapes]
+        return "task", str(found.name), input_shapes_of(found)
 
     def _calibration(self) -> Answer:
         self._splits.append(iter(self._task.calibration()))
@@ -101,13 +102,17 @@ class Worker:
 
 
 def find_object(text: str) -> Any:
-    """Return what ``module:NAME`` or ``file.py:NAME`` names; a class or function is called.
+    """Return what ``module:NAME`` or ``file.py:NAME`` names, or the one task in ``file.py``.
+
+    A class or function is called.
 
     Raises:
-        UsageError: there is no such module or name.
+        UsageError: there is no such module or name, or the file has no task or several.
     """
-    place, _, name = text.rpartition(":")
+    place, name = named_in(text)
     module = _module(place)
+    if not name:
+        name = _only_task(module, place)
     try:
         found = getattr(module, name)
     except AttributeError:
@@ -115,6 +120,30 @@ def find_object(text: str) -> Any:
         raise UsageError(f"{place}: {unknown('name', name, public)}") from None
     is_factory = isinstance(found, type) or not hasattr(found, "evaluate")
     return found() if is_factory and callable(found) else found
+
+
+def _only_task(module: Any, place: str) -> str:
+    """The name of the one task in a module: of an object, else of a class that is written there."""
+    found: dict[int, str] = {}
+    classes = []
+    for name, one in vars(module).items():
+        if name.startswith("_") or not callable(getattr(one, "evaluate", None)):
+            continue
+        if not isinstance(one, type):
+            found.setdefault(id(one), name)
+        elif one.__module__ == module.__name__:
+            classes.append(name)
+    names = list(found.values()) or classes
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UsageError(
+            f"{place} has {len(names)} tasks, {', '.join(names)}: write {place}:{names[0]}"
+        )
+    raise UsageError(
+        f"{place} has no task, which is an object with {', '.join(PARTS)}: see "
+        "burnish.bench.task.Task"
+    )
 
 
 def _module(place: str) -> Any:
@@ -143,10 +172,6 @@ def what_happened(error: BaseException) -> str:
     frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename != __file__]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if said else ''}{said}{place}"
-
-
-def _plain_shapes(shapes: Mapping[str, Iterable[int]]) -> dict[str, tuple[int, ...]]:
-    return {str(name): tuple(map(int, shape)) for name, shape in shapes.items()}
 
 
 def _plain_scores(scores: Scores) -> Answer:

@@ -96,8 +96,9 @@ class Options(Table):
     )
     eval_: str | None = Field(
         None,
-        description="The task that max-drop is about: MODULE:TASK, or FILE.py:TASK or a folder of "
-        ".npz, seen from the configuration file.",
+        description="The task that scores the result, and that max-drop is about: MODULE:TASK, or "
+        "FILE.py:TASK or a folder of .npz, seen from the configuration file. In defaults it is for "
+        "models with max-drop.",
     )
     budgets: BudgetTable | None = None
 
@@ -131,6 +132,9 @@ class Config(Table):
             shared = {key: value for key, value in shared.items() if key not in ARTIFACTS_ONLY}
             shared.get("budgets", {}).pop("arena", None)
         budgets = {**shared.get("budgets", {}), **own.get("budgets", {})}
+        if "max-drop" not in budgets:
+            # What all models are scored on is for those with a budget; others name their own.
+            shared.pop("eval", None)
         both = {**shared, **own}
         return ModelTable.model_validate(both | ({"budgets": budgets} if budgets else {}))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from burnish.bench.budgets import drop_of
+from burnish.bench.document import Metric
+from burnish.bench.environment import Stopwatch
 from burnish.building.job import Job
-from burnish.building.optional import Dropped, settle
+from burnish.building.optional import Verdict, left_out, settle
 from burnish.building.workshop import Made, Workshop
 from burnish.gates import Found, Gate, judge, require
 from burnish.ir import Graph
@@ -18,6 +20,7 @@ from burnish.output import check_target
 from burnish.pipeline import Progress
 from burnish.report import describe_run, note_of_defaults
 from burnish.source import load
+from burnish.wording import counted
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,31 @@ class Built:
     original: Graph
     made: Made
     files: Mapping[str, int]
-    """Bytes by file name."""
+    """Bytes by file name, of an artifact in one file those of its members."""
+    size: int
+    """Bytes on the disk."""
     gates: Sequence[Gate]
-    dropped: Sequence[Dropped]
+    verdicts: Sequence[Verdict]
+    """What became of optional passes."""
+    metrics: Sequence[Metric]
+    """What the task says of the result, against the original."""
     notices: Sequence[str]
     seconds: float
-    """Wall clock of all of it."""
+    """Wall clock of all of it, without waiting for others' measurements."""
 
     def judgement(self) -> dict[str, Any]:
         """What was held against budgets and what was left out, as plain values."""
         return {
             "budgets": [gate.as_json() for gate in self.gates],
-            "dropped": {one.name: one.reason for one in self.dropped},
+            "metrics": [metric.model_dump() for metric in self.metrics],
+            "kept": {one.name: one.reason for one in self.verdicts if one.kept},
+            "dropped": {one.name: one.reason for one in self.verdicts if not one.kept},
         }
+
+    def judgements(self) -> list[str]:
+        """The same in lines for people, without what was left out: that is a notice."""
+        kept = [str(one) for one in self.verdicts if one.kept]
+        return [*kept, *map(score_line, self.metrics), *map(str, self.gates)]
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -48,11 +63,25 @@ class Built:
             "model": str(self.job.source),
             "output": str(self.job.output),
             "files": dict(self.files),
+            "bytes": self.size,
             **self.judgement(),
             "notices": list(self.notices),
             **describe_run(self.made.report),
             "seconds": round(self.seconds, 3),
         }
+
+
+def score_line(metric: Metric) -> str:
+    """A metric of the result beside the original's, for people."""
+    after, change = metric.value.value, metric.difference
+    if change is None or not change.value:
+        text = f"{after:.4f}, as the original's"
+    else:
+        text = (
+            f"{after:.4f}, the original's {after - change.value:.4f}: {change.value:+.4f} "
+            f"[{change.low:+.4f}, {change.high:+.4f}]"
+        )
+    return f"{metric.name}: {text}, on {counted(metric.items, 'item')}"
 
 
 def execute(job: Job, progress: Progress | None = None) -> Built:
@@ -62,18 +91,25 @@ def execute(job: Job, progress: Progress | None = None) -> Built:
         GateFailed: a budget does not hold; nothing is written.
         BurnishError: it cannot be built.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     _check_place(job)
     assert job.source is not None  # what is in memory is made by `finish`
     graph = load(job.source)
     finished = finish(Workshop(job, graph, progress))
-    made, dropped = finished.made, finished.dropped
+    made, verdicts = finished.made, finished.verdicts
     files = made.save(job.output)
-    notices = [*made.report.notices, *map(str, dropped)]
-    seconds = time.perf_counter() - started
+    dropped = [str(one) for one in verdicts if not one.kept]
+    notices = [*made.report.notices, *dropped, *made.notices]
     return Built(
-        job, graph, made, files, finished.gates, dropped, [*notices, *made.notices], seconds
-    )
+        job, graph, made, files, _bytes_at(job.output, files), finished.gates, verdicts,
+        finished.metrics, notices, watch.seconds,
+    )  # fmt: skip
+
+
+def _bytes_at(output: Path, files: Mapping[str, int]) -> int:
+    """What a result takes on the disk: a folder, one file, or ONNX with its weights beside it."""
+    paths = output.rglob("*") if output.is_dir() else {output, *map(output.with_name, files)}
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 @dataclass(frozen=True)
@@ -82,7 +118,13 @@ class Finished:
 
     made: Made
     gates: Sequence[Gate]
-    dropped: Sequence[Dropped]
+    verdicts: Sequence[Verdict]
+    metrics: Sequence[Metric]
+
+    @property
+    def scores(self) -> list[str]:
+        """What the task says, a line for each metric."""
+        return [score_line(metric) for metric in self.metrics]
 
 
 def finish(shop: Workshop) -> Finished:
@@ -92,15 +134,16 @@ def finish(shop: Workshop) -> Finished:
         GateFailed: a budget does not hold.
         BurnishError: it cannot be made.
     """
-    if shop.job.budgets.max_drop is not None:
+    if shop.job.task is not None:
         _ = shop.task  # what is wrong with it is told now rather than after minutes of work
-    dropped = settle(shop)
-    made = shop.make([one.name for one in dropped])
+    verdicts = settle(shop)
+    made = shop.make(left_out(verdicts))
     if note := note_of_defaults(shop.graph):
         made.report.notices.append(note)
-    gates = _held(shop, made) if shop.job.budgets.are_set else []
+    gates, metrics = _held(shop, made)
     require(gates)
-    return Finished(made, gates, dropped)
+    made.report.budgets = gates
+    return Finished(made, gates, verdicts, metrics)
 
 
 def _check_place(job: Job) -> None:
@@ -109,9 +152,11 @@ def _check_place(job: Job) -> None:
     (check_target if job.target is None else check_replaceable)(job.output)
 
 
-def _held(shop: Workshop, made: Made) -> list[Gate]:
-    """Measure what the budgets are about, in a copy that is not at its place yet."""
-    budgets = shop.job.budgets
+def _held(shop: Workshop, made: Made) -> tuple[list[Gate], list[Metric]]:
+    """Measure what budgets and the task are about, in a copy that is not at its place yet."""
+    budgets, metrics = shop.job.budgets, list[Metric]()
+    if not budgets.are_set and shop.job.task is None:
+        return [], []
     with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
         path = Path(scratch, shop.job.output.name)
         made.save(path)
@@ -121,7 +166,8 @@ def _held(shop: Workshop, made: Made) -> list[Gate]:
             speedup = shop.ring.speedup(shop.contender(path))
             found["speedup"] = speedup.median
             found["speedup_interval"] = (speedup.low, speedup.high)
-        if budgets.max_drop is not None:
-            drop, low, high = shop.drop(made, path)
+        if shop.job.task is not None:
+            metrics = shop.metrics(made, path)
+            drop, low, high = drop_of(metrics)
             found |= {"drop": drop, "drop_interval": (low, high)}
-    return judge(budgets, Found(**found))
+    return judge(budgets, Found(**found)), metrics

@@ -50,7 +50,7 @@ class Job:
     optional: Mapping[str, float] = field(default_factory=dict)
     """Passes to keep only if they make the result this many times as fast."""
     task: Task | str | None = None
-    """What budgets about accuracy are about, or what names it."""
+    """What scores the result, or what names it; budgets about accuracy are about its metric."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What a manifest says about where the model came from."""
 
@@ -71,8 +71,6 @@ class Job:
                 raise UsageError(f"--optional {name} needs a ratio above 0, not {least:g}")
         if self.budgets.max_drop is not None and self.task is None:
             raise UsageError("--max-drop is about a task: name one with --eval")
-        if self.task is not None and self.budgets.max_drop is None:
-            raise UsageError("--eval names what --max-drop is about: give that too")
         given: Any = self.task
         if isinstance(given, type) or not isinstance(given, str | Task | None):
             raise UsageError(f"--eval takes a task, or what names one, not {given!r}")
@@ -80,15 +78,14 @@ class Job:
             raise UsageError("the arena is an artifact's, and ONNX goes out; leave that budget out")
         if self.target is not None and not self.target.is_host and self._runs:
             raise UsageError(
-                f"--min-speedup, --max-drop and --optional need runs, and {self.target.name} "
+                f"--min-speedup, --eval and --optional need runs, and {self.target.name} "
                 "cannot run here; leave them out, or build for cpu on a machine of that kind"
             )
 
     @property
     def _runs(self) -> bool:
         """Whether results have to be run."""
-        budgets = self.budgets
-        return bool(self.optional) or (budgets.min_speedup, budgets.max_drop) != (None, None)
+        return bool(self.optional) or (self.budgets.min_speedup, self.task) != (None, None)
 
     @property
     def passes(self) -> list[str]:

@@ -16,6 +16,7 @@ from burnish.building.config import (
     ShapeTable,
 )
 from burnish.building.job import Job
+from burnish.building.keys import in_keys
 from burnish.compilation import TUNE
 from burnish.errors import InvalidInput, UsageError
 from burnish.gates import Budgets, parse_bytes
@@ -77,11 +78,11 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             winograd=options.winograd is not False,
             budgets=budgets,
             optional=options.optional or {},
-            task=None if budgets.max_drop is None else _task(folder, options.eval_),
+            task=_task(folder, options.eval_),
             provenance=describe_source(source) if compiles else {},
         )  # fmt: skip
     except (UsageError, InvalidInput) as error:
-        raise type(error)(f"models.{name}: {error}") from None
+        raise type(error)(f"models.{name}: {in_keys(str(error))}") from None
     except OSError as error:
         raise InvalidInput(f"models.{name}: cannot read {source}: {error.strerror}") from None
 
@@ -96,7 +97,7 @@ def _task(folder: Path, text: str | None) -> str | None:
     """What names a task, files and folders seen from ``folder``."""
     if text is None:
         return None
-    path, colon, name = text.rpartition(":")
+    path, colon, name = (text, "", "") if text.endswith(".py") else text.rpartition(":")
     if path.endswith(".py"):
         return f"{_place(folder, path)}{colon}{name}"
     place = _place(folder, text)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.document import Metric
 from burnish.bench.environment import machine_to_ourselves
-from burnish.bench.paired import paired_difference
+from burnish.bench.paired import describe_metrics
 from burnish.bench.scoring import scores_of
 from burnish.bench.stats import Estimate
-from burnish.bench.task import Scores, Task
+from burnish.bench.task import Task
 from burnish.bench.timing import Plan, alternate, ratio
 from burnish.errors import GateFailed
-from burnish.gates import drop_in_points
 from burnish.ir import Graph
 from burnish.verification import Feeds, Reference
 
@@ -103,18 +103,15 @@ class Ring:
                     f"{error:.1e} of its largest value, where {self.tolerance:.1e} is allowed"
                 )
 
-    def drop(self, task: Task, contender: Contender) -> tuple[float, float, float]:
-        """Points that the task's first metric is worse than the original's, with 95% interval.
+    def metrics(self, task: Task, contender: Contender) -> list[Metric]:
+        """What the task says of a result, and how it differs from the original on the same items.
 
         Raises:
-            TaskFailed: the task cannot score one of them.
-            UnsupportedModel: one of them does not take what the task feeds it.
+            TaskFailed: the task cannot score one of them, or feeds what the model does not take.
+            UnsupportedModel: one of them does not run on what the task feeds it.
         """
-        before, after = (self._score(task, one) for one in (self.baseline, contender))
-        difference = paired_difference(before, after)
-        return drop_in_points(difference, higher_is_better=before.higher_is_better)
-
-    def _score(self, task: Task, contender: Contender) -> Scores:
-        """What the first metric says of each item."""
-        scores = scores_of(task, contender.engine, contender.path, self.threads)
-        return next(iter(scores.values()))
+        before, after = (
+            scores_of(task, one.engine, one.path, self.threads, self.graph.inputs)
+            for one in (self.baseline, contender)
+        )
+        return describe_metrics(after, before)

@@ -24,7 +24,9 @@ from burnish.suggest import unknown
 from burnish.target import Target, resolve
 
 if TYPE_CHECKING:
+    from burnish.backends.artifact import Artifact
     from burnish.backends.manifest import Manifest
+    from burnish.bench.document import Metric
     from burnish.bench.task import Task
     from burnish.building.trial import Contender, Ring
 
@@ -74,6 +76,12 @@ class MadeArtifact(Made):
     """A compiled artifact."""
 
     compilation: Compilation
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact, which knows the budgets that it was held against."""
+        self.compilation.artifact.budgets = self.report.budgets
+        return self.compilation.artifact
 
     @property
     def manifest(self) -> Manifest:
@@ -172,13 +180,13 @@ class Workshop:
             TaskFailed: it cannot be used, or feeds inputs that the model does not have.
         """
         from burnish.bench.loading import load_task
-        from burnish.bench.task import TaskFailed
+        from burnish.bench.task import TaskFailed, input_shapes_of
 
         given = self.job.task
         assert given is not None  # a budget about a task needs one
         task = load_task(given) if isinstance(given, str) else given
         inputs = [value.name for value in self.graph.inputs]
-        for name in (name for shapes in task.input_shapes for name in shapes):
+        for name in (name for shapes in input_shapes_of(task) for name in shapes):
             if name not in inputs:
                 raise TaskFailed(f"task {task.name}: {unknown('input', name, inputs)}")
         return task
@@ -189,8 +197,8 @@ class Workshop:
 
         return Contender("ort" if self.job.target is None else "burnish", path)
 
-    def drop(self, made: Made, path: Path) -> tuple[float, float, float]:
-        """Points that a result loses on the job's task, with their 95% interval.
+    def metrics(self, made: Made, path: Path) -> list[Metric]:
+        """What the job's task says of a result, and how it differs from the original.
 
         A result that lacks the task's shapes is made once more: an artifact for them, ONNX with
         its sizes left open.
@@ -198,11 +206,11 @@ class Workshop:
         Raises:
             TaskFailed: the task states shapes that the model does not take.
         """
-        from burnish.bench.task import TaskFailed
+        from burnish.bench.task import TaskFailed, input_shapes_of
 
-        wanted = [dict(shapes) for shapes in self.task.input_shapes]
+        wanted = input_shapes_of(self.task)
         if self._takes(made, wanted):
-            return self.ring.drop(self.task, self.contender(path))
+            return self.ring.metrics(self.task, self.contender(path))
         with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
             other = Path(scratch, path.name)
             try:
@@ -212,7 +220,7 @@ class Workshop:
                 raise TaskFailed(
                     f"task {self.task.name} states input_shapes that do not fit: {error}"
                 ) from error
-            return self.ring.drop(self.task, self.contender(other))
+            return self.ring.metrics(self.task, self.contender(other))
 
     def _takes(self, made: Made, wanted: Sequence[Shapes]) -> bool:
         """Whether a result takes all shapes of the task."""

@@ -48,17 +48,39 @@ def build(
 
     path = config or find(Path.cwd())
     jobs = plan(read(path), path.resolve().parent, models or ())
-    if show_plan:
-        _show_plan(session, path, jobs)
-        return
-    code = _build(session, jobs)
+    code = _plan(session, path, jobs) if show_plan else _build(session, jobs)
     if code:
         raise typer.Exit(code)
 
 
+def _plan(session: Session, path: Path, jobs: dict[str, Job]) -> int:
+    """Show what would be done, and say what of it could not; return the exit code."""
+    from burnish.building.checks import check
+    from burnish.building.keys import in_keys
+    from burnish.errors import BurnishError
+
+    code = 0
+    entries: list[dict[str, Any]] = []
+    for name, job in jobs.items():
+        entries.append({"name": name, **job.describe()})
+        try:
+            check(job)
+        except BurnishError as error:
+            problem = in_keys(str(error))
+            session.complain(f"models.{name}: {problem}")
+            entries[-1] |= {"failure": problem, "code": error.exit_code}
+            code = code or error.exit_code
+    if session.json:
+        session.data({"config": str(path), "models": entries})
+    elif session.shows_tables:
+        _show_plan(session, path, entries)
+    return code
+
+
 def _build(session: Session, jobs: dict[str, Job]) -> int:
     from burnish.building.execute import execute
-    from burnish.errors import BurnishError
+    from burnish.building.keys import in_keys
+    from burnish.errors import BurnishError, GateFailed
 
     code = 0
     done: list[dict[str, Any]] = []
@@ -70,8 +92,11 @@ def _build(session: Session, jobs: dict[str, Job]) -> int:
             with session.progress() as progress:
                 built = execute(job, progress)
         except BurnishError as error:
-            session.complain(f"models.{name}: {error}")
-            done.append({"name": name, "failure": str(error), "code": error.exit_code})
+            problem = in_keys(str(error))
+            session.complain(f"models.{name}: {problem}")
+            done.append({"name": name, "failure": problem, "code": error.exit_code})
+            if isinstance(error, GateFailed):
+                done[-1]["budgets"] = [gate.as_json() for gate in error.gates]
             code = code or error.exit_code
         else:
             session.warn_of_rollbacks(built.made.report)
@@ -103,23 +128,21 @@ def _show_built(name: str, built: Built) -> None:
     from burnish.cli.tables import agreement_line
     from burnish.wording import data_size
 
-    size = data_size(sum(built.files.values()))
+    size = data_size(built.size)
     typer.echo(f"{name}: wrote {built.job.output} in {built.seconds:.1f} s, {size}")
     typer.echo(f"  {agreement_line(built.made.report)}")
-    for gate in built.gates:
-        typer.echo(f"  {gate.name}: {gate.text}")
+    for line in built.judgements():
+        typer.echo(f"  {line}")
 
 
-def _show_plan(session: Session, path: Path, jobs: dict[str, Job]) -> None:
-    entries = [{"name": name, **job.describe()} for name, job in jobs.items()]
-    if session.json:
-        session.data({"config": str(path), "models": entries})
-        return
+def _show_plan(session: Session, path: Path, entries: list[dict[str, Any]]) -> None:
     typer.echo(f"{path}:")
     for entry in entries:
-        typer.echo(f"\n{entry.pop('name')}")
+        typer.echo(f"\n{entry['name']}")
+        if not session.verbose:
+            entry = {**entry, "passes": f"{len(entry['passes'])}, which -v lists"}
         for key, value in entry.items():
-            if value not in (None, [], {}, ""):
+            if key not in ("name", "failure", "code") and value not in (None, [], {}, ""):
                 typer.echo(_line(key, value))
 
 

@@ -13,6 +13,7 @@ from burnish.shape_sets import as_options
 
 if TYPE_CHECKING:
     from burnish.backends.manifest import EntrySpec
+    from burnish.building.execute import Built
     from burnish.compilation import Compilation
 
 
@@ -111,7 +112,7 @@ def compile_model(
         winograd, None, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
         options.ratios(optional), eval_, describe_source(model),
     )  # fmt: skip
-    with session.progress() as progress:
+    with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
     assert isinstance(built.made, MadeArtifact)
     made = built.made.compilation
@@ -119,12 +120,14 @@ def compile_model(
     for notice in built.notices:
         session.note(notice)
     if session.json:
-        told = {"notices": list(built.notices)}
-        session.data({**_describe(model, out, made), **built.judgement(), **told})
+        told = {"bytes": built.size, "seconds": round(built.seconds, 3)}
+        session.data({**_describe(model, out, made), **built.judgement(),
+                      "notices": list(built.notices), **told})  # fmt: skip
     elif session.shows_tables:
         _show(session, out, made)
-        for gate in built.gates:
-            typer.echo(f"{gate.name}: {gate.text}")
+        for line in built.judgements():
+            typer.echo(line)
+        typer.echo(_written(out, built))
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
         more = "run again" if made.tuning.stopped else "raise --tune"
         session.note(f"{made.tuning}; {more} for the rest")
@@ -147,7 +150,6 @@ def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:
         "files": {name: file.bytes for name, file in manifest.files.items()},
         **describe_run(made.report),
         **({} if made.precision is None else {"precision": dict(made.precision)}),
-        "seconds": round(made.seconds, 3),
     }
 
 
@@ -162,7 +164,6 @@ def _show(session: Session, out: Path, made: Compilation) -> None:
         pass_table,
         precision_lines,
     )
-    from burnish.wording import data_size
 
     manifest = made.artifact.manifest
     session.out.print(pass_table(made.report))
@@ -173,5 +174,11 @@ def _show(session: Session, out: Path, made: Compilation) -> None:
     if len(manifest.entries) > 1:
         shapes = "; ".join(as_options(_shapes(entry)) for entry in manifest.entries)
         typer.echo(f"{len(manifest.entries)} entries: {shapes}")
-    sizes = ", ".join(f"{name} {data_size(file.bytes)}" for name, file in manifest.files.items())
-    typer.echo(f"wrote {out} in {made.seconds:.1f} s: {sizes}")
+
+
+def _written(out: Path, built: Built) -> str:
+    """What was written, of one file what lies in it."""
+    from burnish.wording import data_size
+
+    sizes = ", ".join(f"{name} {data_size(size)}" for name, size in built.files.items())
+    return f"wrote {out} in {built.seconds:.1f} s: {data_size(built.size)} ({sizes})"

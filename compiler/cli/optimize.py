@@ -58,10 +58,10 @@ def optimize(
         budgets=options.budgets(budget_size, None, max_drop, min_speedup),
         optional=options.ratios(optional), task=eval_,
     )  # fmt: skip
-    with session.progress() as progress:
+    with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
     assert isinstance(built.made, MadeOnnx)
-    report, size = built.made.report, sum(built.files.values())
+    report, size = built.made.report, built.size
     before, after = describe_graph(built.original), describe_graph(built.made.graph)
     if session.json:
         sizes = {"before": before, "after": after, "bytes": size}
@@ -69,8 +69,8 @@ def optimize(
                       **built.judgement(), "notices": list(built.notices)})  # fmt: skip
     elif session.shows_tables:
         _show(session, report, before, after)
-        for gate in built.gates:
-            typer.echo(f"{gate.name}: {gate.text}")
+        for line in built.judgements():
+            typer.echo(line)
         typer.echo(f"wrote {out}: {data_size(size)}")
     session.warn_of_rollbacks(report)
     for notice in built.notices:

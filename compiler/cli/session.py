@@ -9,7 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from burnish.errors import GateFailed
+from burnish.wording import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +24,8 @@ WIDEST, UNCUT = 100, 1000
 """Columns that tables use at most in a terminal, and anywhere else, where nothing wraps."""
 PATIENCE = 1.0
 """Seconds of work before a progress bar appears."""
+PERIOD = 30.0
+"""Seconds between lines about progress where there is no terminal."""
 
 
 @dataclass
@@ -44,12 +50,12 @@ class Session:
 
     def complain(self, message: str) -> None:
         """Write one message to stderr."""
-        sys.stderr.write(f"burnish: {message.strip()}\n")
+        sys.stderr.write(f"burnish: {printable(message.strip())}\n")
 
     def note(self, message: str) -> None:
         """Write something the user should know to stderr, unless they asked for quiet."""
         if not self.quiet:
-            sys.stderr.write(f"{message}\n")
+            sys.stderr.write(f"{printable(message)}\n")
 
     def warn_of_rollbacks(self, report: PipelineReport) -> None:
         """Name on stderr the passes that were undone, with tracebacks if asked for details."""
@@ -62,6 +68,18 @@ class Session:
         """Write ``value`` as JSON to stdout."""
         sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
+    @contextmanager
+    def gates_as_data(self, model: Path) -> Iterator[None]:
+        """Where budgets fail and results are for programs, write these budgets for them."""
+        try:
+            yield
+        except GateFailed as error:
+            if self.json and error.gates:
+                budgets = [gate.as_json() for gate in error.gates]
+                failure = {"failure": str(error), "code": error.exit_code}
+                self.data({"model": str(model), "output": None, **failure, "budgets": budgets})
+            raise
+
     @property
     def shows_tables(self) -> bool:
         """Whether results are for people."""
@@ -69,10 +87,32 @@ class Session:
 
     @contextmanager
     def progress(self) -> Iterator[Progress | None]:
-        """Yield a callback that draws a progress bar, or None where nobody watches."""
-        if self.quiet or not sys.stderr.isatty():
+        """Yield a callback that shows how far work is, or None where nobody watches.
+
+        In a terminal that is a bar, elsewhere a line now and then.
+        """
+        if self.quiet:
             yield None
-            return
+        elif sys.stderr.isatty():
+            with self._bar() as show:
+                yield show
+        else:
+            yield self._lines()
+
+    def _lines(self) -> Progress:
+        """What writes a line each `PERIOD` seconds."""
+        last = time.monotonic()
+
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal last
+            if (now := time.monotonic()) - last >= PERIOD:
+                last = now
+                self.note(f"burnish: {name}, {done} of {total}")
+
+        return show
+
+    @contextmanager
+    def _bar(self) -> Iterator[Progress]:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from burnish.wording import shortened
+from burnish.wording import shortened, visible
 
 WIDTH = 80
 SHOWN = 3
@@ -15,8 +15,8 @@ SHOWN = 3
 def wrapped(text: str, first: str, rest: str) -> str:
     """``text`` in lines of at most ``WIDTH``, after ``first`` and then ``rest``."""
     return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False,
-        break_on_hyphens=False,
+        visible(" ".join(text.split())), WIDTH, initial_indent=first, subsequent_indent=rest,
+        break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from burnish.bench import environment
+from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.environment import machine_to_ourselves
 from burnish.output import CannotWrite
 
@@ -37,6 +38,42 @@ def test_a_stopped_worker_ends_with_who_started_it() -> None:
         time.sleep(0.01)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker is still there")
+
+
+HANGS = """
+import os, time
+
+def load(job):
+    return lambda feeds: time.sleep(1000)
+
+def crash(job):
+    os._exit(7)
+"""
+
+
+@pytest.fixture
+def loaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hanging_loader.py").write_text(HANGS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_an_engine_that_hangs_is_given_up(loaders: None, tmp_path: Path) -> None:
+    with Engine("hanging_loader:load", limit=60.0) as engine:
+        engine.load(tmp_path, 1)
+        engine.limit = 0.2
+        with pytest.raises(EngineFailed, match=r"no answer in 0\.2 s; it hangs"):
+            engine.time(1, warm=0)
+        # It is gone, and says so from then on.
+        with pytest.raises(EngineFailed, match="the worker died"):
+            engine.resident()
+
+
+def test_an_engine_that_crashes_is_told(loaders: None, tmp_path: Path) -> None:
+    with (
+        Engine("hanging_loader:crash") as engine,
+        pytest.raises(EngineFailed, match="exit status 7"),
+    ):
+        engine.load(tmp_path, 1)
 
 
 def _runs(pid: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from burnish.bench import environment
-from burnish.bench.environment import machine_to_ourselves, record_environment
+from burnish.bench.environment import Stopwatch, machine_to_ourselves, record_environment
 
 
 @pytest.fixture
@@ -41,6 +41,29 @@ def test_one_at_a_time(lock: Path) -> None:
     assert is_free(lock)
     # Others of this machine have to be able to open it.
     assert lock.stat().st_mode & 0o444 == 0o444
+
+
+def test_a_stopwatch_does_not_count_what_was_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(environment.time, "perf_counter", lambda: now[0])
+    watch = Stopwatch()
+    now[0] = 5.0
+    monkeypatch.setattr(environment, "_WAITS", [*environment._WAITS, 3.0])
+    assert watch.seconds == 2.0
+    assert Stopwatch().seconds == 0.0
+
+
+def test_waits_are_noted(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(environment, "_WAITS", waits)
+
+    def busy(_: object, how: int) -> None:
+        if how & LOCK_NB:
+            raise BlockingIOError
+
+    monkeypatch.setattr(environment, "flock", busy)
+    with machine_to_ourselves():
+        assert len(waits) == 1
 
 
 def test_an_error_gives_it_back(lock: Path) -> None:

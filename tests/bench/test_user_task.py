@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,46 @@ def test_ctrl_c_leaves_no_answer_behind(
         with pytest.raises(KeyboardInterrupt):
             evaluate(task, echo)
     assert evaluate(task, echo)["accuracy"].metric == 1
+
+
+def test_a_file_with_several_tasks_or_none(write: Callable[[str], None]) -> None:
+    write(BODY)
+    # Its class is no other task, nor is what it imports.
+    assert load_task("mine.py", START).name == "signs"
+    text = Path("mine.py").read_text()
+    Path("made.py").write_text(text.replace("TASK = Task()", "AGAIN = TASK = _HIDDEN = Task()"))
+    Path("two.py").write_text(f"{text}\nOTHER = Task()\n")
+    with pytest.raises(UsageError, match=r"two.py has 2 tasks, TASK, OTHER: write two.py:TASK"):
+        load_task("two.py", START)
+    assert load_task("made.py", START).name == "signs"
+    Path("one_class.py").write_text(text.replace("TASK = Task()", ""))
+    assert load_task("one_class.py", START).name == "signs"
+    Path("none.py").write_text("from one_class import Task, np\ndef evaluate(run): pass\n")
+    with pytest.raises(UsageError, match=r"none.py has no task, which is an object with name, "):
+        load_task("none.py", START)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"),
+    [
+        ("{'x': (1, 2)}", [{"x": (1, 2)}]),
+        ("({'x': [np.int64(1), 2]},)", [{"x": (1, 2)}]),
+        ("[]", []),
+        ("(1, 2)", "input_shapes is (1, 2); make it a list of dicts"),
+        ("[{'x': 3}]", "make it a list of dicts"),
+        ("{'x': (1.5, 2)}", "make it a list of dicts"),
+        ("None", "input_shapes is None; make it a list of dicts"),
+    ],
+)
+def test_forms_of_input_shapes(write: Callable[[str], None], shapes: str, found: object) -> None:
+    write(BODY)
+    text = Path("mine.py").read_text().replace('[{"x": (1, 2)}]', shapes)
+    Path("mine.py").write_text(text)
+    if isinstance(found, str):
+        with pytest.raises(TaskFailed, match=re.escape(found)):
+            load_task("mine.py", START)
+    else:
+        assert load_task("mine.py", START).input_shapes == found
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 import burnish
 from burnish.bench.stats import Estimate
-from burnish.bench.task import Feeds, Run, Scores
+from burnish.bench.task import Feeds, Run, Scores, TaskFailed
 from burnish.building.trial import Ring
 from burnish.errors import GateFailed, UsageError
 
@@ -47,13 +47,40 @@ class Largest:
 
 def test_compile_holds_against_budgets(model: onnx.ModelProto) -> None:
     options: dict[str, Any] = {"tune": "off", "threads": 1, "budget_size": "1MB"}
-    assert burnish.compile(model, **options, max_drop=0.0, eval=Largest()).self_test()
-    with pytest.raises(GateFailed, match=r"arena +failed"):
+    artifact = burnish.compile(model, **options, max_drop=0.0, eval=Largest())
+    assert artifact.self_test()
+    assert [(gate.name, gate.passed) for gate in artifact.budgets] == [
+        ("size", True), ("max-drop", True),
+    ]  # fmt: skip
+    with pytest.raises(GateFailed, match=r"arena +failed") as failure:
         burnish.compile(model, **options, budget_arena=16)
+    assert [(gate.name, gate.passed) for gate in failure.value.gates] == [
+        ("size", True), ("arena", False),
+    ]  # fmt: skip
+
+
+class OneDict(Largest):
+    """States its shapes as one dict."""
+
+    input_shapes = {"x": (8, 16)}  # type: ignore[assignment]  # noqa: RUF012
+
+
+class NoShapes(Largest):
+    """States something else."""
+
+    input_shapes = ("x", 8, 16)  # type: ignore[assignment]
+
+
+def test_shapes_of_a_task_may_be_one_dict(model: onnx.ModelProto) -> None:
+    options: dict[str, Any] = {"tune": "off", "threads": 1, "max_drop": 0.0}
+    assert burnish.compile(model, **options, eval=OneDict()).budgets
+    with pytest.raises(TaskFailed, match="make it a list of dicts"):
+        burnish.compile(model, **options, eval=NoShapes())
 
 
 def test_optimize_holds_against_budgets(model: onnx.ModelProto) -> None:
-    graph, _ = burnish.optimize(model, budget_size="1MB")
+    graph, report = burnish.optimize(model, budget_size="1MB")
+    assert [gate.name for gate in report.budgets] == ["size"]
     assert "Identity" not in {node.op_type for node in graph.walk()}
     with pytest.raises(GateFailed, match=r"1 of 1 budgets failed"):
         burnish.optimize(model, budget_size=10)

@@ -49,7 +49,7 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
     (job,) = planned(folder, budgets={"arena": 1000}, skip=["merge-slices"], threads=1)
     told = job.describe()
     assert told["target"] == "cpu, 1 thread"
-    assert told["budgets"] == ["arena at most 1000 B"]
+    assert told["budgets"] == ["arena at most 1.0 kB"]
     assert "fold-constants" in told["passes"]
 
 
@@ -62,7 +62,7 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
         ({"output": "m\0.burnish"}, "no path"),
         ({"skip": ["merge-slice"]}, "did you mean merge-slices"),
         ({"passes": ["fold-constant"]}, "did you mean fold-constants"),
-        ({"optional": {"fold-constant": 1.0}}, "--optional: unknown pass 'fold-constant'"),
+        ({"optional": {"fold-constant": 1.0}}, "optional: unknown pass 'fold-constant'"),
         (
             {"optional": {"merge-slices": 1.0}, "skip": ["merge-slices"]},
             "not among the passes that run",
@@ -72,8 +72,8 @@ def test_a_plan_says_what_would_run(folder: Path) -> None:
         ({"threads": 10_000}, "threads"),
         ({"budgets": {"size": "12 apples"}}, "budgets.size takes a size such as 12MB"),
         ({"budgets": {"size": 0}}, "at least one byte"),
-        ({"budgets": {"max-drop": 1.0}}, "name one with --eval"),
-        ({"tolerance": 0.5}, "--tolerance"),
+        ({"budgets": {"max-drop": 1.0}}, "name one with eval"),
+        ({"tolerance": 0.5}, "tolerance"),
         ({"output": "m2.onnx", "threads": 2}, "threads: only artifacts have that"),
         ({"output": "m2.onnx", "budgets": {"arena": 5}}, "arena is an artifact"),
         ({"output": "m2.onnx", "input_shapes": [{"x": [1]}, {"x": [2]}]}, "one set of shapes"),
@@ -92,7 +92,12 @@ def test_what_does_not_fit_is_refused(folder: Path, options: dict[str, Any], mes
 
 @pytest.mark.parametrize(
     ("text", "task"),
-    [("judge.py:TASK", "{}/judge.py:TASK"), ("labels", "{}/labels"), ("judge:TASK", "judge:TASK")],
+    [
+        ("judge.py:TASK", "{}/judge.py:TASK"),
+        ("a/judge.py", "{}/a/judge.py"),
+        ("labels", "{}/labels"),
+        ("judge:TASK", "judge:TASK"),
+    ],
 )
 def test_tasks_are_seen_from_the_file(folder: Path, text: str, task: str) -> None:
     (folder / "labels").mkdir()
@@ -101,8 +106,14 @@ def test_tasks_are_seen_from_the_file(folder: Path, text: str, task: str) -> Non
 
 
 def test_a_task_for_all_models_concerns_those_with_a_budget(folder: Path) -> None:
-    (job,) = planned(folder, eval="judge:TASK")
-    assert job.task is None
+    models = {
+        "a": {"path": "m.onnx", "output": "a.onnx"},
+        "b": {"path": "n.onnx", "output": "b.onnx", "budgets": {"max-drop": 1.0}},
+        "c": {"path": "n.onnx", "output": "c.onnx", "eval": "own:TASK"},
+    }
+    config = {"defaults": {"eval": "judge:TASK"}, "models": models}
+    jobs = plan(Config.model_validate(config), folder)
+    assert [job.task for job in jobs.values()] == [None, "judge:TASK", "own:TASK"]
 
 
 def test_an_unknown_model_is_refused(folder: Path) -> None:

@@ -55,6 +55,7 @@ class Outcome:
 
 
 Burnish = Callable[..., Outcome]
+Write = Callable[..., Path]
 
 
 @pytest.fixture
@@ -100,3 +101,21 @@ def whole_or_nothing(tmp_path: Path) -> Iterator[None]:
     yield
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert not [name for name in left if name.startswith("out") or "/." in name or name[0] == "."]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a configuration of one model; keys with their values as TOML."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(small_model(), tmp_path / "small.onnx")
+
+    def make(output: str = "out/small.burnish", **keys: str) -> Path:
+        lines = ["[models.small]", 'path = "small.onnx"', f'output = "{output}"']
+        if not output.endswith(".onnx"):
+            lines += ["threads = 1", 'tune = "off"']
+        lines += [f"{key.replace('_', '-')} = {value}" for key, value in keys.items()]
+        path = tmp_path / "burnish.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+    return make

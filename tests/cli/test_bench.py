@@ -267,8 +267,8 @@ def test_a_task_for_another_model(burnish: Burnish, model: Path, tmp_path: Path)
     np.savez(tmp_path / "0.npz", z=np.zeros((2, 5), np.float32), labels=np.zeros(2, int))
     few = ("--engine", "ort", "--passes", "remove-no-ops", "--input-shape", "x=2,6")
     done = burnish("bench", model, "--eval", tmp_path, *few, *QUICK)
-    assert done.code == 1
-    assert f"cannot be run on what the task {tmp_path.name} feeds it: ort: " in done.message
+    assert done.code == 4
+    assert f"task {tmp_path.name} feeds an unknown input 'z'; there are: x" in done.message
 
 
 def test_what_is_wrong_is_never_timed(

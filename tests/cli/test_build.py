@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx.parser
 import pytest
 
-from burnish.bench.folder_task import FolderTask
 from burnish.bench.stats import Estimate
 from burnish.building import optional
-from burnish.building.trial import Contender, Ring
+from burnish.building.trial import Ring
 from burnish.building.workshop import Made, Workshop
-from burnish.source import load
-from tests.cli.conftest import Burnish, small_model
-
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a configuration of one model; keys with their values as TOML."""
-    monkeypatch.chdir(tmp_path)
-    onnx.save(small_model(), tmp_path / "small.onnx")
-
-    def make(output: str = "out/small.burnish", **keys: str) -> Path:
-        lines = ["[models.small]", 'path = "small.onnx"', f'output = "{output}"']
-        if not output.endswith(".onnx"):
-            lines += ["threads = 1", 'tune = "off"']
-        lines += [f"{key.replace('_', '-')} = {value}" for key, value in keys.items()]
-        path = tmp_path / "burnish.toml"
-        path.write_text("\n".join(lines))
-        return path
-
-    return make
+from burnish.wording import data_size
+from tests.cli.conftest import Burnish, Write, small_model
 
 
 def two_steps() -> onnx.ModelProto:
@@ -55,7 +32,9 @@ def test_an_artifact_is_built(write: Write, burnish: Burnish, tmp_path: Path) ->
     assert "small: wrote" in done.out
     # All of the file counts, not only what lies in it.
     size = (tmp_path / "out" / "small.burnish").stat().st_size
-    assert f"size: {size} B, at most 1.00 MB" in done.out
+    assert f"size: {data_size(size)}, at most 1.0 MB" in done.out
+    assert f"wrote {tmp_path / 'out' / 'small.burnish'} in " in done.out
+    assert f" s, {data_size(size)}\n" in done.out
     assert burnish("run", tmp_path / "out" / "small.burnish", "--self-test").code == 0
 
 
@@ -124,6 +103,10 @@ def test_an_optional_pass_stays_only_if_it_pays(
     write("o.onnx", optional="{ remove-no-ops = 1.2, merge-slices = 1.0 }")
     first = json.loads(burnish("build", "--json").out)["models"][0]
     assert first["dropped"] == {"merge-slices": "it changes nothing"}
+    assert first["kept"] == {
+        "remove-no-ops": "measured 1.500x [1.400, 1.600], where 1.2x is asked for"
+    }
+    assert "kept remove-no-ops: measured 1.500x" in burnish("build").out
     assert "remove-no-ops" in {entry["name"] for entry in first["passes"]}
     for gain, words in ((1.15, "1.2x is asked for"), (1.0, "1.2x is asked for")):
         found["gain"] = gain
@@ -157,61 +140,6 @@ def test_a_gain_that_may_be_none_does_not_count(
     monkeypatch.setattr(Ring, "ratio", lambda *_: Estimate(1.1, 0.99, 1.2))
     write("o.onnx", optional="{ remove-no-ops = 1.0 }")
     assert "may be no gain" in burnish("build").err
-
-
-TASK = """
-import numpy as np
-from burnish.bench.task import Scores
-
-class Threshold:
-    name = "threshold"
-    input_shapes = [{"x": (2, 6)}]
-    def calibration(self):
-        return []
-    def evaluate(self, run):
-        hits = []
-        for seed in range(20):
-            x = np.random.default_rng(seed).normal(size=(2, 6)).astype(np.float32)
-            y = run({"x": x})["y"]
-            hits += list((y.argmax(1) == WANTED(x)).astype(float))
-        return {"accuracy": Scores.of(hits)}
-
-def WANTED(x):
-    w = np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 4)
-    return (x @ w).argmax(1)
-
-TASK = Threshold()
-"""
-
-
-def test_a_task_guards_accuracy(write: Write, burnish: Burnish, tmp_path: Path) -> None:
-    (tmp_path / "judge.py").write_text(TASK)
-    write(eval='"judge.py:TASK"', budgets="{ max-drop = 0 }")
-    done = burnish("build")
-    assert done.code == 0, done.err
-    assert "max-drop: " in done.out
-
-
-def test_onnx_of_another_batch_is_scored_with_open_sizes(burnish: Burnish, tmp_path: Path) -> None:
-    (tmp_path / "judge.py").write_text(TASK)
-    onnx.save(small_model("batch"), tmp_path / "open.onnx")
-    task = ("--eval", f"{tmp_path / 'judge.py'}:TASK", "--max-drop", "0")
-    out = tmp_path / "one.onnx"
-    done = burnish("optimize", tmp_path / "open.onnx", "-o", out, "--input-shape", "x=1,6", *task)
-    assert done.code == 0, done.err
-    assert "max-drop: " in done.out
-    assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
-
-
-def test_a_drop_fails_the_build(
-    write: Write, burnish: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "judge.py").write_text(TASK)
-    write(eval='"judge.py:TASK"', budgets="{ max-drop = 1 }")
-    monkeypatch.setattr(Ring, "drop", lambda *_: (2.0, 1.5, 2.5))
-    done = burnish("build")
-    assert done.code == 3
-    assert "+2.00 points [+1.50 points, +2.50 points], at most +1.00 points" in done.err
 
 
 def test_other_models_are_built_where_one_fails(
@@ -259,73 +187,6 @@ def test_an_interrupted_build_says_what_is_not_written(
     assert not (tmp_path / "b.onnx").exists()
 
 
-UNUSABLE = """
-import itertools
-import numpy as np
-from burnish.bench.task import Scores
-
-class Task:
-    name, calls = "t", itertools.count(1)
-    def __init__(self, name="x", rows=2, grows=False):
-        self.input_shapes = [{name: (2, 6)}]
-        self._feeds, self._grows = {name: np.zeros((rows, 6), np.float32)}, grows
-    def calibration(self):
-        return []
-    def evaluate(self, run):
-        run(self._feeds)
-        return {"accuracy": Scores.of([1.0] * (next(self.calls) if self._grows else 1))}
-
-OTHER_INPUT, OTHER_ROWS, GROWS = Task("z"), Task(rows=3), Task(grows=True)
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "code", "message"),
-    [
-        ("OTHER_INPUT", 4, "unknown input 'z'"),
-        ("OTHER_ROWS", 1, "the model cannot be run on what the task t feeds it"),
-        ("GROWS", 4, "the same items each time"),
-    ],
-)
-def test_a_task_that_cannot_compare_is_refused(
-    write: Write, burnish: Burnish, tmp_path: Path, name: str, code: int, message: str
-) -> None:
-    (tmp_path / "judge.py").write_text(UNUSABLE)
-    model = onnx.parser.parse_model(
-        """<ir_version: 10, opset_import: ["": 21]>
-        agraph (float[n, 6] x) => (float[n, 6] y) { a = Softmax (x)  y = Relu (a) }"""
-    )
-    write(eval=f'"judge.py:{name}"', budgets="{ max-drop = 0 }", input_shapes="{ x = [2, 6] }")
-    onnx.save(model, tmp_path / "small.onnx")
-    done = burnish("build")
-    assert done.code == code, done.err
-    assert message in done.err
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_task_without_a_budget_is_refused(burnish: Burnish, tmp_path: Path) -> None:
-    onnx.save(small_model(), tmp_path / "m.onnx")
-    done = burnish("optimize", tmp_path / "m.onnx", "-o", tmp_path / "o.onnx", "--eval", "a:B")
-    assert done.code == 2
-    assert "--max-drop" in done.err
-
-
-def test_a_worse_model_drops(tmp_path: Path) -> None:
-    text = """<ir_version: 10, opset_import: ["": 21]>
-    agraph (float[4, 4] x) => (float[4, 4] y) {{ y = {} (x) }}"""
-    for name, op in (("good", "Identity"), ("bad", "Neg")):
-        onnx.save(onnx.parser.parse_model(text.format(op)), tmp_path / f"{name}.onnx")
-    (tmp_path / "labels").mkdir()
-    labels = np.arange(4)
-    np.savez(tmp_path / "labels" / "a.npz", x=np.eye(4, dtype=np.float32), labels=labels)
-    good, bad = (tmp_path / f"{name}.onnx" for name in ("good", "bad"))
-    ring = Ring(load(good), good, {}, 1, 1e-2)
-    task = FolderTask(tmp_path / "labels")
-    drop, low, high = ring.drop(task, Contender("ort", bad))
-    assert drop == high == 100 > low
-    assert ring.drop(task, Contender("ort", good)) == (0.0, 0.0, 0.0)
-
-
 def test_a_model_can_be_built_alone(write: Write, burnish: Burnish, tmp_path: Path) -> None:
     path = write("a.onnx", budgets="{ size = 10 }")
     more = '\n[models.other]\npath = "small.onnx"\noutput = "b.onnx"\n'
@@ -333,16 +194,28 @@ def test_a_model_can_be_built_alone(write: Write, burnish: Burnish, tmp_path: Pa
     assert burnish("build", "other", "-q").code == 0
 
 
-def test_a_plan_does_nothing(write: Write, burnish: Burnish, tmp_path: Path) -> None:
-    write(budgets='{ size = "1 MB" }', skip='["merge-slices"]')
-    before = sorted(tmp_path.rglob("*"))
-    done = burnish("build", "--plan")
-    assert done.code == 0
-    for part in ("small", "out/small.burnish", "size at most 1.00 MB", "fold-constants", "tune"):
-        assert part in done.out
-    assert "merge-slices" not in done.out
-    assert json.loads(burnish("build", "--plan", "--json").out)["models"][0]["name"] == "small"
-    assert sorted(tmp_path.rglob("*")) == before
+def test_a_build_names_keys(write: Write, burnish: Burnish, tmp_path: Path) -> None:
+    write("o.onnx", budgets="{ size = 10 }")
+    done = burnish("build", "--json")
+    assert done.code == 3
+    (gate,) = json.loads(done.out)["models"][0]["budgets"]
+    assert (gate["name"], gate["limit"], gate["passed"]) == ("size", 10, False)
+    # Commands to type stay as they are.
+    assert "`burnish bench --report`" in done.err
+    assert 'weights = "bf16" halves' in done.err
+    write("o.onnx", budgets="{ max-drop = 1 }")
+    assert "budgets.max-drop is about a task: name one with eval" in burnish("build").message
+
+
+def test_failed_budgets_are_data_too(burnish: Burnish, tmp_path: Path) -> None:
+    onnx.save(small_model(), tmp_path / "m.onnx")
+    budget = ("--json", "--budget-size", "10")
+    for command, out, *more in (("compile", "c.burnish", "--tune", "off"), ("optimize", "o.onnx")):
+        done = burnish(command, tmp_path / "m.onnx", "-o", tmp_path / out, *budget, *more)
+        assert done.code == 3
+        told = json.loads(done.out)
+        assert (told["output"], told["code"]) == (None, 3)
+        assert [(gate["name"], gate["passed"]) for gate in told["budgets"]] == [("size", False)]
 
 
 def test_no_configuration(

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from burnish.bench.report.palette import LIGHT
 from burnish.bench.report.svg import SIZE, Canvas, Chart, chart
-from burnish.bench.report.text import fitting, visible
+from burnish.bench.report.text import fitting
+from burnish.wording import visible
 
 Kind = Literal["gain", "loss", "even", "total", "before", "after"]
 _FILL = {

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from burnish.bench.document import Node, Variant
 from burnish.bench.report.facts import Facts
 from burnish.bench.report.strips import DRAWN, Mark, describe, strips
-from burnish.bench.report.text import operator, visible
-from burnish.wording import data_size, of_thousand, shortened
+from burnish.bench.report.text import operator
+from burnish.wording import data_size, of_thousand, shortened, visible
 
 LISTED = 3000
 """Operators in the list of one graph."""

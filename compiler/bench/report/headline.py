@@ -17,9 +17,8 @@ from burnish.bench.report.text import (
     relative,
     signed,
     times,
-    visible,
 )
-from burnish.wording import counted, data_size
+from burnish.wording import counted, data_size, visible
 
 ENGINES = {"tvm": "burnish's kernels", "ort": "ONNX Runtime"}
 

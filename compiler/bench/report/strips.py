@@ -13,7 +13,8 @@ from markupsafe import Markup, escape
 
 from burnish.bench.document import Node
 from burnish.bench.report.palette import family
-from burnish.bench.report.text import operator, visible
+from burnish.bench.report.text import operator
+from burnish.wording import visible
 
 PITCH = 16
 """Between columns and between lanes, in CSS pixels."""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D, Transform
 
 from burnish.bench.report.palette import LIGHT
-from burnish.bench.report.text import visible
+from burnish.wording import visible
 
 WIDE, NARROW = 920, 352
 """Widths of the two drawings of a chart in CSS pixels; a page shows the one that fits."""

@@ -24,9 +24,8 @@ from burnish.bench.report.text import (
     relative,
     signed,
     times,
-    visible,
 )
-from burnish.wording import data_size, of_thousand, shortened
+from burnish.wording import data_size, of_thousand, shortened, visible
 
 LAYERS = 400
 """Rows of the table of layers."""

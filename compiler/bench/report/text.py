@@ -8,24 +8,11 @@ from typing import TypeAlias
 
 from burnish.bench.document import Interval
 from burnish.ir import REGION_DOMAIN
-from burnish.wording import shortened
+from burnish.wording import shortened, visible
 
 UNKNOWN = "–"
 """What stands where nothing was measured."""
 _MOST = 1e12
-_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
-"""Categories of characters that show nothing, change the order of what is around them, or are none
-that XML takes."""
-
-
-def visible(name: str) -> str:
-    """``name`` with escapes for what a page cannot show, and for what would reorder it."""
-    if name.isascii() and name.isprintable():
-        return name
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _HIDDEN else char
-        for char in name
-    )
 
 
 def operator(op_type: str) -> str:
