@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from burnish.agenda import Agenda
 from burnish.bisection import first_bad
+from burnish.calibration.store import Calibration
 from burnish.census import Census
 from burnish.errors import BurnishError
 from burnish.gates import Gate
@@ -56,6 +57,8 @@ class PassContext:
     """Domain and type of every operator in the graph, None if that is not known beforehand."""
     allowance: Allowance | None = None
     """How often rules may be applied, if not to a fixed point; for searches."""
+    calibration: Calibration | None = None
+    """Data that the model is meant for, if there is any; see `burnish.calibration.require`."""
 
     def may_meet(self, op_types: Iterable[str]) -> bool:
         """Whether the graph may hold a standard operator of ``op_types``."""

@@ -33,7 +33,7 @@ LAYERS = (
     ("burnish.rewrite",),
     ("burnish.analysis",),
     ("burnish.target", "burnish.oracle"),
-    ("burnish.kept", "burnish.verification", "burnish.testing"),
+    ("burnish.kept", "burnish.verification", "burnish.testing", "burnish.calibration"),
     ("burnish.census",),
     ("burnish.pipeline",),
     ("burnish.report",),

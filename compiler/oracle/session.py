@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ class Oracle:
     """Runs a model the way it is meant, for other results to be compared with."""
 
     def __init__(
-        self, model: Graph | ModelProto | str | Path, *, reference: bool = False, threads: int = 0
-    ) -> None:
+        self, model: Graph | ModelProto | str | Path, *, reference: bool = False, threads: int = 0,
+        optimized: bool = False,
+    ) -> None:  # fmt: skip
         """Prepare ``model``.
 
         Args:
@@ -61,11 +62,14 @@ class Oracle:
                 but is slow. It also stands in where ONNX Runtime has no kernels for a model of
                 an opset that it no longer knows.
             threads: of ONNX Runtime; 0 lets it choose.
+            optimized: let ONNX Runtime rewrite and repack what it runs, for speed where results
+                are measured and not compared. Weights are copied then, and pairs of quantize and
+                dequantize stay as they are.
 
         Raises:
             UnsupportedModel: the evaluator refuses the model.
         """
-        self._engine = _Reference(model) if reference else _engine(model, threads)
+        self._engine = _Reference(model) if reference else _engine(model, threads, optimized)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -77,8 +81,14 @@ class Oracle:
         """Names of the outputs, in order."""
         return self._engine.output_names
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run(
+        self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Results by name: arrays, or lists and dicts for sequences and maps.
+
+        Args:
+            inputs: arrays by input name.
+            outputs: names of those that are wanted, by default all; memory is taken for these.
 
         Raises:
             UsageError: ``inputs`` has other names than the model.
@@ -92,7 +102,8 @@ class Oracle:
                 + (f"missing: {', '.join(missing)} " if missing else "")
                 + (f"unknown: {', '.join(unknown)}" if unknown else "")
             )
-        return dict(zip(self.output_names, self._engine.run(dict(inputs)), strict=True))
+        names = self.output_names if outputs is None else tuple(outputs)
+        return dict(zip(names, self._engine.run(dict(inputs), names), strict=True))
 
 
 class _Engine:
@@ -102,7 +113,7 @@ class _Engine:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
-    def run(self, inputs: dict[str, Any]) -> list[Any]:
+    def run(self, inputs: dict[str, Any], outputs: tuple[str, ...]) -> list[Any]:
         raise NotImplementedError
 
     def _refuse(self, doing: str, error: Exception) -> UnsupportedModel:
@@ -113,20 +124,18 @@ class _Engine:
 class _OnnxRuntime(_Engine):
     name = "ONNX Runtime"
 
-    def __init__(self, model: Graph | ModelProto | str | Path, threads: int) -> None:
+    def __init__(
+        self, model: Graph | ModelProto | str | Path, threads: int, optimized: bool
+    ) -> None:
         onnxruntime = import_onnx_runtime()
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = SILENT
-        # Packed weights take other kernels: folding what makes a weight would change the rounding.
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        options = _session_options(onnxruntime, optimized)
         options.intra_op_num_threads = threads
         self._lent: list[Any] = []
         """Weights that the session reads where they are."""
         with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
             try:
                 self._session = onnxruntime.InferenceSession(
-                    self._for_session(model, Path(folder), options),
+                    self._for_session(model, Path(folder), None if optimized else options),
                     options,
                     providers=["CPUExecutionProvider"],
                 )
@@ -137,18 +146,25 @@ class _OnnxRuntime(_Engine):
         values = [*self._session.get_inputs(), *self._session.get_outputs()]
         self._raw = any(value.type in RAW_TYPES for value in values)
 
-    def run(self, inputs: dict[str, Any]) -> list[Any]:
+    def run(self, inputs: dict[str, Any], outputs: tuple[str, ...]) -> list[Any]:
+        # Without a single name ONNX Runtime returns everything.
+        if not outputs:
+            return []
         try:
             if self._raw:
-                return self._run_raw(inputs)
-            return list(self._session.run(None, inputs))
+                return self._run_raw(inputs, outputs)
+            return list(self._session.run(outputs, inputs))
         except Exception as error:  # as above
             raise self._refuse("run the model on these inputs", error) from error
 
     def _for_session(
-        self, model: Graph | ModelProto | str | Path, folder: Path, options: Any
+        self, model: Graph | ModelProto | str | Path, folder: Path, lending: Any
     ) -> bytes | str:
-        """What ONNX Runtime can open: bytes, or a path where weights are not in the message."""
+        """What ONNX Runtime can open: bytes, or a path where weights are not in the message.
+
+        Weights are lent through the options ``lending``, if any: its optimizations cannot read
+        such.
+        """
         if isinstance(model, ModelProto):
             return bytes(model.SerializeToString())
         if not isinstance(model, Graph):
@@ -157,14 +173,14 @@ class _OnnxRuntime(_Engine):
         main = {tensor.name for tensor in parts.model.graph.initializer}
         lent = {
             name: array for name, constant in parts.constants.items()
-            if name in main and (array := _lendable(constant)) is not None
+            if lending and name in main and (array := _lendable(constant)) is not None
         }  # fmt: skip
         if parts.nbytes - sum(array.nbytes for array in lent.values()) > EXTERNAL_ABOVE:
             save(model, path)
             return str(path)
         for tensor in parts.initializers():
             if tensor.name in lent:
-                self._lend(tensor, lent[tensor.name], options)
+                self._lend(tensor, lent[tensor.name], lending)
             else:
                 put(tensor, parts.constants[tensor.name])
         (folder / _NOWHERE).touch()
@@ -182,7 +198,7 @@ class _OnnxRuntime(_Engine):
         for key, text in (("location", _NOWHERE), ("offset", "0"), ("length", str(array.nbytes))):
             tensor.external_data.append(StringStringEntryProto(key=key, value=text))
 
-    def _run_raw(self, inputs: dict[str, Any]) -> list[Any]:
+    def _run_raw(self, inputs: dict[str, Any], outputs: tuple[str, ...]) -> list[Any]:
         """Run with tensors that numpy alone cannot describe, passed by their bytes."""
         from onnxruntime import OrtValue
 
@@ -195,7 +211,7 @@ class _OnnxRuntime(_Engine):
             else:
                 bits = array.view(np.uint16 if dtype.bits == 16 else np.uint8)
                 given[value.name] = OrtValue.ortvalue_from_numpy_with_onnx_type(bits, int(dtype))
-        results = self._session.run_with_ort_values(None, given)
+        results = self._session.run_with_ort_values(outputs, given)
         return [_from_ort_value(value) for value in results]
 
 
@@ -218,18 +234,31 @@ class _Reference(_Engine):
         self.input_names = tuple(self._evaluator.input_names)
         self.output_names = tuple(self._evaluator.output_names)
 
-    def run(self, inputs: dict[str, Any]) -> list[Any]:
+    def run(self, inputs: dict[str, Any], outputs: tuple[str, ...]) -> list[Any]:
         try:
             with np.errstate(all="ignore"):
-                return list(self._evaluator.run(None, inputs))
+                return list(self._evaluator.run(list(outputs), inputs))
         except Exception as error:  # as above
             raise self._refuse("run the model on these inputs", error) from error
 
 
-def _engine(model: Graph | ModelProto | str | Path, threads: int) -> _Engine:
+def _session_options(onnxruntime: Any, optimized: bool) -> Any:
+    """Options of a session that computes each operator as it stands, or, if so asked, as fast."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    if optimized:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return options
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Packed weights take other kernels: folding what makes a weight would change the rounding.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
+def _engine(model: Graph | ModelProto | str | Path, threads: int, optimized: bool) -> _Engine:
     """ONNX Runtime, or the reference evaluator for a model that is older than its kernels."""
     try:
-        return _OnnxRuntime(model, threads)
+        return _OnnxRuntime(model, threads, optimized)
     except UnsupportedModel as error:
         if "NOT_IMPLEMENTED" not in str(error.__cause__) or _opset(model) >= FIRST_OPSET:
             raise

@@ -1,0 +1,190 @@
+"""The calibration store: data, and graphs run over it one sample after the other.
+
+Statistics are of the graph as it is when they are asked for: passes that change what values mean
+ask again. Nothing is kept between samples but what collectors keep.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeAlias
+
+from burnish.calibration.checks import checked
+from burnish.calibration.probe import Probe
+from burnish.errors import InvalidInput, UsageError
+from burnish.ir import Array, Graph, VariableNode
+
+Feeds: TypeAlias = Mapping[str, Array]
+"""One array per graph input, by name."""
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is done, how many samples are, and of how many (0: not known yet)."""
+
+HELD_BYTES = 1 << 30
+"""Of samples that are kept because they can be had only once."""
+ACTION = "calibrating"
+
+logger = logging.getLogger(__name__)
+
+
+class Collector(Protocol):
+    """Keeps something of all values that one tensor takes."""
+
+    def update(self, array: Array) -> None:
+        """Take in the value that the tensor has for one more sample."""
+
+
+class Calibration:
+    """Unlabeled data that a model is meant for, and what values inside a graph are on it."""
+
+    def __init__(
+        self,
+        feeds: Iterable[Feeds],
+        *,
+        samples: int | None = None,
+        progress: Progress | None = None,
+        threads: int = 0,
+    ) -> None:
+        """Take the data, which is read again for every pass over it.
+
+        Args:
+            feeds: samples: a sequence, or what gives a new iterator each time, as the loaders of
+                `burnish.calibration.data` do. What can be iterated only once is kept, up to
+                `HELD_BYTES`.
+            samples: how many of them to use at most; None for all.
+            progress: told of every sample.
+            threads: of ONNX Runtime; 0 lets it choose.
+
+        Raises:
+            UsageError: ``samples`` is not positive, or samples that can be had only once are too
+                large to be kept.
+        """
+        if samples is not None and samples < 1:
+            raise UsageError(f"calibration on {samples} samples; use at least one")
+        self._wanted = samples
+        self._feeds = _held(feeds, samples) if isinstance(feeds, Iterator) else feeds
+        self._progress = progress
+        self._threads = threads
+        self._count: int | None = None
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples there are, None before they were all read once."""
+        if self._count is None and isinstance(self._feeds, Sequence):
+            return min(len(self._feeds), self._wanted or len(self._feeds))
+        return self._count
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user should know of the data, as that it is less than was asked for."""
+        if self.samples is None or self._wanted is None or self.samples >= self._wanted:
+            return []
+        return [f"calibration uses {self.samples} samples, as there are no {self._wanted}"]
+
+    def feeds(self, graph: Graph) -> Iterator[dict[str, Array]]:
+        """The samples, each checked against the inputs of ``graph``.
+
+        Raises:
+            InvalidInput: there are none, or one is no mapping of finite numbers.
+            UsageError: one does not fit the inputs.
+        """
+        count = 0
+        for count, feeds in enumerate(islice(iter(self._feeds), self._wanted), start=1):
+            yield checked(graph, feeds, f"sample {count - 1}")
+            if self._progress is not None:
+                self._progress(ACTION, count, self.samples or 0)
+        if not count:
+            raise InvalidInput("the calibration data is empty; give at least one sample")
+        first_time, self._count = self._count is None, count
+        for notice in self.notices if first_time else ():
+            logger.warning("%s", notice)
+
+    def stream(
+        self, graph: Graph, values: Collection[VariableNode]
+    ) -> Iterator[Mapping[VariableNode, Array]]:
+        """What ``values`` of ``graph`` are, one mapping for each sample.
+
+        ``graph`` may be changed meanwhile: what is run is what it was at the first. All values of
+        one sample are in memory at a time; `collect` bounds that.
+
+        Raises:
+            ValueError: a value is not observable (`is_observable`).
+            UnsupportedModel: ONNX Runtime refuses the graph, or fails on a sample.
+            BurnishError: as of `feeds`.
+        """
+        probe = Probe(graph, values, threads=self._threads)
+        for feeds in self.feeds(graph):
+            found: dict[VariableNode, Array] = {}
+            for part in probe.parts(feeds):
+                found |= part
+            yield found
+
+    def collect(self, graph: Graph, collectors: Mapping[VariableNode, Iterable[Collector]]) -> None:
+        """Update collectors with what their values are for every sample.
+
+        Values are computed a group at a time: memory is bounded by `probe.RESULT_BYTES`, or by the
+        largest value.
+
+        Raises:
+            BurnishError: as of `stream`.
+        """
+        each = {value: tuple(own) for value, own in collectors.items()}
+        probe = Probe(graph, each, threads=self._threads)
+        for feeds in self.feeds(graph):
+            for group in probe.groups(feeds):
+                found = probe.run(feeds, group)
+                while found:
+                    value, array = found.popitem()
+                    for collector in each[value]:
+                        collector.update(array)
+
+    def __len__(self) -> int:
+        """How many samples there are, counted by reading them if need be."""
+        if self.samples is None:
+            self._count = sum(1 for _ in islice(iter(self._feeds), self._wanted))
+        assert self.samples is not None
+        return self.samples
+
+
+def require(calibration: Calibration | None, purpose: str) -> Calibration:
+    """Return the calibration data, for what cannot do without.
+
+    Args:
+        calibration: that of a `PassContext`.
+        purpose: what needs it, as the name of a pass.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if calibration is None:
+        raise UsageError(
+            f"{purpose} needs data that the model is meant for: give --calibration with a folder "
+            "of .npz or .npy files or module:function, or calibration= with a list of dicts of "
+            "arrays by input name"
+        )
+    return calibration
+
+
+def _held(feeds: Iterable[Feeds], samples: int | None) -> list[Feeds]:
+    """What an iterator gives, kept for further passes over it.
+
+    Raises:
+        UsageError: it is more than `HELD_BYTES`.
+    """
+    kept: list[Feeds] = []
+    room = HELD_BYTES
+    for sample in islice(feeds, samples):
+        kept.append(sample)
+        room -= sum(_nbytes(array) for array in sample.values())
+        if room < 0:
+            raise UsageError(
+                f"the first {len(kept)} samples for calibration take more than {HELD_BYTES} bytes "
+                "and come from an iterator, which gives them only once; ask for fewer samples, or "
+                "give an object whose __iter__ reads them anew"
+            )
+    return kept
+
+
+def _nbytes(array: Any) -> int:
+    return int(getattr(array, "nbytes", 0))
