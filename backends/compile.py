@@ -23,6 +23,7 @@ from burnish.backends.link import silent
 from burnish.backends.lowering.join import join, share_constants, split
 from burnish.backends.lowering.kernel import Kernel
 from burnish.backends.lowering.lower import KernelFailed, Lowered, lower
+from burnish.backends.lowering.work import INTEGER
 from burnish.backends.program import BufferKind, Call, Program
 from burnish.backends.schedule_cache import ScheduleCache
 from burnish.backends.self_test import Vector
@@ -73,6 +74,7 @@ def compile_graphs(
         UnsupportedModel: an operator has no kernel and the target is not this machine.
         GateFailed: on this machine, the result does not answer what ``vectors`` expect.
     """
+    target = suited(graphs, target)
     trial = SharingTrial(target, ScheduleCache(target), options.tune)
     seconds = options.tune - trial.seconds
     budget = Budget(seconds, options.spent, options.progress or silent)
@@ -101,6 +103,12 @@ def compile_graphs(
         # What is handed out is what was checked.
         artifact.self_test()
     return artifact
+
+
+def suited(graphs: Sequence[Graph], target: Target) -> Target:
+    """``target`` with what it has for products of integers, if ``graphs`` have any."""
+    types = {node.op_type for graph in graphs for node in graph.walk()}
+    return target.for_integers() if types & INTEGER else target
 
 
 def filters(target: Target, options: CompileOptions) -> tuple[int, ...]:

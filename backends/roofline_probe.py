@@ -45,6 +45,10 @@ BUDGET = 0.07
 MEMORY = (128 << 20, 1 << 30)
 """Fewest and most bytes that are read to find the bandwidth of the memory."""
 
+_EXTRAS = ("bfloat16", "int8")
+"""What not every processor can, or not every architecture is measured for."""
+_LONGER = 8
+"""How much longer these are measured at a time: Zen 4 takes 30 microseconds to their full pace."""
 _SYSTEM = Path("/sys/devices/system/cpu")
 
 
@@ -96,10 +100,15 @@ def measure(target: Target, caches: tuple[Cache, ...]) -> Roofline:
     # The largest comes first: it takes all the memory that the others need.
     parts = {"memory": min(PASSED, _whole(reach // threads))}
     parts |= {f"L{cache.level}": _part(cache, caches, threads) for cache in caches}
-    # Lanes of float32 take two products of bfloat16 each; its vectors always have 512 bits.
-    operations = {"float32": 2 * target.lanes("float32"), "bfloat16": 2 * 2 * 16}
+    # Lanes of float32 take two products of bfloat16 each, whose vectors always have 512 bits, and
+    # four of bytes.
+    lanes = target.lanes("float32")
+    operations = {"float32": 2 * lanes, "bfloat16": 2 * 2 * 16, "int8": 2 * 4 * lanes}
     figures = [
-        *(_Figure(dtype, dtype, TURNS, 0, CHAINS * count) for dtype, count in operations.items()),
+        *(
+            _Figure(dtype, dtype, TURNS * (_LONGER if dtype in _EXTRAS else 1), 0, CHAINS * count)
+            for dtype, count in operations.items()
+        ),
         *(
             _Figure(name, "read", max(1, PASSED // n), n, n, reach if name == "memory" else 0)
             for name, n in parts.items()
@@ -113,7 +122,7 @@ def measure(target: Target, caches: tuple[Cache, ...]) -> Roofline:
             try:
                 rate = figure.rate(bench, threads)
             except KernelFailure:
-                if figure.name != "bfloat16":  # not every processor can
+                if figure.name not in _EXTRAS:
                     raise
             else:
                 fastest[figure.name] = max(fastest.get(figure.name, 0.0), rate)

@@ -78,6 +78,10 @@ class Target:
                 raise UsageError(f"the target {self.name} has no {name}")
         return replace(self, features=self.features | set(names))
 
+    def for_integers(self) -> Target:
+        """The same processor for an artifact that multiplies integers, with all it has for them."""
+        return self.using(*self.extensions & _INTEGERS)
+
     def computes(self, dtype: DType) -> bool:
         """Whether kernels do arithmetic in ``dtype`` itself (else they widen it to float32)."""
         return dtype not in (DType.FLOAT16, DType.BFLOAT16)
@@ -120,10 +124,22 @@ ARMV7_CPUS = (
 
 BFLOAT16 = "avx512bf16"
 """LLVM's name of sums of products of bfloat16 numbers, in pairs, on x86."""
-_EXTENSIONS = {"x86-64-v4": (BFLOAT16,)}
+VNNI, AVX_VNNI = "avx512vnni", "avxvnni"
+"""The same of products of bytes, four at a time, in vectors of up to 512 and up to 256 bits."""
+VBMI = "avx512vbmi"
+"""The same of looking bytes up in tables of 128."""
+_EXTENSIONS = {
+    "x86-64-v3": (AVX_VNNI,),
+    "x86-64-v4": (BFLOAT16, VNNI, VBMI),
+}
 """Instruction sets beyond a level that kernels exist for."""
+_INTEGERS = frozenset({VNNI, AVX_VNNI, VBMI})
+"""Those of them that sums of products of integers ask for."""
 
-_CPUINFO_NAMES = {"avx512bf16": "avx512_bf16", "bmi": "bmi1", "lzcnt": "abm", "sse3": "pni"}
+_CPUINFO_NAMES = {
+    "avx512bf16": "avx512_bf16", "avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni",
+    "bmi": "bmi1", "lzcnt": "abm", "sse3": "pni",
+}  # fmt: skip
 """Linux's names of instruction sets where they differ from LLVM's."""
 
 
@@ -160,8 +176,9 @@ def _named(name: str) -> Target:
     family, _, cpu = name.partition(":")
     if name == "cpu":
         return _host()
-    if name in X86_LEVELS:
-        return _x86(name)
+    level, *more = name.split("+")
+    if level in X86_LEVELS:
+        return replace(_x86(level, name), extensions=frozenset(_extensions(level, more)))
     if family == "arm64":
         mcpu = _checked(cpu or "cortex-a76", family, ARM64_CPUS)
         return Target(
@@ -177,7 +194,15 @@ def _named(name: str) -> Target:
         )  # fmt: skip
     if name == "riscv64":
         return Target(name, "riscv64", "riscv64-linux-gnu", "generic-rv64", registers=32)
-    known = ", ".join(("cpu", *X86_LEVELS, "arm64:<cpu>", "armv7:<cpu>", "riscv64"))
+    known = ", ".join(
+        (
+            "cpu",
+            *(f"{lv}[+<extension>]" for lv in X86_LEVELS),
+            "arm64:<cpu>",
+            "armv7:<cpu>",
+            "riscv64",
+        )
+    )
     raise UsageError(f"unknown target {name!r}; known targets: {known}")
 
 
@@ -185,6 +210,15 @@ def _checked(cpu: str, family: str, known: tuple[str, ...]) -> str:
     if cpu not in known:
         raise UsageError(unknown(f"processor of {family}", cpu, known))
     return cpu
+
+
+def _extensions(level: str, names: Sequence[str]) -> Sequence[str]:
+    """``names``, each an extension of ``level``."""
+    known = _EXTENSIONS.get(level, ())
+    for name in names:
+        if name not in known:
+            raise UsageError(unknown(f"extension of {level}", name, known))
+    return names
 
 
 def _x86(level: str, name: str | None = None, mcpu: str | None = None) -> Target:

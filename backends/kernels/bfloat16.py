@@ -44,15 +44,43 @@ class Widened(Decoded):
         super().__init__(stored, lambda element, _: widen(element))
 
 
-def weight(weights: te.Tensor, lead: tuple[Any, ...], channel: Expr, lane: Expr) -> Expr:
-    """A packed weight: in its own type, as bfloat16, or that and in pairs (see `is_paired`)."""
-    if is_paired(weights):
-        pair, half = tirx.floordiv(channel, 2), tirx.floormod(channel, 2)
-        return widen(weights(*lead, pair, lane, half))
-    value = weights(*lead, channel, lane)
-    return widen(value) if str(weights.dtype) == STORED else value
+class Weights:
+    """Packed weights ``[..., K, lanes]`` that read in their own type."""
+
+    def __init__(self, stored: te.Tensor) -> None:
+        """Read ``stored``."""
+        self.stored = stored
+        self.shape = tuple(stored.shape)
+        self.attributes: dict[str, Any] = {}
+        """What the anchor that reads them says of how it multiplies."""
+
+    def __call__(self, *index: Any) -> Expr:
+        """The weight at ``index``."""
+        return self.stored(*index)
 
 
-def is_paired(weights: te.Tensor) -> bool:
-    """Whether packed weights are `packing.pairs`: their last axis is that of a pair."""
-    return str(weights.dtype) == STORED and int(weights.shape[-1]) == 2
+class NarrowWeights(Weights):
+    """The same of bfloat16 numbers, which read as float32: one by one, or as `packing.pairs`."""
+
+    def __init__(self, stored: te.Tensor) -> None:
+        """Read ``stored``, whose last axis is that of a pair if it has two."""
+        super().__init__(stored)
+        self.in_pairs = int(stored.shape[-1]) == 2
+        if self.in_pairs:
+            *lead, pairs, lanes, _ = stored.shape
+            self.shape = (*lead, pairs * 2, lanes)
+            self.attributes[PAIRS] = 1
+
+    def __call__(self, *index: Any) -> Expr:
+        """The weight at ``index``."""
+        if self.in_pairs:
+            *lead, channel, lane = index
+            index = (*lead, tirx.floordiv(channel, 2), lane, tirx.floormod(channel, 2))
+        return widen(self.stored(*index))
+
+
+def reading(weights: te.Tensor | Weights) -> Weights:
+    """How packed weights are read."""
+    if isinstance(weights, Weights):
+        return weights
+    return (NarrowWeights if str(weights.dtype) == STORED else Weights)(weights)

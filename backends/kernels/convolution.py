@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from burnish.backends.kernels.bfloat16 import PAIRS, is_paired, weight
+from burnish.backends.kernels.bfloat16 import PAIRS, Weights, reading
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.winograd import is_filter
 
@@ -45,7 +45,7 @@ def convolution(
 
 def convolution_over(
     x: te.Tensor,
-    weights: te.Tensor,
+    weights: te.Tensor | Weights,
     axes: Sequence[Axis],
     *,
     columns: int,
@@ -57,9 +57,10 @@ def convolution_over(
     Its weights are as `packing.pack_transposed_convolution` writes them. Each output gathers what
     reaches it, so that no two threads write one element.
     """
-    sums_float = str(x.dtype) == "float32" and not is_paired(weights)
+    held = reading(weights)
+    sums_float = str(x.dtype) == "float32" and PAIRS not in held.attributes
     filtered = winograd if groups == 1 and sums_float and is_filter(axes) else 1
-    return _contract(x, weights, axes, columns, groups, filtered)
+    return _contract(x, held, axes, columns, groups, filtered)
 
 
 def scattered(
@@ -136,7 +137,7 @@ def _sizes(x: te.Tensor, weights: te.Tensor) -> tuple[list[int], list[int]]:
 
 def _contract(
     x: te.Tensor,
-    weights: te.Tensor,
+    weights: Weights,
     axes: Sequence[Axis],
     columns: int,
     groups: int,
@@ -163,7 +164,7 @@ def _contract(
         if guards:
             load = tirx.if_then_else(tirx.all(*guards), load, tirx.const(0, x.dtype))
         block = group * blocks + tirx.floordiv(within, lanes)
-        factor = weight(weights, (block, *taps), channel, tirx.floormod(within, lanes))
+        factor = weights(block, *taps, channel, tirx.floormod(within, lanes))
         return te.sum(load * factor, axis=[*taps, channel])
 
     shape = (batch, *(axis.outputs for axis in axes), columns)
@@ -171,7 +172,7 @@ def _contract(
         "burnish.role": "contraction",
         "burnish.axes": [axis.encode() for axis in (Axis(batch, batch), *axes)],
         "burnish.groups": groups,
-        **({PAIRS: 1} if is_paired(weights) else {}),
+        **weights.attributes,
         **({"burnish.winograd": winograd} if winograd > 1 else {}),
     }
     return te.compute(shape, value, name="convolution", attrs=attrs)

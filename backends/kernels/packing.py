@@ -73,3 +73,21 @@ def pairs(packed: Weights) -> Weights:
     padded[..., :depth, :] = packed
     paired = padded.reshape(*lead, -1, 2, lanes)
     return np.ascontiguousarray(np.swapaxes(paired, -1, -2))
+
+
+def quads(packed: Weights) -> Weights:
+    """``[..., K, lanes]`` to ``[..., ceil(K / 4), lanes, 4]``, all of a quad side by side.
+
+    Where 4 does not divide ``K``, the last quad takes the last four, those in it that another one
+    has as zeros: so nobody reads beyond them. Zeros come last where there are fewer than four.
+    """
+    *lead, depth, lanes = packed.shape
+    count = -(-depth // 4)
+    padded = np.zeros((*lead, count * 4, lanes), packed.dtype)
+    whole = depth // 4 * 4
+    padded[..., :whole, :] = packed[..., :whole, :]
+    rest = depth - whole
+    if rest:
+        start = count * 4 - rest if depth > 4 else whole
+        padded[..., start : start + rest, :] = packed[..., whole:, :]
+    return np.ascontiguousarray(np.swapaxes(padded.reshape(*lead, count, 4, lanes), -1, -2))

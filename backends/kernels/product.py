@@ -5,30 +5,31 @@ from math import prod
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from burnish.backends.kernels.bfloat16 import PAIRS, is_paired, weight
+from burnish.backends.kernels.bfloat16 import Weights, reading
 from burnish.backends.kernels.geometry import Axis
 
 
-def product(a: te.Tensor, weights: te.Tensor, *, columns: int) -> te.Tensor:
+def product(a: te.Tensor, weights: te.Tensor | Weights, *, columns: int) -> te.Tensor:
     """``a`` ``[..., M, K]`` times packed constant weights, to ``[..., M, columns]``.
 
     ``weights`` are as `packing.pack_product` writes them, or `packing.pairs` of that. Leading axes
     count as rows.
     """
     lead = [int(extent) for extent in a.shape[:-1]]
-    lanes = int(weights.shape[2])
+    held = reading(weights)
+    lanes = int(held.shape[2])
     k = te.reduce_axis((0, int(a.shape[-1])), "k")
 
     def value(*position: Expr) -> Expr:
         *rows, column = position
         block, lane = tirx.floordiv(column, lanes), tirx.floormod(column, lanes)
-        return te.sum(a(*rows, k) * weight(weights, (block,), k, lane), axis=k)
+        return te.sum(a(*rows, k) * held(block, k, lane), axis=k)
 
     attrs = {
         "burnish.role": "contraction",
         "burnish.axes": [Axis(extent, extent).encode() for extent in lead],
         "burnish.groups": 1,
-        **({PAIRS: 1} if is_paired(weights) else {}),
+        **held.attributes,
     }
     return te.compute((*lead, columns), value, name="product", attrs=attrs)
 

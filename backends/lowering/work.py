@@ -18,7 +18,10 @@ from burnish.ir import OperatorNode
 
 SELECTS = frozenset({"Compress", "Gather", "GatherElements", "GatherND", "Slice"})
 """Operators that read as much of an input as they write."""
-INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+INTEGER = frozenset({
+    "ConvInteger", "ConvTransposeInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+})  # fmt: skip
+"""Operators that multiply integers."""
 
 
 def describe_calls(

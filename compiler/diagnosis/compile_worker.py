@@ -7,7 +7,7 @@ from collections.abc import Callable
 from burnish.backends.artifact import Artifact
 from burnish.backends.build import Provenance, build_artifact
 from burnish.backends.child import serve
-from burnish.backends.compile import CompileOptions, compile_programs, filters, is_filtered
+from burnish.backends.compile import CompileOptions, compile_programs, filters, is_filtered, suited
 from burnish.backends.cpu.sharing_trial import SharingTrial
 from burnish.backends.lowering.join import join
 from burnish.backends.schedule_cache import ScheduleCache
@@ -24,7 +24,7 @@ class Compiler:
 
     def compile(self, request: CompileRequest) -> Compiled | Refused:
         """Compile, and say what it came to; whatever is raised is an answer too."""
-        target, options = self._target, CompileOptions()
+        target, options = suited([request.graph], self._target), CompileOptions()
         try:
             ways = filters(target, options)
             models, programs = compile_programs(

@@ -83,7 +83,7 @@ def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
         return choices.for_window(depthwise.describe(fused, target, Views()).space, target)
     if fused.role == "batch-product":
         return choices.for_contraction(product.describe(fused, target, Views())[0], target)
-    work = convolution.describe(fused, Views())
+    work = convolution.describe(fused, target, Views())
     direct = choices.for_contraction(work, target)
     filtered = winograd_choices.candidates(fused, target)
     if not filtered:

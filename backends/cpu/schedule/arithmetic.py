@@ -1,13 +1,18 @@
-"""How a contraction multiplies and adds: in the operands' own type, or on pairs of bfloat16."""
+"""How a contraction multiplies and adds: single elements, pairs of bfloat16, quads of bytes."""
 
 from dataclasses import dataclass
+from functools import reduce
 
+from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Buffer, BufferLoad, Stmt
 
 from burnish.backends.cpu.schedule.build import Index, Views, index, lanes, splat
+from burnish.backends.kernels import quads
 from burnish.backends.kernels.bfloat16 import STORED, widen
+from burnish.backends.kernels.integers import SUMS
 from burnish.backends.kernels.pairs import dot, with_instructions
+from burnish.target import Target
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,12 @@ class Arithmetic:
     depth: int = 1
     """Elements of the reduction that one step takes."""
 
-    def view(self, views: Views, operand: Buffer) -> Buffer:
-        """An operand as a row of what one step reads of it."""
+    def source(self, views: Views, operand: Buffer) -> Buffer:
+        """What all columns share, as a row of elements that are counted."""
+        return views.of(operand)
+
+    def weights(self, views: Views, operand: Buffer) -> Buffer:
+        """Weights as a row of what one step takes of them."""
         return views.of(operand)
 
     def sums(self, source: Buffer) -> str:
@@ -48,8 +57,12 @@ class PairArithmetic(Arithmetic):
 
     depth: int = 2
 
-    def view(self, views: Views, operand: Buffer) -> Buffer:
+    def source(self, views: Views, operand: Buffer) -> Buffer:
         """Pairs as integers of twice the size."""
+        return views.of(operand, "int32", 2)
+
+    def weights(self, views: Views, operand: Buffer) -> Buffer:
+        """The same of weights."""
         return views.of(operand, "int32", 2)
 
     def sums(self, source: Buffer) -> str:
@@ -73,8 +86,74 @@ class PairArithmetic(Arithmetic):
         return with_instructions(body)
 
 
+@dataclass(frozen=True)
+class WideArithmetic(Arithmetic):
+    """Multiply-adds of single bytes, widened to 32 bits as they are read."""
+
+    def sums(self, source: Buffer) -> str:
+        """Always int32."""
+        return SUMS
+
+    def element(self, source: Buffer, place: Index) -> Expr:
+        """What all columns share."""
+        return BufferLoad(source, [index(place)]).astype(SUMS)
+
+    def vector(self, weights: Buffer, place: Index, width: int) -> Expr:
+        """What all rows share."""
+        suffix = f"x{width}" if width > 1 else ""
+        return BufferLoad(weights, [lanes(place, width)]).astype(f"{SUMS}{suffix}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuadArithmetic(Arithmetic):
+    """Sums of four products of bytes at once, in int32.
+
+    Quads of activations may begin anywhere, so that they are read as four bytes.
+    """
+
+    target: Target
+    flipped: bool
+    """Whether activations have signs, which are turned round: the instructions want none."""
+    bytes: int = quads.SIZE
+    """Of a quad that exist."""
+    depth: int = quads.SIZE
+
+    def weights(self, views: Views, operand: Buffer) -> Buffer:
+        """Quads as integers of four times the size."""
+        return views.of(operand, "int32", quads.SIZE)
+
+    def sums(self, source: Buffer) -> str:
+        """Always int32."""
+        return SUMS
+
+    def element(self, source: Buffer, place: Index) -> Expr:
+        """A quad."""
+        if self.bytes == quads.SIZE:
+            value = tirx.reinterpret("int32", BufferLoad(source, [lanes(place, quads.SIZE)]))
+        else:
+            each = [BufferLoad(source, [index(place + i)]) for i in range(self.bytes)]
+            parts = [
+                tirx.shift_left(byte.astype("uint8").astype(SUMS), tirx.const(8 * i, SUMS))
+                for i, byte in enumerate(each)
+            ]
+            value = reduce(tirx.bitwise_or, parts)
+        return tirx.bitwise_xor(value, tirx.const(quads.FLIP, SUMS)) if self.flipped else value
+
+    def vector(self, weights: Buffer, place: Index, width: int) -> Expr:
+        """A quad for each column."""
+        return BufferLoad(weights, [lanes(place, width)])
+
+    def add(self, total: Expr, element: Expr, vector: Expr, width: int) -> Expr:
+        """All four products of each column."""
+        return quads.dot(total, splat(element, width), vector, width)
+
+    def around(self, body: Stmt) -> Stmt:
+        """The kernel with the instruction's definition."""
+        return quads.with_instructions(body, self.target)
+
+
 def _read(value: Expr, width: int) -> Expr:
     return widen(value, width) if str(value.ty).startswith(STORED) else value
 
 
-SINGLE, BY_PAIRS = Arithmetic(), PairArithmetic()
+SINGLE, BY_PAIRS, WIDE = Arithmetic(), PairArithmetic(), WideArithmetic()

@@ -18,6 +18,7 @@ from burnish.backends.cpu.schedule.build import (
     Index,
     Registers,
     bind,
+    constant,
     index,
     loop,
     sequence,
@@ -51,6 +52,15 @@ class Source:
     position_pitch: int
     """Elements from one position of the last axis to the next."""
     channel_pitch: int = 1
+    """Elements from one step to the next."""
+    last: int | None = None
+    """Elements from the first step to the last one, if it ends before its place among others."""
+
+    def step(self, channel: Expr, depth: int) -> Index:
+        """Elements from the first step to number `channel` of `depth`; the last one is known."""
+        if self.last is not None and constant(channel) == depth - 1:
+            return self.last
+        return channel * self.channel_pitch
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Contraction:
 
     space: Space
     depth: int
-    """Steps per kernel position: input channels of a group, or pairs of them."""
+    """Steps per kernel position: input channels of a group, or pairs or quads of them."""
     source: Source
     weights: Weights
     arithmetic: Arithmetic = SINGLE
@@ -151,7 +161,7 @@ class TileBuilder:
             for channel in range(depth):
                 statements += self._multiply(totals, bases, index(channel), rows)
             return statements
-        whole = depth // self.unroll
+        whole = (depth - (self.work.source.last is not None)) // self.unroll
         streams = self._streams(taps, statements)
 
         def body(k: Expr) -> Stmt:
@@ -170,12 +180,13 @@ class TileBuilder:
         tile, work, ahead = self.tile, self.work, self.tile.ahead
         rows = len(tile.rows.steps)
         found = []
-        gapless = work.source.channel_pitch == 1 and work.source.position_pitch == work.depth
+        pitch = work.source.channel_pitch
+        gapless = work.source.position_pitch == work.depth * pitch
         if ahead.rows is not None and gapless and rows > 1:
             # As many elements per step as there are rows: at the end of the sum, all of them.
             start = work.source.base(tile.source_of(ahead.rows, taps), tile.columns.group)
             near = work.depth * rows * 4 <= _NEAR
-            found.append(_Stream(work.source.buffer, bind(start, statements), rows, near))
+            found.append(_Stream(work.source.buffer, bind(start, statements), rows * pitch, near))
         weights, pitch = work.weights, work.weights.channel_pitch
         for column, distance in self._columns_ahead(rows):
             place = (tile.outputs(0), tile.columns.group, column, tile.kernel(taps))
@@ -226,7 +237,7 @@ class TileBuilder:
             vectors.append(bind(load, statements, "w"))
         for row in rows:
             step = self.tile.input_step(row) * source.position_pitch
-            place = element + step + channel * source.channel_pitch
+            place = element + step + source.step(channel, self.work.depth)
             value = bind(arithmetic.element(source.buffer, place), statements, "x")
             for j, weight in enumerate(vectors):
                 total = arithmetic.add(totals.read(row, j), value, weight, totals.lanes(j))

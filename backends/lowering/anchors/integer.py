@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
+import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
+from burnish.backends.kernels import packing
+from burnish.backends.kernels.convolution import convolution_over, gathering_axes
+from burnish.backends.kernels.product import product
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.layout import physical, spatial_order
+from burnish.backends.lowering.integers import (
+    Centred,
+    Correction,
+    Operands,
+    Place,
+    border_classes,
+    known_zero,
+    window_sums,
+)
+from burnish.backends.lowering.layout import Layout, identity, physical, spatial_order
 from burnish.backends.lowering.plan import shape_of
-from burnish.ir import OperatorNode, VariableNode
+from burnish.ir import Array, OperatorNode, VariableNode
 
 WIDE = "int32"
 
 
 def matmul_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """MatMulInteger with zero points for all, for each row of A, or for each column of B."""
+    weights = _constant_matrix(node)
+    if weights is not None:
+        return [_product(builder, node, weights)]
     a, b = builder.read(node.input(0)), builder.read(node.input(1))
     a_zero = _matrix_zero(builder, node.input(2), -2)
     b_zero = _matrix_zero(builder, node.input(3), -1)
@@ -64,8 +81,78 @@ def _matrix_zero(
     return at
 
 
+def _constant_matrix(node: OperatorNode) -> Centred | None:
+    """The right operand turned round, ``[N, K]``, if it and its zero points are known."""
+    a, b = node.inputs[:2]
+    assert a is not None and b is not None
+    zero = known_zero(node.input(3))
+    if b.constant is None or len(b.constant.shape) != 2 or len(shape_of(a)) < 2 or zero is None:
+        return None
+    return Centred.of(b.constant.numpy().T, zero)
+
+
+def _product(builder: KernelBuilder, node: OperatorNode, weights: Centred) -> te.Tensor:
+    """A product with constant weights."""
+    x, zero = node.input(0), known_zero(node.input(2))
+    assert x is not None
+    builder.flops += 2.0 * prod(shape_of(node.output)) * weights.values.shape[1]
+
+    def contract(operands: Operands, values: Array, key: object) -> te.Tensor:
+        lanes = packing.lane_count(len(values), operands.lanes)
+        packed = operands.packed(packing.pack_product(values.T, lanes), lanes, key)
+        return product(operands.x, packed, columns=len(values))
+
+    layout = identity(len(shape_of(x)))
+    operands = Operands(builder, builder.read(x, layout), weights, _key(node))
+    at = _matrix_zero(builder, node.input(2), -2) if zero is None or zero.size > 1 else int(zero)
+    table = window_sums(weights.true, ())
+    rest = _row_sums(builder, node, layout, operands, contract, 1)
+    correction = Correction(at, table, lambda index: (), rest)
+    return operands.corrected(contract(operands, weights.values, "all"), correction)
+
+
+def _row_sums(
+    builder: KernelBuilder,
+    node: OperatorNode,
+    layout: Layout,
+    operands: Operands,
+    contract: Callable[[Operands, Array, object], te.Tensor],
+    groups: int,
+) -> Callable[..., Expr] | None:
+    """Sums of the activations of each group that a result reads, by a kernel of their own.
+
+    None if no weight needs them.
+    """
+    weights = operands.weights
+    if not weights.rest.any():
+        return None
+    emitter, inner = builder.emitter, KernelBuilder(builder.emitter)
+    ones = np.ones((groups, *weights.values.shape[1:]), np.int8)
+    alone = Operands(inner, inner.read(node.input(0), layout), weights, (ones.shape, "ones"))
+    sums = contract(alone, ones, groups)
+    shape = [int(extent) for extent in sums.shape]
+    held = emitter.temporary(f"{node.name}.sums", shape, WIDE)
+    emitter.launch(inner, [sums], [held], (node,), "sums")
+    rows, columns = builder.argument(held), len(weights.values) // groups
+
+    def at(*index: Expr) -> Expr:
+        group = tx.const(0, "int32") if groups == 1 else tx.floordiv(index[-1], columns)
+        return rows(*index[:-1], group)
+
+    return at
+
+
+def _key(node: OperatorNode) -> tuple[object, ...]:
+    """What stands for the weights of a node and their zero points."""
+    values = (node.input(1), node.input(3))
+    return tuple(id(value.constant) if value is not None else None for value in values)
+
+
 def conv_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """ConvInteger with zero points for the input and for all or each output channel."""
+    weights = _constant_filters(node)
+    if weights is not None:
+        return [_convolution(builder, node, weights)]
     x, w = node.inputs[:2]
     assert x is not None and w is not None
     layout = builder.layout(node.output)
@@ -95,6 +182,63 @@ def conv_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         return te.sum(value * weight, axis=[*taps, inner])
 
     return [te.compute(physical(shape_of(node.output), layout), element, name="convolution")]
+
+
+def _constant_filters(node: OperatorNode) -> Centred | None:
+    """Weights of a convolution of several channels, if they and their zero points are known."""
+    w, zero = node.inputs[1], known_zero(node.input(3))
+    assert w is not None
+    groups = int(node.attribute("group", 1))
+    if w.constant is None or zero is None or 1 < groups == w.constant.shape[0]:
+        return None
+    return Centred.of(w.constant.numpy(), zero)
+
+
+def _convolution(builder: KernelBuilder, node: OperatorNode, weights: Centred) -> te.Tensor:
+    """A convolution with constant weights, channels last."""
+    x = node.inputs[0]
+    assert x is not None
+    layout = builder.layout(node.output)
+    order = spatial_order(layout)
+    moved = (0, 1, *(axis + 2 for axis in order))
+    window = window_of(node, shape_of(x)[2:], weights.values.shape[2:]).ordered(order)
+    weights = weights.transposed(moved)
+    _, depth, *kernel = weights.values.shape
+    axes = gathering_axes(
+        [shape_of(x)[axis + 2] for axis in order], kernel, window.strides, window.pads,
+        window.dilations,
+    )  # fmt: skip
+    groups = int(node.attribute("group", 1))
+    builder.flops += 2.0 * prod(shape_of(node.output)) * depth * prod(kernel)
+
+    def contract(operands: Operands, values: Array, key: object) -> te.Tensor:
+        lanes = packing.lane_count(len(values) // groups, operands.lanes)
+        packed = operands.packed(packing.pack_convolution(values, lanes, groups), lanes, key)
+        return convolution_over(operands.x, packed, axes, columns=len(values), groups=groups)
+
+    operands = Operands(builder, builder.read(x, layout), weights, (*_key(node), order, groups))
+    classes = [border_classes(axis) for axis in axes]
+    zero = known_zero(node.input(2))
+    correction = Correction(
+        _channel_zero(builder, node.input(2)) if zero is None else int(zero),
+        window_sums(weights.true, [reaches for _, reaches in classes]),
+        _class_place(builder, [numbers for numbers, _ in classes]),
+        _row_sums(builder, node, layout, operands, contract, groups),
+    )
+    return operands.corrected(contract(operands, weights.values, "all"), correction)
+
+
+def _class_place(builder: KernelBuilder, numbers: Sequence[Array]) -> Place:
+    """The class of an index of a convolution's result along each spatial axis."""
+    known = [builder.weights(each) if each.any() else None for each in numbers]
+
+    def place(index: Sequence[Expr]) -> Sequence[Expr]:
+        return [
+            tx.const(0, "int32") if held is None else held(i)
+            for held, i in zip(known, index[1:-1], strict=True)
+        ]
+
+    return place
 
 
 def _channel_zero(builder: KernelBuilder, value: VariableNode | None) -> Callable[[Expr], Expr]:

@@ -1,0 +1,253 @@
+"""Products and convolutions of bytes against sums in 64 bits: every element is to be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product as combinations
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.compile import compile_program, suited
+from burnish.backends.lowering import integers
+from burnish.errors import UsageError
+from burnish.ir import Graph
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, run_pass
+from burnish.target import AVX_VNNI, BFLOAT16, VBMI, VNNI, Target, resolve
+
+Bytes = NDArray[np.generic]
+
+HOST = resolve("cpu", threads=2)
+SIGNS = list(combinations(("uint8", "int8"), repeat=2))
+
+
+def runs(target: Target) -> bool:
+    """Whether this machine runs what is compiled for ``target``."""
+    return target.arch == HOST.arch and target.features <= HOST.features | HOST.extensions
+
+
+def forms() -> list[Target]:
+    """Each way to sum products of bytes."""
+    names = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v3+avxvnni", "x86-64-v4+avx512vnni")
+    return [resolve(name, threads=2).for_integers() for name in names]
+
+
+@dataclass
+class Case:
+    """One operator with constant weights."""
+
+    op: str
+    x: Bytes
+    weights: Bytes
+    x_zero: Bytes | None = None
+    w_zero: Bytes | None = None
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> Bytes:
+        """The result by sums in 64 bits."""
+        x_zero = np.int64(0) if self.x_zero is None else self.x_zero.astype(np.int64)
+        w_zero = np.int64(0) if self.w_zero is None else self.w_zero.astype(np.int64)
+        weights = self.weights.astype(np.int64)
+        if self.op == "MatMulInteger":
+            if x_zero.ndim == 1:
+                x_zero = x_zero[:, None]
+            return (self.x.astype(np.int64) - x_zero) @ (weights - w_zero)
+        w_zero = w_zero.reshape(-1, *(1 for _ in weights.shape[1:]))
+        return convolve(self.x.astype(np.int64) - x_zero, weights - w_zero, **self.attributes)
+
+
+def convolve(
+    x: Bytes,
+    weights: Bytes,
+    *,
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+    dilations: Sequence[int] = (),
+    group: int = 1,
+) -> Bytes:
+    """A convolution of any number of axes, one kernel position after the other."""
+    rank = x.ndim - 2
+    pads = list(pads) or [0] * (2 * rank)
+    strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
+    sides = [(pads[i], pads[i + rank]) for i in range(rank)]
+    padded = np.pad(x, [(0, 0), (0, 0), *sides])
+    kernel = weights.shape[2:]
+    sizes = [
+        (padded.shape[i + 2] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1
+        for i in range(rank)
+    ]
+    grouped = weights.reshape(group, -1, *weights.shape[1:])
+    total = np.zeros((len(x), group, grouped.shape[1], *sizes), np.int64)
+    for tap in np.ndindex(*kernel):
+        part = padded[(..., *(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilations, sizes, strides, strict=True)
+        ))]  # fmt: skip
+        split = part.reshape(len(x), group, -1, *sizes)
+        total += np.einsum("ngc...,goc->ngo...", split, grouped[(..., *tap)])
+    return total.reshape(len(x), -1, *sizes)
+
+
+def check(cases: Sequence[Case], target: Target) -> list[str]:
+    """Compile all into one artifact and run it; what its kernels are."""
+    nodes, inputs, outputs, constants = [], [], [], []
+    feeds = {}
+    for number, case in enumerate(cases):
+        names = [f"{letter}{number}" for letter in "xwzv"]
+        types = [onnx.helper.np_dtype_to_tensor_dtype(case.x.dtype), onnx.TensorProto.INT32]
+        inputs.append(onnx.helper.make_tensor_value_info(names[0], types[0], case.x.shape))
+        held = zip(names[1:], (case.weights, case.x_zero, case.w_zero), strict=True)
+        given = {name: array for name, array in held if array is not None}
+        constants += [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
+        outputs.append(
+            onnx.helper.make_tensor_value_info(f"y{number}", types[1], case.expected.shape)
+        )
+        used = [name if name in given or name == names[0] else "" for name in names]
+        while not used[-1]:
+            used.pop()
+        nodes.append(onnx.helper.make_node(case.op, used, [f"y{number}"], **case.attributes))
+        feeds[names[0]] = case.x
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    made = onnx.helper.make_graph(nodes, "g", inputs, outputs, constants)
+    graph = Graph.from_onnx(onnx.helper.make_model(made, opset_imports=opsets, ir_version=10))
+    run_pass(graph, get_pass("infer-shapes"), PassContext(target=target))
+    lowered, program = compile_program(graph, target)
+    if runs(target):
+        artifact = build_artifact([program], target, [], Provenance())
+        results = artifact.run(feeds)
+        for number, case in enumerate(cases):
+            np.testing.assert_array_equal(
+                results[f"y{number}"], case.expected.astype(np.int32), f"case {number}"
+            )
+    return [str(kernel.func) for kernel in lowered.kernels]
+
+
+def quads(functions: Sequence[str]) -> int:
+    """Kernels that sum four products at a time."""
+    return sum("burnish.quads" in function for function in functions)
+
+
+def drawn(dtype: str, *shape: int, seed: int = 0) -> Bytes:
+    """Bytes of any value."""
+    limits = np.iinfo(dtype)
+    generator = np.random.default_rng(seed)
+    return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def products(a: str, b: str) -> list[Case]:
+    """Rows, depths and columns that vectors and quads do not divide."""
+    zero = np.array(3, a)
+    return [
+        Case("MatMulInteger", drawn(a, 7, 64), drawn(b, 64, 40), zero),
+        Case("MatMulInteger", drawn(a, 2, 5, 33), drawn(b, 33, 16), zero),
+        Case("MatMulInteger", drawn(a, 3, 7), drawn(b, 7, 3)),
+        *(Case("MatMulInteger", drawn(a, 5, depth), drawn(b, depth, 5), zero) for depth in (1, 6)),
+    ]
+
+
+def convolutions(a: str, b: str) -> list[Case]:
+    """Borders, strides, dilations, groups, from one to three axes."""
+    zero = np.array(5, a)
+    pads = {"pads": [1, 1, 1, 1]}
+    return [
+        Case("ConvInteger", drawn(a, 1, 16, 9, 9), drawn(b, 24, 16, 1, 1), zero),
+        Case("ConvInteger", drawn(a, 2, 8, 9, 11), drawn(b, 24, 8, 3, 3), zero, None, pads),
+        Case("ConvInteger", drawn(a, 1, 5, 9, 11), drawn(b, 9, 5, 3, 3), zero, None,
+             {"pads": [1, 0, 2, 1], "strides": [2, 1], "dilations": [1, 2]}),
+        Case("ConvInteger", drawn(a, 1, 12, 7, 6), drawn(b, 8, 6, 3, 3), zero, None,
+             {"group": 2, **pads}),
+        Case("ConvInteger", drawn(a, 1, 6, 7, 6), drawn(b, 9, 2, 3, 2), zero, None, {"group": 3}),
+        Case("ConvInteger", drawn(a, 2, 6, 19), drawn(b, 8, 6, 5), zero, None, {"pads": [4, 2]}),
+        Case("ConvInteger", drawn(a, 1, 4, 4, 5, 6), drawn(b, 8, 4, 2, 3, 3), zero, None,
+             {"pads": [0, 1, 1, 1, 1, 1]}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", forms(), ids=lambda target: target.name)
+@pytest.mark.parametrize("signs", [("uint8", "int8"), ("int8", "uint8")], ids="-".join)
+def test_every_form_is_exact(target: Target, signs: tuple[str, str]) -> None:
+    cases = [*products(*signs), *convolutions(*signs)]
+    # Weights of more than 8 bits need sums of activations as well.
+    assert quads(check(cases, target)) == len(cases) * (1 if signs[1] == "int8" else 2)
+
+
+@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+def test_plain_sums_are_exact(signs: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integers, "X86", "elsewhere")
+    assert quads(check([*products(*signs), *convolutions(*signs)], HOST)) == 0
+
+
+@pytest.mark.parametrize("target", forms(), ids=lambda target: target.name)
+def test_the_largest_sums_do_not_saturate(target: Target) -> None:
+    """Products of 255 and -128, of which 16 bits hold no two, and zero points that double them."""
+    ends = [(255, -128), (255, 127), (0, -128)]
+    cases = []
+    for x, w in ends:
+        values = np.full((3, 72), x, np.uint8), np.full((72, 20), w, np.int8)
+        cases.append(Case("MatMulInteger", *values))
+        cases.append(Case("MatMulInteger", *values, np.array(255, np.uint8)))
+    low = np.full((3, 72), -128, np.int8), np.full((72, 20), 127, np.int8)
+    cases.append(Case("MatMulInteger", *low, np.array(127, np.int8)))
+    check(cases, target)
+
+
+def test_zero_points_of_weights_that_leave_8_bits() -> None:
+    """128 leaves 8 bits of all weights, others of some channels only."""
+    half, each = np.array(128, np.uint8), drawn("uint8", 20)
+    a, w = drawn("uint8", 5, 36), drawn("uint8", 36, 20)
+    x, v = drawn("uint8", 1, 6, 5, 5), drawn("uint8", 20, 3, 3, 3)
+    pads = {"pads": [1, 1, 1, 1], "group": 2}
+    centred = [
+        Case("MatMulInteger", a, w, half, half),
+        Case("ConvInteger", x, v, half, half, pads),
+    ]
+    assert len(centred) == quads(check(centred, HOST.for_integers())) or HOST.arch != "x86_64"
+    check(
+        [
+            Case("MatMulInteger", a, w, half, each),
+            Case("MatMulInteger", a, w, drawn("uint8", 5), each),
+            Case("ConvInteger", x, v, half, each, pads),
+            Case("ConvInteger", x.view(np.int8), v, None, each, pads),
+        ],
+        HOST.for_integers(),
+    )
+
+
+def test_extensions_are_asked_for_by_products_of_integers_alone() -> None:
+    target = resolve("x86-64-v4+avx512vnni+avx512bf16+avx512vbmi")
+    assert target.features.isdisjoint(target.extensions)
+    assert target.for_integers().features - target.features == {VNNI, VBMI}
+    assert target.using(BFLOAT16).features - target.features == {BFLOAT16}
+    assert resolve("x86-64-v3+avxvnni").for_integers().features >= {AVX_VNNI}
+    assert resolve("x86-64-v4").for_integers() == resolve("x86-64-v4")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x86-64-v4+avxvnni2", "did you mean"),
+        ("x86-64-v4+", "unknown extension of x86-64-v4 ''"),
+        ("x86-64-v3+avx512vnni", "unknown extension of x86-64-v3"),
+        ("x86-64-v2+avxvnni", "there are none"),
+        ("cpu+avx512vnni", "unknown target"),
+    ],
+)
+def test_unknown_extensions_are_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match="unknown") as caught:
+        resolve(name)
+    assert message in str(caught.value)
+
+
+def test_a_graph_without_products_of_integers_asks_for_nothing() -> None:
+    text = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[2, 3] x, float[3, 4] w) => (float[2, 4] y) { y = MatMul(x, w) }"""
+    )
+    target = resolve("x86-64-v4+avx512vnni")
+    assert suited([Graph.from_onnx(text)], target) == target
