@@ -358,9 +358,8 @@ class _Run:
     def _is_wrong_after(self, runs: int) -> bool:
         """Whether the outputs disagree after so many runs of passes."""
         assert self.reference is not None
-        graph = self._prefix(runs, _silent)
         try:
-            self.reference.check(graph, self._promise(self.reports))
+            self.reference.check(self._prefix(runs, _silent), self._promise(self.reports))
         except Disagreement:
             return True
         return False

@@ -5,21 +5,44 @@
     calibration.collect(graph, {value: [seen]})
 
 `store` has the data and runs graphs over it, `probe` lets values of a graph be seen, `checks` says
-what is wrong with data. `collectors` and `grams` hold what is kept of the values of one tensor.
+what is wrong with data. What is kept of the values of one tensor is in `collectors` (ranges,
+histograms), `moments` (channels, tokens) and `grams` (rows that operators multiply with weights, as
+`geometry` takes them). `ranges` chooses what an integer format (`formats`) covers.
 """
 
 from burnish.calibration.collectors import Histogram, Range
+from burnish.calibration.formats import S8, S8_SYMMETRIC, U7, U8, Format, Interval
+from burnish.calibration.geometry import Contraction, Geometry, Windows, geometry_of
+from burnish.calibration.grams import CrossGram, Gram, Rows
 from burnish.calibration.moments import Channels, Tokens
 from burnish.calibration.probe import is_observable
-from burnish.calibration.store import Calibration, Collector, require
+from burnish.calibration.ranges import METHODS, Choice, best_range
+from burnish.calibration.store import Calibration, Collector, PairCollector, require
 
 __all__ = [
+    "METHODS",
+    "S8",
+    "S8_SYMMETRIC",
+    "U7",
+    "U8",
     "Calibration",
     "Channels",
+    "Choice",
     "Collector",
+    "Contraction",
+    "CrossGram",
+    "Format",
+    "Geometry",
+    "Gram",
     "Histogram",
+    "Interval",
+    "PairCollector",
     "Range",
+    "Rows",
     "Tokens",
+    "Windows",
+    "best_range",
+    "geometry_of",
     "is_observable",
     "require",
 ]

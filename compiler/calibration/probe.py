@@ -7,7 +7,7 @@ the memory for results is bounded by running a sample again for the next group o
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from burnish.analysis.shape_inference import infer
 from burnish.analysis.sizes import from_dim
@@ -128,10 +128,16 @@ class Probe:
             self._learn(wanted, found, max(1, sum(array.nbytes for array in feeds.values())))
         return found
 
-    def parts(self, feeds: Mapping[str, Array]) -> Iterator[dict[VariableNode, Array]]:
-        """All values on one sample, a group at a time."""
+    def all(self, feeds: Mapping[str, Array]) -> dict[VariableNode, Array]:
+        """All values on one sample, computed a group at a time.
+
+        Raises:
+            UnsupportedModel: the graph fails on this sample.
+        """
+        found: dict[VariableNode, Array] = {}
         for group in self.groups(feeds):
-            yield self.run(feeds, group)
+            found |= self.run(feeds, group)
+        return found
 
     def _symbols(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """The symbols in the shapes of inputs, as large as a sample has them."""

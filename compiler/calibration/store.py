@@ -35,6 +35,13 @@ class Collector(Protocol):
         """Take in the value that the tensor has for one more sample."""
 
 
+class PairCollector(Protocol):
+    """Keeps something of what one tensor is in two graphs."""
+
+    def update(self, first: Array, second: Array) -> None:
+        """Take in both for one more sample."""
+
+
 class Calibration:
     """Unlabeled data that a model is meant for, and what values inside a graph are on it."""
 
@@ -115,10 +122,7 @@ class Calibration:
         """
         probe = Probe(graph, values, threads=self._threads)
         for feeds in self.feeds(graph):
-            found: dict[VariableNode, Array] = {}
-            for part in probe.parts(feeds):
-                found |= part
-            yield found
+            yield probe.all(feeds)
 
     def collect(self, graph: Graph, collectors: Mapping[VariableNode, Iterable[Collector]]) -> None:
         """Update collectors with what their values are for every sample.
@@ -138,6 +142,29 @@ class Calibration:
                     value, array = found.popitem()
                     for collector in each[value]:
                         collector.update(array)
+
+    def collect_pairs(
+        self,
+        first: Graph,
+        second: Graph,
+        collectors: Mapping[tuple[VariableNode, VariableNode], Iterable[PairCollector]],
+    ) -> None:
+        """Update collectors with what a value of each graph is, sample by sample.
+
+        For what one graph computes beside another: the original beside the quantized. All pairs of
+        one sample are in memory at a time.
+
+        Raises:
+            BurnishError: as of `stream`.
+        """
+        each = {pair: tuple(own) for pair, own in collectors.items()}
+        ones = Probe(first, dict.fromkeys(one for one, _ in each), threads=self._threads)
+        others = Probe(second, dict.fromkeys(other for _, other in each), threads=self._threads)
+        for feeds in self.feeds(first):
+            left, right = ones.all(feeds), others.all(feeds)
+            for (one, other), own in each.items():
+                for collector in own:
+                    collector.update(left[one], right[other])
 
     def __len__(self) -> int:
         """How many samples there are, counted by reading them if need be."""

@@ -154,7 +154,7 @@ def test_sizes_that_are_not_known_beforehand_are_learnt() -> None:
     probe = Probe(built, [built.outputs[0], named(built, "k")], limit=100)
     feeds = {"x": np.ones((8, 3), np.float32)}
     assert len(probe.groups(feeds)) <= 2
-    list(probe.parts(feeds))
+    probe.all(feeds)
     assert len(probe.groups(feeds)) == 2
 
 
