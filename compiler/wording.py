@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
+UNKNOWN = "–"
+"""What stands where nothing was measured."""
 LONGEST = 64
 """Characters of a name that are shown; the middle of longer ones is left out."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
@@ -39,6 +42,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def counted_passes(count: int) -> str:
+    """``1 pass``, ``2 passes``."""
+    return "1 pass" if count == 1 else f"{count} passes"
+
+
 def data_size(count: int) -> str:
     """Bytes for people: ``4.7 MB``."""
     size = float(count)
@@ -47,6 +55,25 @@ def data_size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def duration(seconds: float | None) -> str:
+    """A time with three digits: ``8.21 ms``."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    size = abs(seconds)
+    if size >= 100:
+        return f"{seconds / 60:.1f} min"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if size >= 0.9995 * scale:
+            return f"{_three(seconds / scale)} {unit}"
+    return f"{_three(seconds / 1e-9)} ns" if seconds else "0 s"
+
+
+def _three(value: float) -> str:
+    size = abs(value)
+    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{value:.{digits}f}"
 
 
 def of_thousand(count: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from burnish.bench.contrasts import Contrasts
@@ -47,6 +47,24 @@ class Answers:
         seated = set(self.seated())
         return [pair for pair in pairs if pair[0] != pair[1] and set(pair) <= seated]
 
+    def fallbacks(self) -> list[str]:
+        """Passes without which less of the model has kernels of burnish, and how much less.
+
+        What runs in ONNX Runtime instead is part of what they are worth.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        for each in self.questions:
+            lacking, having = (self._native(names) for names in (each.lacking, each.having))
+            if lacking is None or having is None or lacking == having:
+                continue
+            pair = found.setdefault(each.name, (lacking, having))
+            found[each.name] = min(pair, (lacking, having))
+        return [f"{name} ({less:.0%} to {more:.0%})" for name, (less, more) in found.items()]
+
+    def _native(self, names: Names) -> float | None:
+        built = self.subjects[self.forms.of(names).id].built
+        return None if built is None else built.native
+
     def _seat(self, names: Names) -> str:
         return self.seat_of(self.forms.of(names).id)
 
@@ -79,7 +97,10 @@ class Answers:
     def verdict(self, question: Question, timings: Timings, speedup: Interval | None) -> Verdict:
         """The word for it."""
         if question.having == question.lacking:
-            return "needed"
+            # It is in every variant of this view; whether that is so for nothing, all others tell.
+            everything = frozenset(self.forms.pipeline.names)
+            question = replace(question, having=everything, lacking=everything - {question.name})
+            return "same" if self.verdict(question, timings, None) == "same" else "needed"
         having, lacking = (
             self.subjects[self.forms.of(names).id] for names in (question.having, question.lacking)
         )
@@ -89,6 +110,8 @@ class Answers:
             return "needed"
         if self.seat(having) == self.seat(lacking):
             return "same"
-        if speedup is None or speedup.low <= 1.0 <= speedup.high:
+        if speedup is None:
+            return "untimed"
+        if speedup.low <= 1.0 <= speedup.high:
             return "noise"
         return "faster" if speedup.low > 1.0 else "slower"

@@ -37,7 +37,8 @@ def judged(document: Document, budgets: Budgets) -> list[Gate]:
     if whole.failure:
         raise GateFailed(f"the whole pipeline fails, so no budget can hold: {whole.failure}")
     if budgets.min_speedup is not None and baseline.ratio is None:
-        raise GateFailed(f"ONNX Runtime was not timed on the original: {baseline.failure}")
+        reason = baseline.failure or "too few processes were timed; raise --time"
+        raise GateFailed(f"no ratio to ONNX Runtime on the original is known: {reason}")
     ratio = baseline.ratio
     drop = drop_of(whole.metrics) if whole.metrics else None
     return judge(

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from burnish.backends.artifact import LIBRARY, WEIGHTS, Artifact
 from burnish.backends.compile import CompileOptions, compile_graphs
 from burnish.backends.self_test import Vector
-from burnish.ir import Graph
+from burnish.bench.ladder import digest
+from burnish.ir import DType, Graph
 from burnish.pipeline import copy_of
 from burnish.target import Target
 
@@ -104,7 +105,20 @@ class ModelBuilder:
         path = self.folder / f"{name}.onnx"
         copy_of(graph).save(path)
         files = [file for file in (path, path.with_name(path.name + ".data")) if file.exists()]
-        return Built(path, None, files, name)
+        return Built(path, None, files, program(graph))
+
+
+def program(graph: Graph) -> str:
+    """A hash of what ``graph`` computes, equal for graphs that differ only in inferred shapes.
+
+    An engine infers them itself.
+    """
+    bare = copy_of(graph)
+    given = set(bare.inputs)
+    for value in bare.variables():
+        if value.constant is None and value not in given:
+            value.shape, value.dtype = None, DType.UNDEFINED
+    return digest(bare)
 
 
 @dataclass

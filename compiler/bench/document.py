@@ -15,7 +15,7 @@ SCHEMA = 1
 BASELINE = "onnxruntime"
 """Name of the column that is always there."""
 
-Verdict = Literal["faster", "slower", "noise", "same", "needed", "failed"]
+Verdict = Literal["faster", "slower", "noise", "same", "needed", "failed", "untimed"]
 View = Literal["alone", "cumulative", "without"]
 
 
@@ -109,6 +109,9 @@ class Step(Part):
     operators: int = 0
     """Operators that the pass removes, on balance."""
     verdict: Verdict
+    """``faster`` and ``slower``: beyond noise; ``same``: an equal program with and without it;
+    ``needed``: no model without it, or none that is right; ``failed``: none with it; ``untimed``:
+    the time was up."""
 
 
 class Column(Part):
@@ -185,6 +188,19 @@ class Model(Part):
     outputs: list[str]
 
 
+class Budget(Part):
+    """One budget and what was found."""
+
+    name: str
+    """``size``, ``arena``, ``max-drop`` or ``min-speedup``."""
+    limit: float
+    """Bytes, points or a ratio."""
+    found: float
+    passed: bool
+    text: str
+    """Found against limit, for people."""
+
+
 class Document(Part):
     """Everything that one bench found."""
 
@@ -215,6 +231,8 @@ class Document(Part):
     seconds: float
     """Wall clock of the bench."""
     notes: list[str] = Field(default_factory=list)
+    budgets: list[Budget] = Field(default_factory=list)
+    """What the whole pipeline was held against, in the order of the options."""
 
     @property
     def result(self) -> Variant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from burnish.backends.artifact import load_artifact
@@ -10,14 +11,31 @@ from burnish.backends.roofline_probe import machine_roofline
 from burnish.bench.document import Ceiling, Kernel
 
 
-def profiled(path: Path, threads: int) -> tuple[list[Kernel], Ceiling]:
-    """Time each call of an artifact; the slowest comes first.
+@dataclass(frozen=True)
+class Profile:
+    """The kernels of an artifact, in this process."""
+
+    kernels: list[Kernel]
+    """The slowest first."""
+    ceiling: Ceiling
+    run: float
+    """Seconds of a run without timing kernels, the median."""
+
+    @property
+    def total(self) -> float:
+        """Seconds of all kernels."""
+        return sum(kernel.seconds for kernel in self.kernels)
+
+
+def profiled(path: Path, threads: int) -> Profile:
+    """Time each call of an artifact.
 
     Raises:
         BurnishError: it cannot be run.
     """
     roofline = machine_roofline(threads)
-    calls = profile_entry(load_artifact(path), 0, roofline).calls
+    profile = profile_entry(load_artifact(path), 0, roofline)
+    calls = profile.calls
     total = sum(call.seconds for call in calls) or 1.0
     kernels = [_kernel(call, total) for call in calls]
     ceiling = Ceiling(
@@ -25,7 +43,8 @@ def profiled(path: Path, threads: int) -> tuple[list[Kernel], Ceiling]:
         peaks=dict(roofline.peaks),
         bandwidths={level.name: level.bandwidth for level in roofline.levels},
     )
-    return sorted(kernels, key=lambda kernel: -kernel.seconds), ceiling
+    slowest_first = sorted(kernels, key=lambda kernel: -kernel.seconds)
+    return Profile(slowest_first, ceiling, profile.seconds)
 
 
 def _kernel(call: CallProfile, total: float) -> Kernel:

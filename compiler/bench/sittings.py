@@ -45,7 +45,7 @@ class Pace:
     """How long to measure."""
 
     seconds: float = 300.0
-    """For all sittings; the first round is finished in any case."""
+    """For all sittings; the first of them takes place in any case."""
     block: float = 0.05
     """Seconds that a block of the fastest variant takes, more or less."""
     blocks: int = 5
@@ -89,6 +89,16 @@ class Timings:
         if slower == faster or not {slower, faster} <= set(contrasts.names):
             return None
         return contrasts.ratio(slower, faster, max(1, self.looked_at))
+
+    @property
+    def sat(self) -> bool:
+        """Whether anything was timed, or tried."""
+        return bool(self.seconds or self.failures)
+
+    @property
+    def untimed(self) -> list[str]:
+        """Variants whose turn never came."""
+        return [n for n in self.names if n not in self.seconds and n not in self.failures]
 
     @property
     def looked_at(self) -> int:
@@ -143,7 +153,8 @@ class Table:
         """Time variants until every comparison is decided or the time is over.
 
         Args:
-            names: the variants, those that are compared with each other near each other.
+            names: the variants, those that are compared with each other near each other; the
+                first few are timed however little time there is.
             comparisons: pairs of them whose ratios matter.
             whole: the variant that sits in every group.
         """
@@ -156,7 +167,7 @@ class Table:
                 shuffled.shuffle(active)
             for group in self._groups(active):
                 found.spent = self.clock() - begun
-                if number and found.spent >= self.pace.seconds:
+                if found.sat and found.spent >= self.pace.seconds:
                     return found
                 self._sit([whole, *group], found)
                 self._tell(number, found, begun)

@@ -17,10 +17,10 @@ from burnish.bench.answers import Answers
 from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
 from burnish.bench.client import EngineFailed
 from burnish.bench.columns import Rival, Rivals
-from burnish.bench.document import Ceiling, Document, Kernel, Metric, Model
+from burnish.bench.document import Document, Interval, Metric, Model
 from burnish.bench.environment import Stopwatch, machine_to_ourselves, record_environment
 from burnish.bench.graph_parts import GraphParts, graph_parts
-from burnish.bench.kernels import profiled
+from burnish.bench.kernels import Profile, profiled
 from burnish.bench.ladder import Ladder
 from burnish.bench.loading import load_task
 from burnish.bench.scoring import Judge, scored
@@ -36,11 +36,15 @@ from burnish.selection import Selection, choose
 from burnish.source import describe_source, load
 from burnish.target import Target, resolve
 from burnish.verification import Reference
-from burnish.wording import counted, data_size
+from burnish.wording import counted, data_size, duration
 
 EngineName = Literal["tvm", "ort"]
 SECONDS = 300.0
 """Spent on timing unless the user says otherwise."""
+TOLD = 3
+"""Variants that sit first: the baseline, the original, and cleanup."""
+ALIKE = 0.1
+"""Share by which kernels may add up to more or less than a run without a word about it."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,10 @@ class _Study:
         subjects = asked.subjects
         timings = self.timed(asked, rivals)
         contrasts = timings.contrasts()
-        self.explain(timings, forms)
-        kernels, ceiling = self.profiled(subjects[forms.whole.id])
+        self.explain(timings, asked)
+        profile = self.profiled(subjects[forms.whole.id])
+        if profile is not None:
+            self.explain_profile(profile, timings.latency(timings.whole))
         return Document(
             command=list(self.request.command),
             environment=self.environment.beside({r.name: r.version for r in rivals}).as_json(),
@@ -159,8 +165,8 @@ class _Study:
             after=parts.after,
             fired=parts.fired,
             missed=parts.missed,
-            kernels=kernels,
-            ceiling=ceiling,
+            kernels=[] if profile is None else profile.kernels,
+            ceiling=None if profile is None else profile.ceiling,
             seconds=self.watch.seconds,
             notes=self.notes,
         )
@@ -287,12 +293,15 @@ class _Study:
         table = Table(lambda name: seats[name].start(feeds), pace, (EngineFailed,), report=report)
         forms = asked.forms
         first = asked.seat_of(forms.whole.id)
-        told = [asked.seat_of(form.id) for form in (forms.cleanup, forms.original)]
-        told += [rival.seat for rival in rivals]
-        pairs = [*asked.comparisons(), *((each, first) for each in told if each in seats)]
+        told = [asked.seat_of(form.id) for form in (forms.original, forms.cleanup)]
+        told = [each for each in [*(rival.seat for rival in rivals[:1]), *told] if each in seats]
+        told += [rival.seat for rival in rivals if rival.seat in seats and rival.seat not in told]
+        pairs = [*asked.comparisons(), *((each, first) for each in told)]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1]]
+        # Whom the result is compared with comes first: the time may be short.
+        order = list(dict.fromkeys([*told[:TOLD], *seats]))
         with machine_to_ourselves():
-            return table.measure(list(seats), pairs, first)
+            return table.measure(order, pairs, first)
 
     def scored(self, asked: Answers) -> Mapping[str, list[Metric]]:
         """What the task says, if there is one."""
@@ -307,10 +316,10 @@ class _Study:
         )  # fmt: skip
         return judge.metrics(scored(asked.questions, asked.forms), asked.forms)
 
-    def profiled(self, whole: Subject) -> tuple[list[Kernel], Ceiling | None]:
+    def profiled(self, whole: Subject) -> Profile | None:
         """The kernels of the whole pipeline, where they are burnish's own."""
         if self.target is None or whole.built is None:
-            return [], None
+            return None
         self.progress("time kernels", 0, 1)
         try:
             with machine_to_ourselves():
@@ -318,11 +327,21 @@ class _Study:
         except BurnishError as error:
             # What was timed is worth more than to be lost for this.
             self.notes.append(f"kernels are not profiled: {error}")
-            return [], None
+            return None
 
-    def explain(self, timings: Timings, forms: Forms) -> None:
+    def explain_profile(self, profile: Profile, latency: Interval | None) -> None:
+        """Note why kernels add up to something else than a run takes, where they do."""
+        if latency is None or abs(profile.total / latency.value - 1) <= ALIKE:
+            return
+        self.notes.append(
+            f"kernels add up to {duration(profile.total)}, where a run takes "
+            f"{duration(latency.value)}: they are timed one by one, in a process that has other "
+            f"work behind it, where a run takes {duration(profile.run)}; shares are of their sum"
+        )
+
+    def explain(self, timings: Timings, asked: Answers) -> None:
         """Note what figures depend on."""
-        for name, how in forms.ladder.undone.items():
+        for name, how in asked.forms.ladder.undone.items():
             self.notes.append(f"{name} crashes in some variants and is left out there: {how}")
         if self.target is not None:
             self.notes.append(
@@ -332,6 +351,18 @@ class _Study:
                 "was tuned once holds for all"
             )
             self.notes.append("compile times count kernels that no variant before had")
+        if fallbacks := asked.fallbacks():
+            self.notes.append(
+                "operators without kernels of burnish run in ONNX Runtime, which is part of what "
+                f"passes are worth that change their share: {', '.join(fallbacks)} have kernels"
+            )
+        untimed = timings.untimed
+        if untimed:
+            self.notes.append(
+                f"{counted(len(untimed), 'variant')} of {len(timings.names)} were not timed in "
+                f"{self.request.seconds:g} s; raise --time, or look at some passes only with "
+                "--passes or --skip"
+            )
         sat = sum(len(sitting) for sitting in timings.sittings)
         contrasts = timings.contrasts()
         open_ones = sum(

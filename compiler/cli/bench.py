@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from burnish.cli import options
 from burnish.cli.session import Session
+from burnish.errors import GateFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from burnish.bench.document import Document
+    from burnish.gates import Budgets, Gate
 
 
 def bench(
@@ -28,7 +35,7 @@ def bench(
         typer.Option(
             "--time", metavar="SECONDS",
             help="Time to spend on timing; it ends when every comparison is decided. However "
-            "little it is, every variant is timed once.",
+            "little it is, the result is timed against the original and ONNX Runtime.",
         ),
     ] = 300.0,
     out: Annotated[
@@ -79,7 +86,7 @@ def bench(
     """Measure what each pass is worth: alone, added in turn, and left out."""
     session: Session = ctx.obj
     session.quiet, session.json = quiet, json
-    from burnish.bench.budgets import judged, require_measurable
+    from burnish.bench.budgets import require_measurable
     from burnish.bench.study import Request
     from burnish.bench.study import bench as measure
     from burnish.cli.bench_tables import show
@@ -102,6 +109,7 @@ def bench(
     )  # fmt: skip
     with session.progress() as progress:
         document = measure(request, progress)
+    document, gates, failure = _held(document, budgets)
     text = document.model_dump_json(indent=2) + "\n"
     if out is not None:
         with staged(out) as draft:
@@ -114,8 +122,24 @@ def bench(
         sys.stdout.write(text)
     elif session.shows_tables:
         show(session, document)
-    gates = judged(document, budgets)
     if session.shows_tables:
         for gate in gates:
-            typer.echo(f"{gate.name}: {gate.text}")
+            typer.echo(str(gate))
+    if failure is not None:
+        raise failure
     require(gates, "as measured above")
+
+
+def _held(
+    document: Document, budgets: Budgets
+) -> tuple[Document, Sequence[Gate], GateFailed | None]:
+    """The document with its budgets; where they cannot be judged, why."""
+    from burnish.bench.budgets import judged
+    from burnish.bench.document import Budget
+
+    try:
+        gates = judged(document, budgets)
+    except GateFailed as failure:
+        return document, (), failure
+    told = [Budget.model_validate(gate.as_json()) for gate in gates]
+    return document.model_copy(update={"budgets": told}), gates, None

@@ -11,7 +11,7 @@ from burnish.bench.report.facts import Facts
 from burnish.cli.session import Session
 from burnish.cli.tables import new_table
 from burnish.cli.wrapping import wrapped
-from burnish.wording import counted, data_size, of_thousand
+from burnish.wording import counted, counted_passes, data_size, duration, of_thousand
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from burnish.bench.document import Column, Document, Interval, Step, Variant, View
 
 VIEWS: tuple[View, ...] = ("alone", "cumulative", "without")
-STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "same": "dim"}
+STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "same": "dim",
+          "untimed": "dim"}  # fmt: skip
 MOST = 10.0
 """Half the width of an interval of a ratio from which on it says nothing."""
 LEGEND = (
     "time that a pass saves, in percent of the time with it: alone on top of cleanup, added after "
     "those above it, and left out of all (without). Intervals hold for all figures together at "
-    "95%; those that enclose zero are dim."
+    "95%; those that enclose zero have a ≈. Operators are what it adds in turn, needed says that "
+    "there is no result without it, a point that it makes no difference to the program."
 )
 
 
@@ -59,12 +61,17 @@ def _show_passes(session: Session, document: Document) -> None:
         if all(step.verdict == "same" for step in row):
             quiet.append(name)
         else:
-            removed = steps[name, "without"].operators
+            # As the page has it: these add up to what all passes remove.
+            removed = steps[name, "cumulative"].operators
             table.add_row(name, f"{-removed:+d}" if removed else "", *map(_cell, row))
     session.out.print(table)
     typer.echo(wrapped(LEGEND, "", "  "))
-    if quiet:
+    if quiet and session.verbose:
         typer.echo(wrapped(", ".join(quiet), "the same program with and without: ", "  "))
+    elif quiet:
+        typer.echo(
+            f"the same program with and without: {counted_passes(len(quiet))}; -v lists them"
+        )
     typer.echo("")
 
 
@@ -73,6 +80,9 @@ def _cell(step: Step) -> Text:
 
     known = _told(step.speedup)
     text = step.verdict if known is None else percent(known)
+    if step.verdict == "noise" and known is not None:
+        # What is dim cannot be told from the rest everywhere.
+        text = f"≈ {text}"
     return Text({"same": "·"}.get(text, text), STYLES.get(step.verdict, ""))
 
 
@@ -107,7 +117,7 @@ def _show_variants(session: Session, document: Document) -> None:
 
 def _figures(facts: Facts) -> Iterator[tuple[str, Callable[[Variant], str]]]:
     # As their ratios have it, which were measured side by side.
-    yield "latency", lambda v: duration(time) if (time := facts.latency(v)) else ""
+    yield "latency", lambda v: duration(time.value) if (time := facts.latency(v)) else ""
     yield "operators", lambda v: str(v.operators)
     yield "parameters", lambda v: of_thousand(v.parameters).strip()
     yield "FLOPs", lambda v: "" if v.flops is None else of_thousand(v.flops).strip()
@@ -117,7 +127,7 @@ def _figures(facts: Facts) -> Iterator[tuple[str, Callable[[Variant], str]]]:
         lambda v: "" if v.compressed_bytes is None else data_size(v.compressed_bytes),
     )
     yield "arena", lambda v: "" if v.arena_bytes is None else data_size(v.arena_bytes)
-    yield "compile time", lambda v: "" if v.compile_seconds is None else _time(v.compile_seconds)
+    yield "compile time", lambda v: "" if v.compile_seconds is None else duration(v.compile_seconds)
     yield (
         "largest error",
         lambda v: f"{max(each.error for each in v.fidelity):.1e}" if v.fidelity else "",
@@ -151,17 +161,6 @@ def _least(values: list[float | None], form: str) -> str:
     return form.format(min(known)) if known else ""
 
 
-def duration(interval: Interval) -> str:
-    """Seconds for people: ``12.3 ms``."""
-    return _time(interval.value)
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
-
-
 def _show_columns(session: Session, document: Document) -> None:
     facts = Facts(document)
     titles = ("latency", "to all passes", "operators", "file")
@@ -176,7 +175,7 @@ def _show_columns(session: Session, document: Document) -> None:
         half = 0.0 if ratio is None else (ratio.high - ratio.low) / 2
         table.add_row(
             _title(column),
-            duration(time),
+            duration(time.value),
             "" if ratio is None else f"{ratio.value:.2f} ±{half:.2f}",
             "" if column.operators is None else str(column.operators),
             "" if column.file_bytes is None else data_size(column.file_bytes),

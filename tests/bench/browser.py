@@ -38,6 +38,9 @@ addEventListener("load", () => {
     beyond: [...document.querySelectorAll("main *")].filter((element) =>
       shown(element) && !element.closest(".scroll") && box(element)[2] > innerWidth + 1
     ).map((element) => element.outerHTML.slice(0, 200)),
+    cut: [...document.querySelectorAll(".scroll")].filter((element) =>
+      shown(element) && element.scrollWidth > element.clientWidth + 1
+    ).map((element) => element.getAttribute("aria-label")),
     charts: charts.map((chart) => ({
       label: chart.getAttribute("aria-label"), box: box(chart),
       scale: chart.getBoundingClientRect().width / chart.viewBox.baseVal.width,

@@ -80,5 +80,7 @@ def test_a_pipeline_that_fails_keeps_no_budget() -> None:
 def test_a_speedup_needs_a_baseline() -> None:
     made = document()
     column = made.columns[0].model_copy(update={"ratio": None, "failure": "no kernel"})
-    with pytest.raises(GateFailed, match="not timed on the original: no kernel"):
+    with pytest.raises(
+        GateFailed, match="ratio to ONNX Runtime on the original is known: no kernel"
+    ):
         judged(made.model_copy(update={"columns": [column]}), Budgets(min_speedup=1.0))

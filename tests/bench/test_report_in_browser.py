@@ -80,6 +80,10 @@ def test_the_page_does_not_scroll_sideways(sizes: dict[str, Any]) -> None:
     assert sizes["beyond"] == []
 
 
+def test_no_column_of_a_table_is_cut_off(sizes: dict[str, Any]) -> None:
+    assert sizes["cut"] == []
+
+
 def test_text_is_large_enough(sizes: dict[str, Any]) -> None:
     assert sizes["smallest"] >= 14
     assert all(14 * chart["scale"] >= 13.99 for chart in sizes["charts"])

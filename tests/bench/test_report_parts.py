@@ -11,6 +11,7 @@ from burnish.bench.report.headline import comparison, sentence
 from burnish.bench.report.layers import layers, size_chart
 from burnish.bench.report.palette import FAMILIES, LIGHT, MARKERS, SHAPES, family
 from burnish.bench.report.strips import COLUMNS, FAMILY_CLASSES, LANES, depths, edges, places
+from burnish.wording import duration
 from tests.bench.documents import synthetic
 
 
@@ -23,7 +24,7 @@ from tests.bench.documents import synthetic
     ],
 )  # fmt: skip
 def test_durations(seconds: float | None, words: str) -> None:
-    assert text.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_changes_of_time_share_one_unit() -> None:

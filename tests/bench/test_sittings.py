@@ -97,10 +97,22 @@ def test_groups_are_small_and_the_whole_is_in_each() -> None:
     assert set(found.seconds) == set(true)
 
 
-def test_the_first_round_is_finished_however_little_time_there_is() -> None:
+def test_the_first_sitting_takes_place_however_little_time_there_is() -> None:
     found = measured(Room(TRUE), Pace(seconds=0.0))
     assert set(found.seconds) == set(TRUE)
     assert found.ratio("slow", "whole", found.contrasts()) is None
+    found = measured(Room(TRUE), Pace(seconds=0.0, together=3))
+    assert set(found.seconds) == {"whole", "same", "slow"}
+    assert found.untimed == ["slower", "fast"]
+    assert found.ratio("fast", "whole", found.contrasts()) is None
+
+
+def test_the_first_round_ends_with_the_time() -> None:
+    true = {"whole": 0.01} | {f"v{number}": 0.01 for number in range(100)}
+    found = measured(Room(true), Pace(seconds=20.0))
+    assert 20.0 <= found.spent < 25.0
+    assert 10 < len(found.seconds) < 90
+    assert found.untimed[-1] == "v99"
 
 
 def test_time_ends_it() -> None:

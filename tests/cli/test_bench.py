@@ -16,13 +16,10 @@ import pytest
 
 from burnish.bench import ablation, scoring, study, subjects
 from burnish.bench.client import Engine, EngineFailed
-from burnish.bench.document import SCHEMA, Document, Fidelity, Interval
+from burnish.bench.document import SCHEMA, Document, Fidelity
 from burnish.bench.subjects import NotEquivalent, Seating
 from burnish.cli import main
-from burnish.cli.bench_tables import show
-from burnish.cli.session import Session
 from burnish.errors import UnsupportedModel
-from tests.bench.documents import synthetic
 from tests.cli.conftest import Burnish, Outcome, expected, small_model
 
 
@@ -98,6 +95,7 @@ def test_a_bench_of_a_small_model(ran: Ran) -> None:
     assert [node.op_type for node in document.before] == ["MatMul", "Identity", "Sigmoid"]
     assert document.fired
     assert bool(document.kernels) == (engine == "tvm")
+    assert [(budget.name, budget.passed) for budget in document.budgets] == [("max-drop", True)]
     assert (document.ceiling is not None) == (engine == "tvm")
 
 
@@ -224,37 +222,29 @@ def test_the_machine_is_described_as_it_was_before(
     assert happened == ["recorded", "timed"]
 
 
-def test_times_are_as_their_ratios_are(capsys: pytest.CaptureFixture[str]) -> None:
-    """Processes that were timed at other moments say less than those that took turns."""
-    made = synthetic(operators=20, passes=5)
-    base = next(one for one in made.variants if one.id == made.whole)
-    variants = [
-        one.model_copy(update={
-            "latency": Interval(value=9.0, low=9.0, high=9.0),
-            "ratio": Interval(value=0.5, low=0.5, high=0.5),
-        }) if one.id == made.original else
-        base.model_copy(update={"latency": Interval(value=1.0, low=1.0, high=1.0)})
-        if one is base else one
-        for one in made.variants
-    ]  # fmt: skip
-    show(Session(), made.model_copy(update={"variants": variants}))
-    line = next(each for each in capsys.readouterr().out.splitlines() if "latency" in each)
-    assert line.split()[:3] == ["latency", "2", "s"]
+def test_budgets_that_fail_are_in_the_document(
+    burnish: Burnish, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bench.json"
+    few = ("--engine", "ort", "--passes", "remove-no-ops", "-o", out, *QUICK)
+    done = burnish("bench", model, *few, "--budget-size", "10", "--json")
+    assert done.code == 3
+    assert "1 of 1 budgets failed, as measured above" in done.err
+    for text in (out.read_text(), done.out):
+        (gate,) = json.loads(text)["budgets"]
+        assert (gate["name"], gate["limit"], gate["passed"]) == ("size", 10, False)
 
 
-def test_intervals_that_tell_nothing_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of two or three processes, that differ a lot."""
-    made = synthetic(operators=20, passes=5)
-    vast = Interval(value=1.1, low=1e-200, high=1e200)
-    steps = [
-        one.model_copy(update={"speedup": vast, "verdict": "noise"})
-        if one.speedup is not None else one for one in made.steps
-    ]  # fmt: skip
-    columns = [one.model_copy(update={"ratio": vast}) for one in made.columns]
-    show(Session(), made.model_copy(update={"steps": steps, "columns": columns}))
-    out = capsys.readouterr().out
-    assert "noise" in out
-    assert widest(out) <= 80
+def test_short_of_time_the_result_is_timed_against_the_original(
+    burnish: Burnish, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "_together", lambda _: 2)
+    done = burnish("bench", model, "--engine", "ort", *QUICK, "--json")
+    document = Document.model_validate_json(done.out)
+    assert document.result.latency is not None
+    assert document.baseline.latency is not None
+    assert any("were not timed in 0 s; raise --time" in note for note in document.notes)
+    assert "untimed" in {step.verdict for step in document.steps}
 
 
 def test_a_task_that_cannot_be_used(burnish: Burnish, model: Path, tmp_path: Path) -> None:

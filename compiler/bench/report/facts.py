@@ -11,7 +11,8 @@ from burnish.bench.report.text import bounds, finite, inverse
 
 EFFECTIVE = ("faster", "slower", "needed", "failed")
 """Verdicts of passes that are always drawn."""
-SIGNS = {"faster": "▲", "slower": "▼", "noise": "≈", "same": "=", "needed": "!", "failed": "✗"}
+SIGNS = {"faster": "▲", "slower": "▼", "noise": "≈", "same": "=", "needed": "!", "failed": "✗",
+         "untimed": "–"}  # fmt: skip
 """Of verdicts, since colour alone tells not everybody."""
 _ABLATION = " without "
 """In the name of an engine without one of its optimizers."""

@@ -7,18 +7,8 @@ from pathlib import PurePath
 
 from burnish.bench.document import Interval, Variant
 from burnish.bench.report.facts import Facts
-from burnish.bench.report.text import (
-    UNKNOWN,
-    count,
-    duration,
-    ends,
-    error,
-    finite,
-    relative,
-    signed,
-    times,
-)
-from burnish.wording import counted, data_size, visible
+from burnish.bench.report.text import count, ends, error, finite, relative, signed, times
+from burnish.wording import UNKNOWN, counted, data_size, duration, visible
 
 ENGINES = {"tvm": "burnish's kernels", "ort": "ONNX Runtime"}
 

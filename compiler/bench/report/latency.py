@@ -10,17 +10,8 @@ from burnish.bench.document import Interval, Step, View
 from burnish.bench.report.bars import Axis, Bar, Kind, Row, row_chart
 from burnish.bench.report.facts import EFFECTIVE, SIGNS, Facts
 from burnish.bench.report.svg import Chart
-from burnish.bench.report.text import (
-    Unit,
-    change_of_time,
-    duration,
-    ends,
-    finite,
-    percent,
-    times,
-    unit_of,
-)
-from burnish.wording import counted
+from burnish.bench.report.text import Unit, change_of_time, ends, finite, percent, times, unit_of
+from burnish.wording import counted, duration
 
 DRAWN = 24
 """Rows of passes in a chart; those within noise are left out first, and counted."""
@@ -55,7 +46,8 @@ def waterfall(facts: Facts) -> Chart | None:
 
 
 def _waterfall_rows(facts: Facts) -> list[Row]:
-    steps = [step for step in facts.view("cumulative") if step.verdict != "same"]
+    # What no variant does without has none to be compared with.
+    steps = [s for s in facts.view("cumulative") if s.verdict != "same" and s.variant != s.against]
     timed = [s for s in steps if None not in (facts.time(s.against), facts.time(s.variant))]
     rows: list[Row] = []
     start = facts.time(timed[0].against if timed else facts.document.original)

@@ -18,9 +18,9 @@ from burnish.bench.report.layers import layers, size_chart
 from burnish.bench.report.palette import DARK, FAMILIES, LIGHT, SHAPES
 from burnish.bench.report.roofline import roofline
 from burnish.bench.report.strips import FAMILY_CLASSES
-from burnish.bench.report.text import count, duration
+from burnish.bench.report.text import count
 from burnish.output import staged
-from burnish.wording import counted, shortened, visible
+from burnish.wording import counted, duration, shortened, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLACES = 60

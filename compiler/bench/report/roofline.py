@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from burnish.bench.document import Ceiling, Document, Kernel
 from burnish.bench.report.palette import FAMILIES, LIGHT, MARKERS, family
 from burnish.bench.report.svg import NARROW, SIZE, Canvas, Chart, chart
-from burnish.bench.report.text import duration, percent
-from burnish.wording import counted, of_thousand, visible
+from burnish.bench.report.text import percent
+from burnish.wording import counted, duration, of_thousand, visible
 
 HEIGHT = {NARROW: 430}
 """Of the drawing on a narrow page, in CSS pixels; on others it is `TALL`."""

@@ -13,9 +13,7 @@ from burnish.bench.report.facts import SIGNS, Facts, PassFacts
 from burnish.bench.report.layers import Layer
 from burnish.bench.report.roofline import by_share, kernel_family
 from burnish.bench.report.text import (
-    UNKNOWN,
     count,
-    duration,
     ends,
     error,
     finite,
@@ -25,7 +23,7 @@ from burnish.bench.report.text import (
     signed,
     times,
 )
-from burnish.wording import data_size, of_thousand, shortened, visible
+from burnish.wording import UNKNOWN, data_size, duration, of_thousand, shortened, visible
 
 LAYERS = 400
 """Rows of the table of layers."""
@@ -88,7 +86,7 @@ def worth(step: Step | None) -> Cell:
     sign = SIGNS[step.verdict]
     speedup = finite(step.speedup)
     if speedup is None:
-        words = {"same": "no change", "noise": "not timed", "needed": "needed", "failed": "failed"}
+        words = {"same": "no change", "untimed": "not timed"}
         return Cell(f"{sign} {words.get(step.verdict, step.verdict)}")
     return Cell(f"{sign} {times(speedup.value, 3)}", ends(speedup, 3))
 
@@ -137,7 +135,7 @@ def variants(facts: Facts) -> Table | None:
         ]
         for variant in facts.document.variants
     ]  # fmt: skip
-    heads = ("graph|~which|>operators|>constants|>median time of a run|>speed of it to the whole|"
+    heads = ("graph|~which|>operators|>constants|>median time of a run|>speed to the whole|"
              ">blocks|~not timed because")  # fmt: skip
     return _table("Graphs", heads, rows, tall=True)
 

@@ -8,10 +8,8 @@ from typing import TypeAlias
 
 from burnish.bench.document import Interval
 from burnish.ir import REGION_DOMAIN
-from burnish.wording import shortened, visible
+from burnish.wording import UNKNOWN, shortened, visible
 
-UNKNOWN = "–"
-"""What stands where nothing was measured."""
 _MOST = 1e12
 
 
@@ -48,25 +46,6 @@ def inverse(ratio: Interval | None) -> Interval | None:
     if (ratio := finite(ratio)) is None or min(bounds(ratio)) <= 0:
         return None
     return Interval(value=1 / ratio.value, low=1 / ratio.high, high=1 / ratio.low)
-
-
-def duration(seconds: float | None) -> str:
-    """A time with three digits: ``8.21 ms``."""
-    if seconds is None or not math.isfinite(seconds):
-        return UNKNOWN
-    size = abs(seconds)
-    if size >= 100:
-        return f"{seconds / 60:.1f} min"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if size >= 0.9995 * scale:
-            return f"{_three(seconds / scale)} {unit}"
-    return f"{_three(seconds / 1e-9)} ns" if seconds else "0 s"
-
-
-def _three(value: float) -> str:
-    size = abs(value)
-    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
-    return f"{value:.{digits}f}"
 
 
 Unit: TypeAlias = tuple[str, float, int]
