@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -301,9 +302,13 @@ def worth(
     models: Annotated[
         str, typer.Option(help="Names or groups from the zoo, commas between; or eight.")
     ] = "eight",
-    engine: Annotated[str, typer.Option(help="As of burnish bench: tvm or ort.")] = "tvm",
+    engine: Annotated[
+        str, typer.Option(help="As of burnish bench: tvm or ort, or both, with a comma between.")
+    ] = "tvm,ort",
     threads: Annotated[int, typer.Option(min=1, help="Of every engine.")] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="For timing, of each model.")] = 120.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="For timing, of each model and engine.")
+    ] = 90.0,
     partial: Annotated[
         Path | None,
         typer.Option(help="Keep results in this folder, so that a run which was stopped goes on."),
@@ -314,26 +319,30 @@ def worth(
     folder: Folder = None,
 ) -> None:
     """Bench what each pass is worth to the eight main models."""
-    from benchmarks.worth import MODELS, Effort, measure_worth
+    from benchmarks.worth import ENGINES, MODELS, Effort, measure_worth
     from benchmarks.worth import as_table as worth_table
 
-    if engine not in ("tvm", "ort"):
-        raise typer.BadParameter(f"there is no engine {engine!r}; there are tvm and ort")
+    named = engine.split(",")
+    if unknown := [name for name in named if name not in ENGINES]:
+        raise typer.BadParameter(f"there is no engine {unknown[0]!r}; there are tvm and ort")
     found = chosen(",".join(MODELS) if models == "eight" else models)
-    effort = Effort("ort" if engine == "ort" else "tvm", threads, seconds)
+    efforts = [Effort(name, threads, seconds) for name in ENGINES if name in named]
     environment = record_environment()
     kept = None if partial is None else Partial(partial)
-    measured = measure_worth(found, effort, Zoo(folder), kept)
+    measured = chain.from_iterable(
+        measure_worth(found, effort, Zoo(folder), kept) for effort in efforts
+    )
     try:
-        rows = collect(measured, "Benching", len(found), str)
+        rows = collect(measured, "Benching", len(found) * len(efforts), str)
     except ZooError as error:
         errors.print(str(error), markup=False, highlight=False)
         raise typer.Exit(1) from None
-    show(worth_table(rows))
+    for each in efforts:
+        show(worth_table([row for row in rows if row.engine == each.engine]))
     typer.echo(environment)
     if output is not None:
         rows_json = [row.as_json() for row in rows]
-        plan = {"threads": threads, "engine": engine, "seconds": seconds}
+        plan = {"threads": threads, "seconds": seconds}
         write_json(output, {"environment": environment.as_json(), "plan": plan, "rows": rows_json})
     if any(row.failure for row in rows):
         raise typer.Exit(1)

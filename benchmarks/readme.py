@@ -1,6 +1,6 @@
 """`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`.
 
-The page docs/latency.md and the schemas beside it are written as well.
+The pages docs/latency.md and docs/passes.md and the schemas beside them are written as well.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import worth
 from benchmarks.measured import (
     circumstances,
     full_table,
@@ -24,6 +25,7 @@ from burnish.target import catalogue as targets
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 PAGE = README.parent / "docs" / "latency.md"
+WORTH_PAGE = PAGE.with_name("passes.md")
 NUMERICS = {"exact": "same bits", "reassociates": "other rounding", "lossy": "another function"}
 
 
@@ -76,11 +78,35 @@ def task_tables() -> str:
     return "\n\n".join([tasks.tasks_table(record), tasks.circumstances(record)])
 
 
+def worth_tables() -> str:
+    """What was recorded of what each pass is worth."""
+    return worth.worth_tables(worth.load_record())
+
+
+def worth_page() -> str:
+    """The page of all passes, models and views."""
+    record = worth.load_record()
+    return (
+        "# What each pass is worth to every main model\n\n"
+        "The time without a pass over the time with it, with its 95% interval; bold where the "
+        "interval tells. `alone`: on top of\ncleanup; `cumulative`: added after those before it; "
+        "`without`: all others run. `needed`: without it the result is\nwrong or cannot be made. "
+        "A pass without a row leads to the same graph with and without it.\n"
+        "`python -m benchmarks worth --json benchmarks/results/worth.json` measures again, "
+        "`make docs` writes this page.\n\n"
+        + worth.circumstances(record)
+        + "\n\n"
+        + worth.worth_page(record)
+        + "\n"
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "passes": passes_table,
     "targets": targets_table,
     "latency": latency_tables,
     "tasks": task_tables,
+    "worth": worth_tables,
 }
 
 
@@ -110,5 +136,6 @@ def refreshed(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(refreshed(README.read_text()))
     PAGE.write_text(latency_page())
+    WORTH_PAGE.write_text(worth_page())
     for name, described in SCHEMAS.items():
         (PAGE.parent / f"{name}.schema.json").write_text(json.dumps(described(), indent=2) + "\n")

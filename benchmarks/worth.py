@@ -21,6 +21,9 @@ RECORD = Path(__file__).resolve().parent / "results" / "worth.json"
 MODELS = tuple(model.name for model in MAIN_JOB if model.name != "minilm-dynamo")
 """The main models, of which one was exported in two ways."""
 DECIDED = ("faster", "slower", "needed")
+ENGINES: tuple[EngineName, ...] = ("tvm", "ort")
+TITLES: Mapping[EngineName, str] = {"tvm": "Compiled", "ort": "In ONNX Runtime"}
+"""How headings name them."""
 
 
 class Worth(BaseModel):
@@ -120,8 +123,13 @@ class Recorded:
 
     environment: dict[str, Any]
     seconds: float
-    """For timing, of each model."""
+    """For timing, of each model and engine."""
     rows: tuple[Worth, ...]
+
+    def by_engine(self) -> dict[EngineName, list[Worth]]:
+        """Rows of each engine that was benched with."""
+        found = {name: [row for row in self.rows if row.engine == name] for name in ENGINES}
+        return {name: rows for name, rows in found.items() if rows}
 
 
 def load_record(path: Path = RECORD) -> Recorded:
@@ -163,11 +171,21 @@ def _cell(step: Step | None, *, ends: bool = False) -> str:
     return f"**{value}**" if step.verdict in DECIDED else f"{value}?"
 
 
+def worth_tables(record: Recorded) -> str:
+    """What each pass saves where it is left out, by engine, and under which circumstances."""
+    parts = []
+    for engine, rows in record.by_engine().items():
+        parts += [f"**{TITLES[engine]}**", worth_table(rows)]
+    return "\n\n".join([*parts, circumstances(record)])
+
+
 def worth_page(record: Recorded) -> str:
     """Every pass of every model, in all three views, with intervals."""
     parts = []
-    for row in record.rows:
-        parts.append(f"## {row.model} {row.case}\n\n{row.failure or _model_table(row)}")
+    for engine, rows in record.by_engine().items():
+        parts.append(f"## {TITLES[engine]}")
+        for row in rows:
+            parts.append(f"### {row.model} {row.case}\n\n{row.failure or _model_table(row)}")
     return "\n\n".join(parts)
 
 
@@ -189,8 +207,8 @@ def circumstances(record: Recorded) -> str:
     names = ("burnish", "onnxruntime", "apache-tvm")
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in names)
     return (
-        f"{found['cpu']}, {first.threads} threads, engine {first.engine}, {record.seconds:g} s of "
-        f"timing for each model, {found['date'][:10]}, {versions}."
+        f"{found['cpu']}, {first.threads} threads, {record.seconds:g} s of timing for each model "
+        f"and engine, {found['date'][:10]}, {versions}."
     )
 
 

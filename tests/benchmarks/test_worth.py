@@ -10,7 +10,18 @@ from benchmarks import worth
 from benchmarks.cache import Zoo
 from benchmarks.cli import app
 from benchmarks.partial import Partial
-from benchmarks.worth import MODELS, Effort, Recorded, Worth, measure_worth, worth_page, worth_table
+from benchmarks.readme import WORTH_PAGE
+from benchmarks.readme import worth_page as recorded_page
+from benchmarks.worth import (
+    MODELS,
+    Effort,
+    Recorded,
+    Worth,
+    measure_worth,
+    worth_page,
+    worth_table,
+    worth_tables,
+)
 from benchmarks.zoo import find
 from burnish.bench.document import BASELINE, Document, Interval, Step, Verdict, View
 from burnish.bench.study import Request
@@ -56,7 +67,24 @@ def test_a_page_has_all_that_is_not_the_same() -> None:
     assert "| `fold` |  |  | **1.250 (1.240 to 1.260)** | -2 |" in page
     assert "| `tidy` |" in page
     assert "`move`" not in page
-    assert "## bad 1\n\nit has no kernel" in page
+    assert "### bad 1\n\nit has no kernel" in page
+
+
+def test_each_engine_has_a_table_of_its_own() -> None:
+    versions = {"burnish": "1", "onnxruntime": "2", "apache-tvm": "3"}
+    environment = {"cpu": "a processor", "versions": versions, "date": "2026-11-22T10:00"}
+    compiled = ROWS[1].model_copy(update={"engine": "tvm"})
+    text = worth_tables(Recorded(environment, 10.0, (*ROWS, compiled)))
+    first, second = text.index("**Compiled**"), text.index("**In ONNX Runtime**")
+    assert first < text.index("| pass | two |") < second < text.index("| pass | one | two |")
+    assert text.endswith("10 s of timing for each model and engine, 2026-11-22, burnish 1, "
+                         "onnxruntime 2, apache-tvm 3.")  # fmt: skip
+    alone = worth_tables(Recorded(environment, 10.0, (compiled,)))
+    assert "ONNX Runtime**" not in alone
+
+
+def test_the_page_is_current() -> None:
+    assert WORTH_PAGE.read_text() == recorded_page(), "run `make docs`"
 
 
 def test_a_document_is_condensed() -> None:
