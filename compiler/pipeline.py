@@ -9,25 +9,22 @@ from __future__ import annotations
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 from burnish.agenda import Agenda
 from burnish.bisection import first_bad
 from burnish.calibration.store import Calibration
 from burnish.census import Census
 from burnish.errors import BurnishError
-from burnish.gates import Gate
 from burnish.ir import Graph
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics, loosest
+from burnish.pass_reports import PassReport, PipelineReport, Verify
 from burnish.rewrite import (
     Allowance,
-    Firing,
     Kind,
-    NearMiss,
     RewriteResult,
     Rule,
     RuleLoop,
@@ -36,8 +33,11 @@ from burnish.rewrite import (
 from burnish.target import Target
 from burnish.verification import Disagreement, Feeds, Reference
 
-Verify: TypeAlias = Literal["each", "end", "off"]
-"""When outputs are compared with the original's: after each pass, after the last, never."""
+__all__ = [
+    "MAX_ROUNDS", "Pass", "PassContext", "PassReport", "PipelineReport", "Progress", "RulePass",
+    "Verify", "run_pass", "run_pipeline",
+]  # fmt: skip
+
 MAX_ROUNDS = 8
 """How often the passes of a pipeline that is to settle are run over a graph at most."""
 
@@ -63,80 +63,6 @@ class PassContext:
     def may_meet(self, op_types: Iterable[str]) -> bool:
         """Whether the graph may hold a standard operator of ``op_types``."""
         return self.kinds is None or any(("", op_type) in self.kinds for op_type in op_types)
-
-
-@dataclass
-class PassReport:
-    """What one pass did."""
-
-    name: str
-    numerics: Numerics
-    seconds: float = 0.0
-    edits: Counter[str] = field(default_factory=Counter)
-    fired: list[Firing] = field(default_factory=list)
-    missed: list[NearMiss] = field(default_factory=list)
-    nodes_before: int = 0
-    nodes_after: int = 0
-    census: Census | None = None
-    """Of the graph that the pass left."""
-    notes: list[str] = field(default_factory=list)
-    """What the user should know: sizes guarded, parts left alone."""
-    error: float | None = None
-    """Largest error of any output after this pass, relative to that output's largest value.
-
-    None where it was not measured: ``--verify end`` measures once, after the last pass.
-    """
-    rolled_back: str = ""
-    """Why the pass was undone, empty if it was kept."""
-    traceback: str = ""
-    """Where the pass crashed, if it did."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the pass left another graph than it found."""
-        return self.edits.total() > 0 and not self.rolled_back
-
-
-@dataclass
-class PipelineReport(Sequence[PassReport]):
-    """What a pipeline did: a sequence of what its passes did, in order."""
-
-    passes: list[PassReport] = field(default_factory=list)
-    verify: Verify = "off"
-    error: float | None = None
-    """Largest relative error of any output of the result, None if nothing was compared."""
-    feeds: int = 0
-    """How many sets of inputs the outputs were compared on."""
-    seconds: float = 0.0
-    """Wall clock of passes and verification together."""
-    notices: list[str] = field(default_factory=list)
-    """What a user should know of the model, as that inputs of it became constants."""
-    budgets: Sequence[Gate] = ()
-    """What the result was held against, and holds."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.passes[index]
-
-    def __len__(self) -> int:
-        return len(self.passes)
-
-    def __iter__(self) -> Iterator[PassReport]:
-        return iter(self.passes)
-
-    def __str__(self) -> str:
-        """Return a line for each pass that changed something or was undone, and the notices."""
-        lines = [
-            f"{one.name}: "
-            + (f"undone, {one.rolled_back}" if one.rolled_back else f"{one.edits.total()} edits")
-            for one in self.passes
-            if one.changed or one.rolled_back
-        ]
-        return "\n".join([*(lines or ["no pass changed anything"]), *self.notices])
-
-    @property
-    def rolled_back(self) -> list[PassReport]:
-        """The passes that were undone."""
-        return [report for report in self.passes if report.rolled_back]
 
 
 @dataclass(frozen=True)
@@ -197,6 +123,7 @@ def run_pass(
         raise
     report.seconds = time.perf_counter() - started
     report.edits, report.fired, report.notes = result.edits, result.fired, result.notes
+    report.layers = result.layers
     if context.explain:
         report.missed = result.missed
     report.census = Census.of(graph) if report.edits else census

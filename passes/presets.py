@@ -101,6 +101,11 @@ def equivalent() -> list[str]:
     return ["infer-shapes", "equalize-channels"]
 
 
+def quantizing() -> list[str]:
+    """What computes with integers of 8 bits what bears it, on calibration data."""
+    return ["infer-shapes", "quantize-int8"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -215,6 +220,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "compile": compiling,
     "precision": precise,
     "equivalent": equivalent,
+    "int8": quantizing,
 }
 
 

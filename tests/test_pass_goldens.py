@@ -12,8 +12,10 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from burnish.calibration import Calibration
 from burnish.ir import Graph
 from burnish.ir.printer import to_text
+from burnish.oracle import random_inputs
 from burnish.passes import PASSES, get_pass
 from burnish.pipeline import PassContext, run_pass
 from burnish.target import resolve
@@ -25,9 +27,13 @@ EXAMPLES, GOLDEN = HERE / "examples", HERE / "golden" / "passes"
 OPTIONS: dict[str, dict[str, Any]] = {
     "freeze-input-shapes": {"shapes": {"ids": (1, 128)}},
     "narrow-weights": {"fewest_bytes": 1},
+    "quantize-int8": {"method": "min-max"},
     "remove-redundant-channels": {"align": 1},
 }
 """What the example of a pass sets other than by default."""
+
+CALIBRATED = {"quantize-int8"}
+"""Passes that only act where there is calibration data."""
 
 COMPILING = {"widen-half"}
 """Passes that only act when code is generated."""
@@ -54,10 +60,20 @@ def example(name: str) -> Graph:
     return Graph.from_onnx(model)
 
 
+def calibration(graph: Graph) -> Calibration:
+    """Small whole numbers, as weights are."""
+    return Calibration(
+        [{name: np.rint(4 * array) for name, array in random_inputs(graph, 0).items()}]
+    )
+
+
 def before_and_after(name: str) -> tuple[Graph, Graph]:
     """The example of a pass, and what the pass makes of it."""
-    context = PassContext(target=resolve("x86-64-v3") if name in COMPILING else None)
     before, after = example(name), example(name)
+    context = PassContext(
+        target=resolve("x86-64-v3") if name in COMPILING else None,
+        calibration=calibration(before) if name in CALIBRATED else None,
+    )
     if name != "infer-shapes":
         for graph in (before, after):
             run_pass(graph, get_pass("infer-shapes"), context)

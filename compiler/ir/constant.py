@@ -21,7 +21,7 @@ class Constant:
     Rewrites never edit one in place: weights may be shared. They make a new one instead.
     """
 
-    __slots__ = ("_array", "_fingerprint", "_load", "dtype", "shape")
+    __slots__ = ("_array", "_fingerprint", "_load", "dtype", "origin", "shape")
 
     def __init__(
         self, shape: tuple[int, ...], dtype: DType, load: Callable[[], Array] | Array
@@ -32,6 +32,8 @@ class Constant:
         self._array: Array | None = None
         self._load: Callable[[], Array] | None = None
         self._fingerprint: bytes | None = None
+        self.origin: Constant | None = None
+        """What this was rounded from, as long as that is known: it is not saved."""
         if isinstance(load, np.ndarray):
             self._array = load
         else:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from burnish.errors import BurnishError
 from burnish.ir import Graph, OperatorNode
+from burnish.layer_formats import LayerFormat
 from burnish.rewrite.allowance import Allowance
 from burnish.rewrite.match import Miss, matches, may_match
 from burnish.rewrite.near_miss import closest
@@ -60,6 +61,8 @@ class RewriteResult:
     missed: list[NearMiss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the user should know beyond the edits."""
+    layers: list[LayerFormat] = field(default_factory=list)
+    """How layers are computed that are computed otherwise, and why others are not."""
     steps: int = 0
     """How many nodes were looked at, again and again."""
     allowance: Allowance | None = None
