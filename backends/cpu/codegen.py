@@ -10,7 +10,7 @@ import tvm_ffi
 from tvm import tirx
 
 from burnish.backends.cpu import tir_pipeline
-from burnish.backends.kernels import fast_math
+from burnish.backends.kernels import fast_math, saturation
 from burnish.target import Target
 
 _PASS_OPTIONS = {
@@ -50,11 +50,11 @@ def _tvm_target(target: Target) -> list[tuple[str, str]]:
 
 def build(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:
     """Compile scheduled functions for `target`, to be written out or, on the host, run here."""
+    lowered = {
+        name: saturation.expand(fast_math.rewrite(func), target) for name, func in funcs.items()
+    }
     module = tvm.IRModule(
-        {
-            name: fast_math.rewrite(func).with_attr("global_symbol", name)
-            for name, func in funcs.items()
-        }
+        {name: func.with_attr("global_symbol", name) for name, func in lowered.items()}
     )
     # An expression that is read twice brings the names that it binds twice.
     module = tirx.transform.ConvertSSA()(module)

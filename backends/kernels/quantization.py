@@ -1,27 +1,16 @@
-"""Affine quantization of single numbers: integers that stand for ``(q - zero) * scale``.
+"""Affine quantization of single numbers: integers that stand for ``(q - zero) * scale``."""
 
-Both directions are plain arithmetic that LLVM makes vectors of. Rounding is done by an addition:
-the sum of a number below 2**22 and 1.5 * 2**23 ends in the nearest integer, to even between two,
-as two's complement, so that its lowest byte is the result. Unlike a conversion, that is defined for
-every bit pattern: NaN gives the least number.
-"""
+from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 
-from burnish.backends.kernels.float_terms import bits, constant
-
-_ROUND_SHIFT = 1.5 * 2**23
-_RANGES = {
-    "int8": (-(2**7), 2**7 - 1),
-    "uint8": (0, 2**8 - 1),
-    "int16": (-(2**15), 2**15 - 1),
-    "uint16": (0, 2**16 - 1),
-}
-"""What `quantized` makes, with least and greatest numbers."""
+from burnish.backends.kernels.float_terms import constant, integer
+from burnish.backends.kernels.saturation import BOUND, RANGES, saturated
 
 
 def dequantized(stored: Expr, scale: Expr, zero: Expr | None) -> Expr:
@@ -45,18 +34,12 @@ def quantized(
         uniform: whether ``scale`` is the same for many values: they are then multiplied by its
             reciprocal, which can move what lies within an ulp of halfway by one step.
     """
-    low, high = _RANGES[dtype]
-    scaled = _quotient(value, scale, uniform)
-    if zero is None or isinstance(zero, tirx.IntImm):
-        middle = 0 if zero is None else int(zero.value)
-        clamped = _clamped(scaled, constant(low - middle), constant(high - middle))
-        # An even number moves no tie: it is added at no cost.
-        odd = middle % 2
-        result = bits(clamped + constant(_ROUND_SHIFT + middle - odd))
-        return (result + tirx.const(odd, "int32") if odd else result).astype(dtype)
-    offset = zero.astype("float32")
-    clamped = _clamped(scaled, constant(low) - offset, constant(high) - offset)
-    return (bits(clamped + constant(_ROUND_SHIFT)) + zero.astype("int32")).astype(dtype)
+    middle = integer(0) if zero is None else zero.astype("int32")
+    folded = _folded(value, scale) if uniform else None
+    if folded is not None and folded.reach < BOUND:
+        return saturated(folded.written(), middle, dtype, bounded=True)
+    scaled = _quotient(value, scale, uniform) if folded is None else folded.written()
+    return saturated(scaled, middle, dtype)
 
 
 def _quotient(value: Expr, scale: Expr, uniform: bool) -> Expr:
@@ -71,10 +54,85 @@ def _quotient(value: Expr, scale: Expr, uniform: bool) -> Expr:
     return value * constant(reciprocal) if is_normal else value / scale
 
 
-def _clamped(value: Expr, low: Expr, high: Expr) -> Expr:
-    # In this order a NaN loses the first comparison.
-    return tirx.min(tirx.max(value, low), high)
-
-
 def _is_zero(value: Expr) -> bool:
     return isinstance(value, tirx.IntImm) and int(value.value) == 0
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """Numbers times factors, and a number."""
+
+    terms: tuple[tuple[Expr, float], ...] = ()
+    offset: float = 0.0
+
+    def times(self, factor: float) -> _Sum:
+        """All of it times a number."""
+        return _Sum(tuple((term, f * factor) for term, f in self.terms), self.offset * factor)
+
+    def plus(self, other: _Sum) -> _Sum:
+        """The sum of both."""
+        return _Sum((*self.terms, *other.terms), self.offset + other.offset)
+
+    @property
+    def has_stored(self) -> bool:
+        """Whether it has a number that is stored as an integer."""
+        return any(isinstance(term, tirx.Cast) for term, _ in self.terms)
+
+    @property
+    def reach(self) -> float:
+        """The largest magnitude that it can have."""
+        return abs(self.offset) + sum(abs(f) * _magnitude(term) for term, f in self.terms)
+
+    def written(self) -> Expr:
+        """As an expression, one multiplication and addition for each number."""
+        total = constant(self.offset)
+        for term, factor in self.terms:
+            total = term * constant(factor) + total
+        return total
+
+
+def _folded(value: Expr, scale: Expr) -> _Sum | None:
+    """``value / scale`` with one factor for each stored number that it is a sum of.
+
+    None where that is not known, or spares nothing. The factors are those of exact arithmetic.
+    """
+    found = _sum(value)
+    if not isinstance(scale, tirx.FloatImm) or scale.value <= 0 or not found.has_stored:
+        return None
+    found = found.times(1.0 / scale.value)
+    numbers = [found.offset, *(factor for _, factor in found.terms)]
+    return found if max(map(abs, numbers)) < BOUND else None
+
+
+def _sum(x: Expr) -> _Sum:
+    """``x`` as a sum; itself, if it is none of stored numbers."""
+    if isinstance(x, tirx.FloatImm):
+        return _Sum((), float(x.value))
+    if isinstance(x, tirx.Cast) and str(x.ty) == "float32":
+        return _difference(x.value)
+    if isinstance(x, tirx.Add | tirx.Sub):
+        a, b = _sum(x.a), _sum(x.b)
+        found = a.plus(b.times(-1.0 if isinstance(x, tirx.Sub) else 1.0))
+        return found if found.has_stored else _Sum(((x, 1.0),))
+    if isinstance(x, tirx.Mul):
+        for a, b in ((x.a, x.b), (x.b, x.a)):
+            if isinstance(b, tirx.FloatImm) and (found := _sum(a)).has_stored:
+                return found.times(float(b.value))
+    return _Sum(((x, 1.0),))
+
+
+def _difference(x: Expr) -> _Sum:
+    """The float32 value of an integer, a zero point apart where no bit is lost by that."""
+    if isinstance(x, tirx.Add | tirx.Sub) and isinstance(x.b, tirx.IntImm):
+        if _magnitude(x.a) < math.inf:
+            sign = -1.0 if isinstance(x, tirx.Sub) else 1.0
+            return _Sum(((x.a.astype("float32"), 1.0),), sign * float(x.b.value))
+    return _Sum(((x.astype("float32"), 1.0),))
+
+
+def _magnitude(term: Expr) -> float:
+    """The largest magnitude of a number; infinite if its type does not tell."""
+    while isinstance(term, tirx.Cast):
+        term = term.value
+    low, high = RANGES.get(str(term.ty), (0, math.inf))
+    return max(-low, high)

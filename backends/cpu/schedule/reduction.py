@@ -39,5 +39,6 @@ def by_vectors(sch: Schedule, target: Target) -> tirx.PrimFunc:
             for nest, work in zip(found, stages.works, strict=True):
                 vectors.emit(work, target, [], pays_in_parallel(sch, [nest], target))
         body = builder.get()
-    loops = tirx.PrimFunc(func.params, stages.declare(body), attrs=func.attrs)
+    body = vectors.complete(stages.works, stages.declare(body), target)
+    loops = tirx.PrimFunc(func.params, body, attrs=func.attrs)
     return loops.with_attr(LOOPS_ONLY, True)

@@ -57,7 +57,8 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
                 given = [(row.variable, p) for row, p in zip(stages.rows, place, strict=True)]
                 vectors.emit_all(stages.works, target, given)
         body = builder.get()
-    loops = tirx.PrimFunc(func.params, stages.declare(body), attrs=func.attrs)
+    body = vectors.complete(stages.works, stages.declare(body), target)
+    loops = tirx.PrimFunc(func.params, body, attrs=func.attrs)
     return loops.with_attr(LOOPS_ONLY, True)
 
 

@@ -18,7 +18,15 @@ from tvm.tirx.script.builder.frame import ForFrame
 
 from burnish.backends.cpu.schedule.build import unravel
 from burnish.backends.cpu.schedule.work import Atom, Work, replace
-from burnish.backends.kernels.vectors import fold, vector_load
+from burnish.backends.kernels.saturation import (
+    PARTS,
+    operands,
+    reachable,
+    vector_bytes,
+    wide,
+    with_instructions,
+)
+from burnish.backends.kernels.vectors import fold, vector_load, vector_store
 from burnish.target import Target
 
 Values = list[tuple[tirx.Var, ir.Expr]]
@@ -68,13 +76,14 @@ def emit(work: Work, target: Target, given: Values, parallel: bool = False) -> N
     if lane is None or lane.reduced:
         around(outer, given, lambda values: _row(work, lane, target, values))
         return
-    kernel = _Columns if work.reduces else _Map
+    kernel = _Columns if work.reduces else _Narrowed if narrows(work, target) else _Map
     blocks = 1
     if work.reduces:
         blocks = math.ceil(lane.extent / (_lanes(lane, target) * (target.registers // 2)))
     elif parallel and not outer:
         blocks = _TASKS_PER_THREAD * target.threads
-    block = _Block(lane, _lanes(lane, target), blocks)
+    lanes = vector_bytes(target) if kernel is _Narrowed else _lanes(lane, target)
+    block = _Block(lane, lanes, blocks)
     around([*outer, block.atom], given, lambda values: kernel(work, block).emit(values))
 
 
@@ -87,6 +96,20 @@ def lane_of(work: Work, target: Target) -> Atom | None:
         and (atom.reduced or work.stores_along(atom))
     ]  # fmt: skip
     return max(fits, key=work.contiguous_along, default=None)
+
+
+def narrows(work: Work, target: Target) -> bool:
+    """Whether `work` rounds whole vectors of bytes, by instructions that have to be defined."""
+    count, lane = vector_bytes(target), lane_of(work, target)
+    found = operands(work.value)
+    if work.reduces or lane is None or found is None or not 0 < count <= lane.extent:
+        return False
+    return found.dtype in ("int8", "uint8") and isinstance(found.middle, tirx.IntImm)
+
+
+def complete(works: Sequence[Work], body: tirx.Stmt, target: Target) -> tirx.Stmt:
+    """A whole kernel of `works` with the definitions of what it calls."""
+    return with_instructions(body, target) if any(narrows(w, target) for w in works) else body
 
 
 def _lanes(lane: Atom, target: Target) -> int:
@@ -140,7 +163,7 @@ def _store(buffer: tirx.Buffer, value: ir.Expr, index: ir.Expr | int = 0) -> Non
 
 def _registers(work: Work, lanes: int) -> tirx.Buffer:
     """One vector; larger buffers would go to memory."""
-    return build.alloc_buffer((lanes,), str(work.target.dtype), scope="local")
+    return build.alloc_buffer((lanes,), str(work.target.dtype))
 
 
 class _Block:
@@ -184,6 +207,43 @@ class _Map:
 
     def _at(self, expr: ir.Expr, given: Values, place: ir.Expr) -> ir.Expr:
         return replace(expr, [*given, (self._block.lane.variable, place)])
+
+
+class _Narrowed:
+    """The same of `saturated`, by whole vectors of bytes."""
+
+    def __init__(self, work: Work, block: _Block) -> None:
+        found = operands(work.value)
+        assert found is not None
+        self._work, self._block, self._of = work, block, found
+
+    def emit(self, given: Values) -> None:
+        block, lanes = self._block, self._block.lanes
+        start, last = block.start(given), block.width - lanes
+        held = None
+        if block.width % lanes:
+            # Computed before anything is stored: the result may lie where an operand was.
+            held = build.bind(self._narrowed(given, start + last))
+        with _serial(block.lane, block.width // lanes) as step:
+            here = start + step * lanes
+            self._store(self._narrowed(given, here), given, here)
+        if held is not None:
+            self._store(held, given, start + last)
+
+    def _narrowed(self, given: Values, here: ir.Expr) -> ir.Expr:
+        lane, width = self._block.lane, self._block.lanes // PARTS
+        parts = []
+        for part in range(PARTS):
+            held = build.alloc_buffer((width,), "float32")
+            with _across(lane, width) as i:
+                values = [*given, (lane.variable, here + part * width + i)]
+                _store(held, replace(reachable(self._of), values), i)
+            parts.append(vector_load(held[0], width))
+        return wide(parts, self._of.middle, self._of.dtype)
+
+    def _store(self, value: ir.Expr, given: Values, here: ir.Expr) -> None:
+        place = replace(self._work.place, [*given, (self._block.lane.variable, here)])
+        vector_store(self._work.target, value, [place], self._block.lanes)
 
 
 class _Columns:

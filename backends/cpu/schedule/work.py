@@ -14,6 +14,8 @@ from tvm import ir, sym, tirx
 from tvm.s_tir import SBlock, ScheduleError
 
 _COMBINERS = (tirx.Add, tirx.Mul, tirx.Max, tirx.Min)
+_STORED = frozenset({"float32", "int32", "uint32", "int8", "uint8", "int16", "uint16"})
+"""Types that vectors are stored as."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ class Work:
 
     def stores_along(self, atom: Atom) -> bool:
         """Whether vectors along `atom` are stored whole."""
-        return self.write.step(atom) == 1 and _bits(self.target) == 32
+        return self.write.step(atom) == 1 and str(self.target.dtype) in _STORED
 
     def contiguous_along(self, atom: Atom) -> int:
         """Elements read contiguously along `atom`, over all loops."""

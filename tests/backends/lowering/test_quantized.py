@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.backends.lowering.models import check, lowered, model, normal
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.compile import compile_program
+from burnish.target import resolve
+from tests.backends.lowering.models import check, lowered, model, normal, prepared
 
 GIVEN = "float s = {0.02}, uint8 z = {131}, float t = {0.05}, int8 m = {-7}"
 
@@ -103,3 +108,65 @@ def test_everything_reads_bytes(parameters: str) -> None:
         uint8[6] e = {{0, 128, 255, 7, 9, 100}}> {{ x = DequantizeLinear {parameters} {calls} }}"""
     feeds = {"k": normal(8, 5), "f": normal(6, 6, 3, 3), "d": normal(6, 1, 3, 3)}
     assert check(model(text, 23), 2e-5, q=integers(2, 6, 5, 8), **feeds) == []
+
+
+TARGETS = ("cpu", "x86-64-v2", "x86-64-v3", "x86-64-v4")
+ODD_SIZES = (1, 15, 16, 63, 64, 65, 130)
+
+
+def run(text: str, target: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Results of a model compiled for ``target``, which this machine has to be."""
+    resolved = resolve(target, 1)
+    if resolved.features - resolve("cpu").features:
+        pytest.skip("needs a better processor")
+    _, program = compile_program(prepared(model(text)), resolved)
+    return dict(build_artifact([program], resolved, [], Provenance()).run(inputs))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("dtype", "zero"), [("uint8", 131), ("uint8", 0), ("int8", -7)])
+def test_rounding_is_exact_everywhere(target: str, dtype: str, zero: int) -> None:
+    outputs = ", ".join(f"{dtype}[{n}] q{n}" for n in ODD_SIZES)
+    inputs = ", ".join(f"float[{n}] x{n}" for n in ODD_SIZES)
+    calls = " ".join(f"q{n} = QuantizeLinear(x{n}, s, z)" for n in ODD_SIZES)
+    text = f"g ({inputs}) => ({outputs}) <float s = {{0.25}}, {dtype} z = {{{zero}}}> {{ {calls} }}"
+    feeds, odd = {}, [0.125, 0.375, -0.125, -0.375, 1e30, -1e30, np.inf, -np.inf, 31.8, -33.1, 0.0]
+    for n in ODD_SIZES:
+        values = np.round(normal(n, seed=n) * 40, 1)
+        values[-len(odd) :] = odd[:n]
+        feeds[f"x{n}"] = values.astype(np.float32)
+    found = run(text, target, **feeds)
+    limits = np.iinfo(dtype)
+    for n in ODD_SIZES:
+        exact = np.clip(np.rint(feeds[f"x{n}"] / 0.25) + zero, limits.min, limits.max)
+        np.testing.assert_array_equal(found[f"q{n}"], exact.astype(dtype))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_no_number_becomes_the_least(target: str) -> None:
+    text = f"g (float[70] x) => (uint8[70] q) <{GIVEN}> {{ q = QuantizeLinear(x, s, z) }}"
+    found = run(text, target, x=np.full(70, np.nan, np.float32))["q"]
+    assert set(found.tolist()) == {0}
+
+
+@given(
+    scales=st.tuples(*[st.sampled_from([2.0**-7, 0.02, 0.7, 3.0])] * 3),
+    zeros=st.tuples(*[st.integers(0, 255)] * 3),
+    size=st.sampled_from([5, 64, 100]),
+)
+@settings(max_examples=8, deadline=None)
+def test_sums_are_within_a_step(
+    scales: tuple[float, ...], zeros: tuple[int, ...], size: int
+) -> None:
+    numbers = ", ".join(
+        f"float s{i} = {{{scales[i]}}}, uint8 z{i} = {{{zeros[i]}}}" for i in range(3)
+    )
+    text = f"""g (uint8[3, {size}] a, uint8[3, {size}] b) => (uint8[3, {size}] q) <{numbers}> {{
+        x = DequantizeLinear(a, s0, z0) y = DequantizeLinear(b, s1, z1)
+        c = Sub(x, y) q = QuantizeLinear(c, s2, z2) }}"""
+    a, b = integers(3, size), integers(3, size, seed=1)
+    found = run(text, "cpu", a=a, b=b)["q"]
+    real = (a.astype(float) - zeros[0]) * np.float32(scales[0])
+    real = (real - (b.astype(float) - zeros[1]) * np.float32(scales[1])) / np.float32(scales[2])
+    # Only what lies halfway may go either way.
+    np.testing.assert_allclose(found, np.clip(real + zeros[2], 0, 255), atol=0.5 + 1e-4)
