@@ -148,23 +148,24 @@ def _contract(
     depth = int(x.shape[-1]) // groups
     per_group = columns // groups
     blocks = -(-per_group // lanes)
-    taps = [te.reduce_axis((0, axis.kernel), f"tap{i}") for i, axis in enumerate(axes)]
+    taps = [te.reduce_axis((0, axis.taps), f"tap{i}") for i, axis in enumerate(axes)]
     channel = te.reduce_axis((0, depth), "channel")
 
     def value(n: Expr, *position: Expr) -> Expr:
         *outputs, column = position
-        source, guards = [], []
+        source, guards, places = [], [], []
         for axis, output, tap in zip(axes, outputs, taps, strict=True):
             index, conditions = axis.source(output, tap)
             source.append(index)
             guards += conditions
+            places.append(axis.tap(output, tap))
         group: Expr | int = tirx.floordiv(column, per_group) if groups > 1 else 0
         within = tirx.floormod(column, per_group) if groups > 1 else column
         load = x(n, *source, group * depth + channel)
         if guards:
             load = tirx.if_then_else(tirx.all(*guards), load, tirx.const(0, x.dtype))
         block = group * blocks + tirx.floordiv(within, lanes)
-        factor = weights(block, *taps, channel, tirx.floormod(within, lanes))
+        factor = weights(block, *places, channel, tirx.floormod(within, lanes))
         return te.sum(load * factor, axis=[*taps, channel])
 
     shape = (batch, *(axis.outputs for axis in axes), columns)

@@ -4,7 +4,7 @@ Convolutions, transposed convolutions and pooling windows share this description
 defined by it, it travels on the kernel's block, and schedules split loops by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from math import gcd
 
@@ -70,6 +70,9 @@ class Axis:
     """Positions before the first input."""
     transposed: bool = False
     """Whether outputs scatter from inputs (transposed convolution) instead of gathering."""
+    merged: bool = False
+    """Whether all inputs that an output reads count as one, which must then exist: at borders those
+    nearest to it are read, with weights of its own (see `shifts`). Dilation is 1."""
 
     @classmethod
     def gathering(
@@ -99,8 +102,43 @@ class Axis:
         same = self.kernel == 1 and self.stride == 1 and self.pad == 0
         return same and self.inputs == self.outputs
 
+    @property
+    def taps(self) -> int:
+        """Kernel positions that are counted apart."""
+        return 1 if self.merged else self.kernel
+
+    @property
+    def shifts(self) -> list[int]:
+        """Of a merged axis: by how many positions what is read lies behind where the kernel begins.
+
+        First of outputs that read as they are (0), then of each other one in order.
+        """
+        borders = [o for o in range(self.outputs) if o not in self._inside]
+        return [0, *(self._nearest(o) - (o * self.stride - self.pad) for o in borders)]
+
+    @property
+    def _inside(self) -> range:
+        """Outputs of which all kernel positions exist."""
+        low = min(self.outputs, -(-self.pad // self.stride))
+        high = (self.inputs - self.kernel + self.pad) // self.stride + 1
+        return range(low, max(low, min(self.outputs, high)))
+
+    def _nearest(self, output: int) -> int:
+        return min(max(0, output * self.stride - self.pad), self.inputs - self.kernel)
+
+    def _merged_phases(self) -> Iterator[Phase]:
+        inside = self._inside
+        if inside:
+            taps = Taps(1, 0, 0, inside.start * self.stride - self.pad, 1)
+            yield Phase(inside.start, 1, len(inside), self.stride, taps)
+        borders = [o for o in range(self.outputs) if o not in inside]
+        for number, output in enumerate(borders, 1):
+            yield Phase(output, 1, 1, self.stride, Taps(1, number, 0, self._nearest(output), 1))
+
     def phases(self) -> tuple[Phase, ...]:
         """The output positions, grouped by the kernel positions that they read."""
+        if self.merged:
+            return tuple(self._merged_phases())
         if not self.transposed:
             taps = Taps(self.kernel, 0, 1, -self.pad, self.dilation)
             return (Phase(0, 1, self.outputs, self.stride, taps),)
@@ -124,6 +162,9 @@ class Axis:
 
     def source(self, output: Expr, tap: Expr) -> tuple[Expr, list[Expr]]:
         """The input position for kernel position ``tap``, and what must hold for it to exist."""
+        if self.merged:
+            position = output * self.stride - self.pad
+            return tirx.max(0, tirx.min(position, self.inputs - self.kernel)), []
         if not self.transposed:
             position = output * self.stride + tap * self.dilation - self.pad
             guarded = self.pad > 0 or self._overhangs
@@ -132,6 +173,15 @@ class Axis:
         position = tirx.floordiv(numerator, self.stride)
         aligned = [tirx.floormod(numerator, self.stride) == 0] if self.stride > 1 else []
         return position, [*aligned, numerator >= 0, position < self.inputs]
+
+    def tap(self, output: Expr, tap: Expr) -> Expr:
+        """The kernel position, among those of weights, of number ``tap`` of an output."""
+        if not self.merged:
+            return tap
+        inside, last = self._inside, output - len(self._inside) + 1
+        border = tirx.Select(output < inside.start, output + 1, last)
+        is_inside = tirx.all(output >= inside.start, output < inside.stop)
+        return tirx.Select(is_inside, 0, border)
 
     @property
     def meeting(self) -> int:
@@ -173,5 +223,5 @@ class Axis:
     @classmethod
     def decode(cls, values: Sequence[int]) -> "Axis":
         """The inverse of `encode`."""
-        inputs, outputs, kernel, stride, dilation, pad, transposed = (int(v) for v in values)
-        return cls(inputs, outputs, kernel, stride, dilation, pad, bool(transposed))
+        inputs, outputs, kernel, stride, dilation, pad, *flags = (int(v) for v in values)
+        return cls(inputs, outputs, kernel, stride, dilation, pad, *map(bool, flags))

@@ -14,7 +14,7 @@ has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +24,7 @@ from tvm.ir import Expr
 from burnish.backends.kernels import packing
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.integers import SUMS, Integers, Packed, Quads
+from burnish.backends.kernels.quads import SIZE
 from burnish.backends.lowering.emitter import KernelBuilder
 from burnish.ir import Array, VariableNode
 
@@ -33,6 +34,10 @@ Zero: TypeAlias = "int | Callable[[Sequence[Expr]], Expr]"
 """A zero point: known, or read at an index."""
 Place: TypeAlias = Callable[[Sequence[Expr]], Sequence[Expr]]
 """The index of what is read at an index."""
+_FEWER = 0.9
+"""What merging must leave of quads."""
+_BORDERS = 12
+"""Most variants of weights for borders: there is code for each."""
 SHIFT = 128
 """What is added to numbers with sign, or taken from those without, to turn one into the other."""
 
@@ -62,9 +67,14 @@ class Centred:
         values = true - rest.reshape(spread.shape)
         return cls(values.astype(np.int8), true, rest)
 
-    def transposed(self, axes: Sequence[int]) -> Centred:
-        """The same with axes, of which the first stays, in another order."""
-        return Centred(self.values.transpose(axes), self.true.transpose(axes), self.rest)
+    def ordered(self, order: Sequence[int]) -> Centred:
+        """The same with kernel axes, counted from 0, in another order."""
+        moved = (0, 1, *(axis + 2 for axis in order))
+        return Centred(self.values.transpose(moved), self.true.transpose(moved), self.rest)
+
+    def mirrored(self) -> Centred:
+        """The same with kernel positions in opposite order along each axis."""
+        return Centred(packing.mirrored(self.values), packing.mirrored(self.true), self.rest)
 
 
 def border_classes(axis: Axis) -> tuple[Array, Array]:
@@ -105,11 +115,51 @@ def window_sums(true: Array, reaches: Sequence[Array]) -> Array:
     return np.ascontiguousarray(np.moveaxis(sums, 0, -1).astype(SUMS))
 
 
+def merging(axis: Axis, depth: int) -> Axis | None:
+    """The last spatial axis of a convolution with its kernel positions as channels.
+
+    None unless that makes quads fewer, or whole: those of a few channels are zeros in part.
+
+    Args:
+        axis: of a convolution without groups.
+        depth: channels.
+    """
+    if axis.transposed or axis.dilation > 1 or axis.pad < 0:
+        return None
+    if axis.kernel == 1 or axis.inputs < axis.kernel:
+        return None
+    apart, together = axis.kernel * -(-depth // SIZE), -(-axis.kernel * depth // SIZE)
+    merged = replace(axis, merged=True)
+    pays = together <= _FEWER * apart or depth < SIZE
+    return merged if pays and len(merged.shifts) <= _BORDERS else None
+
+
+def merge_weights(weights: Array, axis: Axis) -> Array:
+    """``[O, I, *kernel]`` as ``[O, taps * I, *kernel, variants]`` without the last kernel axis.
+
+    ``axis`` is merged, and has a variant for outputs away from borders and one for each other.
+    """
+    found = []
+    for shift in axis.shifts:
+        moved = np.zeros_like(weights)
+        for tap in range(max(0, -shift), min(axis.kernel, axis.kernel - shift)):
+            moved[..., tap] = weights[..., tap + shift]
+        # Channels of a position lie next to each other.
+        turned = np.moveaxis(moved, -1, 1)
+        found.append(turned.reshape(len(weights), -1, *weights.shape[2:-1]))
+    return np.stack(found, -1)
+
+
 def known_zero(value: VariableNode | None) -> Array | None:
     """A zero point, 0 where there is none; None if it is computed."""
     if value is None:
         return np.zeros((), np.uint8)
     return None if value.constant is None else value.constant.numpy()
+
+
+def in_quads(builder: KernelBuilder) -> bool:
+    """Whether kernels sum four products at a time."""
+    return builder.target.arch == X86
 
 
 class Operands:
@@ -124,7 +174,7 @@ class Operands:
     ) -> None:
         """Multiply ``x``; ``key`` stands for the weights and the order of their axes."""
         self._builder, self._key = builder, key
-        self.in_quads = builder.target.arch == X86
+        self.in_quads = in_quads(builder)
         self.weights = weights
         self.x = Integers(x, self.in_quads and str(x.dtype) == "int8")
 

@@ -31,7 +31,7 @@ VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dr
 
 SPATIAL = frozenset({
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
-    "GlobalMaxPool", "ConvInteger",
+    "GlobalMaxPool", "ConvInteger", "ConvTransposeInteger",
 })  # fmt: skip
 """Operators computed with channels last."""
 

@@ -130,6 +130,7 @@ COUNTERS: dict[str, Callable[[OperatorNode], int | None]] = {
     "Conv": _convolution,
     "ConvInteger": _convolution,
     "ConvTranspose": _transposed_convolution,
+    "ConvTransposeInteger": _transposed_convolution,
     "FusedConv": _convolution,
     "FusedMatMul": _product,
     "GRU": _recurrent,

@@ -8,6 +8,7 @@ from itertools import product as combinations
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from numpy.typing import NDArray
 
@@ -16,6 +17,8 @@ from burnish.backends.compile import compile_program, suited
 from burnish.backends.lowering import integers
 from burnish.errors import UsageError
 from burnish.ir import Graph
+from burnish.ir.regions import outline
+from burnish.oracle import Oracle
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, run_pass
 from burnish.target import AVX_VNNI, BFLOAT16, VBMI, VNNI, Target, resolve
@@ -140,6 +143,27 @@ def drawn(dtype: str, *shape: int, seed: int = 0) -> Bytes:
     return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
+def first_layers(a: str, b: str) -> list[Case]:
+    """Kernel positions as channels, with outputs at borders or without any away from them."""
+    zero, few = np.array(9, a), {"pads": [2, 2, 2, 2]}
+    sides = {"pads": [1, 2, 1, 2]}
+    return [
+        Case("ConvInteger", drawn(a, 2, 3, 23, 21), drawn(b, 20, 3, 7, 7), zero, None,
+             {"pads": [3, 3, 3, 3], "strides": [2, 2]}),
+        Case("ConvInteger", drawn(a, 1, 3, 9, 7), drawn(b, 20, 3, 3, 3), zero, None,
+             {"pads": [1, 1, 1, 1]}),
+        Case("ConvInteger", drawn(a, 1, 1, 9, 7), drawn(b, 20, 1, 5, 5), zero, None, few),
+        Case("ConvInteger", drawn(a, 1, 3, 40), drawn(b, 20, 3, 8), zero, None,
+             {"pads": [0, 3], "strides": [4]}),
+        Case("ConvInteger", drawn(a, 1, 6, 4, 3), drawn(b, 20, 6, 3, 3), zero, None, sides),
+        Case("ConvInteger", drawn(a, 1, 6, 4, 2), drawn(b, 20, 6, 3, 3), zero, None, sides),
+        Case("ConvInteger", drawn(a, 1, 1, 30), drawn(b, 20, 1, 25), zero, None,
+             {"pads": [24, 24]}),
+        Case("ConvInteger", drawn(a, 1, 3, 9, 7), drawn(b, 20, 3, 3, 3), zero, None,
+             {"pads": [0, 0, 1, 3], "dilations": [2, 1], "strides": [1, 3]}),
+    ]  # fmt: skip
+
+
 def products(a: str, b: str) -> list[Case]:
     """Rows, depths and columns that vectors and quads do not divide."""
     zero = np.array(3, a)
@@ -195,6 +219,58 @@ def test_the_largest_sums_do_not_saturate(target: Target) -> None:
     low = np.full((3, 72), -128, np.int8), np.full((72, 20), 127, np.int8)
     cases.append(Case("MatMulInteger", *low, np.array(127, np.int8)))
     check(cases, target)
+
+
+@pytest.mark.parametrize("signs", SIGNS, ids="-".join)
+def test_first_layers(signs: tuple[str, str]) -> None:
+    merged = check(first_layers(*signs), HOST.for_integers())
+    if HOST.arch == "x86_64":
+        assert quads(merged) == 8 * (1 if signs[1] == "int8" else 2)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kernel"),
+    [
+        ({"strides": [2, 2]}, (2, 2)),
+        ({"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]}, (3, 3)),
+        ({"strides": [3, 1], "pads": [0, 2, 1, 1], "group": 2}, (2, 4)),
+        ({"pads": [1, 1, 0, 2]}, (3, 3)),
+        ({"pads": [3, 0, 0, 0], "dilations": [1, 2]}, (3, 2)),
+        ({"strides": [2, 3], "dilations": [3, 2], "auto_pad": "SAME_UPPER"}, (3, 3)),
+    ],
+)
+@pytest.mark.parametrize("signs", [("uint8", "int8"), ("int8", "uint8")], ids="-".join)
+def test_transposed_convolutions(
+    signs: tuple[str, str], attributes: dict[str, object], kernel: tuple[int, int]
+) -> None:
+    groups = int(attributes.get("group", 1))
+    x, w = drawn(signs[0], 1, 6, 5, 4), drawn(signs[1], 6, 10, *kernel)
+    x_zero, w_zero = drawn(signs[0], 1, seed=2)[0], drawn(signs[1], 1, seed=3)[0]
+    listed = " ".join(f"{name} = {value}," for name, value in attributes.items())
+    listed = listed.replace("SAME_UPPER", '"SAME_UPPER"').replace("'", "")
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+        g ({signs[0]}[1, 6, 5, 4] x, {signs[1]}[6, 10, {kernel[0]}, {kernel[1]}] w,
+        {signs[0]} a, {signs[1]} b) => (int32[1, {10 * groups}, "h", "w"] y) {{
+        xf = Cast<to = 1>(x) af = Cast<to = 1>(a) xs = Sub(xf, af)
+        wf = Cast<to = 1>(w) bf = Cast<to = 1>(b) ws = Sub(wf, bf)
+        s = ConvTranspose<{listed[:-1]}>(xs, ws) y = Cast<to = 6>(s) }}"""
+    model = onnx.parser.parse_model(text)
+    del model.graph.input[1:]
+    held = {"w": w, "a": x_zero, "b": w_zero}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, k) for k, v in held.items())
+    graph = Graph.from_onnx(model)
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    expected = Oracle(graph).run({"x": x})["y"]
+    nodes = list(graph)
+    (sums,) = (node for node in nodes if node.op_type == "ConvTranspose")
+    first, second = (next(n for n in nodes if n.output.name == name) for name in ("xf", "wf"))
+    zeros = [next(n for n in nodes if n.output.name == name).inputs[0] for name in ("af", "bf")]
+    inputs = [first.inputs[0], second.inputs[0], *zeros]
+    outline(graph, nodes, "ConvTransposeInteger", inputs, graph.outputs, sums.attributes)
+    lowered, program = compile_program(graph, HOST.for_integers())
+    assert not lowered.refusals
+    artifact = build_artifact([program], HOST.for_integers(), [], Provenance())
+    np.testing.assert_array_equal(artifact.run({"x": x})["y"], expected)
 
 
 def test_zero_points_of_weights_that_leave_8_bits() -> None:

@@ -110,7 +110,7 @@ def sizes_of(work: Contraction, target: Target, rows: int, vectors: int) -> Size
     outer = prod(axis.outputs for axis in space.axes[:-1])
     phases = space.axes[-1].phases()
     heights = [_heights(phase, space.axes[-1].inputs, rows) for phase in phases]
-    taps = prod(axis.kernel for axis in space.axes)
+    taps = prod(axis.taps for axis in space.axes)
     return Sizes(
         units=lines.units,
         blocks=-(-space.vectors // vectors) * space.groups,

@@ -27,6 +27,7 @@ ANCHORS: dict[str, AnchorEmitter] = {
     "Conv": contraction.conv,
     "ConvInteger": integer.conv_integer,
     "ConvTranspose": contraction.conv_transpose,
+    "ConvTransposeInteger": integer.conv_transpose_integer,
     "DepthToSpace": movement.depth_to_space,
     "Flatten": movement.reshape,
     "GRU": recurrent.layer,
@@ -78,6 +79,7 @@ FUSES_NOTHING = frozenset({
 
 DECLINES: dict[str, Callable[[OperatorNode], str | None]] = {
     "Attention": attention.declines,
+    "ConvTransposeInteger": integer.declines_transpose,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), recurrent.declines),
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), rows.fits_trailing),
     **dict.fromkeys(

@@ -74,7 +74,7 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     order = spatial_order(layout)
     groups = int(node.attribute("group", 1))
     _, per_group, *kernel = shape_of(weights)
-    window, padding = _transpose_window(node, shape_of(x)[2:], kernel)
+    window, padding = transpose_window(node, shape_of(x)[2:], kernel)
     window = window.ordered(order)
     builder.flops += 2.0 * np.prod(shape_of(x), dtype=float) * per_group * np.prod(kernel)
     sizes = [shape_of(x)[2 + axis] for axis in order], [kernel[axis] for axis in order]
@@ -83,7 +83,7 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     )
     forward = _ordered(weights, order)
     forward = None if forward is None else packing.forward(forward, groups)
-    mirrored = _is_mirrored(node)
+    mirrored = is_mirrored(node)
     if mirrored:
         axes = [axis.mirrored() for axis in axes]
         forward = None if forward is None else packing.mirrored(forward)
@@ -101,10 +101,10 @@ def conv_transpose(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     return [_biased(builder, result, node.input(2))]
 
 
-def _is_mirrored(node: OperatorNode) -> bool:
-    """Whether a ConvTranspose is computed as a convolution with the mirrored kernel."""
+def is_mirrored(node: OperatorNode) -> bool:
+    """Whether a transposed convolution is computed as a convolution with the mirrored kernel."""
     strides = node.attribute("strides") or (1,)
-    return node.op_type == "ConvTranspose" and set(strides) == {1}
+    return node.op_type.startswith("ConvTranspose") and set(strides) == {1}
 
 
 def _ordered(weights: VariableNode, order: Sequence[int]) -> Array | None:
@@ -134,7 +134,7 @@ def _convolution_weights(
     assert weights is not None
     is_transposed = node.op_type == "ConvTranspose"
     groups = int(node.attribute("group", 1))
-    mirrored = _is_mirrored(node)
+    mirrored = is_mirrored(node)
     moved = (0, 1, *(axis + 2 for axis in order))
     first, second, *kernel = (shape_of(weights)[axis] for axis in moved)
     columns, depth = (second, first // groups) if is_transposed else (first // groups, second)
@@ -169,7 +169,7 @@ def _convolution_weights(
     return builder.argument(held)
 
 
-def _transpose_window(
+def transpose_window(
     node: OperatorNode, spatial: Sequence[int], kernel: Sequence[int]
 ) -> tuple[Window, tuple[int, ...]]:
     """Window and output padding of a ConvTranspose, from pads or from ``output_shape``."""

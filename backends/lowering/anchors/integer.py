@@ -9,9 +9,18 @@ import numpy as np
 import tvm.tirx as tx
 from tvm import te
 
+from burnish.analysis.cost import kernel_flops
 from burnish.backends.kernels import packing
-from burnish.backends.kernels.convolution import convolution_over, gathering_axes
+from burnish.backends.kernels.convolution import (
+    convolution_over,
+    gathering_axes,
+    scattering_axes,
+)
+from burnish.backends.kernels.folding import MOST_PHASES
+from burnish.backends.kernels.geometry import Axis
+from burnish.backends.kernels.integers import Merged
 from burnish.backends.kernels.product import product
+from burnish.backends.lowering.anchors.contraction import is_mirrored, transpose_window
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
@@ -21,7 +30,10 @@ from burnish.backends.lowering.integers import (
     Operands,
     Place,
     border_classes,
+    in_quads,
     known_zero,
+    merge_weights,
+    merging,
     window_sums,
 )
 from burnish.backends.lowering.layout import Layout, identity, physical, spatial_order
@@ -95,7 +107,7 @@ def _product(builder: KernelBuilder, node: OperatorNode, weights: Centred) -> te
     """A product with constant weights."""
     x, zero = node.input(0), known_zero(node.input(2))
     assert x is not None
-    builder.flops += 2.0 * prod(shape_of(node.output)) * weights.values.shape[1]
+    builder.flops += kernel_flops(node) or 0
 
     def contract(operands: Operands, values: Array, key: object) -> te.Tensor:
         lanes = packing.lane_count(len(values), operands.lanes)
@@ -152,7 +164,7 @@ def conv_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """ConvInteger with zero points for the input and for all or each output channel."""
     weights = _constant_filters(node)
     if weights is not None:
-        return [_convolution(builder, node, weights)]
+        return [_gathering(builder, node, weights)]
     x, w = node.inputs[:2]
     assert x is not None and w is not None
     layout = builder.layout(node.output)
@@ -194,29 +206,73 @@ def _constant_filters(node: OperatorNode) -> Centred | None:
     return Centred.of(w.constant.numpy(), zero)
 
 
-def _convolution(builder: KernelBuilder, node: OperatorNode, weights: Centred) -> te.Tensor:
-    """A convolution with constant weights, channels last."""
+def _gathering(builder: KernelBuilder, node: OperatorNode, weights: Centred) -> te.Tensor:
+    """A convolution with constant weights."""
     x = node.inputs[0]
     assert x is not None
-    layout = builder.layout(node.output)
-    order = spatial_order(layout)
-    moved = (0, 1, *(axis + 2 for axis in order))
-    window = window_of(node, shape_of(x)[2:], weights.values.shape[2:]).ordered(order)
-    weights = weights.transposed(moved)
-    _, depth, *kernel = weights.values.shape
+    order = spatial_order(builder.layout(node.output))
+    kernel = weights.values.shape[2:]
+    window = window_of(node, shape_of(x)[2:], kernel).ordered(order)
     axes = gathering_axes(
-        [shape_of(x)[axis + 2] for axis in order], kernel, window.strides, window.pads,
-        window.dilations,
+        [shape_of(x)[axis + 2] for axis in order], [kernel[axis] for axis in order],
+        window.strides, window.pads, window.dilations,
     )  # fmt: skip
+    return _convolution(builder, node, weights.ordered(order), axes)
+
+
+def conv_transpose_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
+    """A ConvTranspose of integers with constant weights, zero points as for ConvInteger."""
+    x, w = node.inputs[:2]
+    assert x is not None and w is not None and w.constant is not None
+    order = spatial_order(builder.layout(node.output))
+    groups, zero = int(node.attribute("group", 1)), known_zero(node.input(3))
+    assert zero is not None
+    weights = Centred.of(packing.forward(w.constant.numpy(), groups), zero).ordered(order)
+    kernel = shape_of(w)[2:]
+    window, padding = transpose_window(node, shape_of(x)[2:], kernel)
+    window = window.ordered(order)
+    axes = scattering_axes(
+        [shape_of(x)[axis + 2] for axis in order], [kernel[axis] for axis in order],
+        window.strides, window.pads, window.dilations, [padding[i] for i in order],
+    )  # fmt: skip
+    if is_mirrored(node):
+        axes, weights = [axis.mirrored() for axis in axes], weights.mirrored()
+    return [_convolution(builder, node, weights, axes)]
+
+
+def declines_transpose(node: OperatorNode) -> str | None:
+    """Whether something that has to be known is computed, or code would be too much."""
+    w = node.inputs[1]
+    assert w is not None
+    if w.constant is None or known_zero(node.input(3)) is None:
+        return "ConvTranspose of integers with computed weights"
+    if prod(node.attribute("strides") or (1,)) > MOST_PHASES:
+        return f"ConvTranspose of integers with more than {MOST_PHASES} positions in a stride"
+    return None
+
+
+def _convolution(
+    builder: KernelBuilder, node: OperatorNode, weights: Centred, axes: Sequence[Axis]
+) -> te.Tensor:
+    """A convolution, of either kind, along ``axes`` in the order in which they lie in weights."""
+    layout = builder.layout(node.output)
     groups = int(node.attribute("group", 1))
-    builder.flops += 2.0 * prod(shape_of(node.output)) * depth * prod(kernel)
+    depth = weights.values.shape[1]
+    builder.flops += kernel_flops(node) or 0
+    merged = merging(axes[-1], depth) if groups == 1 and in_quads(builder) else None
 
     def contract(operands: Operands, values: Array, key: object) -> te.Tensor:
-        lanes = packing.lane_count(len(values) // groups, operands.lanes)
-        packed = operands.packed(packing.pack_convolution(values, lanes, groups), lanes, key)
-        return convolution_over(operands.x, packed, axes, columns=len(values), groups=groups)
+        columns, source, along = len(values), operands.x, axes
+        if merged is not None:
+            values, along = merge_weights(values, merged), [*axes[:-1], merged]
+            source = Merged(source, merged.kernel)
+        lanes = packing.lane_count(columns // groups, operands.lanes)
+        packed = packing.pack_convolution(values, lanes, groups)
+        held = operands.packed(packed, lanes, key, *along)
+        return convolution_over(source, held, along, columns=columns, groups=groups)
 
-    operands = Operands(builder, builder.read(x, layout), weights, (*_key(node), order, groups))
+    key = (*_key(node), node.op_type, *layout, groups)
+    operands = Operands(builder, builder.read(node.input(0), layout), weights, key)
     classes = [border_classes(axis) for axis in axes]
     zero = known_zero(node.input(2))
     correction = Correction(
