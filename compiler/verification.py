@@ -11,6 +11,7 @@ from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare, free_sizes, random_inputs, suggest_sizes
 from burnish.oracle.rounding import Leeway, Roundings
+from burnish.oracle.ties import Ties
 
 Feeds: TypeAlias = Mapping[str, Array]
 """One array per graph input, by name."""
@@ -50,6 +51,8 @@ class Reference:
         self._oracle = Oracle(graph)
         self.roundings = Roundings(graph)
         """Where its outputs round floats."""
+        self.ties = Ties(graph)
+        """Where it rounds floats within."""
         self._inputs = [value.name for value in graph.inputs]
         self.feeds: list[Feeds] = []
         self.expected: list[Mapping[str, Any]] = []
@@ -83,6 +86,9 @@ class Reference:
     def check(self, graph: Graph, numerics: Numerics) -> float:
         """Compare ``graph`` with the original and return its largest relative error.
 
+        Where the original quantizes what it computes, steps from one integer to the next are
+        allowed for as far as moving ties accounts for them (see `Ties`).
+
         Raises:
             Disagreement: it breaks ``numerics`` on some input, or is no valid graph at all.
         """
@@ -110,10 +116,13 @@ class Reference:
             have, want = list(oracle.output_names), list(self._oracle.output_names)
             raise Disagreement(f"the outputs are {have} instead of {want}")
         worst = 0.0
-        for expected, actual in zip(self.expected, outcomes, strict=True):
+        for feeds, expected, actual in zip(self.feeds, self.expected, outcomes, strict=True):
             comparison = compare(expected, actual, numerics)
             if not comparison:
-                raise Disagreement(str(comparison))
+                near = self.ties.near(feeds, expected, actual)
+                settled = compare(expected, near, numerics)
+                if not settled:
+                    raise Disagreement(str(settled))
             worst = max(worst, comparison.error)
         return worst
 
@@ -138,7 +147,8 @@ class Reference:
         """Compare what compiled code answers to the inputs with what the original does.
 
         Where an output rounds floats that compiled code computes in another order, it may be what
-        rounding makes of any float that would be accepted (see `Roundings`).
+        rounding makes of any float that would be accepted (see `Roundings`); where floats are
+        rounded within, it may be off as far as `Ties` says.
 
         Raises:
             Disagreement: the two differ by more than another rounding.
@@ -148,6 +158,7 @@ class Reference:
             comparison = compare(expected, actual, Numerics.REASSOCIATES)
             if not comparison:
                 near = self.roundings.near(feeds, expected, actual)
+                near = self.ties.near(feeds, expected, near)
                 comparison = compare(expected, near, Numerics.REASSOCIATES)
             if not comparison:
                 raise Disagreement(f"the compiled model is wrong: {comparison}")
@@ -155,9 +166,10 @@ class Reference:
     def leeway(self, number: int) -> dict[str, Leeway]:
         """The lowest and highest values that outputs may have for the inputs of that ``number``.
 
-        By name, for those that round computed floats.
+        By name, for those that round computed floats or depend on some that are rounded.
         """
-        return self.roundings.leeway(self.feeds[number])
+        feeds, expected = self.feeds[number], self.expected[number]
+        return self.ties.leeway(feeds, expected) | self.roundings.leeway(feeds)
 
     def check_deterministic(self) -> None:
         """Make sure that the original agrees with itself.

@@ -66,6 +66,8 @@ def compiling() -> list[str]:
         "infer-shapes",
         # Before anything is recognised: old opsets lack LayerNormalization, Gelu and Attention.
         "upgrade-opset",
+        # Before anything looks at operators: there are only known ones then.
+        "expand-quantized",
         "infer-shapes",
         "fold-constants",
         *_unroll(),
@@ -87,6 +89,7 @@ def compiling() -> list[str]:
         "sink-views",
         *_fuse(),
         *_fold(),
+        *_quantized(),
         *_tidy(),
     ]
 
@@ -210,6 +213,20 @@ def _fold() -> list[str]:
         # After the shifts of norms: what they add to keys is dropped as well.
         "fold-attention-biases",
         "remove-redundant-channels",
+    ]
+
+
+def _quantized() -> list[str]:
+    """Compute with the integers of models that are quantized.
+
+    After recognition and fusion, which know operators on floats.
+    """
+    return [
+        # Before products, which look at what is dequantized right before them.
+        "move-quantization",
+        "integer-products",
+        # What is left of conversions.
+        "lower-quantized",
     ]
 
 

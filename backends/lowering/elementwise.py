@@ -16,7 +16,7 @@ import tvm.tirx as tx
 from burnish.backends.kernels.bfloat16 import narrow, widen
 from burnish.backends.kernels.quantization import dequantized, quantized
 from burnish.ir import DType, OperatorNode, VariableNode
-from burnish.passes.cleanup.quantized_rules import parameter_axis
+from burnish.passes.quantization.conversions import parameter_axis
 
 Expr: TypeAlias = Any
 """A TIR scalar expression."""

@@ -39,7 +39,7 @@ from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.backends.lowering.strides import reshaped_within
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
-from burnish.passes.cleanup.quantized_rules import parameter_axis
+from burnish.passes.quantization.conversions import parameter_axis
 from burnish.target import Target
 
 Reader: TypeAlias = Callable[[Sequence[Expr]], Expr]

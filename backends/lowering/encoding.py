@@ -19,7 +19,7 @@ from burnish.backends.kernels.quantization import dequantized
 from burnish.backends.lowering.elementwise import Expr, uniform_scalar
 from burnish.backends.lowering.layout import Layout, factor
 from burnish.ir import DType, OperatorNode, VariableNode
-from burnish.passes.cleanup.quantized_rules import parameter_axis, stays
+from burnish.passes.quantization.conversions import parameter_axis, stays
 
 if TYPE_CHECKING:
     from burnish.backends.lowering.emitter import KernelBuilder

@@ -36,7 +36,7 @@ from burnish.backends.lowering.work import describe_calls
 from burnish.backends.program import Buffer, BufferKind, Call, Count, Program, Work
 from burnish.errors import BurnishError, UnsupportedModel
 from burnish.ir import REGION_DOMAIN, DType, Graph, OperatorNode, VariableNode
-from burnish.passes.cleanup.quantized_rules import QUANTIZATION, stays
+from burnish.passes.quantization.conversions import QUANTIZATION, stays
 from burnish.target import Target
 
 

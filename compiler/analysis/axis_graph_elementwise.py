@@ -328,7 +328,8 @@ def quantize(sites: Sites, node: OperatorNode) -> None:
     rank = source.rank if source is not None else None
     if rank is None or scale is None or node.attribute("block_size", 0):
         return unknown(sites, node)
-    axis = int(node.attribute("axis", 1)) % rank
+    # A number has no axis, and needs none.
+    axis = int(node.attribute("axis", 1)) % max(rank, 1)
     for site in sites.sites(source):
         if scale.size > 1 and axis in site.axes:
             if site.axis != axis:

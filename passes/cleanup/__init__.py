@@ -5,7 +5,7 @@ in the file of its name; the other files are what passes are made of:
 
     inline_control_flow    loop_bodies, which remove_dead_code and simplify_loops ask, too
     lower_attention        attention_positions, function_bodies
-    lower_exotic           einsum, exotic_rules, function_bodies, quantized_rules
+    lower_exotic           einsum, exotic_rules, function_bodies
     merge_constants        constant_terms
     merge_reductions       reduction_rules
     merge_slices           concat_rules, gather_rules, slice_rules

@@ -13,7 +13,6 @@ from burnish.passes.cleanup.einsum import EINSUM
 from burnish.passes.cleanup.exotic_rules import EXOTIC_RULES
 from burnish.passes.cleanup.function_bodies import FUNCTION_RULES
 from burnish.passes.cleanup.infer_shapes import annotate
-from burnish.passes.cleanup.quantized_rules import QUANTIZED_RULES
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import RewriteResult, Rule, apply_rules
 from burnish.rewrite.pattern import anchors
@@ -46,7 +45,7 @@ class LowerExotic(RulePass):
         kept = set(self.keep)
         return [
             rule
-            for rule in (EINSUM, *EXOTIC_RULES, *FUNCTION_RULES, *QUANTIZED_RULES)
+            for rule in (EINSUM, *EXOTIC_RULES, *FUNCTION_RULES)
             if not kept & {op_type for _, op_type in anchors(rule.pattern)}
         ]
 

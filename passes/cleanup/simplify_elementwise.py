@@ -171,6 +171,12 @@ def _two_inputs(node: OperatorNode) -> bool:
 
 
 X, C = Any("x"), Const("c")
+QUANTIZE_DEQUANTIZED = Rule(
+    "quantize-dequantized",
+    Op("QuantizeLinear", Op("DequantizeLinear", X, open_ended=True, shared=True, name="inner"),
+       open_ended=True),
+    _give, _requantized,
+)  # fmt: skip
 NEGATED = Op("Neg", X, name="neg", shared=True)
 _CLAMP = Op("Relu|Clip", open_ended=True, name="inner")
 RULES = (
@@ -178,9 +184,7 @@ RULES = (
     Rule("neg-neg", Op("Neg", Op("Neg", X, shared=True)), _give, _keeps_name),
     Rule("bitwise-not-not", Op("BitwiseNot", Op("BitwiseNot", X, shared=True)), _give,
          _keeps_name),
-    Rule("quantize-dequantized",
-         Op("QuantizeLinear", Op("DequantizeLinear", X, open_ended=True, shared=True, name="inner"),
-            open_ended=True), _give, _requantized),
+    QUANTIZE_DEQUANTIZED,
     Rule("abs-of-neg", Op("Abs", NEGATED), _becomes("Abs", "x")),
     Rule("add-negated", Op("Add", Any("y"), NEGATED), _becomes("Sub", "y", "x"), since=7),
     Rule("sub-negated", Op("Sub", Any("y"), NEGATED), _becomes("Add", "y", "x"), since=7),

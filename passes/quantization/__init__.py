@@ -5,4 +5,7 @@
 convolutions with weights, ``placement`` the values that are rounded with them, from what
 ``operators`` do to these; ``ranges`` finds out what ``formats`` have to cover, ``weights`` rounds
 weights, ``pairs`` writes it down.
+
+Of models that are quantized, ``parameters`` reads and writes how a value is, ``conversions`` says
+which ways of it kernels know, ``movement`` how operators that only move numbers work on integers.
 """

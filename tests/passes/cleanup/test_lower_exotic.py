@@ -104,14 +104,6 @@ def test_einsum_of_three() -> None:
         ('(float[2] a, float[2] b) => (float[2] y) { y = Einsum<equation="i->i">(a, b) }',
          "does not fit"),
         ('(float[2,3] a) => (float y) { y = Einsum<equation="ij->k">(a) }', "does not fit"),
-        ('(float16[4] x, float16 s) => (uint8[4] y) { y = QuantizeLinear(x, s) }',
-         "half precision"),
-        ('(float[4] x, float s, float8e4m3fn z) => (float8e4m3fn[4] y) '
-         '{ y = QuantizeLinear(x, s, z) }', "no arithmetic"),
-        ('(float8e4m3fn[4] x, float s) => (float[4] y) { y = DequantizeLinear(x, s) }',
-         "no arithmetic"),
-        ('(uint8[4] x, float16 s) => (float16[4] y) { y = DequantizeLinear(x, s) }',
-         "no arithmetic"),
     ],
 )  # fmt: skip
 def test_stays(text: str, reason: str) -> None:

@@ -1,17 +1,17 @@
-"""Quantized operators in terms of plain arithmetic.
-
-What remains is elementwise and fuses: an integer convolution or product accumulates exactly, then
-one expression scales, rounds half to even, saturates and narrows.
-"""
+"""Write conversions between integers and floats as plain arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from burnish.ir import Array, DType, OperatorNode, VariableNode
+from burnish.numerics import Numerics
+from burnish.passes.quantization.conversions import stays
+from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Match, Miss, Op, Rewriter, Rule
 
 Ranges: TypeAlias = dict[DType, tuple[int, int]]
@@ -27,44 +27,29 @@ RANGES: Ranges = {
 
 SINGLE = DType.FLOAT
 
-QUANTIZATION = frozenset({"DequantizeLinear", "QuantizeLinear"})
-"""Operators that kernels read and write quantized numbers by, where `stays` says so."""
 
+@dataclass(frozen=True)
+class LowerQuantized(RulePass):
+    """Write conversions that kernels do not know by elementwise operators, or by their result.
 
-def stays(node: OperatorNode) -> bool:
-    """Whether code generation takes a DequantizeLinear or QuantizeLinear as it is.
+    Kernels read and write integers of 8 and 16 bits by one scale, or by one for each position of an
+    axis. What is left are constants, blocks with a scale each, and other types.
 
-    It does between float32 and integers of 8 or 16 bits (from 32 bits too) that are computed, with
-    one scale or one for each position of an axis.
+    Before:
+        y = QuantizeLinear<block_size = 2>(x, [0.5, 0.1], [128, 3])
+        w = DequantizeLinear([4, 2], 0.5)
+
+    After:
+        y = Cast(Clip(Round(x / [0.5, 0.5, 0.1, 0.1]) + [128, 128, 3, 3], 0, 255))
+        w = [2.0, 1.0]
     """
-    x, scale, zero = node.input(0), node.input(1), node.input(2)
-    if x is None or scale is None or not node.is_op(*QUANTIZATION) or x.is_constant:
-        return False
-    takes = (*_NARROW, DType.INT32) if node.op_type == "DequantizeLinear" else (SINGLE, DType.INT32)
-    makes = (SINGLE,) if node.op_type == "DequantizeLinear" else _NARROW
-    if x.dtype not in takes or node.output.dtype not in makes or scale.dtype is not SINGLE:
-        return False
-    if node.attribute("block_size", 0) or node.attribute("precision", 0) not in (0, 1):
-        return False
-    parameters = [value.static_shape for value in (scale, zero) if value is not None]
-    if x.static_shape is None or any(shape is None or len(shape) > 1 for shape in parameters):
-        return False
-    return len({int(np.prod(shape)) for shape in parameters if shape is not None}) == 1
 
+    name: ClassVar[str] = "lower-quantized"
+    numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
 
-_NARROW = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16)
-
-
-def parameter_axis(node: OperatorNode, value: VariableNode) -> int | None:
-    """The axis that ``value`` lies along as a scale or zero point of ``node``; None if it is none.
-
-    None also where it is a single number.
-    """
-    if not node.is_op(*QUANTIZATION) or value not in node.inputs[1:]:
-        return None
-    if value.static_shape in ((), (1,)):
-        return None
-    return int(node.attribute("axis", 1)) % (node.output.rank or 1)
+    def rules(self, context: PassContext) -> Sequence[Rule]:
+        """One rule for each direction."""
+        return RULES
 
 
 def _op(rw: Rewriter, op_type: str, *inputs: VariableNode, dtype: DType | None = None,
@@ -81,7 +66,7 @@ def _cast(rw: Rewriter, value: VariableNode, to: DType) -> VariableNode:
         return value
     if value.constant is not None:
         return rw.constant(value.constant.numpy().astype(to.numpy))
-    return _op(rw, "Cast", value, dtype=to, to=to)
+    return _op(rw, "Cast", value, dtype=to, to=int(to))
 
 
 def _shaped(rw: Rewriter, value: VariableNode, shape: Sequence[int]) -> VariableNode:
@@ -178,8 +163,10 @@ def _quantize(rw: Rewriter, match: Match, shape: tuple[int, ...]) -> None:
     x, scale = node.inputs[:2]
     assert x is not None and scale is not None
     wide = SINGLE if x.dtype is DType.INT32 else x.dtype
-    divisor = _spread(rw, node, _cast(rw, scale, wide), shape)
-    quotient = _arithmetic(rw, "Div", _cast(rw, x, wide), divisor)
+    quotient = _cast(rw, x, wide)
+    if scale.constant is None or not bool(np.all(scale.constant.numpy() == 1)):
+        divisor = _spread(rw, node, _cast(rw, scale, wide), shape)
+        quotient = _arithmetic(rw, "Div", quotient, divisor)
     zero = node.input(2)
     spread = None if zero is None else _spread(rw, node, zero, shape)
     _narrow(rw, quotient, spread, node.output)
@@ -194,82 +181,10 @@ def _narrow(
         value = _arithmetic(rw, "Add", value, _cast(rw, zero, value.dtype))
     low, high = (rw.constant(np.array(v, value.dtype.numpy)) for v in RANGES[old.dtype])
     value = _op(rw, "Clip", value, low, high)
-    rw.replace(old, rw.op("Cast", [value], {"to": old.dtype}, like=old))
+    rw.replace(old, rw.op("Cast", [value], {"to": int(old.dtype)}, like=old))
 
 
-def _requantized(
-    rw: Rewriter,
-    total: VariableNode,
-    scales: tuple[VariableNode, VariableNode, VariableNode],
-    zero: VariableNode,
-    old: VariableNode,
-) -> None:
-    """Sums of products of integers as quantized numbers of another scale."""
-    a, b, y = scales
-    factor = _arithmetic(rw, "Div", _arithmetic(rw, "Mul", a, b), y)
-    if all(value.constant is not None for value in scales):
-        left, right, result = (v.constant.numpy() for v in scales if v.constant is not None)
-        factor = rw.constant(np.asarray(left * right / result, np.float32))
-    value = _arithmetic(rw, "Mul", _cast(rw, total, SINGLE), factor)
-    _narrow(rw, value, zero, old)
-
-
-def _qlinear_conv(rw: Rewriter, match: Match, shape: tuple[int, ...]) -> None:
-    node, old = match.root, match.root.output
-    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = _given(node, 8)
-    result = old.shape or ()
-    channels = [1, w.static_shape[0] if w.static_shape else 1, *(1,) * (len(shape) - 2)]
-
-    def by_channel(value: VariableNode) -> VariableNode:
-        size = int(np.prod(value.static_shape or ()))
-        return _shaped(rw, value, () if size == 1 else channels)
-
-    total = _op(rw, "ConvInteger", x, w, _shaped(rw, x_zero, ()), w_zero, dtype=DType.INT32,
-                shape=result, **node.attributes)  # fmt: skip
-    bias = node.input(8)
-    if bias is not None:
-        total = _op(rw, "Add", total, _shaped(rw, bias, channels))
-    scales = (_shaped(rw, x_scale, ()), by_channel(w_scale), _shaped(rw, y_scale, ()))
-    _requantized(rw, total, scales, _shaped(rw, y_zero, ()), old)
-
-
-def _qlinear_matmul(rw: Rewriter, match: Match, shape: tuple[int, ...]) -> None:
-    node, old = match.root, match.root.output
-    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = _given(node, 8)
-    total = _op(rw, "MatMulInteger", a, b, a_zero, b_zero, dtype=DType.INT32, shape=old.shape)
-
-    def by_row(value: VariableNode) -> VariableNode:
-        own = value.static_shape or ()
-        return _shaped(rw, value, (*own, 1)) if len(own) == 1 and own[0] > 1 else _single(value)
-
-    def _single(value: VariableNode) -> VariableNode:
-        return _shaped(rw, value, ()) if int(np.prod(value.static_shape or ())) == 1 else value
-
-    scales = (by_row(a_scale), _single(b_scale), by_row(y_scale))
-    _requantized(rw, total, scales, by_row(y_zero), old)
-
-
-def _given(node: OperatorNode, count: int) -> list[VariableNode]:
-    values = [value for value in node.inputs[:count] if value is not None]
-    assert len(values) == count, "the checker makes sure of them"
-    return values
-
-
-Lowering: TypeAlias = tuple[
-    Callable[[Rewriter, Match, tuple[int, ...]], None],
-    Callable[[Match], tuple[int, ...] | Miss],
-    int,
-]
-
-LOWERINGS: dict[str, Lowering] = {
-    "DequantizeLinear": (_dequantize, _can_dequantize, 13),
-    "QLinearConv": (_qlinear_conv, _known, 13),
-    "QLinearMatMul": (_qlinear_matmul, _known, 13),
-    "QuantizeLinear": (_quantize, _known, 13),
-}
-"""By operator: how to write it, when that is possible, and from which opset on."""
-
-QUANTIZED_RULES = tuple(
-    Rule(f"lower-{op_type.lower()}", Op(op_type), rewrite, guard, since=since)
-    for op_type, (rewrite, guard, since) in LOWERINGS.items()
+RULES = (
+    Rule("lower-dequantizelinear", Op("DequantizeLinear"), _dequantize, _can_dequantize, since=13),
+    Rule("lower-quantizelinear", Op("QuantizeLinear"), _quantize, _known, since=13),
 )
