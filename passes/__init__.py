@@ -68,6 +68,7 @@ PASSES: dict[str, str] = {
     "simplify-loops": "burnish.passes.cleanup.simplify_loops:SimplifyLoops",
     "simplify-shapes": "burnish.passes.cleanup.simplify_shapes:SimplifyShapes",
     "sink-views": "burnish.passes.cleanup.sink_views:SinkViews",
+    "smooth-activations": "burnish.passes.quantization.smooth_activations:SmoothActivations",
     "standardise-contrib-ops": "burnish.passes.fusion.contrib:StandardiseContribOps",
     "upgrade-opset": "burnish.passes.cleanup.upgrade_opset:UpgradeOpset",
     "widen-half": "burnish.passes.cleanup.widen_half:WidenHalf",

@@ -101,7 +101,12 @@ def precise() -> list[str]:
 
 def equivalent() -> list[str]:
     """What makes a model bear fewer bits and changes nothing else; before it is quantized."""
-    return ["infer-shapes", "equalize-channels"]
+    return [
+        "infer-shapes",
+        "equalize-channels",
+        # After weights are even: what is left differs in values alone.
+        "smooth-activations",
+    ]
 
 
 def quantizing() -> list[str]:

@@ -1,7 +1,8 @@
 """Fewer bits for weights and values: what a model is made to bear them by, and how it is said.
 
 ``streams`` finds channels that may be scaled, with all that writes and reads them;
-``equalize_channels`` scales them by their weights alone. ``weighted`` finds products and
+``equalize_channels`` scales them by their weights alone, ``simulation`` computes on some rows of
+data what 8 bits make of a product. ``weighted`` finds products and
 convolutions with weights, ``placement`` the values that are rounded with them, from what
 ``operators`` do to these; ``ranges`` finds out what ``formats`` have to cover, ``weights`` rounds
 weights, ``pairs`` writes it down.

@@ -14,7 +14,7 @@ from burnish.passes.folding.weights import NewWeights
 from burnish.passes.fusion.constants import Vector, number
 from burnish.passes.quantization.streams import End, Stream, streams
 from burnish.pipeline import Pass, PassContext
-from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
+from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 
 RULE = "channel-ranges"
 SETTLED = 0.001
@@ -60,7 +60,11 @@ class EqualizeChannels(Pass):
             problem = stream.problem()
             if problem is None and stream.is_closed:
                 found.append(stream)
-            elif problem and context.explain and is_news(stream, problem):
+            elif (
+                problem
+                and context.explain
+                and (stream.is_closed or (problem.at and any(e.weighs for e in stream.forward)))
+            ):
                 result.missed.append(NearMiss.of(RULE, problem, stream.where))
         scales = _solve(found)
         weights = NewWeights()
@@ -79,12 +83,6 @@ class EqualizeChannels(Pass):
             result.fired.append(Firing(RULE, stream.where.provenance))
         result.edits = rw.edits
         return result
-
-
-def is_news(stream: Stream, problem: Miss) -> bool:
-    """Whether to tell that channels cannot be scaled: not of those that only leave the model."""
-    written = any(end.weighs for end in stream.forward)
-    return stream.is_closed or (written and problem.at is not None)
 
 
 def _solve(found: Sequence[Stream]) -> list[Vector]:

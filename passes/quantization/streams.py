@@ -82,6 +82,15 @@ class Stream:
         return first.node
 
     @property
+    def sources(self) -> tuple[End, ...]:
+        """What makes the channels: matrices, kernels, scales of normalizations."""
+        return tuple(
+            end
+            for end in self.forward
+            if end.weighs or (end.node.op_type in NORMS and end.index == 1)
+        )
+
+    @property
     def is_closed(self) -> bool:
         """Whether matrices or kernels both write and read the channels."""
         return any(e.weighs for e in self.forward) and any(e.weighs for e in self.backward)
