@@ -27,6 +27,11 @@ LAYERS = (
         "burnish.output",
         "burnish.shape_sets",
         "burnish.onnx_runtime",
+        "burnish.npz",
+        "burnish.user_code",
+        "burnish.data_worker",
+        # It knows nothing of code generation.
+        "burnish.backends.child",
         "burnish.parameters",
         "burnish.wording",
     ),

@@ -10,16 +10,18 @@ are values of the first output itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from burnish.bench.npz import read_arrays, read_shapes
 from burnish.bench.task import Feeds, Run, Scores, TaskFailed
+from burnish.errors import InvalidInput
+from burnish.npz import LABELS, read_arrays, read_shapes
 
-LABELS = "labels"
+T = TypeVar("T")
 ACCURACY, ERROR = "accuracy", "mean-absolute-error"
 
 
@@ -59,7 +61,7 @@ class FolderTask:
         """
         found: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
         for path in self._files:
-            headers = read_shapes(path)
+            headers = _read(read_shapes, path)
             headers.pop(LABELS, None)
             shapes = tuple(sorted(headers.items()))
             found[shapes] = found.get(shapes, 0) + 1
@@ -78,7 +80,7 @@ class FolderTask:
                 "evaluation does not use"
             )
         for path in files:
-            arrays = read_arrays(path)
+            arrays = _read(read_arrays, path)
             arrays.pop(LABELS, None)
             yield arrays
 
@@ -91,7 +93,7 @@ class FolderTask:
         values: dict[str, list[np.ndarray]] = {}
         weights: list[np.ndarray] = []
         for path in self._files:
-            arrays = read_arrays(path)
+            arrays = _read(read_arrays, path)
             labels = _labels(path, arrays)
             outputs = run(arrays)
             name, output = next(iter(outputs.items()))
@@ -106,6 +108,14 @@ class FolderTask:
         ((metric, parts),) = values.items()
         better = metric == ACCURACY
         return {metric: Scores(np.concatenate(parts), np.concatenate(weights), better)}
+
+
+def _read(reader: Callable[[Path], dict[str, T]], path: Path) -> dict[str, T]:
+    """What ``reader`` finds in a file; one that cannot be read is the task's failure."""
+    try:
+        return reader(path)
+    except InvalidInput as error:
+        raise TaskFailed(str(error)) from error
 
 
 def _labels(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -6,21 +6,16 @@ the task becomes a sentence here. `burnish.bench.user_task` is the other end.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from burnish.backends.child import Ask, serve_asking
 from burnish.bench.loading import named_in
-from burnish.bench.task import Feeds, Scores, TaskFailed, checked, input_shapes_of
+from burnish.bench.task import Feeds, Scores, checked, input_shapes_of
 from burnish.errors import BurnishError, UsageError
-from burnish.suggest import unknown
+from burnish.user_code import member, module_of, plain_feeds, what_happened
 
 PARTS = ("name", "input_shapes", "calibration", "evaluate")
 Answer = tuple[Any, ...]
@@ -54,7 +49,7 @@ class Worker:
         except BurnishError as error:
             return "failed", str(error)
         except (Exception, SystemExit) as error:  # it is the user's code
-            return "failed", f"{self._text}: {what_happened(error)}"
+            return "failed", f"{self._text}: {what_happened(error, __file__)}"
 
     def _load(self) -> Answer:
         self._task = found = find_object(self._text)
@@ -73,32 +68,16 @@ class Worker:
 
     def _next(self, number: int) -> Answer:
         for feeds in self._splits[number]:
-            return "feeds", self._plain(feeds)
+            return "feeds", plain_feeds(self._text, feeds)
         return ("end",)
 
     def _evaluate(self) -> Answer:
         def run(feeds: Feeds) -> Mapping[str, np.ndarray]:
-            outputs: Mapping[str, np.ndarray] = self._ask(("run", self._plain(feeds)))
+            outputs: Mapping[str, np.ndarray] = self._ask(("run", plain_feeds(self._text, feeds)))
             return outputs
 
         scores = checked(self._text, self._task.evaluate(run))
         return "scores", {name: _plain_scores(one) for name, one in scores.items()}
-
-    def _plain(self, feeds: object) -> dict[str, np.ndarray]:
-        """Feeds as arrays and nothing else."""
-        if not isinstance(feeds, Mapping):
-            raise TaskFailed(
-                f"{self._text}: feeds are a {type(feeds).__name__}; they have to be a dict of "
-                "arrays by input name"
-            )
-        arrays = {str(name): np.array(one, copy=None) for name, one in feeds.items()}
-        for name, array in arrays.items():
-            if array.dtype.hasobject:
-                raise TaskFailed(
-                    f"{self._text}: what is fed to {name!r} holds objects; feed it an array of "
-                    "numbers or strings, all rows equally long"
-                )
-        return arrays
 
 
 def find_object(text: str) -> Any:
@@ -110,14 +89,10 @@ def find_object(text: str) -> Any:
         UsageError: there is no such module or name, or the file has no task or several.
     """
     place, name = named_in(text)
-    module = _module(place)
+    module = module_of(place)
     if not name:
         name = _only_task(module, place)
-    try:
-        found = getattr(module, name)
-    except AttributeError:
-        public = [one for one in vars(module) if not one.startswith("_")]
-        raise UsageError(f"{place}: {unknown('name', name, public)}") from None
+    found = member(module, place, name)
     is_factory = isinstance(found, type) or not hasattr(found, "evaluate")
     return found() if is_factory and callable(found) else found
 
@@ -144,34 +119,6 @@ def _only_task(module: Any, place: str) -> str:
         f"{place} has no task, which is an object with {', '.join(PARTS)}: see "
         "burnish.bench.task.Task"
     )
-
-
-def _module(place: str) -> Any:
-    if place.endswith(".py"):
-        path = Path(place)
-        if not path.is_file():
-            raise UsageError(f"{place} does not exist")
-        sys.path.insert(0, str(path.resolve().parent))
-        place = path.stem
-    else:
-        # As with python -m: modules of the folder that one works in.
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise
-        raise UsageError(
-            f"there is no module {error.name!r} here; name a task as module:NAME or file.py:NAME"
-        ) from None
-
-
-def what_happened(error: BaseException) -> str:
-    """Return one line about an exception of the user's code, with the place where it arose."""
-    said = " ".join(str(error).split())[:400]
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename != __file__]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{': ' if said else ''}{said}{place}"
 
 
 def _plain_scores(scores: Scores) -> Answer:

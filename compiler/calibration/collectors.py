@@ -43,6 +43,8 @@ class Range:
     """Elements seen."""
     wrong: int = 0
     """Of these, how many are NaN or infinite."""
+    course: list[tuple[float, float]] = field(default_factory=list)
+    """``low`` and ``high`` after each sample."""
 
     @property
     def is_finite(self) -> bool:
@@ -56,16 +58,19 @@ class Range:
 
     def update(self, array: Array) -> None:
         """Take in more values."""
-        if not array.size:
-            return
-        values = as_floats(array)
+        if array.size:
+            self._include(as_floats(array))
+        self.course.append((self.low, self.high))
+
+    def _include(self, values: Array) -> None:
         low, high = float(values.min()), float(values.max())
         self.count += values.size
         if not (math.isfinite(low) and math.isfinite(high)):
-            values = values[np.isfinite(values)]
-            self.wrong += array.size - values.size
-            if not values.size:
+            finite = values[np.isfinite(values)]
+            self.wrong += values.size - finite.size
+            if not finite.size:
                 return
+            values = finite
             low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from burnish.calibration.checks import checked
+from burnish.calibration.cutting import Cut, samples_of
 from burnish.calibration.probe import Probe
+from burnish.calibration.replay import Replay
 from burnish.errors import InvalidInput, UsageError
 from burnish.ir import Array, Graph, VariableNode
 
@@ -21,8 +23,6 @@ Feeds: TypeAlias = Mapping[str, Array]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is done, how many samples are, and of how many (0: not known yet)."""
 
-HELD_BYTES = 1 << 30
-"""Of samples that are kept because they can be had only once."""
 ACTION = "calibrating"
 
 logger = logging.getLogger(__name__)
@@ -57,22 +57,22 @@ class Calibration:
 
         Args:
             feeds: samples: a sequence, or what gives a new iterator each time, as the loaders of
-                `burnish.calibration.data` do. What can be iterated only once is kept, up to
-                `HELD_BYTES`.
+                `burnish.calibration.data` do. What can be iterated only once is kept, if it is
+                small enough (`burnish.calibration.replay.HELD_BYTES`).
             samples: how many of them to use at most; None for all.
             progress: told of every sample.
             threads: of ONNX Runtime; 0 lets it choose.
 
         Raises:
-            UsageError: ``samples`` is not positive, or samples that can be had only once are too
-                large to be kept.
+            UsageError: ``samples`` is not positive.
         """
         if samples is not None and samples < 1:
             raise UsageError(f"calibration on {samples} samples; use at least one")
         self._wanted = samples
-        self._feeds = _held(feeds, samples) if isinstance(feeds, Iterator) else feeds
+        self._feeds = feeds if isinstance(feeds, Sequence) else Replay(feeds)
         self._progress = progress
         self._threads = threads
+        self._cut: Cut = getattr(feeds, "cut", Cut.NEVER)
         self._count: int | None = None
 
     @property
@@ -94,13 +94,15 @@ class Calibration:
 
         Raises:
             InvalidInput: there are none, or one is no mapping of finite numbers.
-            UsageError: one does not fit the inputs.
+            UsageError: one does not fit the inputs, or they are too large to be kept and can be had
+                only once.
         """
         count = 0
-        for count, feeds in enumerate(islice(iter(self._feeds), self._wanted), start=1):
-            yield checked(graph, feeds, f"sample {count - 1}")
+        for feeds in islice(self._samples(graph), self._wanted):
+            yield checked(graph, feeds, f"sample {count}")
+            count += 1
             if self._progress is not None:
-                self._progress(ACTION, count, self.samples or 0)
+                self._progress(ACTION, count, self.samples or self._wanted or 0)
         if not count:
             raise InvalidInput("the calibration data is empty; give at least one sample")
         first_time, self._count = self._count is None, count
@@ -166,12 +168,13 @@ class Calibration:
                 for collector in own:
                     collector.update(left[one], right[other])
 
-    def __len__(self) -> int:
-        """How many samples there are, counted by reading them if need be."""
-        if self.samples is None:
-            self._count = sum(1 for _ in islice(iter(self._feeds), self._wanted))
-        assert self.samples is not None
-        return self.samples
+    def _samples(self, graph: Graph) -> Iterator[object]:
+        """Samples with the batch of ``graph``, as far as their source says how to cut them."""
+        for feeds in self._feeds:
+            if isinstance(feeds, Mapping):
+                yield from samples_of(graph, feeds, self._cut)
+            else:
+                yield feeds
 
 
 def require(calibration: Calibration | None, purpose: str) -> Calibration:
@@ -191,27 +194,3 @@ def require(calibration: Calibration | None, purpose: str) -> Calibration:
             "arrays by input name"
         )
     return calibration
-
-
-def _held(feeds: Iterable[Feeds], samples: int | None) -> list[Feeds]:
-    """What an iterator gives, kept for further passes over it.
-
-    Raises:
-        UsageError: it is more than `HELD_BYTES`.
-    """
-    kept: list[Feeds] = []
-    room = HELD_BYTES
-    for sample in islice(feeds, samples):
-        kept.append(sample)
-        room -= sum(_nbytes(array) for array in sample.values())
-        if room < 0:
-            raise UsageError(
-                f"the first {len(kept)} samples for calibration take more than {HELD_BYTES} bytes "
-                "and come from an iterator, which gives them only once; ask for fewer samples, or "
-                "give an object whose __iter__ reads them anew"
-            )
-    return kept
-
-
-def _nbytes(array: Any) -> int:
-    return int(getattr(array, "nbytes", 0))

@@ -144,7 +144,7 @@ def _read(path: Path) -> Any:
     """The array of a .npy file, or a dict of those of an .npz file."""
     import numpy as np
 
-    from burnish.bench.npz import UNREADABLE
+    from burnish.npz import UNREADABLE
 
     try:
         with path.open("rb") as file:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from burnish.bench import npz
+from burnish import npz
 from burnish.bench.loading import load_task
 from burnish.bench.task import Feeds, Task, TaskFailed, evaluate
 

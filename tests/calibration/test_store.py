@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from burnish.calibration import Calibration, Range, is_observable, require
+from burnish.calibration import Calibration, Range, is_observable, replay, require
 from burnish.calibration import probe as probing
-from burnish.calibration import store as storing
 from burnish.calibration.probe import Probe
 from burnish.errors import InvalidInput, UsageError
 from burnish.ir import Array, Graph, VariableNode
@@ -166,26 +165,57 @@ def test_an_iterator_is_kept_for_further_passes() -> None:
     assert calibration.samples == 2
 
 
-def test_a_source_is_read_anew() -> None:
+def test_a_source_is_read_once_if_it_can_be_kept() -> None:
     source = Source(rows(1), rows(2))
     calibration = Calibration(source)  # type: ignore[arg-type]
     assert calibration.samples is None
     for _ in range(2):
         assert len(list(calibration.feeds(model()))) == 2
-    assert (calibration.samples, source.passes) == (2, 2)
+    assert (calibration.samples, source.passes) == (2, 1)
+
+
+def test_a_source_that_is_too_large_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "HELD_BYTES", 30)
+    source = Source(*(rows(number) for number in range(5)))
+    calibration = Calibration(source)  # type: ignore[arg-type]
+    for _ in range(2):
+        found = [feeds["x"][0, 0] for feeds in calibration.feeds(model())]
+        assert found == [0, 1, 2, 3, 4]
+    assert source.passes == 3
+
+
+def test_a_source_is_read_as_far_as_it_is_needed() -> None:
+    def endless() -> Iterator[dict[str, Array]]:
+        while True:
+            yield rows(1)
+
+    calibration = Calibration(endless(), samples=3)
+    assert len(list(calibration.feeds(model()))) == 3 == calibration.samples
+
+
+def test_what_failed_half_way_is_no_end() -> None:
+    class Failing:
+        def __iter__(self) -> Iterator[dict[str, Array]]:
+            yield rows(1)
+            raise InvalidInput("the disk is gone")
+
+    calibration = Calibration(Failing())
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="disk"):
+            list(calibration.feeds(model()))
 
 
 def test_an_iterator_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "HELD_BYTES", 30)
+    monkeypatch.setattr(replay, "HELD_BYTES", 30)
     with pytest.raises(UsageError, match=r"first 3 samples .* only once"):
-        Calibration(iter([rows(1)] * 5))
-    assert Calibration(iter([rows(1)] * 5), samples=2).samples == 2
-    assert Calibration([rows(1)] * 5).samples == 5
+        list(Calibration(iter([rows(1)] * 5)).feeds(model()))
+    assert len(list(Calibration(iter([rows(1)] * 5), samples=2).feeds(model()))) == 2
+    assert len(list(Calibration([rows(1)] * 5).feeds(model()))) == 5
 
 
 def test_only_so_many_samples_are_used() -> None:
     calibration = Calibration([rows(1), rows(2), rows(3)], samples=2)
-    assert len(list(calibration.feeds(model()))) == 2 == len(calibration)
+    assert len(list(calibration.feeds(model()))) == 2 == calibration.samples
     assert calibration.notices == []
 
 
