@@ -76,6 +76,11 @@ def _three(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def agreement(error: float) -> str:
+    """How near a result is to what was expected, by its largest relative error."""
+    return "bit-identical" if error == 0 else f"largest relative error {error:.1e}"
+
+
 def of_thousand(count: float) -> str:
     """A number for people, before its unit: ``1.25 G``."""
     for prefix in ("", "k", "M", "G"):

@@ -139,6 +139,8 @@ def _samples(graph: Graph, items: Sequence[str] | None) -> list[dict[str, np.nda
 def _show(found: Diagnosis, folder: Path, verbose: bool) -> None:
     if not found:
         typer.echo("nothing is wrong: the result agrees with the original")
+        for attempt in found.attempts:
+            typer.echo(wrapped(str(attempt), "right       ", INDENT))
     for label, text in _facts(found, verbose).items():
         typer.echo(wrapped(text, f"{label:<12}", INDENT))
     for note in found.notes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from burnish.report import Section, sections
-from burnish.wording import counted, data_size
+from burnish.wording import agreement, counted, data_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,5 +107,4 @@ def agreement_line(report: PipelineReport) -> str:
         return "not verified (--verify off)"
     if report.error is None:
         return "nothing changed, nothing to verify"
-    found = "bit-identical" if report.error == 0 else f"largest relative error {report.error:.1e}"
-    return f"verified on {report.feeds} sets of inputs: {found}"
+    return f"verified on {report.feeds} sets of inputs: {agreement(report.error)}"

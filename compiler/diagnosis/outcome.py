@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from burnish.ir import Array
 from burnish.output import CannotWrite
 from burnish.pipeline import Pass
 from burnish.report import operator_types
+from burnish.wording import agreement, counted
 
 VERSION = 1
 """Of the form of report.json."""
@@ -49,6 +50,30 @@ class Reproducer:
     def nodes(self) -> list[str]:
         """Type and name of every operator, in order."""
         return [f"{node.op_type} {node.name}".rstrip() for node in self.part.graph.walk()]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something that was tried and found to be right."""
+
+    what: str
+    """In words: what was run, and by what."""
+    passes: int
+    """How many there are in the pipeline, each counted once."""
+    effective: int
+    """How many of them changed the model."""
+    samples: int
+    """Sets of inputs that outputs were compared on."""
+    error: float | None
+    """The largest of any output, relative to its largest value; None where outputs were not
+    compared."""
+
+    def __str__(self) -> str:
+        error = "" if self.error is None else f": {agreement(self.error)}"
+        return (
+            f"{self.what}, {self.effective} of {self.passes} passes with an effect, on "
+            f"{counted(self.samples, 'set')} of inputs{error}"
+        )
 
 
 @dataclass
@@ -79,6 +104,8 @@ class Diagnosis:
     """What a reader should know: what was not tried, and why."""
     is_complete: bool = True
     """Whether the search ended before its time was up."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """What was found to be right, in order."""
     tried: int = 0
     """Parts of the model that were tried."""
     seconds: float = 0.0
@@ -136,6 +163,7 @@ class Diagnosis:
                 "passes": [step.name for step in found.steps],
                 "confirmed": found.is_confirmed,
             },
+            "attempts": [asdict(attempt) for attempt in self.attempts],
             "notes": self.notes,
             "tools": _versions(),
             "complete": self.is_complete,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from burnish.diagnosis.surviving import killed_by
@@ -46,6 +46,8 @@ class Agreement:
 
     tolerance: float | None = None
     """How far one may be off, relative to its largest value; None for what passes promise."""
+    errors: list[float] = field(default_factory=list, compare=False, repr=False)
+    """The largest of each output that was looked at, as they came."""
 
     def failure(
         self, expected: Sequence[Outputs], found: Sequence[Outputs], promise: Numerics
@@ -53,7 +55,11 @@ class Agreement:
         """How ``found`` differs from ``expected``, output by output for each of the inputs."""
         judged = promise if self.tolerance is None else Numerics.LOSSY
         for feed, (want, have) in enumerate(zip(expected, found, strict=True)):
+            if list(want) != list(have) and set(want) == set(have):
+                orders = " instead of ".join(", ".join(map(repr, names)) for names in (have, want))
+                return Failure("form", f"outputs are in another order: {orders}", feed)
             for each in compare(want, have, judged).outputs:
+                self.errors.append(each.error)
                 is_off = self.tolerance is not None and not each.error <= self.tolerance
                 if each.equal and not is_off:
                     continue

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -17,8 +19,9 @@ from burnish.diagnosis.surviving import killed_by
 from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.oracle import Oracle
+from burnish.rewrite import Match, Rewriter
 from tests.bench.test_user_task import is_running
-from tests.diagnosis.planted import Planted, deep_model
+from tests.diagnosis.planted import ByHand, Planted, deep_model
 
 
 def end() -> None:
@@ -103,6 +106,30 @@ def test_an_oracle_that_crashes_on_what_a_rewrite_left(monkeypatch: pytest.Monke
     assert found.sources == ("layer5/sigmoid5",)
     assert found.reproducer is not None
     assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
+
+
+@dataclass(frozen=True)
+class Negating(Planted):
+    """Negates what a Sigmoid reads, twice."""
+
+    name: ClassVar[str] = "negating"
+
+    def _write(self, rw: Rewriter, match: Match, facts: None) -> None:
+        root = match.root
+        if not self._is_here(match):
+            self._good(rw, match, facts)
+            return
+        once = rw.op("Neg", root.inputs, like=root.output)
+        twice = rw.op("Neg", [once], like=root.output)
+        rw.replace(root.output, rw.op("Sigmoid", [twice], like=root.output, name="new"))
+
+
+def test_an_oracle_that_crashes_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all passes leave runs, what some of them leave ends the process."""
+    monkeypatch.setattr(symptom, "Oracle", Fragile)
+    steps = [Negating(layer=2), "simplify-elementwise", ByHand(layer=5)]
+    found = burnish.diagnose(deep_model(60), engine="ort", passes=steps)
+    assert (found.kind, found.guilty) == ("numerics", "by-hand")
 
 
 def test_an_oracle_that_crashes_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
