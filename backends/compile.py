@@ -106,9 +106,9 @@ def compile_graphs(
 
 
 def suited(graphs: Sequence[Graph], target: Target) -> Target:
-    """``target`` with what it has for products of integers, if ``graphs`` have any."""
+    """``target`` with what it has for integers, if ``graphs`` multiply any or round to them."""
     types = {node.op_type for graph in graphs for node in graph.walk()}
-    return target.for_integers() if types & INTEGER else target
+    return target.for_integers() if types & {*INTEGER, "QuantizeLinear"} else target
 
 
 def filters(target: Target, options: CompileOptions) -> tuple[int, ...]:

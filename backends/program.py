@@ -101,6 +101,10 @@ class Buffer:
         """Whether every dimension is known. Only what passes between regions need not be."""
         return all(size >= 0 for size in self.shape)
 
+    def elements(self) -> tuple[Buffer, int, tuple[int, ...] | None, tuple[int, ...]]:
+        """Which elements it holds: equal for buffers that hold the same ones."""
+        return (*self.root(), self.within, self.shape)
+
     def root(self) -> tuple[Buffer, int]:
         """Return the buffer that owns the bytes, and where in it this one starts."""
         buffer, offset = self, 0

@@ -37,6 +37,7 @@ from burnish.backends.lowering.places import (
 )
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.backends.lowering.strides import reshaped_within
+from burnish.backends.lowering.tables import table_kernel
 from burnish.backends.program import Buffer, BufferKind, Call
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.passes.quantization.conversions import parameter_axis
@@ -132,8 +133,8 @@ class Emitter:
         for value, start in parts_of(node):
             place = Place(node.output, concat_axis(node), start)
             target = part_of(whole, layout, place, value)
-            at = _location(target)
-            if at in self.settled or (value in self.home and _location(self.home[value]) == at):
+            at = target.elements()
+            if at in self.settled or (value in self.home and self.home[value].elements() == at):
                 continue
             self.settled.add(at)
             self._copy(value, layout, target, node)
@@ -173,7 +174,7 @@ class Emitter:
         if as_it_is and home.dtype == dtype and same_storage(shape, current, layout):
             return self.view(home, physical(shape, layout))
         encoding = None if home.dtype == dtype else self.plan.encoded[value]
-        key_ = (*_location(home)[:3], shape, current, layout, dtype, encoding)
+        key_ = (*home.elements()[:3], shape, current, layout, dtype, encoding)
         if key_ not in self.copies:
             self.copies[key_] = self._transpose(value, layout, dtype, encoding)
         return self.copies[key_]
@@ -246,7 +247,8 @@ class Emitter:
         builder.rounds = [node.op_type for node in group.nodes] == ["Attention", "Cast"]
         label = (group.anchor or group.nodes[-1]).op_type.lower()
         if group.anchor is None:
-            results = [builder.elementwise(group.nodes, {})]
+            table = table_kernel(builder, group.nodes)
+            results = [builder.elementwise(group.nodes, {}) if table is None else table]
         else:
             results = self.anchors[group.anchor.op_type](builder, group.anchor)
             if group.epilogue and not builder.rounds:
@@ -295,7 +297,7 @@ class KernelBuilder:
         """The tensor of an operand, one for each distinct buffer and shape."""
         for tensor, known in self.arguments:
             if known is buffer or (
-                _location(known) == _location(buffer) and known.dtype == buffer.dtype
+                known.elements() == buffer.elements() and known.dtype == buffer.dtype
             ):  # fmt: skip
                 return tensor
         tensor = te.placeholder(
@@ -319,6 +321,10 @@ class KernelBuilder:
         if (tensor, encoding) not in self._decoded:
             self._decoded[tensor, encoding] = encoding.decoded(self, tensor, order)
         return self._decoded[tensor, encoding]
+
+    def stored(self, value: VariableNode, layout: Layout) -> te.Tensor:
+        """The same as it is stored."""
+        return self.argument(self.emitter.stored(value, layout, self._pitched))
 
     def factor(self, value: VariableNode | None, layout: Layout | None = None) -> te.Tensor:
         """The same for products, which decode bfloat16 alone, and take more rows for others."""
@@ -390,8 +396,3 @@ class KernelBuilder:
             ))  # fmt: skip
 
         return at
-
-
-def _location(buffer: Buffer) -> tuple[Buffer, int, tuple[int, ...] | None, tuple[int, ...]]:
-    """Which elements a buffer holds: equal for buffers that hold the same ones."""
-    return (*buffer.root(), buffer.within, buffer.shape)

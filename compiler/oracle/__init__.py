@@ -2,7 +2,7 @@
 
 from burnish.numerics import Numerics
 from burnish.oracle.comparison import Comparison, OutputComparison, compare
-from burnish.oracle.fold import fold_nodes
+from burnish.oracle.fold import fold_nodes, results_of
 from burnish.oracle.inputs import free_sizes, random_inputs, suggest_sizes
 from burnish.oracle.session import Oracle
 
@@ -15,5 +15,6 @@ __all__ = [
     "fold_nodes",
     "free_sizes",
     "random_inputs",
+    "results_of",
     "suggest_sizes",
 ]

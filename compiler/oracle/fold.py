@@ -40,6 +40,18 @@ def fold_nodes(nodes: Sequence[OperatorNode]) -> dict[VariableNode, Array]:
     return known
 
 
+def results_of(
+    nodes: Sequence[OperatorNode], given: dict[VariableNode, Array]
+) -> dict[VariableNode, Array]:
+    """The results of ``nodes``, in order, where values from elsewhere are as ``given``.
+
+    Raises:
+        UnsupportedModel: ONNX Runtime refuses a node, or that its operands have these shapes.
+        ValueError: a node reads a value that is neither given nor constant nor made by another.
+    """
+    return _evaluate(nodes, given, reference=False)
+
+
 def _spoilt(node: OperatorNode, failed: set[VariableNode]) -> bool:
     """Whether ``node`` reads a result that could not be computed; its own then cannot either."""
     if failed.isdisjoint(value for value in node.inputs if value is not None):

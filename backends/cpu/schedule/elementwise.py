@@ -18,7 +18,7 @@ from burnish.backends.cpu.schedule.loops import (
 from burnish.backends.cpu.schedule.nest import Nest, body_cost, nests, strides
 from burnish.backends.cpu.schedule.reduction import by_vectors
 from burnish.backends.cpu.schedule.stages import Stages
-from burnish.backends.cpu.schedule.vectors import lane_of, narrows
+from burnish.backends.cpu.schedule.vectors import lane_of, makes_bytes
 from burnish.target import Target
 
 _SHORT = 9
@@ -42,22 +42,23 @@ def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc
     """Schedule every nest of an injective function."""
     found = nests(sch) or []
     chooses = any(_chooses_loads(sch, nest) for nest in found)
-    if chooses or _has_short_rows(sch, found, target) or _narrows(sch, found, target):
+    if chooses or _has_short_rows(sch, found, target) or _makes_bytes(sch, found, target):
         return by_vectors(sch, target)
     for nest in found:
         schedule_spatial(sch, nest, target)
     return sch.mod["main"]
 
 
-def _narrows(sch: Schedule, found: list[Nest], target: Target) -> bool:
-    """Whether the only nest streams along its last loop and rounds what it computes to bytes."""
+def _makes_bytes(sch: Schedule, found: list[Nest], target: Target) -> bool:
+    """Whether the only nest streams along its last loop and makes whole vectors of bytes."""
     if len(found) != 1 or not all(found[0].extents or (0,)) or _conditions(sch, found[0]):
         return False
     try:
         (work,) = Stages(sch, found).works
     except ScheduleError:
         return False
-    return bool(work.loops) and lane_of(work, target) is work.loops[-1] and narrows(work, target)
+    streams = bool(work.loops) and lane_of(work, target) is work.loops[-1]
+    return streams and makes_bytes(work, target)
 
 
 def _has_short_rows(sch: Schedule, found: list[Nest], target: Target) -> bool:

@@ -16,16 +16,9 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as build
 from tvm.tirx.script.builder.frame import ForFrame
 
+from burnish.backends.cpu.schedule import byte_vectors
 from burnish.backends.cpu.schedule.build import unravel
 from burnish.backends.cpu.schedule.work import Atom, Work, replace
-from burnish.backends.kernels.saturation import (
-    PARTS,
-    operands,
-    reachable,
-    vector_bytes,
-    wide,
-    with_instructions,
-)
 from burnish.backends.kernels.vectors import fold, vector_load, vector_store
 from burnish.target import Target
 
@@ -76,14 +69,14 @@ def emit(work: Work, target: Target, given: Values, parallel: bool = False) -> N
     if lane is None or lane.reduced:
         around(outer, given, lambda values: _row(work, lane, target, values))
         return
-    kernel = _Columns if work.reduces else _Narrowed if narrows(work, target) else _Map
+    count = byte_vectors.lanes_of(work, lane, target)
+    kernel = _Columns if work.reduces else _Bytes if count else _Map
     blocks = 1
     if work.reduces:
         blocks = math.ceil(lane.extent / (_lanes(lane, target) * (target.registers // 2)))
     elif parallel and not outer:
         blocks = _TASKS_PER_THREAD * target.threads
-    lanes = vector_bytes(target) if kernel is _Narrowed else _lanes(lane, target)
-    block = _Block(lane, lanes, blocks)
+    block = _Block(lane, count or _lanes(lane, target), blocks)
     around([*outer, block.atom], given, lambda values: kernel(work, block).emit(values))
 
 
@@ -98,18 +91,16 @@ def lane_of(work: Work, target: Target) -> Atom | None:
     return max(fits, key=work.contiguous_along, default=None)
 
 
-def narrows(work: Work, target: Target) -> bool:
-    """Whether `work` rounds whole vectors of bytes, by instructions that have to be defined."""
-    count, lane = vector_bytes(target), lane_of(work, target)
-    found = operands(work.value)
-    if work.reduces or lane is None or found is None or not 0 < count <= lane.extent:
-        return False
-    return found.dtype in ("int8", "uint8") and isinstance(found.middle, tirx.IntImm)
+def makes_bytes(work: Work, target: Target) -> bool:
+    """Whether `work` makes whole vectors of bytes, by instructions that have to be defined."""
+    return byte_vectors.lanes_of(work, lane_of(work, target), target) > 0
 
 
 def complete(works: Sequence[Work], body: tirx.Stmt, target: Target) -> tirx.Stmt:
     """A whole kernel of `works` with the definitions of what it calls."""
-    return with_instructions(body, target) if any(narrows(w, target) for w in works) else body
+    return byte_vectors.with_instructions(
+        [work for work in works if makes_bytes(work, target)], body, target
+    )
 
 
 def _lanes(lane: Atom, target: Target) -> int:
@@ -209,41 +200,30 @@ class _Map:
         return replace(expr, [*given, (self._block.lane.variable, place)])
 
 
-class _Narrowed:
-    """The same of `saturated`, by whole vectors of bytes."""
+class _Bytes:
+    """The same by whole vectors of bytes."""
 
     def __init__(self, work: Work, block: _Block) -> None:
-        found = operands(work.value)
-        assert found is not None
-        self._work, self._block, self._of = work, block, found
+        self._work, self._block = work, block
 
     def emit(self, given: Values) -> None:
         block, lanes = self._block, self._block.lanes
         start, last = block.start(given), block.width - lanes
-        held = None
-        if block.width % lanes:
-            # Computed before anything is stored: the result may lie where an operand was.
-            held = build.bind(self._narrowed(given, start + last))
+        table = byte_vectors.tables(self._work)
+
+        def made(here: ir.Expr) -> ir.Expr:
+            return byte_vectors.vector(self._work, block.lane, given, here, lanes, table)
+
+        def put(value: ir.Expr, here: ir.Expr) -> None:
+            place = replace(self._work.place, [*given, (block.lane.variable, here)])
+            vector_store(self._work.target, value, [place], lanes)
+
+        # Computed before anything is stored: the result may lie where an operand was.
+        held = build.bind(made(start + last)) if block.width % lanes else None
         with _serial(block.lane, block.width // lanes) as step:
-            here = start + step * lanes
-            self._store(self._narrowed(given, here), given, here)
+            put(made(start + step * lanes), start + step * lanes)
         if held is not None:
-            self._store(held, given, start + last)
-
-    def _narrowed(self, given: Values, here: ir.Expr) -> ir.Expr:
-        lane, width = self._block.lane, self._block.lanes // PARTS
-        parts = []
-        for part in range(PARTS):
-            held = build.alloc_buffer((width,), "float32")
-            with _across(lane, width) as i:
-                values = [*given, (lane.variable, here + part * width + i)]
-                _store(held, replace(reachable(self._of), values), i)
-            parts.append(vector_load(held[0], width))
-        return wide(parts, self._of.middle, self._of.dtype)
-
-    def _store(self, value: ir.Expr, given: Values, here: ir.Expr) -> None:
-        place = replace(self._work.place, [*given, (self._block.lane.variable, here)])
-        vector_store(self._work.target, value, [place], self._block.lanes)
+            put(held, start + last)
 
 
 class _Columns:
