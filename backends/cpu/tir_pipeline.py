@@ -4,11 +4,13 @@ Kernels built from tiles have no blocks, no parallel regions to find and no indi
 TVM's standard passes would look for all of that, for longer than LLVM then takes.
 """
 
+from math import prod
+
 import tvm
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.tirx.compilation_pipeline import finalize_device_passes, finalize_host_passes
-from tvm.tirx.stmt import AttrStmt
+from tvm.tirx.stmt import AllocBuffer, AttrStmt
 
 NAME = "burnish"
 """Name of the pipeline, for `tirx.build`."""
@@ -52,7 +54,7 @@ def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
             if part:
                 lowered.update(passes(tvm.IRModule(part, attrs=module.attrs)))
         return tvm.IRModule(
-            {name: _promise_less(func) for name, func in lowered.functions.items()},
+            {name: _settled(func) for name, func in lowered.functions.items()},
             attrs=lowered.attrs,
         )
 
@@ -63,13 +65,28 @@ def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
     )
 
 
-def _promise_less(func: tirx.PrimFunc) -> tirx.PrimFunc:
-    """``func`` with no more than `ALIGNMENT` expected of its arguments."""
+_ON_STACK = 8 * 1024
+"""Bytes of local buffers that lie on the stack, where LLVM keeps them in registers."""
+
+
+def _settled(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """``func`` with no more than `ALIGNMENT` expected of its arguments, and accumulators its own.
+
+    TVM would take memory for these from a workspace, and what is stored there stays stored.
+    """
 
     def relax(node: AttrStmt) -> AttrStmt:
         if node.attr_key != "storage_alignment":
             return node
         return AttrStmt(node.node, node.attr_key, tirx.IntImm("int32", ALIGNMENT), node.body)
 
-    body = tvm_ffi.structural_map(func.body, ((AttrStmt, relax),), order="post")
+    def keep(node: AllocBuffer) -> AllocBuffer:
+        buffer = node.buffer
+        size = prod(int(extent) for extent in buffer.shape) * buffer.dtype.itemsize
+        if buffer.scope() != "local" or size > _ON_STACK:
+            return node
+        return AllocBuffer(buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
+
+    maps = ((AttrStmt, relax), (AllocBuffer, keep))
+    body = tvm_ffi.structural_map(func.body, maps, order="post")
     return tirx.PrimFunc(func.params, body, func.ret_type, attrs=func.attrs)

@@ -11,12 +11,14 @@ from burnish.backends.cpu.schedule import (
     costs,
     depthwise,
     product,
+    quad_window,
     winograd,
     winograd_choices,
 )
 from burnish.backends.cpu.schedule.build import Views
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, parse, role_of
 from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.kernels.integer_window import QUADS
 from burnish.target import Target
 
 Builder = Callable[[Fused, Target, TileConfig], PrimFunc]
@@ -24,6 +26,7 @@ Builder = Callable[[Fused, Target, TileConfig], PrimFunc]
 BUILDERS: dict[str, Builder] = {
     "contraction": convolution.build,
     "batch-product": product.build,
+    QUADS: quad_window.build,
     **dict.fromkeys(depthwise.COMBINE, depthwise.build),
 }
 """Builders by the role of an anchor."""
@@ -81,6 +84,8 @@ def _known(func: PrimFunc) -> Fused:
 def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
     if fused.role in depthwise.COMBINE:
         return choices.for_window(depthwise.describe(fused, target, Views()).space, target)
+    if fused.role == QUADS:
+        return quad_window.candidates(fused, target)
     if fused.role == "batch-product":
         return choices.for_contraction(product.describe(fused, target, Views())[0], target)
     work = convolution.describe(fused, target, Views())

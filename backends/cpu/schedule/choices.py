@@ -1,6 +1,6 @@
 """Which tiles and loop orders to try, the best guess by `costs` first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from burnish.backends.cpu.schedule.contraction import Contraction
@@ -41,13 +41,15 @@ _WINDOW_OVERHEAD = 4
 _WINDOW_TILES_OF_ONE_ROW = ((1, 4), (1, 2), (1, 8), (1, 1))
 
 
-def for_window(space: Space, target: Target) -> list[TileConfig]:
-    """Ways to tile windows of one channel each, best guess first."""
+def for_window(
+    space: Space, target: Target, tiles: Sequence[tuple[int, int]] = _WINDOW_TILES
+) -> list[TileConfig]:
+    """Ways to tile windows of one channel each, best guess first, by rows and vectors of tiles."""
     vectors_all = -(-space.columns // space.width)
     longest = space.axes[-1].outputs
     is_small = target.threads > 1 and not pays_in_parallel(_window_cycles(space), target)
     found = []
-    for rows, vectors in _WINDOW_TILES if longest > 1 else _WINDOW_TILES_OF_ONE_ROW:
+    for rows, vectors in tiles if longest > 1 else _WINDOW_TILES_OF_ONE_ROW:
         rows = _even(min(rows, longest), longest)
         vectors = max(1, min(vectors, vectors_all // target.threads))
         blocks, units = -(-vectors_all // vectors), Lines(space, rows, target.threads).units

@@ -21,6 +21,7 @@ from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.integers import Merged
 from burnish.backends.kernels.product import product
 from burnish.backends.lowering.anchors.contraction import is_mirrored, transpose_window
+from burnish.backends.lowering.anchors.integer_windows import depthwise_integer, is_depthwise
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
@@ -162,6 +163,8 @@ def _key(node: OperatorNode) -> tuple[object, ...]:
 
 def conv_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """ConvInteger with zero points for the input and for all or each output channel."""
+    if is_depthwise(node):
+        return [depthwise_integer(builder, node)]
     weights = _constant_filters(node)
     if weights is not None:
         return [_gathering(builder, node, weights)]
@@ -197,11 +200,10 @@ def conv_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
 
 
 def _constant_filters(node: OperatorNode) -> Centred | None:
-    """Weights of a convolution of several channels, if they and their zero points are known."""
+    """Weights of a convolution, if they and their zero points are known."""
     w, zero = node.inputs[1], known_zero(node.input(3))
     assert w is not None
-    groups = int(node.attribute("group", 1))
-    if w.constant is None or zero is None or 1 < groups == w.constant.shape[0]:
+    if w.constant is None or zero is None:
         return None
     return Centred.of(w.constant.numpy(), zero)
 
