@@ -34,13 +34,13 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
     """
     views = Views()
     work = describe(fused, target, views)
-    epilogue = Epilogue(fused, views)
+    epilogue = Epilogue(fused, views, target)
 
     def write(tile: Tile) -> Stmt:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = nests(work.space, config, target.threads, write)
-    return fused.with_body(work.arithmetic.around(views.declare([body])))
+    return fused.with_body(epilogue.around(work.arithmetic.around(views.declare([body]))))
 
 
 def axes_of(fused: Fused) -> tuple[Axis, ...]:
