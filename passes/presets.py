@@ -114,6 +114,11 @@ def quantizing() -> list[str]:
     return ["infer-shapes", "quantize-int8"]
 
 
+def dynamic() -> list[str]:
+    """What computes products with integers of 8 bits, by scales that are found as a model runs."""
+    return ["infer-shapes", "quantize-dynamic"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -242,6 +247,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "compile": compiling,
     "precision": precise,
     "equivalent": equivalent,
+    "dynamic": dynamic,
     "int8": quantizing,
 }
 

@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "freeze-input-shapes": {"shapes": {"ids": (1, 128)}},
     "narrow-weights": {"fewest_bytes": 1},
     "quantize-int8": {"method": "min-max"},
+    "quantize-dynamic": {"by_token": True, "fewest": 1},
     "remove-redundant-channels": {"align": 1},
 }
 """What the example of a pass sets other than by default."""
