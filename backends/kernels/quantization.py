@@ -18,7 +18,8 @@ def dequantized(stored: Expr, scale: Expr, zero: Expr | None) -> Expr:
     value = stored.astype("int32")
     if zero is not None and not _is_zero(zero):
         value = value - zero.astype("int32")
-    return value.astype("float32") * scale
+    single = value.astype("float32")
+    return single if isinstance(scale, tirx.FloatImm) and scale.value == 1 else single * scale
 
 
 def quantized(

@@ -63,7 +63,15 @@ def operands(call: Expr) -> Saturated | None:
     if not call.op.name.endswith("call_pure_extern") or str(call.args[0].value) != NAME:
         return None
     _, value, middle, bounded = call.args
-    return Saturated(value, middle, str(call.ty), bool(bounded.value))
+    return Saturated(_regrouped(value), middle, str(call.ty), bool(bounded.value))
+
+
+def _regrouped(value: Expr) -> Expr:
+    """``value`` with what is known multiplied first: a right factor may be that of a whole row."""
+    if isinstance(value, tirx.Mul) and isinstance(value.b, tirx.FloatImm):
+        if isinstance(value.a, tirx.Mul):
+            return value.a.a * (value.a.b * value.b)
+    return value
 
 
 def expand(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:

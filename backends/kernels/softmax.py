@@ -10,13 +10,20 @@ from burnish.backends.kernels.reduction import combined
 Expr: TypeAlias = ir.Expr
 
 
-def softmax(x: te.Tensor, axis: int = -1) -> te.Tensor:
-    """exp(x - max) / sum of the same, along `axis`, float32, of the shape of `x`."""
+def softmax(x: te.Tensor, axis: int = -1, scale: float | None = None) -> te.Tensor:
+    """exp(x - max) / sum of the same, along `axis`, float32, of the shape of `x`.
+
+    With a positive `scale`, `x` are bytes, and differences between them are times it.
+    """
     axis %= len(x.shape)
     largest = combined(x, te.max, [axis], True, None)
 
     def power(*index: Expr) -> Expr:
-        return fast_math.exp_nonpositive(x(*index) - largest(*_row(index, axis)))
+        value, most = x(*index), largest(*_row(index, axis))
+        if scale is None:
+            return fast_math.exp_nonpositive(value - most)
+        below = (value.astype("int32") - most.astype("int32")).astype("float32")
+        return fast_math.exp_nonpositive(below * tirx.const(scale, "float32"), 255 * scale)
 
     powers = te.compute(x.shape, power, name="powers")
     total = combined(powers, te.sum, [axis], True, None)

@@ -73,10 +73,10 @@ def emit(work: Work, target: Target, given: Values, parallel: bool = False) -> N
     kernel = _Columns if work.reduces else _Bytes if count else _Map
     blocks = 1
     if work.reduces:
-        blocks = math.ceil(lane.extent / (_lanes(lane, target) * (target.registers // 2)))
+        blocks = math.ceil(lane.extent / (_lanes(work, lane, target) * (target.registers // 2)))
     elif parallel and not outer:
         blocks = _TASKS_PER_THREAD * target.threads
-    block = _Block(lane, count or _lanes(lane, target), blocks)
+    block = _Block(lane, count or _lanes(work, lane, target), blocks)
     around([*outer, block.atom], given, lambda values: kernel(work, block).emit(values))
 
 
@@ -103,9 +103,9 @@ def complete(works: Sequence[Work], body: tirx.Stmt, target: Target) -> tirx.Stm
     )
 
 
-def _lanes(lane: Atom, target: Target) -> int:
+def _lanes(work: Work, lane: Atom, target: Target) -> int:
     """Lanes of a vector: halved until a vector fits the loop."""
-    lanes = target.lanes("float32")
+    lanes = target.lanes(work.widest(lane))
     while lanes > lane.extent:
         lanes //= 2
     return lanes
@@ -283,7 +283,7 @@ class _Parts:
 
     def __init__(self, work: Work, lane: Atom, target: Target, before: Work | None) -> None:
         self._work, self._lane, self._before = work, lane, before
-        self._lanes = _lanes(lane, target)
+        self._lanes = _lanes(work, lane, target)
         count = max(n for n in (1, 2, _MOST_PARTS) if n * self._lanes <= lane.extent)
         self._parts = [_registers(work, self._lanes) for _ in range(count)]
         for part in self._parts:
@@ -311,6 +311,9 @@ class _Parts:
         while len(vectors) > 1:
             half = len(vectors) // 2
             vectors = [combine(vectors[i], vectors[i + half]) for i in range(half)]
+        if combine is tirx.Max and str(self._work.target.dtype) == "uint8":
+            # Of so many lanes, processors have ways of their own.
+            return tirx.call_llvm_pure_intrin("uint8", "llvm.vector.reduce.umax", vectors[0])
         return fold(vectors[0], self._lanes, combine)
 
     def _combine(self, part: tirx.Buffer, given: Values, start: ir.Expr, seen: int = 0) -> None:

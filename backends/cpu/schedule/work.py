@@ -14,6 +14,7 @@ from tvm import ir, sym, tirx
 from tvm.s_tir import SBlock, ScheduleError
 
 _COMBINERS = (tirx.Add, tirx.Mul, tirx.Max, tirx.Min)
+_BYTES = frozenset({"int8", "uint8"})
 _STORED = frozenset({"float32", "int32", "uint32", "int8", "uint8", "int16", "uint16"})
 """Types that vectors are stored as."""
 
@@ -88,6 +89,12 @@ class Work:
     def stores_along(self, atom: Atom) -> bool:
         """Whether vectors along `atom` are stored whole."""
         return self.write.step(atom) == 1 and str(self.target.dtype) in _STORED
+
+    def widest(self, atom: Atom) -> str:
+        """The type whose vectors suit what is read and stored along `atom`: uint8 or float32."""
+        types = [str(read.buffer.dtype) for read in self.reads if read.step(atom) != 0]
+        names = {*types, str(self.target.dtype)}
+        return "uint8" if names <= _BYTES else "float32"
 
     def contiguous_along(self, atom: Atom) -> int:
         """Elements read contiguously along `atom`, over all loops."""

@@ -9,8 +9,11 @@ from tvm import te
 
 from burnish.backends.kernels import normalization, reduction
 from burnish.backends.kernels import softmax as softmax_kernels
+from burnish.backends.kernels.decoded import Decoded
+from burnish.backends.kernels.quantization import dequantized
 from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
+from burnish.backends.lowering.encoding import Quantized, parameter
 from burnish.backends.lowering.layout import Layout, identity
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import DType, OperatorNode, VariableNode
@@ -123,9 +126,28 @@ def softmax(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     x = node.inputs[0]
     layout = builder.layout(node.output)
     axis = layout.index(int(node.attribute("axis", -1)) % len(layout))
-    logarithm = node.op_type == "LogSoftmax"
-    kernel = softmax_kernels.log_softmax if logarithm else softmax_kernels.softmax
-    return [kernel(builder.read(x, layout), axis)]
+    if node.op_type == "LogSoftmax":
+        return [softmax_kernels.log_softmax(builder.read(x, layout), axis)]
+    scale = _scale_of_bytes(builder, x)
+    if x is not None and scale is not None:
+        # The zero point is the same for all of a row.
+        return [softmax_kernels.softmax(builder.stored(x, layout), axis, scale)]
+    return [softmax_kernels.softmax(builder.read(x, layout), axis)]
+
+
+def _scale_of_bytes(builder: KernelBuilder, x: VariableNode | None) -> float | None:
+    """The one positive scale of a value that is kept as bytes; None of any other."""
+    encoding = None if x is None else builder.emitter.plan.encoded.get(x)
+    if x is None or not isinstance(encoding, Quantized) or encoding.axis is not None:
+        return None
+    if encoding.scale.constant is None or builder.emitter.home[x].dtype not in ("int8", "uint8"):
+        return None
+    scale = float(encoding.scale.constant.numpy().reshape(()))
+    return scale if _LEAST_SCALE < scale < 1 / _LEAST_SCALE else None
+
+
+_LEAST_SCALE = 1e-12
+"""Squares of larger ones, and of their inverses, are normal numbers."""
 
 
 def layer_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
@@ -134,12 +156,34 @@ def layer_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     assert x is not None
     rank = len(shape_of(x))
     axes = rank - int(node.attribute("axis", -1)) % rank
-    source = builder.read(x, builder.layout(node.output))
+    centres = node.op_type == "LayerNormalization"
+    source, unit = _unscaled(builder, x, builder.layout(node.output), centres)
     scale, bias = (_trailing(builder, node.input(i), axes) for i in (1, 2))
-    eps = float(node.attribute("epsilon", 1e-5))
+    eps = float(node.attribute("epsilon", 1e-5)) / unit**2
     if node.op_type == "RMSNormalization":
         return [normalization.rms_norm(source, scale, axes=axes, eps=eps)]
     return [normalization.layer_norm(source, scale, bias, axes=axes, eps=eps)]
+
+
+def _unscaled(
+    builder: KernelBuilder, x: VariableNode, layout: Layout, centres: bool
+) -> tuple[te.Tensor, float]:
+    """Numbers of which ``x`` is so many times: what norms divide by grows alike.
+
+    If the norm ``centres`` them, they may all be larger by the same.
+    """
+    scale = _scale_of_bytes(builder, x)
+    encoding = builder.emitter.plan.encoded.get(x)
+    if scale is None or not isinstance(encoding, Quantized):
+        return builder.read(x, layout), 1.0
+    shift = None if centres else encoding.zero
+    zero = None if shift is None else parameter(builder, shift, None)
+    one = tx.const(1.0, "float32")
+
+    def decode(element: Expr, index: Sequence[Expr]) -> Expr:
+        return dequantized(element, one, None if zero is None else zero(index))
+
+    return Decoded(builder.stored(x, layout), decode), scale
 
 
 def _trailing(builder: KernelBuilder, value: VariableNode | None, axes: int) -> te.Tensor | None:
@@ -170,8 +214,10 @@ def channel_norm(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     """InstanceNormalization and GroupNormalization (opset 21)."""
     x = node.inputs[0]
     layout = builder.layout(node.output)
-    source, scale, bias = builder.read(x, layout), *map(builder.read, node.inputs[1:3])
-    eps = float(node.attribute("epsilon", 1e-5))
+    assert x is not None
+    source, unit = _unscaled(builder, x, layout, centres=True)
+    scale, bias = map(builder.read, node.inputs[1:3])
+    eps = float(node.attribute("epsilon", 1e-5)) / unit**2
     channel = layout.index(1)
     if node.op_type == "GroupNormalization":
         groups = int(node.attribute("num_groups"))

@@ -162,6 +162,9 @@ def test_agreement() -> None:
     assert not agree(a, a + np.float32(1e-2))
     assert not agree(a, np.nan_to_num(a))
     assert not agree(np.array([True, False]), np.array([True, True]))
+    assert agree(np.uint8([255, 0]), np.uint8([254, 1]))
+    assert not agree(np.uint8([255, 0]), np.uint8([0, 0]))
+    assert not agree(np.int32([7]), np.int32([8]))
     assert agree(np.float16(a), np.float16(a) + np.float16(2e-3))
 
 
