@@ -9,4 +9,5 @@ weights, ``pairs`` writes it down.
 
 Of models that are quantized, ``parameters`` reads and writes how a value is, ``conversions`` says
 which ways of it kernels know, ``movement`` how operators that only move numbers work on integers.
+``requantize`` takes sums of integers to other integers, ``transposed`` writes a region.
 """

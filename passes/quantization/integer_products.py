@@ -8,32 +8,39 @@ from typing import ClassVar
 
 import numpy as np
 
-from burnish.ir import DType, OperatorNode, VariableNode
+from burnish.ir import Array, DType, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.quantization.parameters import Dequantized, dequantized, shaped
+from burnish.passes.quantization.parameters import Dequantized, Parameters, dequantized, shaped
+from burnish.passes.quantization.requantize import REQUANTIZE
+from burnish.passes.quantization.transposed import declined, transposed
 from burnish.pipeline import PassContext, RulePass
 from burnish.rewrite import Match, Miss, Op, Rewriter, Rule
+
+_CLOSE = 1e-5
+"""How far apart two scales may be, relative to one, that a quantizer meant to be the same."""
 
 
 @dataclass(frozen=True)
 class IntegerProducts(RulePass):
     """Multiply and sum up integers where both operands of a product or convolution are dequantized.
 
-    The sums are exact; they are scaled once, by the product of both scales, and biases are added
-    afterwards as floats. What reads the result, as a QuantizeLinear, stays.
+    The sums are exact, with biases that are integers of the same scale. They are scaled once: by
+    both scales, and by that of the result where it is quantized right away. Other biases are added
+    as floats.
 
     Before:
-        y = Conv(DequantizeLinear(x, 0.5, 128), DequantizeLinear(w, 0.1), b)
+        f = DequantizeLinear(x, 0.5, 128)
+        y = QuantizeLinear(Conv(f, DequantizeLinear(w, 0.1), DequantizeLinear(b, 0.05)), 0.2, 3)
 
     After:
-        y = Cast(ConvInteger(x, w, 128, 0)) * 0.05 + b
+        y = QuantizeLinear(Cast(ConvInteger(x, w, 128, 0) + b) * 0.25, 1, 3)
     """
 
     name: ClassVar[str] = "integer-products"
     numerics: ClassVar[Numerics] = Numerics.REASSOCIATES
 
     def rules(self, context: PassContext) -> Sequence[Rule]:
-        """One rule for each kind of product."""
+        """One rule for each kind of product, then what comes after them."""
         return RULES
 
 
@@ -84,17 +91,63 @@ def _with_one_zero(found: _Operands) -> _Operands | Miss:
     return found
 
 
+def _of_transposed(match: Match) -> _Operands | Miss:
+    """Weights are ``[inputs, outputs of a group, *kernel]``."""
+    found = _operands(match)
+    if isinstance(found, Miss):
+        return found
+    b = found.b.parameters
+    if not b.is_single and b.axis not in (1, 1 - (found.b.integers.rank or 0)):
+        return Miss("the scales of the weights are not those of output channels", found.b.node)
+    if int(match.root.attribute("group", 1)) > 1 and not b.is_single and not b.scale.is_constant:
+        return Miss("scales that are computed are those of one group", match.root)
+    return declined(match.root, found.a, found.b) or _with_one_zero(found)
+
+
+def _transposed_convolution(rw: Rewriter, match: Match, found: _Operands) -> None:
+    total = transposed(rw, match.root, found.a, found.b)
+    _finish(rw, match.root, total, found, int(match.root.attribute("group", 1)))
+
+
 def _convolution(rw: Rewriter, match: Match, found: _Operands) -> None:
     """Weights are ``[outputs, inputs of a group, *kernel]``."""
     node = match.root
     like = _like(node, DType.INT32)
     total = rw.op("ConvInteger", _integers(rw, found, by_channel=False), node.attributes, like=like)
-    spatial = (1,) * ((found.b.integers.rank or 2) - 2)
-    value = _scaled(rw, total, _factor(rw, found, (-1, *spatial)), node)
-    bias = node.input(2)
-    if bias is not None:
-        value = rw.op("Add", [value, shaped(rw, bias, (-1, *spatial))], like=node.output)
+    _finish(rw, node, total, found)
+
+
+def _finish(
+    rw: Rewriter, node: OperatorNode, total: VariableNode, found: _Operands, groups: int = 1
+) -> None:
+    """Scale the sums of a convolution and add its bias; scales are the same for all ``groups``."""
+    channels = (-1, *(1,) * ((found.b.integers.rank or 2) - 2))
+    factor, bias = _factor(rw, found, channels, groups=groups), node.input(2)
+    whole = _whole_bias(bias, factor)
+    if whole is not None:
+        total = rw.op("Add", [total, rw.constant(whole.reshape(channels))], like=total)
+    value = _scaled(rw, total, factor, node)
+    if bias is not None and whole is None:
+        value = rw.op("Add", [value, shaped(rw, bias, channels)], like=node.output)
     rw.replace(node.output, value)
+
+
+def _whole_bias(bias: VariableNode | None, factor: VariableNode, beta: float = 1.0) -> Array | None:
+    """The int32 numbers that ``bias`` is made of, if they count the same as sums; else None."""
+    node = None if bias is None else bias.producer
+    if node is None or not node.is_op("DequantizeLinear") or factor.constant is None:
+        return None
+    numbers, parameters = node.constant_input(0), Parameters.of(node)
+    if numbers is None or numbers.dtype is not DType.INT32 or parameters is None:
+        return None
+    if not parameters.is_constant or parameters.zeros().any():
+        return None
+    scales, steps = parameters.scales() * beta, factor.constant.numpy().reshape(-1)
+    if steps.size > 1 and scales.size > 1 and steps.size != scales.size:
+        return None
+    # Quantizers round the product of two scales in their own ways.
+    is_same = np.all(np.abs(scales - steps) <= _CLOSE * np.abs(steps))
+    return numbers.numpy() if is_same else None
 
 
 def _of_product(match: Match) -> _Operands | Miss:
@@ -131,14 +184,18 @@ def _gemm(rw: Rewriter, match: Match, found: _Operands) -> None:
     node = match.root
     a, b, *zeros = _integers(rw, found, by_channel=True)
     operands = [
-        _transposed(rw, value) if value is not None and node.attribute(name, 0) else value
+        _turned(rw, value) if value is not None and node.attribute(name, 0) else value
         for value, name in ((a, "transA"), (b, "transB"))
     ]
-    total = rw.op("MatMulInteger", [*operands, *zeros], like=_like(node, DType.INT32))
+    like = _like(node, DType.INT32)
+    total = rw.op("MatMulInteger", [*operands, *zeros], like=like)
     alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
-    value = _scaled(rw, total, _factor(rw, found, (-1,), alpha), node)
-    bias = node.input(2)
-    if bias is not None and beta != 0:
+    factor, bias = _factor(rw, found, (-1,), alpha), node.input(2)
+    whole = _whole_bias(bias, factor, beta) if bias is not None and bias.rank == 1 else None
+    if whole is not None:
+        total = rw.op("Add", [total, rw.constant(whole)], like=like)
+    value = _scaled(rw, total, factor, node)
+    if bias is not None and beta != 0 and whole is None:
         if beta != 1:
             bias = rw.op("Mul", [bias, rw.constant(np.array(beta, np.float32))], like=bias)
         value = rw.op("Add", [value, bias], like=node.output)
@@ -176,15 +233,19 @@ def _zero_point(rw: Rewriter, operand: Dequantized, *, by_channel: bool) -> Vari
 
 
 def _factor(
-    rw: Rewriter, found: _Operands, shape: tuple[int, ...], alpha: float = 1.0
+    rw: Rewriter, found: _Operands, shape: tuple[int, ...], alpha: float = 1.0, groups: int = 1
 ) -> VariableNode:
-    """What a sum is multiplied by; scales of channels in ``shape``."""
+    """What a sum is multiplied by; scales of channels in ``shape``, once for each of ``groups``."""
     a, b = found.a.parameters, found.b.parameters
     if a.scale.is_constant and b.scale.is_constant:
         scales = b.scales().astype(np.float64) * a.scales() * alpha
+        scales = np.tile(scales, groups) if scales.ndim else scales
         return rw.constant(np.asarray(scales.reshape(shape if scales.ndim else ()), np.float32))
     one = shaped(rw, a.scale, ())
-    other = shaped(rw, b.scale, () if b.is_single else shape)
+    if b.scale.is_constant and groups > 1 and not b.is_single:
+        other = rw.constant(np.tile(b.scales(), groups).reshape(shape))
+    else:
+        other = shaped(rw, b.scale, () if b.is_single else shape)
     factor = rw.op("Mul", [other, one], like=other)
     if alpha == 1.0:
         return factor
@@ -198,7 +259,7 @@ def _scaled(
     return rw.op("Mul", [number, factor], like=node.output)
 
 
-def _transposed(rw: Rewriter, value: VariableNode) -> VariableNode:
+def _turned(rw: Rewriter, value: VariableNode) -> VariableNode:
     if value.constant is not None:
         return rw.constant(np.ascontiguousarray(value.constant.numpy().T))
     shape = None if value.shape is None else value.shape[::-1]
@@ -209,6 +270,9 @@ _A, _B = (Op("DequantizeLinear", shared=True) for _ in range(2))
 RULES = (
     Rule("integer-convolution", Op("Conv", _A, _B, open_ended=True), _convolution, _of_convolution,
          since=13),
+    Rule("integer-transposed-convolution", Op("ConvTranspose", _A, _B, open_ended=True),
+         _transposed_convolution, _of_transposed, since=13),
     Rule("integer-product", Op("MatMul", _A, _B), _product, _of_product, since=13),
     Rule("integer-gemm", Op("Gemm", _A, _B, open_ended=True), _gemm, _of_gemm, since=13),
+    *REQUANTIZE,
 )  # fmt: skip
