@@ -42,13 +42,16 @@ class Worker:
 
 
 def samples_of(text: str) -> Iterable[object]:
-    """What ``module:NAME`` or ``file.py:NAME`` gives.
+    """What ``module:NAME``, ``file.py:NAME`` or ``file.py`` gives.
 
     Raises:
         UsageError: there is no such module or name, or it gives no samples.
     """
     place, _, name = text.rpartition(":")
-    found = member(module_of(place), place, name)
+    if not place or text.endswith(".py"):
+        place, name = text, ""
+    module = module_of(place)
+    found = member(module, place, name or _default(module, place))
     if isinstance(found, type):
         found = found()
     if callable(getattr(found, "calibration", None)):
@@ -60,6 +63,30 @@ def samples_of(text: str) -> Iterable[object]:
     raise UsageError(
         f"{text} gives a {type(found).__name__}; name a function that returns or yields dicts of "
         "arrays by input name, a list of such, or a task with calibration()"
+    )
+
+
+def _default(module: Any, place: str) -> str:
+    """The name of the function ``calibration``, else of what alone has such a method.
+
+    Raises:
+        UsageError: there is neither, or several have one.
+    """
+    if callable(getattr(module, "calibration", None)):
+        return "calibration"
+    able = {
+        name: one for name, one in vars(module).items()
+        if callable(getattr(one, "calibration", None))
+    }  # fmt: skip
+    objects = {id(one): name for name, one in able.items() if not isinstance(one, type)}
+    classes = {id(one): name for name, one in able.items() if one.__module__ == module.__name__}
+    found: dict[int, str] = objects or classes
+    if len(found) == 1:
+        return next(iter(found.values()))
+    which = f"{len(found)} tasks, {', '.join(found.values())}" if found else "no task"
+    raise UsageError(
+        f"{place} has no function calibration and {which}: write {place}:NAME for what gives the "
+        "samples"
     )
 
 

@@ -79,6 +79,15 @@ def test_task_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accuracy: " in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("model")
+def test_calibration_example(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pictures").mkdir()
+    x = np.random.default_rng(0).normal(size=(10, 3, 8, 8)).astype(np.float32)
+    np.savez("pictures/digits.npz", x=x, labels=np.zeros(10, np.int64))
+    exec(compile(blocks("python")[2], "README.md", "exec"), {})
+    assert "ranges from the first 5 of 10 samples" in capsys.readouterr().out
+
+
 def test_configuration_example(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     path = tmp_path / "burnish.toml"

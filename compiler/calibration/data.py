@@ -32,8 +32,8 @@ def load_data(text: str, limit: float = LIMIT) -> Source:
     """Return the data that ``text`` names.
 
     Args:
-        text: a folder or file (see `Files`), or ``module:NAME`` or ``file.py:NAME`` (see
-            `UserData`).
+        text: a folder or file (see `Files`), or ``module:NAME``, ``file.py:NAME`` or ``file.py``
+            (see `UserData`).
         limit: seconds that code of the user's has for loading, and for each sample.
 
     Raises:
@@ -44,7 +44,7 @@ def load_data(text: str, limit: float = LIMIT) -> Source:
     if path.is_dir() or (path.suffix in SUFFIXES and path.is_file()):
         return Files(path)
     place, _, name = text.rpartition(":")
-    if place and name.isidentifier():
+    if (place and name.isidentifier()) or text.endswith(".py"):
         return UserData(text, limit)
     raise UsageError(
         f"--calibration {text}: no folder or file of that name; give a folder of .npz or .npy "
@@ -103,7 +103,8 @@ class UserData:
     """What Python code of the user's gives, which runs in a process of its own.
 
     ``module:NAME`` names a function that returns or yields dicts of arrays by input name, a list
-    of such, or a task (`burnish.bench.task.Task`), whose calibration split it is.
+    of such, or a task (`burnish.bench.task.Task`), whose calibration split it is. In a file without
+    a name it is the function ``calibration``, else the one task.
     """
 
     cut: ClassVar[Cut] = Cut.TO_BATCH

@@ -21,6 +21,8 @@ KEPT_ROWS = 4096
 WHOLE = 4608
 """Rows up to this long are multiplied at once; longer ones in blocks, to take less memory."""
 BLOCK = 1024
+AT_ONCE = 512
+"""Rows that are multiplied together."""
 
 
 @dataclass(eq=False)
@@ -53,11 +55,24 @@ class _Products:
     """Collectors of one geometry and seed take rows from the same positions."""
     count: int = 0
     """Rows taken."""
-    total: Array = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
-    """The sum, float32 ``[groups, size, size]``."""
 
     def __post_init__(self) -> None:
         self._sampler = _Sampler(self.geometry, self.per_item, self.seed)
+        self._total = np.zeros((0, 0, 0), np.float32)
+        self._waiting: list[tuple[Array, Array]] = []
+        self._number = 0
+        """Rows that wait: products of many at a time take half as long."""
+
+    @property
+    def total(self) -> Array:
+        """The sum, float32 ``[groups, size, size]``."""
+        if self._waiting:
+            left, right = zip(*self._waiting, strict=True)
+            lefts = np.concatenate(left, 1)
+            are_same = all(one is other for one, other in self._waiting)
+            _accumulate(self._total, lefts, lefts if are_same else np.concatenate(right, 1))
+            self._waiting, self._number = [], 0
+        return self._total
 
     @property
     def matrix(self) -> Array:
@@ -66,16 +81,18 @@ class _Products:
 
     def _rows(self, array: Array, at: Array) -> Array:
         rows = self.geometry.rows(array, at).astype(np.float32, copy=False)
-        if not self.total.size:
+        if not self._total.size:
             groups, _, size = rows.shape
-            self.total = np.zeros((groups, size, size), np.float32)
-        _require(rows, self.total.shape[:2])
+            self._total = np.zeros((groups, size, size), np.float32)
+        _require(rows, self._total.shape[:2])
         return rows
 
     def _add(self, left: Array, right: Array) -> None:
-        if left.shape[1]:
-            _accumulate(self.total, left, right)
-            self.count += left.shape[1]
+        self._waiting.append((left, right))
+        self._number += left.shape[1]
+        self.count += left.shape[1]
+        if self._number >= AT_ONCE:
+            _ = self.total
 
 
 @dataclass(eq=False)
@@ -98,7 +115,7 @@ class Gram(_Products):
         """
         rows = self._rows(array, self._sampler.choose(array.shape))
         if not self.sum.size:
-            self.sum = np.zeros(self.total.shape[:2])
+            self.sum = np.zeros(self._total.shape[:2])
         self.sum += rows.sum(1, dtype=np.float64)
         self._add(rows, rows)
 

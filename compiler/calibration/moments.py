@@ -15,7 +15,7 @@ import numpy as np
 from burnish.calibration.collectors import as_floats
 from burnish.ir import Array
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """Elements that statistics are computed of at a time."""
 
 
@@ -108,11 +108,12 @@ class Channels:
         low, high = (found.astype(np.float64) for found in (values.min((0, 2)), values.max((0, 2))))
         if np.isfinite(low).all() and np.isfinite(high).all():
             count = np.full(len(low), float(values.shape[0] * values.shape[2]))
-            mean = _sums(values) / count
-            apart = values - mean.astype(values.dtype)[:, None]
-            # The mean is rounded as it is subtracted.
+            rough = (_sums(values) / count).astype(values.dtype)
+            apart = values - rough[:, None]
+            # What the sums of many values have lost is found in those of small ones.
             left = _sums(apart) / count
-            squares = _sums(np.square(apart, out=apart)) - count * left**2
+            mean = rough + left
+            squares = _sums(apart, apart) - count * left**2
         else:
             finite = np.isfinite(values)
             self.wrong += values.size - int(finite.sum())
@@ -178,11 +179,14 @@ class Tokens:
                     )  # fmt: skip
 
 
-def _sums(values: Array) -> Array:
-    """Sums of ``[outer, channels, inner]`` by channel, float64, added up a cache at a time."""
+def _sums(values: Array, others: Array | None = None) -> Array:
+    """Sums by channel, float64, of ``[outer, channels, inner]`` or of products with ``others``."""
     outer, channels, inner = values.shape
     if inner == 1:
-        return np.asarray(np.ones(outer, values.dtype) @ values.reshape(outer, channels),
-                          np.float64)  # fmt: skip
-    parts = values @ np.ones(inner, values.dtype)
+        flat = values if others is None else values * others
+        return np.asarray(np.ones(outer, values.dtype) @ flat.reshape(outer, channels), np.float64)
+    if others is None:
+        parts = np.einsum("ncs->nc", values)
+    else:
+        parts = np.einsum("ncs,ncs->nc", values, others)
     return np.asarray(parts.sum(0, dtype=np.float64))

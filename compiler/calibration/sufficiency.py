@@ -40,13 +40,11 @@ def calibration_note(ranges: Mapping[str, Range]) -> Sufficiency:
     """Compare ranges after half of the samples with those after all.
 
     Args:
-        ranges: of tensors by name, each updated once for every sample.
+        ranges: of tensors by name, each updated for every sample, as often for one as for another.
     """
-    samples = max((len(found.course) for found in ranges.values()), default=0)
+    samples = min((len(found.course) for found in ranges.values()), default=0)
     half = samples // 2
-    growth = {
-        name: _growth(found, half) for name, found in ranges.items() if len(found.course) == samples
-    }
+    growth = {name: _growth(found, half / max(1, samples)) for name, found in ranges.items()}
     tensor = max(growth, key=lambda name: growth[name], default="")
     largest = growth.get(tensor, 0.0)
     return Sufficiency(
@@ -54,11 +52,12 @@ def calibration_note(ranges: Mapping[str, Range]) -> Sufficiency:
     )
 
 
-def _growth(found: Range, half: int) -> float:
-    """Share of the final width that the second half added."""
-    if half < 1 or found.is_empty:
+def _growth(found: Range, share: float) -> float:
+    """Share of the final width that came after this share of the updates."""
+    before = round(share * len(found.course))
+    if not before or found.is_empty:
         return 0.0
-    low, high = found.course[half - 1]
+    low, high = found.course[before - 1]
     width = max(found.high, 0.0) - min(found.low, 0.0)
-    before = max(high, 0.0) - min(low, 0.0)
-    return 1.0 - before / width if width else 0.0
+    narrower = max(high, 0.0) - min(low, 0.0)
+    return 1.0 - narrower / width if width else 0.0

@@ -261,6 +261,41 @@ def test_a_module_of_the_folder_at_hand(code: Path, monkeypatch: pytest.MonkeyPa
     assert len(found("own_data:listed")) == 3
 
 
+TASK_ALONE = """
+class Task:
+    def calibration(self):
+        return [{"x": np.zeros((1, 2), np.float32)}]
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def calibration():\n    return [{'x': np.zeros((1, 2), np.float32)}]\nTASK = 1",
+        TASK_ALONE,
+        TASK_ALONE + "TASK = same = Task()",
+    ],
+)
+def test_a_file_with_one_thing_that_gives_samples(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(f"import numpy as np\n{text}\n")
+    assert found(path) == [[[[0, 0]]]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = 1", "no function calibration and no task"),
+        (TASK_ALONE + "one = Task()\nother = Task()", "and 2 tasks, one, other: write .*:NAME"),
+    ],
+)
+def test_a_file_in_which_it_is_not_clear(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        found(path)
+
+
 def test_batches_of_code_are_cut_only_for_fixed_models(code: Path) -> None:
     assert len(found(f"{code}:batched")) == 2
     assert len(found(f"{code}:batched", taking("float[3,2] x"))) == 4

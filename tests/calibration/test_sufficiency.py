@@ -46,6 +46,12 @@ def test_constants_and_empty_tensors_do_not_grow() -> None:
     assert calibration_note({"zero": ranges(0, 0, 0, 0), "empty": empty}).largest == 0
 
 
+def test_a_range_of_several_tensors_was_updated_more_often() -> None:
+    twice = ranges(1, 1, 2, 2, 3, 3, 4, 4)
+    note = calibration_note({"one": ranges(4, 4, 4, 4), "shared": twice})
+    assert (note.samples, note.tensor, note.largest) == (4, "shared", 0.5)
+
+
 def test_histograms_know_the_course_of_their_ranges() -> None:
     histogram = Histogram()
     for high in (1, 2, 4, 8):
