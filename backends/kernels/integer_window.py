@@ -63,7 +63,7 @@ def depthwise_quads(
     quad = quad_axis([axis.kernel for axis in axes])
 
     def term(load: Expr | None, taps: Sequence[Expr], channel: Expr) -> Expr:
-        value = _number(outside) if load is None else load + tirx.const(shift, SUMS)
+        value = number(outside) if load is None else load + tirx.const(shift, SUMS)
         place = list(taps)
         place[quad] = tirx.floordiv(taps[quad], QUAD)
         weight = weights(*place, channel, tirx.floormod(taps[quad], QUAD))
@@ -85,13 +85,14 @@ def depthwise_wide(
     def term(load: Expr | None, taps: Sequence[Expr], channel: Expr) -> Expr:
         if load is None:
             return tirx.const(0, SUMS)
-        return (load - _number(zero)) * weights(*taps, channel).astype(SUMS)
+        return (load - number(zero)) * weights(*taps, channel).astype(SUMS)
 
     attrs = {OUTSIDE: zero} if isinstance(zero, int) else {}
     return _window(x, axes, WIDE, term, attrs)
 
 
-def _number(value: Number) -> Expr:
+def number(value: Number) -> Expr:
+    """A number as an expression."""
     return tirx.const(value, SUMS) if isinstance(value, int) else value()
 
 

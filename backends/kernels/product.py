@@ -1,5 +1,6 @@
 """Matrix products."""
 
+from collections.abc import Mapping
 from math import prod
 
 from tvm import te, tirx
@@ -35,12 +36,17 @@ def product(a: te.Tensor, weights: te.Tensor | Weights, *, columns: int) -> te.T
 
 
 def batch_product(
-    a: te.Tensor, b: te.Tensor, *, transpose_a: bool = False, transpose_b: bool = False
+    a: te.Tensor,
+    b: te.Tensor,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    attributes: Mapping[str, object] | None = None,
 ) -> te.Tensor:
     """``a`` ``[..., M, K]`` times ``b`` ``[..., K, N]``, both computed at run time.
 
     A flag says that the operand's last two axes are stored the other way round. Leading axes
-    broadcast as in numpy.
+    broadcast as in numpy. ``attributes`` say more about the anchor, or another role of it.
 
     Raises:
         ValueError: the inner extents differ.
@@ -63,6 +69,7 @@ def batch_product(
         "burnish.role": "batch-product",
         "burnish.batch": prod(lead),
         "burnish.transposed": [int(transpose_a), int(transpose_b)],
+        **(attributes or {}),
     }
     return te.compute((*lead, rows, columns), value, name="batch_product", attrs=attrs)
 

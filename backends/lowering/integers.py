@@ -23,6 +23,7 @@ from tvm.ir import Expr
 
 from burnish.backends.kernels import packing
 from burnish.backends.kernels.geometry import Axis
+from burnish.backends.kernels.integer_window import Number
 from burnish.backends.kernels.integers import SUMS, Integers, Packed, Quads
 from burnish.backends.kernels.quads import SIZE
 from burnish.backends.lowering.emitter import KernelBuilder
@@ -160,6 +161,19 @@ def known_zero(value: VariableNode | None) -> Array | None:
 def in_quads(builder: KernelBuilder) -> bool:
     """Whether kernels sum four products at a time."""
     return builder.target.arch == X86
+
+
+def scalar_zero(builder: KernelBuilder, value: VariableNode | None) -> Number:
+    """A zero point of all elements."""
+    known = known_zero(value)
+    if known is not None:
+        return int(known.reshape(()))
+    tensor = builder.read(value)
+
+    def read() -> Expr:
+        return tensor(*[tirx.const(0, "int32")] * len(tensor.shape)).astype(SUMS)
+
+    return read
 
 
 class Operands:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from tvm.tirx import PrimFunc
 
 from burnish.backends.cpu.schedule import (
+    byte_product,
     choices,
     convolution,
     costs,
@@ -18,6 +19,7 @@ from burnish.backends.cpu.schedule import (
 from burnish.backends.cpu.schedule.build import Views
 from burnish.backends.cpu.schedule.fused import Fused, ScheduleMiss, parse, role_of
 from burnish.backends.cpu.schedule.tiling import TileConfig
+from burnish.backends.kernels import integer_product
 from burnish.backends.kernels.integer_window import QUADS
 from burnish.target import Target
 
@@ -26,6 +28,7 @@ Builder = Callable[[Fused, Target, TileConfig], PrimFunc]
 BUILDERS: dict[str, Builder] = {
     "contraction": convolution.build,
     "batch-product": product.build,
+    integer_product.ROLE: byte_product.build,
     QUADS: quad_window.build,
     **dict.fromkeys(depthwise.COMBINE, depthwise.build),
 }
@@ -88,6 +91,9 @@ def _candidates(fused: Fused, target: Target) -> list[TileConfig]:
         return quad_window.candidates(fused, target)
     if fused.role == "batch-product":
         return choices.for_contraction(product.describe(fused, target, Views())[0], target)
+    if fused.role == integer_product.ROLE:
+        operands = byte_product.Operands.of(fused, target, Views())
+        return choices.for_contraction(operands.work(fused, target), target)
     work = convolution.describe(fused, target, Views())
     direct = choices.for_contraction(work, target)
     filtered = winograd_choices.candidates(fused, target)

@@ -8,6 +8,7 @@ reads.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeAlias
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -40,6 +41,10 @@ _UNROLLED_STEPS = 96
 """Multiply-adds up to which kernel positions and channels are unrolled."""
 _WRITTEN_STEPS = 768
 """The same of channels for all kernel positions that are written out: LLVM is slow beyond it."""
+
+
+Start: TypeAlias = Callable[[Sequence[Index], Index, int], Expr]
+"""What sums begin with at output positions, for so many columns from one on."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Contraction:
     """Operations on each sum before it is stored."""
     beside: int = 0
     """Bytes read beside the sums before they are stored, one operand as large as all of them."""
+    start: Start | None = None
+    """What sums begin with; None for 0."""
 
     @property
     def is_streamed(self) -> bool:
@@ -134,8 +141,18 @@ class TileBuilder:
         rows, vectors = len(tile.rows.steps), tile.columns.span.size
         totals = Registers(rows, vectors, tile.space.width, dtype, tile.columns.last)
         window = tile.window(lambda taps, rows: self._channels(totals, taps, rows), self._unrolls)
-        fill = totals.fill(tirx.const(0, dtype))
-        return tile.finish(totals, [*fill, *window], self.epilogue)
+        return tile.finish(totals, [*self._fill(totals), *window], self.epilogue)
+
+    def _fill(self, totals: Registers) -> list[Stmt]:
+        """What sums begin with."""
+        tile, start = self.tile, self.work.start
+        if start is None:
+            return totals.fill(tirx.const(0, self.work.arithmetic.sums(self.work.source.buffer)))
+        return [
+            totals.write(row, j, start(tile.outputs(step), column, totals.lanes(j)))
+            for row, step in enumerate(tile.rows.steps)
+            for j, column in enumerate(tile.columns.starts())
+        ]
 
     @property
     def _unrolls(self) -> bool:

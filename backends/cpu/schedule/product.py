@@ -52,7 +52,7 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
         int(extent) for extent in (a.shape[-2:] if not transpose_a else a.shape[-2:][::-1])
     )
     batch, width = prod(lead), target.lanes(str(a.dtype))
-    a_matrix, b_matrix = _matrix_number(a, lead), _matrix_number(b, lead)
+    a_matrix, b_matrix = matrix_number(a, lead), matrix_number(b, lead)
 
     def element(positions: Sequence[Index], _: Expr) -> Index:
         number, row = positions
@@ -82,7 +82,7 @@ def describe(fused: Fused, target: Target, views: Views) -> tuple[Contraction, l
     return Contraction(space, depth, source, weights, finish=finish), []
 
 
-def _matrix_number(operand: Buffer, lead: Sequence[int]) -> Callable[[Index], Index]:
+def matrix_number(operand: Buffer, lead: Sequence[int]) -> Callable[[Index], Index]:
     """Which matrix of an operand belongs to a matrix of the result, by numpy's broadcasting."""
     extents = [int(extent) for extent in operand.shape[:-2]]
     if prod(extents) == prod(lead):

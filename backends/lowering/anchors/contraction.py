@@ -210,8 +210,8 @@ def matmul(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
         columns, source = b.constant.shape[1], builder.factor(a)
         packed = _packed_product(builder, source, b.constant.numpy(), (id(b.constant), "product"))
         return [product(source, packed, columns=columns)]
-    left, turned_left = _matrix_operand(builder, a)
-    right, turned_right = _matrix_operand(builder, b)
+    left, turned_left = matrix_operand(builder, a)
+    right, turned_right = matrix_operand(builder, b)
     return [batch_product(left, right, transpose_a=turned_left, transpose_b=turned_right)]
 
 
@@ -229,7 +229,7 @@ def _with_vector(builder: KernelBuilder, node: OperatorNode) -> te.Tensor:
     return te.compute(shape_of(node.output), element, name="product")
 
 
-def _matrix_operand(builder: KernelBuilder, value: VariableNode) -> tuple[te.Tensor, bool]:
+def matrix_operand(builder: KernelBuilder, value: VariableNode) -> tuple[te.Tensor, bool]:
     """The operand as it lies in memory, and whether its last two axes are swapped there."""
     rank = len(shape_of(value))
     swapped = (*range(rank - 2), rank - 1, rank - 2)

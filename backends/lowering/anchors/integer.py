@@ -21,6 +21,7 @@ from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.integers import Merged
 from burnish.backends.kernels.product import product
 from burnish.backends.lowering.anchors.contraction import is_mirrored, transpose_window
+from burnish.backends.lowering.anchors.integer_batch import batch_integer, is_batch
 from burnish.backends.lowering.anchors.integer_windows import depthwise_integer, is_depthwise
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.elementwise import Expr
@@ -49,6 +50,8 @@ def matmul_integer(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor
     weights = _constant_matrix(node)
     if weights is not None:
         return [_product(builder, node, weights)]
+    if is_batch(builder, node):
+        return [batch_integer(builder, node)]
     a, b = builder.read(node.input(0)), builder.read(node.input(1))
     a_zero = _matrix_zero(builder, node.input(2), -2)
     b_zero = _matrix_zero(builder, node.input(3), -1)

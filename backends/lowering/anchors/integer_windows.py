@@ -17,9 +17,8 @@ from burnish.backends.kernels.integer_window import (
     pack_quads,
 )
 from burnish.backends.lowering.attributes import window_of
-from burnish.backends.lowering.elementwise import Expr
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.integers import X86, Centred, known_zero
+from burnish.backends.lowering.integers import X86, Centred, known_zero, scalar_zero
 from burnish.backends.lowering.layout import spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
@@ -54,7 +53,7 @@ def depthwise_integer(builder: KernelBuilder, node: OperatorNode) -> te.Tensor:
         window.dilations,
     )  # fmt: skip
     builder.flops += kernel_flops(node) or 0
-    source, subtracted = builder.read(x, layout), _zero(builder, node)
+    source, subtracted = builder.read(x, layout), scalar_zero(builder, node.input(2))
     key = (id(w.constant), id(node.input(3)), order)
     fits = builder.target.arch == X86 and len(weights.values) >= _FEWEST
     if not fits or weights.rest.any():
@@ -72,19 +71,6 @@ def depthwise_integer(builder: KernelBuilder, node: OperatorNode) -> te.Tensor:
         return te.compute(sums.shape, lambda *i: sums(*i) - known(i[-1]), name="zero")
     factors = builder.weights(total)
     return te.compute(sums.shape, lambda *i: sums(*i) - factors(i[-1]) * outside(), name="zero")
-
-
-def _zero(builder: KernelBuilder, node: OperatorNode) -> Number:
-    """The zero point of activations."""
-    known = known_zero(node.input(2))
-    if known is not None:
-        return int(known.reshape(()))
-    tensor = builder.read(node.input(2))
-
-    def read() -> Expr:
-        return tensor(*[tx.const(0, "int32")] * len(tensor.shape)).astype(WIDE)
-
-    return read
 
 
 def _plus(value: Number, shift: int) -> Number:
