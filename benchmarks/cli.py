@@ -16,9 +16,9 @@ from benchmarks.acceptance import SETS, AcceptanceSet
 from benchmarks.acceptance import as_table as verdict_table
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
-from benchmarks.gathering import Gatherer, collect, errors, gather_node_tests
+from benchmarks.gathering import Gatherer, collect, errors, gather_node_tests, report_failures
 from benchmarks.generated import GENERATORS
-from benchmarks.latency import Row, measure
+from benchmarks.latency import measure
 from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
 from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated, versions
@@ -393,10 +393,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def show(table: Table) -> None:
     """Print a table, to a file or pipe as wide as tables here are made for."""
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-
-
-def report_failures(rows: list[Row]) -> None:
-    """Say why rows have no figures."""
-    for row in rows:
-        if row.failure:
-            errors.print(str(row), markup=False, highlight=False)

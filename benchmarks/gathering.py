@@ -152,3 +152,10 @@ def collect(
     except KeyboardInterrupt:
         errors.print(f"interrupted after {len(found)} of {total}")
     return found
+
+
+def report_failures(rows: list[Row]) -> None:
+    """Say why rows have no figures."""
+    for row in rows:
+        if row.failure:
+            errors.print(str(row), markup=False, highlight=False)
