@@ -67,7 +67,7 @@ def seated(seat: Seat, onnx: Path, threads: int, case: Case, answers: Sequence[A
         Disagreement: likewise, it is wrong.
     """
     peer = seat.peer
-    allowed = LOSSY if peer.name.endswith("-bf16") else TOLERANCE
+    allowed = LOSSY if peer.name.endswith(("-bf16", "-int8")) else TOLERANCE
     first: EngineFailed | Disagreement | None = None
     for level in (Level(peer.loader or peer.name, "all optimizations"), *peer.lower):
         engine = Engine(level.loader, seat.python)

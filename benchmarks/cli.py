@@ -302,9 +302,7 @@ def worth(
     models: Annotated[
         str, typer.Option(help="Names or groups from the zoo, commas between; or eight.")
     ] = "eight",
-    engine: Annotated[
-        str, typer.Option(help="As of burnish bench: tvm or ort, or both, with a comma between.")
-    ] = "tvm,ort",
+    engine: Annotated[str, typer.Option(help="As of burnish bench, or both.")] = "tvm,ort",
     threads: Annotated[int, typer.Option(min=1, help="Of every engine.")] = 2,
     seconds: Annotated[
         float, typer.Option(min=1, help="For timing, of each model and engine.")
@@ -329,9 +327,7 @@ def worth(
     efforts = [Effort(name, threads, seconds) for name in ENGINES if name in named]
     environment = record_environment()
     kept = None if partial is None else Partial(partial)
-    measured = chain.from_iterable(
-        measure_worth(found, effort, Zoo(folder), kept) for effort in efforts
-    )
+    measured = chain.from_iterable(measure_worth(found, one, Zoo(folder), kept) for one in efforts)
     try:
         rows = collect(measured, "Benching", len(found) * len(efforts), str)
     except ZooError as error:

@@ -19,4 +19,4 @@ class Plan(Pace):
     @property
     def tolerance(self) -> Mapping[str, float]:
         """Largest errors of burnish that are allowed, by dtype of the output."""
-        return LOSSY if self.precision == "bf16" else TOLERANCE
+        return LOSSY if self.precision in ("bf16", "int8") else TOLERANCE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args
@@ -18,6 +19,7 @@ from burnish.gates import Budgets, parse_bytes
 from burnish.ir import Graph
 from burnish.narrowing import Precision
 from burnish.pipeline import Pass, PipelineReport, Progress, Verify
+from burnish.quantization.request import Quantization, Source
 from burnish.selection import Selection, choose
 from burnish.shape_sets import distinct
 from burnish.source import Model, describe_source, load
@@ -52,6 +54,8 @@ def optimize(
     samples: Sequence[Feeds] | None = None,
     keep: Sequence[str] = (),
     optional: Mapping[str, float] | Sequence[str] = (),
+    quantize: str | Quantization | None = None,
+    calibration: Source | None = None,
     budget_size: int | str | None = None,
     min_speedup: float | None = None,
     max_drop: float | None = None,
@@ -74,6 +78,8 @@ def optimize(
             names. Names of inputs and outputs stay anyway.
         optional: passes to keep only if the result without them takes this many times as long,
             measured; a list asks for any gain at all.
+        quantize: "int8" for products of 8 bits where these pay; a ``Quantization`` says more.
+        calibration: data for it: dicts of arrays by input name, or as on the command line.
         budget_size: bytes of the result at most, or a text such as "12MB".
         min_speedup: least time of ONNX Runtime on the original over the result's, both measured.
         max_drop: points, hundredths of the first metric of ``eval``, that may be lost.
@@ -98,7 +104,7 @@ def optimize(
         _path(model), Path("optimized.onnx"), selection, (shapes,), verify=verify, samples=samples,
         keep=tuple(_names(keep) or ()),
         budgets=_budgets(budget_size, None, min_speedup, max_drop), optional=_ratios(optional),
-        task=eval,
+        task=eval, quantization=_quantization(quantize, calibration),
     )  # fmt: skip
     made = _made(job, graph, progress)
     assert isinstance(made, MadeOnnx)
@@ -124,6 +130,8 @@ def compile(
     weights: str | None = None,
     tolerance: float | None = None,
     optional: Mapping[str, float] | Sequence[str] = (),
+    quantize: str | Quantization | None = None,
+    calibration: Source | None = None,
     budget_size: int | str | None = None,
     budget_arena: int | str | None = None,
     min_speedup: float | None = None,
@@ -147,8 +155,7 @@ def compile(
         samples: as for ``optimize``; the first of each set of shapes becomes a self-test.
         threads: of the artifact; by default all cores of this machine, or one elsewhere.
         tune: seconds for timing candidates of kernels, or "off"; None for the default.
-        winograd: whether 3x3 convolutions may share products between outputs (Winograd's minimal
-            filtering): several times faster, rounded differently.
+        winograd: whether 3x3 convolutions may be filtered minimally: faster, rounded differently.
         precision: "f32", the default, or "bf16": products and convolutions multiply numbers that
             are rounded to bfloat16 where that is faster, and sum in float32.
         weights: "f32", the default, or "bf16": weights are rounded and stored in half the space
@@ -156,6 +163,8 @@ def compile(
         tolerance: how far rounding may move any output, relative to its largest value; 0.01 by
             default. Operators are left as they are where it would be more.
         optional: as for ``optimize``.
+        quantize: as for ``optimize``.
+        calibration: as for ``optimize``.
         budget_size: as for ``optimize``.
         budget_arena: bytes of memory between kernels at most.
         min_speedup: as for ``optimize``.
@@ -177,7 +186,7 @@ def compile(
         tuple(_sets(input_shapes)), goal, Precision.of(precision, weights, tolerance), verify,
         TUNE if tune is None else tune, winograd, samples, (),
         _budgets(budget_size, budget_arena, min_speedup, max_drop),
-        _ratios(optional), eval, describe_source(model),
+        _ratios(optional), eval, describe_source(model), _quantization(quantize, calibration),
     )  # fmt: skip
     return cast(MadeArtifact, _made(job, _graph(model), progress)).artifact
 
@@ -303,6 +312,14 @@ def _budgets(
 
 def _count(where: str, size: int | str | None) -> int | None:
     return parse_bytes(size, where) if isinstance(size, str) else size
+
+
+def _quantization(
+    given: str | Quantization | None, calibration: Source | None
+) -> Quantization | None:
+    if not isinstance(given, Quantization):
+        return Quantization.of(given, calibration)
+    return given if calibration is None else replace(given, source=calibration)
 
 
 def _ratios(optional: Mapping[str, float] | Sequence[str]) -> dict[str, float]:

@@ -54,6 +54,7 @@ LAYERS = (
     ("burnish.explanation",),
     ("burnish.bench",),
     ("burnish.diagnosis",),
+    ("burnish.quantization",),
     ("burnish.building",),
     ("burnish.api",),
     ("burnish.cli",),

@@ -77,6 +77,19 @@ class Options(Table):
     tolerance: float | None = Field(
         None, gt=0, le=1, description="How far rounding may move an output."
     )
+    quantize: Literal["int8"] | None = Field(
+        None, description="Compute products and convolutions with integers where that pays."
+    )
+    calibration: str | None = Field(
+        None,
+        description="Data that the model is meant for: a folder of .npz or .npy files, MODULE:NAME "
+        "or FILE.py:NAME, seen from the configuration file.",
+    )
+    calibration_samples: int | None = Field(None, ge=1, description="Samples to use at most.")
+    time: float | None = Field(
+        None, gt=0, description="Seconds that deciding about layers may take."
+    )
+    keep_float: list[str] | None = Field(None, description="Layers to leave in float.")
     preset: Literal["minimal", "default", "max"] | None = Field(
         None, description="Which passes to run."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,28 @@ def finish(shop: Workshop) -> Finished:
     if shop.job.task is not None:
         _ = shop.task  # what is wrong with it is told now rather than after minutes of work
     verdicts = settle(shop)
-    made = shop.make(left_out(verdicts))
+    made = _paying(shop, shop.make(left_out(verdicts)))
     if note := note_of_defaults(shop.graph):
         made.report.notices.append(note)
     gates, metrics = _held(shop, made)
     require(gates)
     made.report.budgets = gates
     return Finished(made, gates, verdicts, metrics)
+
+
+def _paying(shop: Workshop, made: Made) -> Made:
+    """``made``, or the same in float where that is faster on this machine."""
+    target = shop.job.target
+    if made.quantized is None or target is None or not target.is_host:
+        return made
+    from burnish.building.quantizing import in_float, slower
+
+    plain = in_float(shop, made)
+    reason = slower(shop, made, plain)
+    if not reason:
+        return made
+    plain.report.notices.append(reason)
+    return replace(plain, quantized=made.quantized)
 
 
 def _check_place(job: Job) -> None:

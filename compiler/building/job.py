@@ -17,6 +17,7 @@ from burnish.gates import Budgets
 from burnish.narrowing import Precision
 from burnish.passes import PASSES
 from burnish.pipeline import Verify
+from burnish.quantization.request import Quantization
 from burnish.selection import Selection, choose
 from burnish.shape_sets import Shapes, as_options
 from burnish.suggest import unknown
@@ -53,6 +54,8 @@ class Job:
     """What scores the result, or what names it; budgets about accuracy are about its metric."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What a manifest says about where the model came from."""
+    quantization: Quantization | None = None
+    """How to quantize, None to leave the model in float."""
 
     def __post_init__(self) -> None:
         """Check all that can be known before work begins.
@@ -61,6 +64,11 @@ class Job:
             UsageError: options do not exist, do not fit, or ask for what cannot be measured.
         """
         running = self.passes
+        if self.optional and self.quantization is not None:
+            raise UsageError(
+                "--optional judges passes of a model in float, and --quantize by itself leaves "
+                "alone what does not pay: leave one of them out"
+            )
         tuning_seconds(self.tune)
         for name, least in self.optional.items():
             if name not in PASSES:
@@ -102,6 +110,7 @@ class Job:
             "shapes": [as_options(shapes) for shapes in self.shapes if shapes],
             "tune": None if target is None else _tuning(self.tune),
             "precision": self.precision.options,
+            "quantize": self.quantization and self.quantization.kind,
             "verify": self.verify,
             "passes": self.passes,
             "set": [f"{key} = {value}" for key, value in (self.selection.settings or {}).items()],

@@ -21,6 +21,7 @@ from burnish.compilation import TUNE
 from burnish.errors import InvalidInput, UsageError
 from burnish.gates import Budgets, parse_bytes
 from burnish.narrowing import Precision
+from burnish.quantization.request import Quantization
 from burnish.selection import Selection
 from burnish.shape_sets import Shapes, distinct
 from burnish.source import describe_source
@@ -78,8 +79,12 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             winograd=options.winograd is not False,
             budgets=budgets,
             optional=options.optional or {},
-            task=_task(folder, options.eval_),
+            task=_named(folder, options.eval_),
             provenance=describe_source(source) if compiles else {},
+            quantization=Quantization.of(
+                options.quantize, _named(folder, options.calibration),
+                options.calibration_samples, options.time, options.keep_float or (),
+            ),
         )  # fmt: skip
     except (UsageError, InvalidInput) as error:
         raise type(error)(f"models.{name}: {in_keys(str(error))}") from None
@@ -93,8 +98,8 @@ def _place(folder: Path, text: str) -> Path:
     return Path(os.path.normpath(folder / text))
 
 
-def _task(folder: Path, text: str | None) -> str | None:
-    """What names a task, files and folders seen from ``folder``."""
+def _named(folder: Path, text: str | None) -> str | None:
+    """What names a task or data, files and folders seen from ``folder``."""
     if text is None:
         return None
     path, colon, name = (text, "", "") if text.endswith(".py") else text.rpartition(":")

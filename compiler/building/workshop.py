@@ -18,6 +18,7 @@ from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.optimization import optimize_model
 from burnish.pipeline import PipelineReport, Progress
+from burnish.selection import Selection
 from burnish.shape_sets import Shapes
 from burnish.source import save
 from burnish.suggest import unknown
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
     from burnish.backends.manifest import Manifest
     from burnish.bench.document import Metric
     from burnish.bench.task import Task
+    from burnish.building.quantizing import Start
     from burnish.building.trial import Contender, Ring
+    from burnish.quantization.quantize import Quantized
 
 
 EXACT = 1e-2
 """Largest error of a result that is to be exact, beyond which timing it says nothing: far above
 what rounding may do, which the checks of the pipeline hold it against."""
+
+ROUNDED = 0.5
+"""The same where numbers are rounded to 8 bits: how far that moves outputs is judged elsewhere."""
 
 KEPT = 2
 """Results that a workshop holds on to."""
@@ -47,6 +53,8 @@ class Made(ABC):
     notices: Sequence[str]
     skipped: tuple[str, ...]
     """Optional passes that were left out."""
+    quantized: Quantized | None = field(default=None, kw_only=True)
+    """What was quantized, if that was asked for."""
 
     @abstractmethod
     def save(self, path: Path) -> Mapping[str, int]:
@@ -135,6 +143,8 @@ class Workshop:
     def _rewritten(self, skip: tuple[str, ...], shapes: Shapes) -> Made:
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, skip=(*chosen.skip, *skip), input_shapes=shapes or None)
+        if (start := self.start) is not None:
+            return MadeOnnx(start.report, (), skip, start.graph, quantized=start.quantized)
         graph, report = optimize_model(
             self.graph, selection, verify=job.verify, samples=job.samples, keep=job.keep,
             progress=self.progress,
@@ -148,8 +158,29 @@ class Workshop:
             target, selection, job.verify, job.samples, job.tune, job.winograd,
             job.provenance, job.precision, shapes,
         )  # fmt: skip
-        made = compile_model(self.graph, request, self.progress)
-        return MadeArtifact(made.report, made.notices, skip, made)
+        start = self.start
+        if start is None:
+            made = compile_model(self.graph, request, self.progress)
+            return MadeArtifact(made.report, made.notices, skip, made)
+        request = replace(request, samples=job.samples or start.samples)
+        made = compile_model(start.graph, request, self.progress)
+        made.report.passes[:0] = start.report.passes
+        made.report.notices += start.report.notices
+        return MadeArtifact(made.report, made.notices, skip, made, quantized=start.quantized)
+
+    @cached_property
+    def start(self) -> Start | None:
+        """The quantized model that passes begin with, None to begin with the original."""
+        from burnish.building.quantizing import prepare
+
+        job = self.job
+        if job.quantization is None:
+            return None
+        selection = job.selection
+        if job.target is not None:
+            selection = Selection("default", skip=selection.skip, opset=selection.opset)
+        task = None if job.task is None else self.task
+        return prepare(job, self.graph, task, self.progress or _silent, selection)
 
     @cached_property
     def ring(self) -> Ring:
@@ -158,8 +189,12 @@ class Workshop:
 
         job = self.job
         tolerance = EXACT if job.precision.is_full else job.precision.tolerance
+        tolerance = tolerance if job.quantization is None else ROUNDED
         threads = (job.target or resolve("cpu")).threads
-        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, job.samples)
+        samples = job.samples
+        if samples is None and self.start is not None:
+            samples = self.start.samples
+        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, samples)
 
     @cached_property
     def source(self) -> Path:
@@ -228,3 +263,7 @@ class Workshop:
             return all(each in made.shapes for each in wanted)
         frozen = self.job.shapes[0].items()
         return all(each.get(name, shape) == shape for each in wanted for name, shape in frozen)
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""

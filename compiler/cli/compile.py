@@ -69,6 +69,11 @@ def compile_model(
             "default.",
         ),
     ] = None,
+    quantize: options.Quantize = None,
+    calibration: options.Calibration = None,
+    calibration_samples: options.CalibrationSamples = None,
+    seconds: options.QuantizeTime = None,
+    keep_float: options.KeepFloat = None,
     input_shape: options.InputShapes = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -96,6 +101,7 @@ def compile_model(
     from burnish.building.workshop import MadeArtifact
     from burnish.compilation import TUNE
     from burnish.narrowing import Precision
+    from burnish.quantization.request import Quantization
     from burnish.selection import Selection
     from burnish.source import describe_source
     from burnish.target import resolve
@@ -111,6 +117,7 @@ def compile_model(
         Precision.of(precision, weights, tolerance), verify, TUNE if tune is None else tune,
         winograd, None, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
         options.ratios(optional), eval_, describe_source(model),
+        Quantization.of(quantize, calibration, calibration_samples, seconds, keep_float or ()),
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
@@ -119,20 +126,32 @@ def compile_model(
     session.warn_of_rollbacks(made.report)
     for notice in built.notices:
         session.note(notice)
-    if session.json:
-        told = {"bytes": built.size, "seconds": round(built.seconds, 3)}
-        session.data({**_describe(model, out, made), **built.judgement(),
-                      "notices": list(built.notices), **told})  # fmt: skip
-    elif session.shows_tables:
-        _show(session, out, made)
-        for line in built.judgements():
-            typer.echo(line)
-        typer.echo(_written(out, built))
+    _tell(session, model, out, built, verbose=verbose)
     if made.tuning and made.tuning.tuned < made.tuning.kernels:
         more = "run again" if made.tuning.stopped else "raise --tune"
         session.note(f"{made.tuning}; {more} for the rest")
     if tune not in (None, "off") and not resolve(target).is_host:
         session.note("nothing was tuned: kernels are timed only on the machine that they are for")
+
+
+def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bool) -> None:
+    """Print what was compiled."""
+    from burnish.building.workshop import MadeArtifact
+    from burnish.cli.quantization import quantization_json, show_quantization
+
+    assert isinstance(built.made, MadeArtifact)
+    made = built.made.compilation
+    if session.json:
+        told = {"bytes": built.size, "seconds": round(built.seconds, 3)}
+        session.data({**_describe(model, out, made), **built.judgement(),
+                      "notices": list(built.notices), **told,
+                      **quantization_json(built.made.quantized)})  # fmt: skip
+    elif session.shows_tables:
+        _show(session, out, made)
+        show_quantization(session, built.made.quantized, verbose=verbose)
+        for line in built.judgements():
+            typer.echo(line)
+        typer.echo(_written(out, built))
 
 
 def _describe(model: Path, out: Path, made: Compilation) -> dict[str, object]:

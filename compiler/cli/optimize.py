@@ -18,6 +18,11 @@ def optimize(
     ctx: typer.Context,
     model: options.Model,
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="File to write.")],
+    quantize: options.Quantize = None,
+    calibration: options.Calibration = None,
+    calibration_samples: options.CalibrationSamples = None,
+    seconds: options.QuantizeTime = None,
+    keep_float: options.KeepFloat = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -42,7 +47,9 @@ def optimize(
     from burnish.building.execute import execute
     from burnish.building.job import Job
     from burnish.building.workshop import MadeOnnx
+    from burnish.cli.quantization import quantization_json, show_quantization
     from burnish.output import check_target
+    from burnish.quantization.request import Quantization
     from burnish.report import describe_graph, describe_run
     from burnish.selection import Selection
     from burnish.wording import data_size
@@ -57,6 +64,9 @@ def optimize(
         model, out, selection, (shapes,), verify=verify, keep=tuple(keep or ()),
         budgets=options.budgets(budget_size, None, max_drop, min_speedup),
         optional=options.ratios(optional), task=eval_,
+        quantization=Quantization.of(
+            quantize, calibration, calibration_samples, seconds, keep_float or ()
+        ),
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
@@ -66,9 +76,11 @@ def optimize(
     if session.json:
         sizes = {"before": before, "after": after, "bytes": size}
         session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report),
-                      **built.judgement(), "notices": list(built.notices)})  # fmt: skip
+                      **built.judgement(), "notices": list(built.notices),
+                      **quantization_json(built.made.quantized)})  # fmt: skip
     elif session.shows_tables:
         _show(session, report, before, after)
+        show_quantization(session, built.made.quantized, verbose=verbose)
         for line in built.judgements():
             typer.echo(line)
         typer.echo(f"wrote {out}: {data_size(size)}")

@@ -109,6 +109,36 @@ Optional_ = Annotated[
         "measured; repeatable.",
     ),
 ]  # fmt: skip
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize", metavar="int8",
+        help="Compute products and convolutions with integers of 8 bits where that gains time, "
+        "as far as --max-drop, or the distance to the original, allows.",
+    ),
+]  # fmt: skip
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", metavar="DATA",
+        help="Data that the model is meant for: a folder of .npz or .npy files, MODULE:NAME or "
+        "FILE.py:NAME; those of --eval, if not given.",
+    ),
+]  # fmt: skip
+CalibrationSamples = Annotated[
+    int | None,
+    typer.Option("--calibration-samples", metavar="N", help="Samples to use at most; 128, if not "
+                 "given."),
+]  # fmt: skip
+QuantizeTime = Annotated[
+    float | None,
+    typer.Option("--time", metavar="SECONDS", help="What deciding about layers may take; 300, if "
+                 "not given."),
+]  # fmt: skip
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option("--keep-float", metavar="NAME", help="Leave this layer in float; repeatable."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

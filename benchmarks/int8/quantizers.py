@@ -1,0 +1,116 @@
+"""The quantizers that are compared, each from the same samples with the settings it advises."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compiling import run_burnish, shape_options
+from benchmarks.inputs import Shape
+from benchmarks.int8.samples import read
+
+PER_CHANNEL = 13
+"""The opset whose DequantizeLinear takes a scale for each channel."""
+LIMIT = 1800.0
+"""Seconds after which a quantizer counts as hanging."""
+
+
+class QuantizerFailed(Exception):
+    """A quantizer could not make a model; the message is its own."""
+
+
+def ours(model: Path, samples: Path, output: Path, arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Run ``burnish compile --quantize int8``, or ``optimize`` for an .onnx file.
+
+    Args:
+        model: an ONNX file.
+        samples: a folder of .npz files.
+        output: what to write.
+        arguments: more options of the command.
+
+    Returns:
+        What it says with ``--json``, with ``seconds`` and ``peak`` bytes of the whole command.
+
+    Raises:
+        CommandFailed: it fails.
+    """
+    command = "optimize" if output.suffix == ".onnx" else "compile"
+    fixed = [command, str(model), "-o", str(output), "--quantize", "int8", "--json"]
+    usage = run_burnish([*fixed, "--calibration", str(samples), *arguments])
+    said: dict[str, Any] = json.loads(usage.output)
+    return {**said, "seconds": usage.seconds, "peak": usage.peak}
+
+
+def plain(model: Path, output: Path, shapes: Mapping[str, Shape], threads: int) -> None:
+    """Compile without quantizing.
+
+    Raises:
+        CommandFailed: it fails.
+    """
+    arguments = ["compile", str(model), "-o", str(output), "--threads", str(threads)]
+    run_burnish([*arguments, *shape_options(shapes)])
+
+
+def onnx_runtime(model: Path, samples: Path, output: Path) -> None:
+    """ONNX Runtime's ``quantize_static``: QDQ, weights per channel, after its pre-processing.
+
+    Raises:
+        QuantizerFailed: it fails.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._samples = read(samples)
+
+        def get_next(self) -> Any:
+            return next(self._samples, None)
+
+    with tempfile.TemporaryDirectory(prefix="burnish-int8-") as folder:
+        prepared = Path(folder, "prepared.onnx")
+        try:
+            model = _recent(model, Path(folder, "recent.onnx"))
+            try:
+                quant_pre_process(str(model), str(prepared))
+            except Exception:  # symbolic shape inference knows fewer models than its optimizer
+                quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared), str(output), Reader(), per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            )  # fmt: skip
+        except Exception as error:  # whatever its parts raise
+            raise QuantizerFailed(f"onnxruntime: {error}") from error
+
+
+def _recent(model: Path, converted: Path) -> Path:
+    """The model, or a file of it in the first opset whose scales may be per channel."""
+    import onnx
+    from onnx import version_converter
+
+    content = onnx.load(model)
+    opset = next(one.version for one in content.opset_import if one.domain in ("", "ai.onnx"))
+    if opset >= PER_CHANNEL:
+        return model
+    onnx.save(version_converter.convert_version(content, PER_CHANNEL), converted)
+    return converted
+
+
+def nncf(python: Path, model: Path, samples: Path, output: Path, *, transformer: bool) -> None:
+    """NNCF's ``quantize`` in an interpreter that has it; see `nncf_worker`.
+
+    Raises:
+        QuantizerFailed: it fails.
+    """
+    worker = Path(__file__).with_name("nncf_worker.py")
+    kind = "transformer" if transformer else "plain"
+    command = [str(python), str(worker), *map(str, (model, samples, output)), kind]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        raise QuantizerFailed(f"nncf: no end after {LIMIT:.0f} s") from None
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise QuantizerFailed(f"nncf: {said[-1][:300] if said else 'it said nothing'}")

@@ -1,0 +1,182 @@
+"""Quantizing what a job builds: with which data, held to which bound, and whether it pays."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from burnish.bench.task import Task
+from burnish.building.job import Job
+from burnish.calibration.cutting import Cut
+from burnish.calibration.data import load_data
+from burnish.calibration.store import Calibration
+from burnish.compilation import Request
+from burnish.errors import BurnishError
+from burnish.ir import Graph
+from burnish.optimization import infer, optimize_model
+from burnish.oracle import random_inputs
+from burnish.pipeline import PipelineReport, Progress
+from burnish.quantization.gains import measured_gains
+from burnish.quantization.guard import Guard, TaskGuard
+from burnish.quantization.quantize import Gains, Quantized, quantize_model
+from burnish.quantization.request import SAMPLES, Quantization
+from burnish.selection import Selection
+from burnish.verification import Feeds, random_feeds
+
+if TYPE_CHECKING:
+    from burnish.building.workshop import Made, Workshop
+
+COMPARED = 2
+"""Samples of each set of shapes that compiled code is compared on."""
+RANDOM = 16
+"""Random inputs to calibrate on where there are no data."""
+PAYS = 1.0
+"""Least ratio of the time of the float model to that of the quantized one."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the passes of a target begin with: a quantized model."""
+
+    graph: Graph
+    report: PipelineReport
+    """Of the passes that came before."""
+    quantized: Quantized
+    samples: Sequence[Feeds] | None
+    """Of the data that ranges were found on, of the shapes of the target; None if none fit."""
+
+
+def prepare(
+    job: Job, graph: Graph, task: Task | None, progress: Progress, selection: Selection
+) -> Start:
+    """Optimize and quantize a model.
+
+    Args:
+        job: what is asked for.
+        graph: the original.
+        task: what its budget is about, None if there is none.
+        progress: told of every step.
+        selection: passes to run before.
+
+    Raises:
+        GateFailed: no selection of layers keeps to the bound.
+        BurnishError: the model or the data cannot be used.
+    """
+    asked = job.quantization
+    assert asked is not None
+    better, report = optimize_model(
+        graph, selection, verify=job.verify, samples=job.samples, progress=progress
+    )
+    calibration, notices = _calibration(asked, better, task, job, progress)
+    drop = job.budgets.max_drop
+    guard: Guard | None = None
+    if task is not None and drop is not None:
+        threads = job.target.threads if job.target is not None else 0
+        guard = TaskGuard(graph, task, drop, threads)
+    found = quantize_model(
+        better, calibration, target=job.target, guard=guard, gains=_gains(job),
+        keep=asked.keep, seconds=asked.seconds, progress=progress,
+    )  # fmt: skip
+    report.passes += found.reports
+    samples = _fitting(calibration, better, job)
+    report.notices += [*notices, *found.notices]
+    return Start(found.graph, report, found, samples)
+
+
+def _calibration(
+    asked: Quantization, graph: Graph, task: Task | None, job: Job, progress: Progress
+) -> tuple[Calibration, list[str]]:
+    """The data, and what a user should know of where they come from."""
+    given: Any = asked.source
+    if given is None and task is not None:
+        given = _OfTask(task)
+    if given is not None:
+        feeds = load_data(str(given)) if isinstance(given, str | Path) else given
+        if asked.samples is None and not isinstance(feeds, Iterator):
+            feeds = _First(feeds)
+        return Calibration(feeds, samples=asked.samples, progress=progress), []
+    shapes = job.shapes[0] if job.shapes else {}
+    return Calibration(_random(graph, shapes), progress=progress), [
+        "quantized on random inputs, as there are no calibration data: accuracy on real ones is "
+        "not known; give --calibration with a folder of .npz files, or --eval"
+    ]
+
+
+@dataclass(frozen=True)
+class _OfTask:
+    """A task's calibration split, read anew each time."""
+
+    cut: ClassVar[Cut] = Cut.TO_BATCH
+    task: Task
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return iter(self.task.calibration())
+
+
+@dataclass(frozen=True)
+class _First:
+    """As many samples as are used where nobody says how many."""
+
+    feeds: Iterable[Feeds]
+
+    @property
+    def cut(self) -> Cut:
+        return getattr(self.feeds, "cut", Cut.NEVER)
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return islice(iter(self.feeds), SAMPLES)
+
+
+def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:
+    """Samples to compare and time on: numbers far from the data say nothing of int8."""
+    found: list[Feeds] = []
+    for shapes in job.shapes:
+        try:
+            found += islice(calibration.feeds(infer(graph, shapes)), COMPARED)
+        except BurnishError:
+            return None
+    return found
+
+
+def _random(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[Feeds]:
+    found = random_feeds(graph, shapes)
+    static = infer(graph, {name: array.shape for name, array in found[0].items()})
+    return [random_inputs(static, seed) for seed in range(RANDOM)]
+
+
+def _gains(job: Job) -> Gains | None:
+    """Measures what layers gain, where that is possible."""
+    target = job.target
+    if target is None or not target.is_host:
+        return None
+    request = Request(
+        target, Selection(compiling=True), "off", tune="off", winograd=job.winograd,
+        shapes=job.shapes[:1],
+    )  # fmt: skip
+    return lambda before, after, layers: measured_gains(before, after, layers, request)
+
+
+def in_float(shop: Workshop, made: Made) -> Made:
+    """The same result without quantization."""
+    job = replace(shop.job, quantization=None)
+    return type(shop)(job, shop.graph, shop.progress).make(made.skipped)
+
+
+def slower(shop: Workshop, made: Made, plain: Made) -> str:
+    """Why a quantized artifact is no gain over ``plain``, in float; empty if it is one.
+
+    Raises:
+        GateFailed: one of them fails, or is wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
+        paths = Path(scratch, "float"), Path(scratch, "int8")
+        for path, each in zip(paths, (plain, made), strict=True):
+            each.save(path)
+        gain = shop.ring.ratio(*map(shop.contender, paths))
+    if gain.median >= PAYS:
+        return ""
+    return f"left in float: int8 takes {1 / gain.median:.2f} times as long, measured"

@@ -1,0 +1,73 @@
+"""What was quantized, for a terminal and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from burnish.wording import counted, shortened
+
+if TYPE_CHECKING:
+    from burnish.cli.session import Session
+    from burnish.layer_formats import ValueFormat
+    from burnish.quantization.quantize import Layer, Quantized
+
+_NAME = 32
+"""Characters of a layer's name that a table has room for."""
+
+
+def quantization_json(found: Quantized | None) -> dict[str, Any]:
+    """What JSON says of it: nothing if nothing was to be quantized."""
+    return {} if found is None else {"quantization": found.as_json()}
+
+
+def show_quantization(session: Session, found: Quantized | None, *, verbose: bool) -> None:
+    """Print how many layers are quantized, what that loses, and layers that stay in float.
+
+    With ``verbose`` all layers.
+    """
+    if found is None:
+        return
+    done = [layer for layer in found.layers if not layer.format.reason]
+    shown = found.layers if verbose else [one for one in found.layers if one.format.reason]
+    if shown:
+        session.out.print(layer_table(shown))
+    count = f"int8: {len(done)} of {counted(len(found.layers), 'layer')}"
+    loss = f"; {found.loss}, where {found.bound} are allowed" if found.loss else ""
+    typer.echo(count + loss)
+
+
+def layer_table(layers: Sequence[Layer]) -> Table:
+    """A row for each layer: format, range, noise, what it costs and gains, why it stays."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator")
+    table.add_column("range", justify="right")
+    table.add_column("dB", justify="right")
+    table.add_column("cost", justify="right")
+    table.add_column("gain", justify="right")
+    table.add_column("why it stays in float")
+    for layer in layers:
+        format = layer.format
+        table.add_row(
+            Text(shortened(format.layer, _NAME)), format.op_type, _range(format.data),
+            _noise(format.data, format.weights),
+            "" if layer.sensitivity is None else f"{100 * layer.sensitivity:.0f} %",
+            "" if layer.gain is None else f"{1e6 * layer.gain:.0f} us",
+            Text(format.reason),
+        )  # fmt: skip
+    return table
+
+
+def _range(value: ValueFormat | None) -> str:
+    return "" if value is None else f"{value.low:.3g} to {value.high:.3g}"
+
+
+def _noise(*values: ValueFormat | None) -> str:
+    """Signal to noise of data and weights."""
+    found = [v.sqnr for v in values if v is not None and v.sqnr is not None]
+    return " ".join(f"{sqnr:.0f}" for sqnr in found)

@@ -1,0 +1,167 @@
+"""Which layers are quantized: as many as gain time, without those that cost too much accuracy.
+
+All that gain are quantized first. Where that loses more than is allowed, each is quantized alone to
+see what it costs, and those that cost the most for what they gain are left in float, as few of them
+as bring the loss below the bound: their number is found by bisection, and every number that is
+tried is measured, since costs do not add up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from burnish.errors import GateFailed
+from burnish.ir import Graph
+from burnish.quantization.guard import Guard, Loss
+
+Attempt = Callable[[Sequence[str]], Graph]
+"""Quantizes all layers but those that are named."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, how many times so far, and how many times at most."""
+
+_PROBING = 0.6
+"""Share of the time that may go into quantizing layers one at a time."""
+_LEAST_GAIN = 1e-9
+"""Seconds that a layer counts as gaining at least, so that costs can be divided by it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer that may be quantized."""
+
+    name: str
+    gain: float
+    """Seconds that it saves in int8, or a stand-in: only the proportions count."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A selection of layers that was tried."""
+
+    floats: tuple[str, ...]
+    """Layers that stay in float."""
+    loss: Loss
+
+
+@dataclass
+class Decision:
+    """Which layers stay in float, and why."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    """By layer, for those that stay."""
+    sensitivities: dict[str, float] = field(default_factory=dict)
+    """By layer: the share of the bound that it takes when it alone is quantized."""
+    points: list[Point] = field(default_factory=list)
+    """What was tried, in order; the last one that holds is what was chosen."""
+    chosen: Point | None = None
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """Layers that stay in float."""
+        return tuple(self.reasons)
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    attempt: Attempt,
+    guard: Guard,
+    probe: Guard,
+    *,
+    keep: Mapping[str, str],
+    seconds: float,
+    progress: Progress,
+) -> Decision:
+    """Choose layers.
+
+    Args:
+        candidates: layers that may be quantized, in the order of the graph.
+        attempt: makes the model.
+        guard: judges a selection.
+        probe: judges single layers: a guard that is fast.
+        keep: layers that stay in float whatever they cost, and why.
+        seconds: after which no more layers are tried alone.
+        progress: what is told.
+
+    Raises:
+        GateFailed: the bound holds for no selection that quantizes anything.
+    """
+    return _Search(candidates, attempt, guard, probe, seconds, progress).run(dict(keep))
+
+
+@dataclass
+class _Search:
+    candidates: Sequence[Candidate]
+    attempt: Attempt
+    guard: Guard
+    probe: Guard
+    seconds: float
+    progress: Progress
+
+    def run(self, keep: dict[str, str]) -> Decision:
+        self.found = Decision(reasons=keep)
+        self.open = [one for one in self.candidates if one.name not in keep]
+        if not self.open:
+            return self.found
+        if self._try(()):
+            return self.found
+        order = self._ranked()
+        fewest = self._bisect(order)
+        if fewest is None:
+            self._refuse()
+        return self.found
+
+    def _try(self, more: Sequence[str]) -> bool:
+        """Whether the bound holds with ``more`` layers in float; keeps the selection if it does."""
+        floats = (*self.found.reasons, *more)
+        loss = self.guard.loss(self.attempt(floats))
+        point = Point(floats, loss)
+        self.found.points.append(point)
+        if loss.holds:
+            self.found.chosen = point
+        return loss.holds
+
+    def _ranked(self) -> list[str]:
+        """Layers, those first that cost the most for what they gain."""
+        started, costs = time.monotonic(), dict[str, float]()
+        names = [one.name for one in self.candidates]
+        for number, one in enumerate(self.open):
+            if time.monotonic() - started > _PROBING * self.seconds:
+                break
+            self.progress("quantizing one layer", number, len(self.open))
+            costs[one.name] = self.probe.loss(
+                self.attempt([name for name in names if name != one.name])
+            ).share
+        self.found.sensitivities = costs
+        # What there was no time for costs what the others do, on average.
+        usual = sum(costs.values()) / len(costs) if costs else 1.0
+        ranked = sorted(
+            self.open, key=lambda one: -costs.get(one.name, usual) / max(one.gain, _LEAST_GAIN)
+        )
+        return [one.name for one in ranked]
+
+    def _bisect(self, order: Sequence[str]) -> int | None:
+        """How few of ``order`` have to stay in float; None if nothing helps."""
+        low, high, best = 0, len(order), None
+        while high - low > 1:
+            middle = (low + high) // 2
+            self.progress("choosing layers", len(self.found.points), 2 + len(order).bit_length())
+            if self._try(order[:middle]):
+                high = best = middle
+            else:
+                low = middle
+        for name in order[: best or 0]:
+            share = self.found.sensitivities.get(name)
+            cost = "" if share is None else f": alone it takes {100 * share:.0f} % of the bound"
+            self.found.reasons[name] = f"costs accuracy{cost}"
+        return best
+
+    def _refuse(self) -> None:
+        best = min(self.found.points, key=lambda point: point.loss.share)
+        raise GateFailed(
+            f"int8 cannot keep to {self.guard.bound}: the best of {len(self.found.points)} "
+            f"selections loses {best.loss.text} with {len(self.candidates) - len(best.floats)} of "
+            f"{len(self.candidates)} layers quantized; allow more, give more calibration data, or "
+            "leave --quantize out"
+        )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from burnish.errors import GateFailed
+from burnish.ir import Graph
+from burnish.quantization.decision import Candidate, Decision, decide
+from burnish.quantization.guard import Loss
+
+
+@dataclass
+class Costs:
+    """A guard to which each quantized layer costs a known share of the bound."""
+
+    costs: Mapping[str, float]
+    asked: list[frozenset[str]] = field(default_factory=list)
+    bound: str = "one"
+
+    def loss(self, graph: Graph) -> Loss:
+        quantized: frozenset[str] = graph  # type: ignore[assignment]
+        self.asked.append(quantized)
+        return Loss(sum(self.costs[name] for name in quantized), "some")
+
+
+def decided(
+    costs: Mapping[str, float], keep: Mapping[str, str] | None = None,
+    gains: Mapping[str, float] | None = None,
+) -> tuple[Decision, Costs]:  # fmt: skip
+    guard = Costs(costs)
+
+    def attempt(floats: Sequence[str]) -> Graph:
+        return frozenset(costs) - frozenset(floats)  # type: ignore[return-value]
+
+    candidates = [Candidate(name, (gains or {}).get(name, 1.0)) for name in costs]
+    found = decide(
+        candidates, attempt, guard, guard, keep=keep or {}, seconds=60,
+        progress=lambda *_: None,
+    )  # fmt: skip
+    return found, guard
+
+
+def test_all_are_quantized_where_that_holds() -> None:
+    found, guard = decided({"a": 0.3, "b": 0.3})
+    assert found.floats == ()
+    assert found.sensitivities == {}
+    assert len(guard.asked) == 1
+
+
+def test_the_one_that_costs_too_much_stays_in_float() -> None:
+    found, _ = decided({"a": 0.1, "b": 5.0, "c": 0.1})
+    assert found.floats == ("b",)
+    assert "alone it takes 500 % of the bound" in found.reasons["b"]
+    assert found.chosen is not None
+    assert found.chosen.loss.holds
+
+
+def test_what_gains_more_is_given_up_later() -> None:
+    gains = {"a": 10.0, "b": 1.0}
+    assert decided({"a": 0.9, "b": 0.8}, gains=gains)[0].floats == ("b",)
+    assert decided({"a": 0.9, "b": 0.8})[0].floats == ("a",)
+
+
+def test_what_is_kept_is_never_quantized() -> None:
+    found, guard = decided({"a": 0.1, "b": 0.1}, keep={"a": "gains nothing"})
+    assert found.reasons == {"a": "gains nothing"}
+    assert guard.asked == [frozenset({"b"})]
+
+
+def test_nothing_is_measured_where_all_is_kept() -> None:
+    found, guard = decided({"a": 0.1}, keep={"a": "gains nothing"})
+    assert found.floats == ("a",)
+    assert guard.asked == []
+
+
+def test_a_bound_that_cannot_be_met_is_refused_with_the_best_point() -> None:
+    with pytest.raises(GateFailed, match=r"int8 cannot keep to one: .* loses some with 1 of 2"):
+        decided({"a": 3.0, "b": 2.0})
+
+
+@given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=12))
+def test_what_is_chosen_holds(costs: list[float]) -> None:
+    named = {f"l{index}": cost for index, cost in enumerate(costs)}
+    try:
+        found, _ = decided(named)
+    except GateFailed:
+        assert all(cost > 1 for cost in sorted(costs)[:1])
+        return
+    assert sum(cost for name, cost in named.items() if name not in found.floats) <= 1
+    assert len(found.floats) < len(costs)

@@ -1,0 +1,156 @@
+"""Quantizing through the functions of the package: ONNX out, and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+import burnish
+from burnish.building import quantizing
+from burnish.errors import GateFailed, InvalidInput, UsageError
+from burnish.oracle import Oracle
+from burnish.quantization import guard
+
+TEXT = """<ir_version: 10, opset_import: ["": 21]>
+agraph (float[1, 8, 12, 12] x) => (float[1, 10] y) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w)  b = Relu (a)  c = Conv (b, v)  d = GlobalAveragePool (c)
+  e = Flatten (d)  y = MatMul (e, u)
+}
+"""
+SHAPES = {"w": (32, 8, 3, 3), "v": (64, 32, 1, 1), "u": (64, 10)}
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    made = onnx.parser.parse_model(TEXT)
+    random = np.random.default_rng(0)
+    for name, shape in SHAPES.items():
+        weights = (random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(weights, name))
+    return made
+
+
+def samples(count: int = 4) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(1)
+    return [{"x": random.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(count)]
+
+
+def types(graph: burnish.Graph) -> set[str]:
+    return {node.op_type for node in graph}
+
+
+def test_onnx_has_pairs_around_each_product_and_answers_alike(model: onnx.ModelProto) -> None:
+    graph, report = burnish.optimize(model, quantize="int8", calibration=samples())
+    assert {"QuantizeLinear", "DequantizeLinear"} <= types(graph)
+    assert "quantize-int8" in [one.name for one in report if one.changed]
+    feeds = samples()[0]
+    want, have = Oracle(model).run(feeds)["y"], Oracle(graph).run(feeds)["y"]
+    assert np.abs(want - have).max() < 0.05 * np.abs(want).max()
+
+
+def test_a_layer_that_is_named_stays_in_float(model: onnx.ModelProto) -> None:
+    model.graph.node[0].name = "first"
+    asked = burnish.Quantization("int8", samples(), keep=("first",))
+    graph, _ = burnish.optimize(model, quantize=asked)
+    first = next(node for node in graph if node.op_type == "Conv")
+    weights = first.input(1)
+    assert weights is not None
+    assert weights.is_constant
+
+
+def test_compiled_code_multiplies_integers(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantizing, "slower", lambda *_: "")
+    monkeypatch.setattr(quantizing, "_gains", lambda job: None)
+    artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
+    assert artifact.self_test()
+    assert artifact.manifest.native["operators"] == 1.0
+    kernels = {name for call in artifact.calls() or () for name in call.operators}
+    assert {"ConvInteger", "MatMulInteger"} <= kernels
+    feeds = samples()[0]
+    want = Oracle(model).run(feeds)["y"]
+    assert np.abs(artifact.run(feeds)["y"] - want).max() < 0.05 * np.abs(want).max()
+
+
+def test_what_is_slower_in_integers_is_compiled_in_float(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(quantizing, "slower", lambda *_: "left in float: it is slower")
+    monkeypatch.setattr(quantizing, "_gains", lambda job: None)
+    artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
+    assert "left in float" in caplog.text
+    feeds = samples()[0]
+    np.testing.assert_allclose(
+        artifact.run(feeds)["y"], Oracle(model).run(feeds)["y"], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_random_data_are_said_to_be_random(model: onnx.ModelProto) -> None:
+    graph, report = burnish.optimize(model, quantize="int8")
+    assert "QuantizeLinear" in types(graph)
+    assert "quantized on random inputs" in str(report)
+
+
+def test_a_bound_that_cannot_be_met_is_refused(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard.DistanceGuard, "loss", lambda *_: guard.Loss(2.0, "too much"))
+    with pytest.raises(GateFailed, match=r"the best of .* loses too much"):
+        burnish.optimize(model, quantize="int8", calibration=samples())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"quantize": "int4"}, "no format 'int4'|unknown format"),
+        ({"calibration": []}, "--calibration is about --quantize"),
+        ({"quantize": "int8", "calibration": "nowhere"}, "--calibration nowhere"),
+        ({"quantize": "int8", "optional": ["fuse-pad"]}, "optional judges passes"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    model: onnx.ModelProto, options: Mapping[str, Any], text: str
+) -> None:
+    with pytest.raises(UsageError, match=text):
+        burnish.optimize(model, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"kind": "int4"}, "format"),
+        ({"seconds": -1.0}, "--time is a number"),
+        ({"samples": 0}, "--calibration-samples is at least 1"),
+    ],
+)
+def test_values_that_do_not_exist_are_refused(values: Mapping[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        burnish.Quantization(**{"kind": "int8", **values})
+
+
+def test_data_without_samples_are_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(InvalidInput, match="empty"):
+        burnish.optimize(model, quantize="int8", calibration=[])
+
+
+def test_the_command_says_what_became_of_layers(
+    model: onnx.ModelProto, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from burnish.cli import main
+
+    onnx.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=np.concatenate([each["x"] for each in samples()]))
+    arguments = [
+        "optimize", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "out.onnx"), "-v",
+        "--quantize", "int8", "--calibration", str(tmp_path / "data.npz"),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    printed = capfd.readouterr().out
+    assert "int8: 3 of 3 layers" in printed
