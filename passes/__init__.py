@@ -13,6 +13,7 @@ PASSES: dict[str, str] = {
     "canonical-forms": "burnish.passes.fusion.canonical_forms:CanonicalForms",
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
+    "convert-float16": "burnish.passes.quantization.convert_float16:ConvertFloat16",
     "equalize-channels": "burnish.passes.quantization.equalize_channels:EqualizeChannels",
     "expand-quantized": "burnish.passes.quantization.expand_quantized:ExpandQuantized",
     "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",

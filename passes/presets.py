@@ -119,6 +119,11 @@ def dynamic() -> list[str]:
     return ["infer-shapes", "quantize-dynamic"]
 
 
+def half() -> list[str]:
+    """What computes in float16 what bears it, on calibration data."""
+    return ["infer-shapes", "convert-float16"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -248,6 +253,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "precision": precise,
     "equivalent": equivalent,
     "dynamic": dynamic,
+    "half": half,
     "int8": quantizing,
 }
 

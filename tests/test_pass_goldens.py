@@ -33,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """What the example of a pass sets other than by default."""
 
-CALIBRATED = {"quantize-int8", "smooth-activations"}
+CALIBRATED = {"convert-float16", "quantize-int8", "smooth-activations"}
 """Passes that only act where there is calibration data."""
 
 COMPILING = {"widen-half"}

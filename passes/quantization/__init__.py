@@ -10,4 +10,6 @@ weights, ``pairs`` writes it down.
 Of models that are quantized, ``parameters`` reads and writes how a value is, ``conversions`` says
 which ways of it kernels know, ``movement`` how operators that only move numbers work on integers.
 ``requantize`` takes sums of integers to other integers, ``transposed`` writes a region.
+
+``half_range`` says whether numbers fit float16.
 """
