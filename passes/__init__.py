@@ -14,6 +14,7 @@ PASSES: dict[str, str] = {
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
     "convert-float16": "burnish.passes.quantization.convert_float16:ConvertFloat16",
+    "correct-bias": "burnish.passes.quantization.correct_bias:CorrectBias",
     "equalize-channels": "burnish.passes.quantization.equalize_channels:EqualizeChannels",
     "expand-quantized": "burnish.passes.quantization.expand_quantized:ExpandQuantized",
     "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",
@@ -64,6 +65,7 @@ PASSES: dict[str, str] = {
         "burnish.passes.folding.redundant_channels:RemoveRedundantChannels"
     ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
+    "round-weights": "burnish.passes.quantization.round_weights:RoundWeights",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "simplify-elementwise": "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",

@@ -111,7 +111,13 @@ def equivalent() -> list[str]:
 
 def quantizing() -> list[str]:
     """What computes with integers of 8 bits what bears it, on calibration data."""
-    return ["infer-shapes", "quantize-int8"]
+    return [
+        "infer-shapes",
+        "quantize-int8",
+        "round-weights",
+        # After weights: what their rounding adds on average is taken out.
+        "correct-bias",
+    ]
 
 
 def dynamic() -> list[str]:

@@ -33,8 +33,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """What the example of a pass sets other than by default."""
 
-CALIBRATED = {"convert-float16", "quantize-int8", "smooth-activations"}
+CALIBRATED = {
+    "convert-float16", "correct-bias", "quantize-int8", "round-weights", "smooth-activations",
+}  # fmt: skip
 """Passes that only act where there is calibration data."""
+
+ON_QUANTIZED = {"correct-bias", "round-weights"}
+"""Passes whose example is quantized first."""
 
 COMPILING = {"widen-half"}
 """Passes that only act when code is generated."""
@@ -78,6 +83,8 @@ def before_and_after(name: str) -> tuple[Graph, Graph]:
     if name != "infer-shapes":
         for graph in (before, after):
             run_pass(graph, get_pass("infer-shapes"), context)
+            if name in ON_QUANTIZED:
+                run_pass(graph, get_pass("quantize-int8", method="min-max"), context)
     step = get_pass(name, **OPTIONS.get(name, {}))
     assert run_pass(after, step, context).changed
     assert_equivalent(before, after, step.numerics, sizes=SIZES.get(name))

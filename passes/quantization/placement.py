@@ -82,15 +82,26 @@ class _Finder:
         self._reached: set[VariableNode] = set()
         """Values that are read on the way to one that is quantized, by functions alone."""
         self._sources: dict[VariableNode, VariableNode] = {}
+        self._products: set[VariableNode] = set()
+        """Results of products, moved, averaged, added up and passed through functions."""
         for node in graph:
             self._trace(node)
 
     def _trace(self, node: OperatorNode) -> None:
-        """Note what the result of ``node`` is a function of, number by number."""
+        """Note what the results of ``node`` are made of."""
+        inputs = moved(node)
         if is_elementwise(node):
-            sources = {self._source(value) for value in computed_inputs(node)}
+            inputs = computed_inputs(node)
+            sources = {self._source(value) for value in inputs}
             if len(sources) == 1:
+                # A function of that, number by number.
                 self._sources[node.output] = sources.pop()
+            elif not node.is_op(*ARITHMETIC):
+                return
+        elif is_average(node):
+            inputs = computed_inputs(node)[:1]
+        if node in self._sites or (inputs and self._products.issuperset(inputs)):
+            self._products.update(node.outputs)
 
     def _source(self, value: VariableNode) -> VariableNode:
         return self._sources.get(value, value)
@@ -129,6 +140,9 @@ class _Finder:
             for value in inputs:
                 if value is kept:
                     self._reach(value, node)
+                elif value not in self._products:
+                    # What norms and the like compute stays in floats, if nothing else reads it.
+                    continue
                 elif self._all_results or not _is_spread(value, node.output):
                     self._want(value)
 
