@@ -16,7 +16,7 @@ from burnish.ir import OperatorNode, VariableNode
 MAX_NODES = 24
 """Elementwise nodes in a group: a bound on the size of one expression."""
 MAX_OPERANDS = 16
-"""Distinct values that a group reads."""
+"""Distinct values that a group reads, without single numbers."""
 MAX_LEAVES = 400
 """Operands in the expression of a group, those counted again that it repeats: compilers walk it as
 a tree, and squaring ten times over would have a thousand leaves."""
@@ -114,7 +114,7 @@ def _extend(
     live = {seed.output}
     run: list[OperatorNode] = []
     accepted: list[OperatorNode] = []
-    operands = set(seed.inputs)
+    operands = _operands(seed)
     functions = FUNCTIONS.get(seed.op_type, 0)
     leaves = {seed.output: REPEATS.get(seed.op_type, 1)}
     while len(run) < MAX_NODES:
@@ -129,7 +129,7 @@ def _extend(
             break
         if node in plan.views and not _goes_on(node, live):
             break
-        operands |= set(node.inputs)
+        operands |= _operands(node) - leaves.keys()
         leaves[node.output] = _leaves(node, leaves)
         functions += FUNCTIONS.get(node.op_type, 0)
         if len(operands) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
@@ -143,6 +143,11 @@ def _extend(
         if live <= {node.output} and node not in plan.views:
             accepted = list(run)
     return accepted
+
+
+def _operands(node: OperatorNode) -> set[VariableNode | None]:
+    """What ``node`` reads, without numbers that become part of the code."""
+    return {v for v in node.inputs if v is None or v.constant is None or v.constant.size != 1}
 
 
 def _leaves(node: OperatorNode, leaves: dict[VariableNode, int]) -> int:

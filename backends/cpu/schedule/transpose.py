@@ -22,6 +22,9 @@ from burnish.backends.cpu.tir_pipeline import LOOPS_ONLY
 from burnish.backends.kernels.vectors import transposed, vector_load, vector_store
 from burnish.target import Target
 
+_BYTES = 16
+"""Lanes of vectors of bytes: more would take as many instructions for each element."""
+
 
 @dataclass(frozen=True)
 class _Axis:
@@ -49,9 +52,9 @@ def applies(sch: Schedule) -> bool:
 def apply(sch: Schedule, target: Target, config: object = None) -> tirx.PrimFunc:
     """The function as a copy of squares."""
     copy = _describe(sch)
-    lanes = target.lanes("float32")
     if copy is None:
         raise ScheduleError("the function is no transposing copy")
+    lanes = _BYTES if _bits(copy.result) == 8 else target.lanes("float32")
     row, column = _contiguous(copy)
     if min(row.extent, column.extent) < lanes:
         raise ScheduleError("the transposed axes are shorter than a vector")
@@ -75,7 +78,9 @@ def _describe(sch: Schedule) -> _Copy | None:
     if len(accesses) != 2:
         return None
     variables = [axis.var for axis in sch.get(nest.block).iter_vars]
-    if _bits(store.buffer) != 32 or not _starts_at_zero(list(store.value.indices), variables):
+    if _bits(store.buffer) not in (8, 32) or not _starts_at_zero(
+        list(store.value.indices), variables
+    ):
         return None
     (result, to), (source, reads) = accesses
     axes = [

@@ -235,3 +235,26 @@ def test_no_table_without_known_parameters_or_where_arithmetic_is_faster() -> No
     for case, target in ((text, "x86-64-v3"), (simple, "x86-64-v3"), (simple, "x86-64-v4")):
         (kernel,) = lower(prepared(model(case)), resolve(target)).kernels
         assert "burnish_looked_up" not in str(kernel.func)
+
+
+def test_bytes_are_turned_in_squares() -> None:
+    shapes = [(1, 16, 16), (2, 17, 33), (1, 40, 100), (3, 5, 64)]
+    inputs = ", ".join(f"uint8[{a}, {b}, {c}] x{i}" for i, (a, b, c) in enumerate(shapes))
+    outputs = ", ".join(f"uint8[{a}, {c}, {b}] y{i}" for i, (a, b, c) in enumerate(shapes))
+    calls = " ".join(f"y{i} = Transpose<perm = [0, 2, 1]>(x{i})" for i in range(len(shapes)))
+    text = f"g ({inputs}) => ({outputs}) {{ {calls} }}"
+    feeds = {f"x{i}": integers(*shape, seed=i) for i, shape in enumerate(shapes)}
+    assert check(model(text), **feeds) == []
+
+
+def test_single_numbers_are_no_operands_of_a_kernel() -> None:
+    steps, last = "", "x"
+    for i in range(6):
+        steps += f"a{i} = Mul({last}, f{i}) b{i} = QuantizeLinear(a{i}, s{i}, z) "
+        steps += f"c{i} = DequantizeLinear(b{i}, s{i}, z) "
+        last = f"c{i}"
+    numbers = ", ".join(f"float f{i} = {{1.{i}}}, float s{i} = {{0.0{i + 1}}}" for i in range(6))
+    text = f"""g (float[40] x) => (float[40] y) <{numbers}, uint8 z = {{128}}> {{
+        {steps} y = Neg({last}) }}"""
+    assert names(text) == ["neg"]
+    assert check(model(text), 0.02, x=normal(40)) == []
