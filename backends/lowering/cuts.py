@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from burnish.backends.lowering.attributes import starts_and_steps
-from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
+from burnish.backends.lowering.elementwise import ELEMENTWISE
 from burnish.backends.lowering.layout import identity, physical
 from burnish.backends.lowering.places import (
     ADDRESS,
@@ -25,7 +25,6 @@ from burnish.backends.lowering.places import (
 )
 from burnish.backends.lowering.plan import Plan, picked, shape_of
 from burnish.backends.lowering.strides import is_contiguous, reshaped_within, row_length
-from burnish.backends.program import item_bytes
 from burnish.ir import OperatorNode, VariableNode
 
 SINGLE_ELEMENTS = frozenset({"Conv", "Gemm", "MatMul"})
@@ -150,7 +149,7 @@ class _Planner:
         own = shape_of(value)
         size = own[place.axis] if len(own) == len(layout) else 1
         shape = (*whole[:at], size, *whole[at + 1 :])
-        start = place.start * math.prod(within[at + 1 :]) * item_bytes(numpy_name(value.dtype))
+        start = place.start * math.prod(within[at + 1 :]) * self.plan.item_bytes(value)
         if start % ADDRESS or len(self._shape(value)) not in (len(layout), len(layout) - 1):
             return None
         if is_contiguous(shape, within):
@@ -187,7 +186,7 @@ class _Planner:
             return True
         if not reads_rows(node, self.ours):
             return self._transposes(node, value) or None
-        item, shape = item_bytes(numpy_name(value.dtype)), self._shape(value)
+        item, shape = self.plan.item_bytes(value), self._shape(value)
         run = row_length(shape, rows)
         if node.op_type in ELEMENTWISE:
             return run * item % LINE == 0

@@ -16,7 +16,7 @@ from tvm import te
 from burnish.backends.kernels.bfloat16 import Widened
 from burnish.backends.kernels.decoded import Decoded
 from burnish.backends.kernels.quantization import dequantized
-from burnish.backends.lowering.elementwise import Expr, uniform_scalar
+from burnish.backends.lowering.elementwise import Expr, numpy_name, uniform_scalar
 from burnish.backends.lowering.layout import Layout, factor
 from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.passes.quantization.conversions import parameter_axis, stays
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 class Encoding(Protocol):
     """How the float32 numbers of a value are stored; equal ones decode alike."""
+
+    @property
+    def stored(self) -> str:
+        """The type that they are stored as."""
+        ...
 
     def decoded(self, builder: KernelBuilder, stored: te.Tensor, layout: Layout) -> Decoded:
         """What is ``stored`` in ``layout`` as float32 numbers, for the kernel of ``builder``."""
@@ -45,6 +50,8 @@ class Encoding(Protocol):
 class Rounded:
     """Numbers that are all bfloat16 ones, as such."""
 
+    stored: str = "bfloat16"
+
     def decoded(self, builder: KernelBuilder, stored: te.Tensor, layout: Layout) -> Decoded:
         """See `Encoding`."""
         return Widened(stored)
@@ -62,6 +69,7 @@ class Rounded:
 class Quantized:
     """Integers ``q`` that stand for ``(q - zero) * scale``."""
 
+    stored: str
     scale: VariableNode
     zero: VariableNode | None
     axis: int | None = None
@@ -120,4 +128,4 @@ def decodes(node: OperatorNode) -> Encoding | None:
         return None
     scale, zero = node.inputs[1], node.input(2)
     assert scale is not None
-    return Quantized(scale, zero, parameter_axis(node, scale))
+    return Quantized(numpy_name(source.dtype), scale, zero, parameter_axis(node, scale))

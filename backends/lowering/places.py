@@ -8,7 +8,7 @@ last one, in its memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -33,15 +33,17 @@ MOST_PARTS = 8
 """That one kernel of a Concat tells apart: with more it looks for the part of each element. To copy
 24 parts of 32 channels one by one took a tenth of its time, 12 parts of 12 half."""
 
-PRODUCTS = frozenset({"Gemm", "MatMul"})
+PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger"})
 READERS = PRODUCTS | {
-    "AveragePool", "Concat", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool",
+    "AveragePool", "Concat", "Conv", "ConvInteger", "ConvTranspose", "GlobalAveragePool",
+    "GlobalMaxPool",
     "MaxPool", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Resize", "Slice", "Softmax",
     "Split",
 }  # fmt: skip
 """Anchors whose kernels take rows at any pitch; products do where the right operand is constant."""
 WRITERS = PRODUCTS | {
-    "AveragePool", "Concat", "Conv", "ConvTranspose", "MaxPool", "Resize", "Slice", "Softmax",
+    "AveragePool", "Concat", "Conv", "ConvInteger", "ConvTranspose", "MaxPool", "Resize", "Slice",
+    "Softmax",
 }  # fmt: skip
 """Anchors whose kernels, elementwise operators behind them included, write rows at any pitch."""
 
@@ -234,7 +236,8 @@ class _Planner:
             return False
         whole = physical(shape_of(place.whole), layout)
         at, unit = self._unit(place.whole, place.axis)
-        if not self._nodes.issuperset(value.consumers):
+        readers = set(self._readers(value))
+        if not self._nodes.issuperset(readers):
             return False
         if is_contiguous(physical(shape_of(value), layout), whole):
             fits = place.start * unit % ADDRESS == 0
@@ -243,7 +246,15 @@ class _Planner:
         else:
             is_last = at == len(layout) - 1
             fits = is_last and all(n * unit % LINE == 0 for n in (place.start, whole[at]))
-        return fits and all(reads_rows(reader, self.ours) for reader in value.consumers)
+        return fits and all(reads_rows(reader, self.ours) for reader in readers)
+
+    def _readers(self, value: VariableNode) -> Iterator[OperatorNode]:
+        """What reads ``value``, or decodes it as it reads."""
+        for reader in value.consumers:
+            if reader in self.plan.views and reader.output in self.plan.encoded:
+                yield from self._readers(reader.output)
+            else:
+                yield reader
 
 
 def reads_rows(node: OperatorNode, ours: Container[OperatorNode]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.elementwise import ELEMENTWISE, numpy_name
 from burnish.backends.lowering.encoding import Encoding, Rounded, decodes
 from burnish.backends.lowering.layout import (
     Layout,
@@ -23,6 +23,7 @@ from burnish.backends.lowering.layout import (
     transposed,
     without,
 )
+from burnish.backends.program import item_bytes
 from burnish.errors import UnsupportedModel
 from burnish.ir import DType, OperatorNode, VariableNode
 
@@ -67,6 +68,11 @@ class Plan:
     def layout(self, value: VariableNode) -> Layout:
         """The layout of ``value``; row-major unless decided otherwise."""
         return self.layouts.get(value) or identity(len(shape_of(value)))
+
+    def item_bytes(self, value: VariableNode) -> int:
+        """Bytes of an element of ``value`` as it is stored."""
+        encoding = self.encoded.get(value)
+        return item_bytes(numpy_name(value.dtype) if encoding is None else encoding.stored)
 
 
 def shape_of(value: VariableNode) -> tuple[int, ...]:
