@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -96,9 +96,7 @@ def _calibration(
         given = _OfTask(task)
     if given is not None:
         feeds = load_data(str(given)) if isinstance(given, str | Path) else given
-        if asked.samples is None and not isinstance(feeds, Iterator):
-            feeds = _First(feeds)
-        return Calibration(feeds, samples=asked.samples, progress=progress), []
+        return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress), []
     shapes = job.shapes[0] if job.shapes else {}
     return Calibration(_random(graph, shapes), progress=progress), [
         "quantized on random inputs, as there are no calibration data: accuracy on real ones is "
@@ -115,20 +113,6 @@ class _OfTask:
 
     def __iter__(self) -> Iterator[Feeds]:
         return iter(self.task.calibration())
-
-
-@dataclass(frozen=True)
-class _First:
-    """As many samples as are used where nobody says how many."""
-
-    feeds: Iterable[Feeds]
-
-    @property
-    def cut(self) -> Cut:
-        return getattr(self.feeds, "cut", Cut.NEVER)
-
-    def __iter__(self) -> Iterator[Feeds]:
-        return islice(iter(self.feeds), SAMPLES)
 
 
 def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:

@@ -12,9 +12,11 @@ from itertools import islice
 from typing import Protocol, TypeAlias
 
 from burnish.calibration.checks import checked
+from burnish.calibration.collectors import Histogram, Range
 from burnish.calibration.cutting import Cut, samples_of
 from burnish.calibration.probe import Probe
 from burnish.calibration.replay import Replay
+from burnish.calibration.sufficiency import Sufficiency, calibration_note
 from burnish.errors import InvalidInput, UsageError
 from burnish.ir import Array, Graph, VariableNode
 
@@ -50,6 +52,7 @@ class Calibration:
         feeds: Iterable[Feeds],
         *,
         samples: int | None = None,
+        most: int | None = None,
         progress: Progress | None = None,
         threads: int = 0,
     ) -> None:
@@ -59,7 +62,8 @@ class Calibration:
             feeds: samples: a sequence, or what gives a new iterator each time, as the loaders of
                 `burnish.calibration.data` do. What can be iterated only once is kept, if it is
                 small enough (`burnish.calibration.replay.HELD_BYTES`).
-            samples: how many of them to use at most; None for all.
+            samples: how many of them to use; fewer are worth a notice.
+            most: how many to use where ``samples`` does not say; None for all.
             progress: told of every sample.
             threads: of ONNX Runtime; 0 lets it choose.
 
@@ -68,26 +72,35 @@ class Calibration:
         """
         if samples is not None and samples < 1:
             raise UsageError(f"calibration on {samples} samples; use at least one")
-        self._wanted = samples
+        self._wanted, self._limit = samples, samples or most
         self._feeds = feeds if isinstance(feeds, Sequence) else Replay(feeds)
         self._progress = progress
         self._threads = threads
         self._cut: Cut = getattr(feeds, "cut", Cut.NEVER)
         self._count: int | None = None
+        self._sufficiency: Sufficiency | None = None
 
     @property
     def samples(self) -> int | None:
         """How many samples there are, None before they were all read once."""
         if self._count is None and isinstance(self._feeds, Sequence):
-            return min(len(self._feeds), self._wanted or len(self._feeds))
+            return min(len(self._feeds), self._limit or len(self._feeds))
         return self._count
 
     @property
     def notices(self) -> list[str]:
-        """What a user should know of the data, as that it is less than was asked for."""
+        """What a user should know: that there are too few samples, and whether more would matter.
+
+        The latter is told of the last ranges that `collect` found.
+        """
+        found = [self._shortage, "" if self._sufficiency is None else str(self._sufficiency)]
+        return [notice for notice in found if notice]
+
+    @property
+    def _shortage(self) -> str:
         if self.samples is None or self._wanted is None or self.samples >= self._wanted:
-            return []
-        return [f"calibration uses {self.samples} samples, as there are no {self._wanted}"]
+            return ""
+        return f"calibration uses {self.samples} samples, as there are no {self._wanted}"
 
     def feeds(self, graph: Graph) -> Iterator[dict[str, Array]]:
         """The samples, each checked against the inputs of ``graph``.
@@ -98,16 +111,16 @@ class Calibration:
                 only once.
         """
         count = 0
-        for feeds in islice(self._samples(graph), self._wanted):
+        for feeds in islice(self._samples(graph), self._limit):
             yield checked(graph, feeds, f"sample {count}")
             count += 1
             if self._progress is not None:
-                self._progress(ACTION, count, self.samples or self._wanted or 0)
+                self._progress(ACTION, count, self.samples or self._limit or 0)
         if not count:
             raise InvalidInput("the calibration data is empty; give at least one sample")
         first_time, self._count = self._count is None, count
-        for notice in self.notices if first_time else ():
-            logger.warning("%s", notice)
+        if first_time and self._shortage:
+            logger.warning("%s", self._shortage)
 
     def stream(
         self, graph: Graph, values: Collection[VariableNode]
@@ -144,6 +157,9 @@ class Calibration:
                     value, array = found.popitem()
                     for collector in each[value]:
                         collector.update(array)
+        ranges = _ranges(each)
+        if ranges:
+            self._sufficiency = calibration_note(ranges, self._count)
 
     def collect_pairs(
         self,
@@ -175,6 +191,17 @@ class Calibration:
                 yield from samples_of(graph, feeds, self._cut)
             else:
                 yield feeds
+
+
+def _ranges(collectors: Mapping[VariableNode, Iterable[Collector]]) -> dict[str, Range]:
+    """Those of the collectors that are ranges or have one, each once, by the name of its value."""
+    found: dict[str, Range] = {}
+    for value, own in collectors.items():
+        for collector in own:
+            seen = collector.range if isinstance(collector, Histogram) else collector
+            if isinstance(seen, Range) and not any(seen is other for other in found.values()):
+                found.setdefault(value.name, seen)
+    return found
 
 
 def require(calibration: Calibration | None, purpose: str) -> Calibration:

@@ -36,13 +36,15 @@ class Sufficiency:
         )
 
 
-def calibration_note(ranges: Mapping[str, Range]) -> Sufficiency:
+def calibration_note(ranges: Mapping[str, Range], samples: int | None = None) -> Sufficiency:
     """Compare ranges after half of the samples with those after all.
 
     Args:
         ranges: of tensors by name, each updated for every sample, as often for one as for another.
+        samples: how many there were; by default, as many as the range of a single tensor says.
     """
-    samples = min((len(found.course) for found in ranges.values()), default=0)
+    if samples is None:
+        samples = min((len(found.course) for found in ranges.values()), default=0)
     half = samples // 2
     growth = {name: _growth(found, half / max(1, samples)) for name, found in ranges.items()}
     tensor = max(growth, key=lambda name: growth[name], default="")

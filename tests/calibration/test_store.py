@@ -8,11 +8,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from burnish.calibration import Calibration, Range, is_observable, replay, require
+from burnish.calibration import (
+    Calibration,
+    Channels,
+    Histogram,
+    Range,
+    is_observable,
+    replay,
+    require,
+)
 from burnish.calibration import probe as probing
 from burnish.calibration.probe import Probe
 from burnish.errors import InvalidInput, UsageError
-from burnish.ir import Array, Graph, VariableNode
+from burnish.ir import Array, Constant, Graph, VariableNode
 from burnish.testing import graph
 
 MODEL = """g (float["n", 3] x) => (float["n", 3] y) {
@@ -217,6 +225,40 @@ def test_only_so_many_samples_are_used() -> None:
     calibration = Calibration([rows(1), rows(2), rows(3)], samples=2)
     assert len(list(calibration.feeds(model()))) == 2 == calibration.samples
     assert calibration.notices == []
+
+
+def test_fewer_samples_than_the_most_are_no_notice() -> None:
+    assert Calibration([rows(1), rows(2)], most=8).notices == []
+    assert len(list(Calibration([rows(1), rows(2)], most=1).feeds(model()))) == 1
+    assert len(list(Calibration([rows(1), rows(2)], samples=2, most=1).feeds(model()))) == 2
+
+
+def test_how_much_ranges_still_grew_is_a_notice() -> None:
+    built = model()
+    calibration = Calibration([rows(1), rows(4)])
+    a, b = named(built, "a"), named(built, "b")
+    calibration.collect(built, {a: [Channels()]})
+    assert calibration.notices == []
+    shared = Histogram()
+    calibration.collect(built, {a: [shared], b: [shared]})
+    (notice,) = calibration.notices
+    assert "the first 1 of 2 samples are up to" in notice
+    assert "75.0% narrower than from all, that of 'a'" in notice
+
+
+def test_large_weights_are_lent_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "COPIED_BYTES", 0)
+    built = graph("""g (float["n", 256] x) => (float["n", 256] y) {
+        w = Constant<value = float[1] {2}>()
+        y = Mul(x, w)
+    }""")
+    weight = np.eye(256, dtype=np.float32)
+    (node,) = built
+    node.op_type = "MatMul"
+    node.inputs = (node.inputs[0], VariableNode.of(Constant.of(weight), "w"))
+    feeds = {"x": np.ones((2, 256), np.float32)}
+    (found,) = Calibration([feeds]).stream(built, [built.outputs[0]])
+    assert np.array_equal(found[built.outputs[0]], feeds["x"])
 
 
 def test_fewer_samples_than_asked_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
