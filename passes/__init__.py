@@ -13,6 +13,7 @@ PASSES: dict[str, str] = {
     "canonical-forms": "burnish.passes.fusion.canonical_forms:CanonicalForms",
     "center-residual-stream": "burnish.passes.folding.residual_stream:CenterResidualStream",
     "common-subexpressions": "burnish.passes.cleanup.common_subexpressions:CommonSubexpressions",
+    "compensate-channels": "burnish.passes.quantization.compensate_channels:CompensateChannels",
     "convert-float16": "burnish.passes.quantization.convert_float16:ConvertFloat16",
     "correct-bias": "burnish.passes.quantization.correct_bias:CorrectBias",
     "equalize-channels": "burnish.passes.quantization.equalize_channels:EqualizeChannels",

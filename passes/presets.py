@@ -120,6 +120,11 @@ def quantizing() -> list[str]:
     ]
 
 
+def compensating() -> list[str]:
+    """What gives channels of sums scales of their own, after values are rounded."""
+    return ["infer-shapes", "compensate-channels"]
+
+
 def dynamic() -> list[str]:
     """What computes products with integers of 8 bits, by scales that are found as a model runs."""
     return ["infer-shapes", "quantize-dynamic"]
@@ -258,6 +263,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "compile": compiling,
     "precision": precise,
     "equivalent": equivalent,
+    "compensating": compensating,
     "dynamic": dynamic,
     "half": half,
     "int8": quantizing,

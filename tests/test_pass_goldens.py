@@ -34,8 +34,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """What the example of a pass sets other than by default."""
 
 CALIBRATED = {
-    "convert-float16", "correct-bias", "quantize-int8", "round-weights", "smooth-activations",
-}  # fmt: skip
+    "compensate-channels",
+    "convert-float16",
+    "correct-bias",
+    "quantize-int8",
+    "round-weights",
+    "smooth-activations",
+}
 """Passes that only act where there is calibration data."""
 
 ON_QUANTIZED = {"correct-bias", "round-weights"}
