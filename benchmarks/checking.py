@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison import LOSSY, TOLERANCE, Disagreement, worst_error
+from benchmarks.comparison import INT8, LOSSY, TOLERANCE, Disagreement, worst_error
 from benchmarks.inputs import Array, Case, draw_feeds
 from benchmarks.zoo import Model
 from burnish.bench.client import Engine, EngineFailed
@@ -67,7 +67,8 @@ def seated(seat: Seat, onnx: Path, threads: int, case: Case, answers: Sequence[A
         Disagreement: likewise, it is wrong.
     """
     peer = seat.peer
-    allowed = LOSSY if peer.name.endswith(("-bf16", "-int8")) else TOLERANCE
+    kind = peer.name.rpartition("-")[2]
+    allowed = {"bf16": LOSSY, "int8": INT8}.get(kind, TOLERANCE)
     first: EngineFailed | Disagreement | None = None
     for level in (Level(peer.loader or peer.name, "all optimizations"), *peer.lower):
         engine = Engine(level.loader, seat.python)

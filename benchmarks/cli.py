@@ -1,16 +1,12 @@
 """Commands of the benchmark suite."""
 
-import json
-import sys
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks.acceptance import SETS, AcceptanceSet
 from benchmarks.acceptance import as_table as verdict_table
@@ -18,10 +14,12 @@ from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
 from benchmarks.gathering import Gatherer, collect, errors, gather_node_tests, report_failures
 from benchmarks.generated import GENERATORS
+from benchmarks.int8.cli import app as int8
 from benchmarks.latency import measure
 from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
 from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated, versions
+from benchmarks.output import show, write_json
 from benchmarks.partial import Partial, fingerprint
 from benchmarks.peers import as_table as peer_table
 from benchmarks.plan import Plan
@@ -39,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(int8, name="int8")
 Result = TypeVar("Result")
 
 
@@ -379,13 +378,3 @@ def node_tests(
         write_json(output, report.as_json(results, environment))
     if not only and not report.holds(found):
         raise typer.Exit(1)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write figures for other programs to read."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def show(table: Table) -> None:
-    """Print a table, to a file or pipe as wide as tables here are made for."""
-    Console(width=None if sys.stdout.isatty() else 100).print(table)

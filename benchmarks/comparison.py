@@ -12,6 +12,10 @@ LOSSY = dict.fromkeys(TOLERANCE, 0.2)
 """The same for arithmetic in bf16 that was asked for: what is beyond is a bug, not rounding."""
 
 
+INT8 = dict.fromkeys(TOLERANCE, 0.5)
+"""The same for integers of 8 bits, whose cost is measured on tasks."""
+
+
 class Disagreement(Exception):
     """Two sets of outputs differ; the message says where and by how much."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.comparison import LOSSY, TOLERANCE
+from benchmarks.comparison import INT8, LOSSY, TOLERANCE
 from burnish.bench.timing import Plan as Pace
 
 
@@ -19,4 +19,4 @@ class Plan(Pace):
     @property
     def tolerance(self) -> Mapping[str, float]:
         """Largest errors of burnish that are allowed, by dtype of the output."""
-        return LOSSY if self.precision in ("bf16", "int8") else TOLERANCE
+        return {"bf16": LOSSY, "int8": INT8}.get(self.precision or "", TOLERANCE)

@@ -1,0 +1,115 @@
+"""Commands about int8: accuracy on tasks, latency, models that others quantized."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.cache import Zoo, ZooError
+from benchmarks.compiling import CommandFailed
+from benchmarks.gathering import collect, errors
+from benchmarks.int8.accuracy import AccuracyPlan, measure_accuracy
+from benchmarks.int8.latency import LatencyPlan, chosen_cases, measure_latency
+from benchmarks.int8.table import accuracy_table, latency_table
+from benchmarks.options import Folder, Pythons
+from benchmarks.output import show, write_json
+from benchmarks.partial import Partial
+from benchmarks.plan import Plan
+from benchmarks.tasks.table import JUDGED, maker_versions
+from burnish.backends.cache import cache_folder
+from burnish.bench.environment import record_environment
+from burnish.bench.seats import NotInstalled, PeerEngine, interpreters, seat
+
+app = typer.Typer(help="int8 against float and against other quantizers.", no_args_is_help=True)
+NNCF = PeerEngine("nncf", "NNCF", "nncf")
+
+Only = Annotated[
+    str | None, typer.Option("--models", help="Only these models, names with commas between.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Calibration samples at most.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of every engine.")]
+Kept = Annotated[
+    Path | None,
+    typer.Option("--partial", help="Keep rows here, so that a run which was stopped goes on."),
+]
+Output = Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")]
+
+
+def _nncf(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
+    """An interpreter that has NNCF, and its version; says what would help if there is none."""
+    try:
+        found = seat(NNCF, interpreters(pythons or ()))
+    except NotInstalled as missing:
+        errors.print(str(missing), markup=False, highlight=False)
+        return None, {}
+    return found.python, {"nncf": found.version}
+
+
+@app.command()
+def accuracy(
+    models: Only = None,
+    samples: Samples = 128,
+    threads: Threads = 2,
+    pythons: Pythons = None,
+    partial: Kept = None,
+    output: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Score tasks in float and int8: ours, ONNX Runtime's and NNCF's, from the same samples."""
+    names = list(JUDGED) if models is None else models.split(",")
+    if unknown := [name for name in names if name not in JUDGED]:
+        raise typer.BadParameter(f"no task for {unknown[0]!r}; there are: {', '.join(JUDGED)}")
+    python, versions = _nncf(pythons)
+    environment = record_environment({**maker_versions(), **versions})
+    judged = {name: JUDGED[name] for name in names}
+    kept = Partial(partial or cache_folder("int8-accuracy"))
+    measured = measure_accuracy(judged, AccuracyPlan(samples, threads, python), Zoo(folder), kept)
+    try:
+        rows = collect(measured, "Quantizing", len(judged), str)
+    except (ZooError, ModuleNotFoundError) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(accuracy_table(rows))
+    typer.echo(environment)
+    plan = {"samples": samples, "threads": threads}
+    _write(output, environment, plan, rows)
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def latency(
+    models: Only = None,
+    samples: Samples = 16,
+    threads: Threads = 2,
+    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks of each engine.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of a block.")] = 0.2,
+    pythons: Pythons = None,
+    partial: Kept = None,
+    output: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Time int8 against our float, ONNX Runtime in float and int8, and OpenVINO in int8."""
+    python, versions = _nncf(pythons)
+    environment = record_environment(versions)
+    zoo = Zoo(folder)
+    cases = chosen_cases(None if models is None else models.split(","))
+    timing = Plan(blocks=blocks, seconds=seconds, precision="int8")
+    kept = Partial(partial or cache_folder("int8-latency"))
+    measured = measure_latency(cases, LatencyPlan(samples, threads, timing, python), zoo, kept)
+    try:
+        rows = collect(measured, "Timing", len(cases), str)
+    except (ZooError, CommandFailed) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(latency_table(rows))
+    typer.echo(environment)
+    _write(output, environment, {"samples": samples, "threads": threads}, rows)
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+def _write(output: Path | None, environment: Any, plan: dict[str, Any], rows: list[Any]) -> None:
+    if output is not None:
+        content = {"plan": plan, "rows": [row.as_json() for row in rows]}
+        write_json(output, {"environment": environment.as_json(), **content})

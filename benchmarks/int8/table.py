@@ -1,0 +1,90 @@
+"""int8 against float and against other quantizers, as tables for terminals and pages."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from benchmarks.int8.accuracy import FLOAT, NNCF, ORT, OURS, OURS_ONNX, AccuracyRow
+from benchmarks.latency import Row
+from benchmarks.latency_table import geometric_mean
+from burnish.bench.document import Metric
+
+VARIANTS = {
+    OURS: "burnish", OURS_ONNX: "burnish, QDQ in ONNX Runtime", ORT: "ONNX Runtime", NNCF: "NNCF",
+}  # fmt: skip
+"""Quantized variants by their names in figures, and for people."""
+PEERS = {
+    "ort": "ORT", "float": "ours, float", "ort-int8": "ORT int8", "openvino-int8": "OpenVINO int8",
+}  # fmt: skip
+
+
+def accuracy_cells(rows: Sequence[AccuracyRow]) -> tuple[list[str], list[list[str]]]:
+    """Heads, and a row for each metric: the float model's value, and points of each variant."""
+    heads = ["model", "items", "metric", "float", *VARIANTS.values()]
+    cells = []
+    for row in rows:
+        for index, metric in enumerate(row.metrics.get(FLOAT, ())):
+            value = f"{100 * metric.value.value:.2f}"
+            found = [row.model, str(metric.items), metric.name.replace("-", " "), value]
+            cells.append([*found, *(_points(row, name, index) for name in VARIANTS)])
+    return heads, cells
+
+
+def _points(row: AccuracyRow, variant: str, index: int) -> str:
+    if variant not in row.metrics:
+        return "failed" if variant in row.failures else "-"
+    return difference(row.metrics[variant][index])
+
+
+def difference(metric: Metric) -> str:
+    """Points that a variant is above the float model, with the 95% interval."""
+    by = metric.difference
+    if by is None:
+        return "-"
+    return f"{100 * by.value:+.2f} ({100 * by.low:+.2f} to {100 * by.high:+.2f})"
+
+
+def accuracy_table(rows: Sequence[AccuracyRow]) -> Table:
+    """Lay out accuracy for a terminal."""
+    heads, cells = accuracy_cells(rows)
+    return _table("Points that int8 is above the float model, on the same items", heads, cells)
+
+
+def latency_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Heads, and a row for each case: our milliseconds, and ratios of the others to them."""
+    heads = [
+        "model",
+        "input",
+        "threads",
+        "burnish int8, ms",
+        *(f"{n} / it" for n in PEERS.values()),
+    ]
+    cells = []
+    for row in rows:
+        found = [row.model, row.case, str(row.threads)]
+        if row.figures is None:
+            cells.append([*found, "failed", *("-" for _ in PEERS)])
+            continue
+        ratios = [row.versus(name) for name in PEERS]
+        ours = f"{1e3 * row.figures.burnish.median:.3g}"
+        cells.append([*found, ours, *(f"{r.ratio.median:.2f}" if r else "-" for r in ratios)])
+    means = []
+    for name in PEERS:
+        every = [one.ratio for row in rows if (one := row.versus(name)) is not None]
+        means.append(f"{geometric_mean(every).median:.2f}" if every else "-")
+    return heads, [*cells, ["geometric mean", "", "", "", *means]]
+
+
+def latency_table(rows: Sequence[Row]) -> Table:
+    """Lay out latency for a terminal."""
+    heads, cells = latency_cells(rows)
+    return _table("Time of others over that of burnish in int8", heads, cells)
+
+
+def _table(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title)
+    for head in heads:
+        table.add_column(head)
+    for row in cells:
+        table.add_row(*row)
+    return table
