@@ -116,15 +116,21 @@ class Reference:
             have, want = list(oracle.output_names), list(self._oracle.output_names)
             raise Disagreement(f"the outputs are {have} instead of {want}")
         worst = 0.0
-        for feeds, expected, actual in zip(self.feeds, self.expected, outcomes, strict=True):
+        for number, (expected, actual) in enumerate(zip(self.expected, outcomes, strict=True)):
             comparison = compare(expected, actual, numerics)
             if not comparison:
-                near = self.ties.near(feeds, expected, actual)
-                settled = compare(expected, near, numerics)
+                settled = compare(expected, self.settled(number, actual), numerics)
                 if not settled:
                     raise Disagreement(str(settled))
             worst = max(worst, comparison.error)
         return worst
+
+    def settled(self, number: int, actual: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs for the inputs of that ``number``, as expected where ties account for the rest.
+
+        See `Ties`.
+        """
+        return self.ties.near(self.feeds[number], self.expected[number], actual)
 
     def errors(self, graph: Graph) -> dict[str, float]:
         """How far ``graph`` moves each output, relative to its largest value, at most.

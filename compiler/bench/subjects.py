@@ -127,10 +127,13 @@ def check(seating: Seating, reference: Reference, numerics: Numerics, keeper: Ke
     try:
         engine, _ = keeper.load(seating)
         answers = []
-        for feeds, expected in zip(reference.feeds, reference.expected, strict=True):
+        runs = zip(reference.feeds, reference.expected, strict=True)
+        for number, (feeds, expected) in enumerate(runs):
             engine.feed(feeds)
             answers.append(engine.outputs())
             comparison = compare(expected, answers[-1], numerics)
+            if not comparison:
+                comparison = compare(expected, reference.settled(number, answers[-1]), numerics)
             if not comparison:
                 distance = fidelity(reference.expected[: len(answers)], answers)
                 raise NotEquivalent(f"not equivalent, so not timed: {comparison}", distance)

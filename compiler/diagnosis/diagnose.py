@@ -238,7 +238,8 @@ def _native(work: _Work, case: Case, target: Target) -> Diagnosis:
     with Engine(target, work.clock) as engine:
         reference = work.reference
         symptom = NativeSymptom(engine, Expectation(
-            reference.feeds, reference.expected, work.agreement, reference.roundings, seconds,
+            reference.feeds, reference.expected, work.agreement, reference.roundings,
+            seconds, reference.ties,
         ))  # fmt: skip
         native = replace(case, symptom=symptom, engine=engine, seconds=seconds)
         return _followed(work, native, _ground(work, case))

@@ -14,11 +14,12 @@ import numpy as np
 from burnish.backends.child import Child, ChildFailed
 from burnish.diagnosis.clock import Clock, OutOfTime
 from burnish.diagnosis.messages import Compiled, CompileRequest, Refused, RunRequest
-from burnish.diagnosis.symptom import Agreement, Failure, Outputs
+from burnish.diagnosis.symptom import Agreement, Failure, Outputs, judged
 from burnish.errors import UnsupportedModel
 from burnish.ir import Graph
 from burnish.numerics import Numerics
 from burnish.oracle.rounding import Roundings
+from burnish.oracle.ties import Ties
 from burnish.target import Target
 from burnish.verification import Feeds
 
@@ -49,6 +50,8 @@ class Expectation:
     """Of the model that gave them."""
     seconds: float = 0.0
     """What the oracle takes for a run."""
+    ties: Ties | None = None
+    """Of the model as well, if it may have any."""
 
     def failure(self, found: Sequence[Outputs]) -> Failure | None:
         """How ``found`` differs by more than another rounding, generated code's own way."""
@@ -57,7 +60,9 @@ class Expectation:
             return None
         runs = zip(self.feeds, self.expected, found, strict=True)
         near = [self.roundings.near(*run) for run in runs]
-        return self.agreement.failure(self.expected, near, Numerics.REASSOCIATES)
+        return judged(
+            self.agreement, self.ties, self.feeds, self.expected, near, Numerics.REASSOCIATES
+        )
 
 
 class Engine:

@@ -12,6 +12,7 @@ from burnish.ir import Graph
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare
+from burnish.oracle.ties import Ties
 from burnish.verification import Feeds, Reference
 
 FATAL = "oracle: "
@@ -73,6 +74,22 @@ class Agreement:
         return None
 
 
+def judged(
+    agreement: Agreement,
+    ties: Ties | None,
+    feeds: Sequence[Feeds],
+    expected: Sequence[Outputs],
+    found: Sequence[Outputs],
+    promise: Numerics,
+) -> Failure | None:
+    """How ``found`` differs from ``expected`` by more than where ``ties`` of the model fall."""
+    wrong = agreement.failure(expected, found, promise)
+    if wrong is None or wrong.kind == "form" or ties is None:
+        return wrong
+    near = [ties.near(*run) for run in zip(feeds, expected, found, strict=True)]
+    return agreement.failure(expected, near, promise)
+
+
 @dataclass(frozen=True)
 class OnnxSymptom:
     """Outputs by the oracle that differ from those of the original."""
@@ -87,7 +104,10 @@ class OnnxSymptom:
         outcome = run_by_oracle(graph, self.reference.feeds, fatal=self.fatal)
         if isinstance(outcome, Failure):
             return outcome
-        return self.agreement.failure(self.reference.expected, outcome, promise)
+        reference = self.reference
+        return judged(
+            self.agreement, reference.ties, reference.feeds, reference.expected, outcome, promise
+        )
 
 
 def run_by_oracle(

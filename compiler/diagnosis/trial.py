@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from burnish.diagnosis.cutting import Part
 from burnish.diagnosis.native import Engine, Expectation
 from burnish.diagnosis.recording import CRASH, run_some
-from burnish.diagnosis.symptom import Agreement, Failure, run_by_oracle
+from burnish.diagnosis.symptom import Agreement, Failure, judged, run_by_oracle
 from burnish.errors import UsageError
 from burnish.numerics import Numerics, loosest
 from burnish.oracle.rounding import Roundings
+from burnish.oracle.ties import Ties
 from burnish.pipeline import Pass, PassContext, PassReport
 from burnish.rewrite import Allowance
 
@@ -63,15 +64,16 @@ class Trial:
         graph, reports = done
         rules = [firing.rule for report in reports for firing in report.fired]
         if self.engine is not None:
-            roundings = Roundings(part.graph)
+            roundings, ties = Roundings(part.graph), Ties(part.graph)
             expectation = Expectation(
-                [part.feeds], expected, self.agreement, roundings, self.seconds
+                [part.feeds], expected, self.agreement, roundings, self.seconds, ties
             )
             return self.engine.failure(graph, expectation), rules
         found = run_by_oracle(graph, [part.feeds], fatal=self.fatal)
         if isinstance(found, Failure):
             return found, rules
-        return self.agreement.failure(expected, found, self._promise(reports)), rules
+        promise, ties = self._promise(reports), Ties(part.graph)
+        return judged(self.agreement, ties, [part.feeds], expected, found, promise), rules
 
     def _promise(self, reports: Sequence[PassReport]) -> Numerics:
         return loosest(report.numerics for report in reports if report.changed)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from burnish.errors import UnsupportedModel
 from burnish.ir import Array, Constant, DType, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.oracle.comparison import TOLERANCES
@@ -96,9 +97,13 @@ class Ties:
         for given, found in self._known:
             if given is feeds:
                 return found
-        runs = [oracle.run(feeds) for oracle in self._oracles]
+        try:
+            runs = [oracle.run(feeds) for oracle in self._oracles]
+        except UnsupportedModel:
+            # What is quantized is of a type that cannot be moved: nothing is allowed for.
+            runs = []
         found = {}
-        for name, want in expected.items():
+        for name, want in expected.items() if runs else ():
             spread = _spread(want, [run[name] for run in runs])
             if spread is not None:
                 found[name] = spread
