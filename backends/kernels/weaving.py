@@ -4,6 +4,7 @@ Given to LLVM as text. A kernel that calls `weave` is wrapped in `with_weaving`.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 from tvm import tirx
 from tvm.ir import Expr, StringImm
@@ -17,26 +18,28 @@ _LANE = 16
 """Bytes of a vector that an instruction interleaves with as many of another one."""
 
 
-def weave(rows: Sequence[Expr], part: int, width: int) -> Expr:
+def weave(rows: Sequence[Expr], part: int, width: int, in_order: bool) -> Expr:
     """Quads of the bytes at the same place of one to four rows of ``width`` bytes; the rest is 0.
 
     There are as many as rows are long: a quarter of them, number ``part``, as a vector of int32.
+    They follow each other as bytes of rows do if they are to be ``in_order``; else part ``p`` has,
+    of each 16 bytes of a row, the four from ``4 p`` on, which is less work.
     """
-    name = f"{_WEAVE}{width}_{len(rows)}_{part}"
+    name = f"{_WEAVE}{width}_{len(rows)}_{part}{'_ordered' if in_order else ''}"
     return tirx.call_extern(f"int32x{width // SIZE}", name, *rows)
 
 
 def with_weaving(body: Stmt, width: int) -> Stmt:
     """A whole kernel with the definition of `weave` for rows of ``width`` bytes."""
-    parts = [(rows, part) for rows in range(1, SIZE + 1) for part in range(SIZE)]
-    text = "".join(_weave_ir(width, rows, part) for rows, part in parts)
+    every = product(range(1, SIZE + 1), range(SIZE), (False, True))
+    text = "".join(_weave_ir(width, *which) for which in every)
     return AttrStmt(tirx.const(0, "int32"), "pragma_import_llvm", StringImm(text), body)
 
 
-def _weave_ir(width: int, rows: int, part: int) -> str:
+def _weave_ir(width: int, rows: int, part: int, in_order: bool) -> str:
     """Interleave bytes of two rows each, then pairs of these, within lanes of 16 bytes.
 
-    Rows are brought into an order first that makes the quads come out in that of the rows. LLVM
+    If quads are to be in order, rows are brought into one first that makes them come out so. LLVM
     would merge all of that into permutations of single bytes: it must not see through the first.
     """
     row, half, count = f"<{width} x i8>", f"<{width // 2} x i16>", width // 2
@@ -45,8 +48,9 @@ def _weave_ir(width: int, rows: int, part: int) -> str:
     bytes_ = _indices(_interleaved(width, _LANE, part // 2))
     pairs = _indices(_interleaved(width // 2, _LANE // 2, part % 2))
     given = ", ".join(f"{row} %r{i}" for i in range(rows))
-    lines = [f"define <{width // SIZE} x i32> @{_WEAVE}{width}_{rows}_{part}({given}) {{"]
-    for i in range(rows):
+    name = f"{_WEAVE}{width}_{rows}_{part}{'_ordered' if in_order else ''}"
+    lines = [f"define <{width // SIZE} x i32> @{name}({given}) {{"]
+    for i in range(rows if in_order else 0):
         lines += [
             f"  %d{i} = bitcast {row} %r{i} to {quads}",
             f"  %s{i} = shufflevector {quads} %d{i}, {quads} poison, "
@@ -54,7 +58,8 @@ def _weave_ir(width: int, rows: int, part: int) -> str:
             f"  %b{i} = bitcast {quads} %s{i} to {row}",
             f'  %o{i} = call {row} asm "", "=v,0"({row} %b{i}) nounwind memory(none)',
         ]
-    ordered = [f"%o{i}" if i < rows else "zeroinitializer" for i in range(4)]
+    letter = "o" if in_order else "r"
+    ordered = [f"%{letter}{i}" if i < rows else "zeroinitializer" for i in range(4)]
     for name, first in (("p", 0), ("q", 2)):
         lines += [
             f"  %{name} = shufflevector {row} {ordered[first]}, {row} {ordered[first + 1]}, "

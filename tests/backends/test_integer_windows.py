@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from itertools import product as combinations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from burnish.backends.build import Provenance, build_artifact
+from burnish.backends.compile import compile_program
 from burnish.backends.lowering.anchors import integer_windows
+from burnish.ir import Graph
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, run_pass
 from burnish.target import Target
-from tests.backends.test_integers import HOST, SIGNS, Case, check, drawn, forms
+from tests.backends.test_integers import HOST, SIGNS, Case, check, drawn, forms, runs
 
 QUADS, WIDE = "depthwise-quads", "depthwise-wide"
 
@@ -107,6 +113,54 @@ def test_what_only_looks_depthwise() -> None:
     )  # fmt: skip
     found = check([several, more], HOST.for_integers())
     assert roles(found, WIDE) + roles(found, QUADS) == 0
+
+
+@pytest.mark.parametrize("target", forms(), ids=lambda target: target.name)
+def test_results_become_bytes(target: Target) -> None:
+    """What belongs to channels alone follows sums in the order that they come in; all else not."""
+    sizes = [(64, 5), (80, 6), (96, 4), (33, 7)]
+    inputs, outputs, body, held, feeds, expected = [], [], [], {}, {}, {}
+    for n, (channels, side) in enumerate(sizes):
+        made = case(channels, (side, side), (3, 3), zero=9, pads=[1, 1, 1, 1])
+        scale = np.random.default_rng(n).uniform(1e-4, 3e-3, (1, channels, 1, 1)).astype("f4")
+        bias = np.random.default_rng(n).integers(-9999, 9999, (1, channels, 1, 1), np.int32)
+        held |= {f"w{n}": made.weights, f"s{n}": scale, f"b{n}": bias}
+        shape = f"[1, {channels}, {side}, {side}]"
+        inputs.append(f"uint8{shape} x{n}")
+        outputs += [f"{kind}{shape} {y}{n}" for kind, y in (("uint8", "y"), ("uint8", "z"))]
+        windows = f"ConvInteger<group = {channels}, pads = [1, 1, 1, 1]>(x{n}, w{n}, a)"
+        body += [f"i{n} = {windows} j{n} = Add(i{n}, b{n}) f{n} = Cast<to = 1>(j{n})",
+                 f"m{n} = Mul(f{n}, s{n}) y{n} = QuantizeLinear(m{n}, one, five)",
+                 f"k{n} = {windows} g{n} = Cast<to = 1>(k{n}) o{n} = Mul(g{n}, s{n})",
+                 f"c{n} = Cast<to = 1>(x{n}) p{n} = Add(o{n}, c{n})",
+                 f"z{n} = QuantizeLinear(p{n}, one, five)"]  # fmt: skip
+        feeds[f"x{n}"] = made.x
+        sums = made.expected
+        value = (sums + bias).astype(np.float32) * scale
+        expected[f"y{n}"] = np.clip(np.rint(value) + 5, 0, 255).astype(np.uint8)
+        value = sums.astype(np.float32) * scale + made.x.astype(np.float32)
+        expected[f"z{n}"] = np.clip(np.rint(value) + 5, 0, 255).astype(np.uint8)
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+        g ({", ".join(inputs)}) => ({", ".join(outputs)})
+        <uint8 a = {{9}}, uint8 five = {{5}}, float one = {{1}}> {{ {" ".join(body)} }}"""
+    text = text.replace(") =>", "".join(
+        f", {kind}[{', '.join(map(str, held[name].shape))}] {name}"
+        for name in held for kind in [{"w": "int8", "s": "float", "b": "int32"}[name[0]]]
+    ) + ") =>", 1)  # fmt: skip
+    model = onnx.parser.parse_model(text)
+    kept = [value for value in model.graph.input if value.name in feeds]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(x, k) for k, x in held.items())
+    graph = Graph.from_onnx(model)
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    _, program = compile_program(graph, target)
+    if runs(target):
+        results = build_artifact([program], target, [], Provenance()).run(feeds)
+        for name, array in expected.items():
+            # A product and a sum may be rounded once.
+            apart = np.abs(results[name].astype(int) - array.astype(int))
+            assert apart.max() <= 1 and np.count_nonzero(apart) < array.size // 1000 + 2, name
 
 
 @st.composite

@@ -55,7 +55,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         ScheduleMiss: what follows the anchor is not elementwise.
     """
     views = Views()
-    epilogue = Epilogue(fused, views)
+    epilogue = Epilogue(fused, views, target)
     operands = Operands.of(fused, target, views)
     work = operands.work(fused, target)
 
@@ -63,7 +63,7 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         return TileBuilder(work, tile, epilogue, config.unroll).build()
 
     body = [*operands.prepare(target), nests(work.space, config, target.threads, write)]
-    return fused.with_body(work.arithmetic.around(views.declare(body)))
+    return fused.with_body(epilogue.around(work.arithmetic.around(views.declare(body))))
 
 
 @dataclass(frozen=True)

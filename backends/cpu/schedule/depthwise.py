@@ -52,10 +52,10 @@ def build(fused: Fused, target: Target, config: TileConfig) -> PrimFunc:
         ScheduleMiss: what follows the anchor is not elementwise.
     """
     views = Views()
-    epilogue = Epilogue(fused, views)
+    epilogue = Epilogue(fused, views, target)
     work = describe(fused, target, views)
     body = nests(work.space, config, target.threads, lambda tile: work.write(tile, epilogue))
-    return fused.with_body(views.declare([body]))
+    return fused.with_body(epilogue.around(views.declare([body])))
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,11 @@ class Epilogue:
             return body
         return with_instructions(body, self._target)
 
+    @property
+    def narrows(self) -> bool:
+        """Whether results become bytes by instructions that take several vectors."""
+        return self._narrowed is not None
+
     @cached_property
     def _narrowed(self) -> Saturated | None:
         """What is rounded to bytes at the end, by instructions that take several vectors."""
