@@ -38,8 +38,8 @@ define <{w} x i32> @burnish_dot_quads{w}(<{w} x i32> %c, <{w} x i32> %a, <{w} x 
   %y1 = ashr <{h} x i16> %y, splat (i16 8)
   %r0 = call <{w} x i32> @llvm.x86.{madd}(<{h} x i16> %x0, <{h} x i16> %y0)
   %r1 = call <{w} x i32> @llvm.x86.{madd}(<{h} x i16> %x1, <{h} x i16> %y1)
-  %s = add <{w} x i32> %c, %r0
-  %r = add <{w} x i32> %s, %r1
+  %s = add <{w} x i32> %r0, %r1
+  %r = add <{w} x i32> %c, %s
   ret <{w} x i32> %r
 }}
 declare <{w} x i32> @llvm.x86.{madd}(<{h} x i16>, <{h} x i16>)

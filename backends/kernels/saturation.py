@@ -78,14 +78,31 @@ def expand(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     """``func`` with arithmetic in the place of `saturated`."""
     converts = target.arch == "x86_64"
 
+    def in_float(cast: tirx.Cast) -> Expr:
+        inner = cast.value
+        while isinstance(inner, tirx.Cast) and str(inner.ty) == "int32":
+            inner = inner.value
+        found = operands(inner) if str(cast.ty) == "float32" else None
+        known = found is not None and isinstance(found.middle, tirx.IntImm)
+        return _rounded(found) if found is not None and known else cast
+
     def replace(call: ir.Call) -> Expr:
         found = operands(call)
         if found is None:
             return call
         return _converted(found) if converts and found.bounded else _shifted(found)
 
+    func = tvm_ffi.structural_map(func, (tirx.Cast, in_float), order="post")
     mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, replace), order="post")
     return mapped
+
+
+def _rounded(of: Saturated) -> Expr:
+    """As float32, which rounds where it has no bits for a fraction."""
+    low, high = RANGES[of.dtype]
+    middle = int(of.middle.value)
+    clamped = _clamped(of.value, constant(low - middle), constant(high - middle))
+    return (clamped + constant(_ROUND_SHIFT)) - constant(_ROUND_SHIFT - middle)
 
 
 def _converted(of: Saturated) -> Expr:

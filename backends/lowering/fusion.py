@@ -132,7 +132,8 @@ def _extend(
         operands |= _operands(node) - leaves.keys()
         leaves[node.output] = _leaves(node, leaves)
         functions += FUNCTIONS.get(node.op_type, 0)
-        if len(operands) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
+        made = {seed.output, node.output, *(each.output for each in run), None}
+        if len(operands - made) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
             break
         if functions > MAX_FUNCTIONS:
             break

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from burnish.backends.build import Provenance, build_artifact
@@ -97,8 +99,11 @@ def convolve(
     return total.reshape(len(x), -1, *sizes)
 
 
-def check(cases: Sequence[Case], target: Target) -> list[str]:
-    """Compile all into one artifact and run it; what its kernels are."""
+def check(cases: Sequence[Case], target: Target, *, computed: bool = False) -> list[str]:
+    """Compile all into one artifact and run it; what its kernels are.
+
+    Zero points of activations are inputs as well if they are ``computed``.
+    """
     nodes, inputs, outputs, constants = [], [], [], []
     feeds = {}
     for number, case in enumerate(cases):
@@ -107,15 +112,19 @@ def check(cases: Sequence[Case], target: Target) -> list[str]:
         inputs.append(onnx.helper.make_tensor_value_info(names[0], types[0], case.x.shape))
         held = zip(names[1:], (case.weights, case.x_zero, case.w_zero), strict=True)
         given = {name: array for name, array in held if array is not None}
+        feeds |= {names[0]: case.x}
+        if computed and case.x_zero is not None:
+            feeds[names[2]] = given.pop(names[2])
+            zero = feeds[names[2]].shape
+            inputs.append(onnx.helper.make_tensor_value_info(names[2], types[0], zero))
         constants += [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
         outputs.append(
             onnx.helper.make_tensor_value_info(f"y{number}", types[1], case.expected.shape)
         )
-        used = [name if name in given or name == names[0] else "" for name in names]
+        used = [name if name in given or name in feeds else "" for name in names]
         while not used[-1]:
             used.pop()
         nodes.append(onnx.helper.make_node(case.op, used, [f"y{number}"], **case.attributes))
-        feeds[names[0]] = case.x
     opsets = [onnx.helper.make_opsetid("", 21)]
     made = onnx.helper.make_graph(nodes, "g", inputs, outputs, constants)
     graph = Graph.from_onnx(onnx.helper.make_model(made, opset_imports=opsets, ir_version=10))
@@ -205,6 +214,47 @@ def test_all_signs_are_exact(signs: tuple[str, str]) -> None:
     # Weights of more than 8 bits need sums of activations as well.
     expected = len(cases) * (1 if signs[1] == "int8" else 2)
     assert quads(check(cases, HOST.for_integers())) in (expected, 0)
+
+
+@pytest.mark.parametrize("signs", [("uint8", "int8"), ("int8", "uint8")], ids="-".join)
+def test_zero_points_that_are_computed(signs: tuple[str, str]) -> None:
+    a, b = signs
+    rows = Case("MatMulInteger", drawn(a, 5, 36), drawn(b, 36, 20), drawn(a, 5))
+    cases = [*products(*signs)[:2], *convolutions(*signs)[1:3], first_layers(*signs)[1], rows]
+    check(cases, HOST.for_integers(), computed=True)
+
+
+@st.composite
+def some_case(draw: st.DrawFn) -> Case:
+    """A small convolution or product with anything that these may have."""
+    a, b = draw(st.sampled_from(SIGNS))
+    seed, small = draw(st.integers(0, 99)), st.integers(1, 9)
+    zero = drawn(a, 1, seed=seed)[0] if draw(st.booleans()) else None
+    if draw(st.booleans()):
+        rows, depth, columns = draw(small), draw(st.integers(1, 40)), draw(st.integers(1, 70))
+        w_zero = drawn(b, *draw(st.sampled_from([(), (columns,)])), seed=seed)
+        x, w = drawn(a, rows, depth, seed=seed), drawn(b, depth, columns, seed=seed)
+        return Case("MatMulInteger", x, w, zero, np.asarray(w_zero))
+    rank = draw(st.integers(1, 3))
+    each = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
+    kernel, strides, dilations = draw(each), draw(each), draw(each)
+    pads = draw(st.lists(st.integers(0, 3), min_size=2 * rank, max_size=2 * rank))
+    group, depth = draw(st.integers(1, 3)), draw(st.integers(1, 9))
+    columns = group * draw(st.integers(1, 20))
+    sizes = [
+        max(1, (k - 1) * d + 1 - pads[i] - pads[i + rank]) + draw(st.integers(0, 6))
+        for i, (k, d) in enumerate(zip(kernel, dilations, strict=True))
+    ]
+    x = drawn(a, draw(st.integers(1, 2)), group * depth, *sizes, seed=seed)
+    attributes = {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
+    w = drawn(b, columns, depth, *kernel, seed=seed)
+    return Case("ConvInteger", x, w, zero, np.asarray(drawn(b, 1, seed=seed)[0]), attributes)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(some_case(), min_size=4, max_size=6))
+def test_any_sizes(cases: list[Case]) -> None:
+    check(cases, HOST.for_integers())
 
 
 def test_plain_sums_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,6 +370,32 @@ def test_results_become_bytes(target: Target) -> None:
     results = build_artifact([program], target, [], Provenance()).run(feeds)
     for name, array in expected.items():
         np.testing.assert_array_equal(results[name], array, name)
+
+
+@pytest.mark.parametrize("name", ["Erf", "Tanh", "Sigmoid", "Exp"])
+def test_functions_between_sums_and_bytes(name: str) -> None:
+    """Their polynomials bind names, in each of the vectors that become bytes together."""
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+        g (uint8[9, 36] x, int8[36, 70] w) => (uint8[9, 70] y)
+        <float f = {{0.0001}}, float s = {{0.01}}, uint8 z = {{128}}, float t = {{0.005}}> {{
+        i = MatMulInteger(x, w) c = Cast<to = 1>(i) m = Mul(c, f) e = {name}(m)
+        q = QuantizeLinear(e, s, z) d = DequantizeLinear(q, s, z)
+        p = Mul(d, m) y = QuantizeLinear(p, t, z) }}"""
+    model = onnx.parser.parse_model(text)
+    del model.graph.input[1:]
+    w = drawn("int8", 36, 70)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    graph = Graph.from_onnx(model)
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    feeds = {"x": drawn("uint8", 9, 36)}
+    expected = Oracle(graph).run(feeds)["y"]
+    lowered, program = compile_program(graph, HOST.for_integers())
+    assert len(lowered.kernels) == 1
+    assert not lowered.refusals
+    result = build_artifact([program], HOST.for_integers(), [], Provenance()).run(feeds)["y"]
+    steps = np.abs(result.astype(int) - expected)
+    assert np.mean(steps > 0) < 0.01, "ties only"
+    assert steps.max() <= 2
 
 
 def test_zero_points_of_weights_that_leave_8_bits() -> None:

@@ -22,6 +22,14 @@ class Arithmetic:
     depth: int = 1
     """Elements of the reduction that one step takes."""
 
+    def cycles(self, rows: int, vectors: float) -> float:
+        """Of a step of so many sums, if a multiply-add takes one."""
+        return rows * vectors
+
+    def registers(self, vectors: int) -> int:
+        """Vector registers beside sums, with so many vectors of weights at a time."""
+        return 1 + vectors
+
     def source(self, views: Views, operand: Buffer) -> Buffer:
         """What all columns share, as a row of elements that are counted."""
         return views.of(operand)
@@ -117,6 +125,19 @@ class QuadArithmetic(Arithmetic):
     bytes: int = quads.SIZE
     """Of a quad that exist."""
     depth: int = quads.SIZE
+
+    def cycles(self, rows: int, vectors: float) -> float:
+        """Two multiplications and two additions where half a quad is taken at a time.
+
+        Operands are taken apart before; two of these instructions run in the time of one.
+        """
+        if quads.is_whole(self.target):
+            return rows * vectors
+        return (4 * rows * vectors + 2 * rows + 3 * vectors) / 2
+
+    def registers(self, vectors: int) -> int:
+        """Halves of operands take one each; what takes them apart and a product two more."""
+        return 1 + vectors if quads.is_whole(self.target) else 4 + 2 * vectors
 
     def weights(self, views: Views, operand: Buffer) -> Buffer:
         """Quads as integers of four times the size."""

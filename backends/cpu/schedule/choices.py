@@ -23,9 +23,7 @@ _FEW_SLOTS = 16
 
 def for_contraction(work: Contraction, target: Target) -> list[TileConfig]:
     """Ways to tile a contraction, best guess first."""
-    shapes = sorted(
-        _tile_shapes(work.space, target), key=lambda s: sizes_of(work, target, *s).cycles
-    )
+    shapes = sorted(_tile_shapes(work, target), key=lambda s: sizes_of(work, target, *s).cycles)
     ordered = []
     for rows, vectors in shapes[:_TILE_SHAPES]:
         orders = dict.fromkeys(_orders(work, target, rows, vectors))
@@ -77,11 +75,12 @@ def _even(rows: int, longest: int) -> int:
     return -(-longest // -(-longest // rows))
 
 
-def _tile_shapes(space: Space, target: Target) -> Iterator[tuple[int, int]]:
+def _tile_shapes(work: Contraction, target: Target) -> Iterator[tuple[int, int]]:
     """Register tiles that leave room for a row of weights and one input element."""
-    longest = widest(space)
-    for vectors in range(1, min(space.vectors, _MOST_VECTORS) + 1):
-        most = min((target.registers - 1 - vectors) // vectors, longest, _MOST_ROWS)
+    longest = widest(work.space)
+    for vectors in range(1, min(work.space.vectors, _MOST_VECTORS) + 1):
+        free = target.registers - work.arithmetic.registers(vectors)
+        most = min(free // vectors, longest, _MOST_ROWS)
         for rows in range(max(1, most // 2), most + 1):
             yield rows, vectors
 

@@ -169,7 +169,7 @@ def _cycles(work: Contraction, target: Target, rows: int, vectors: int) -> float
         steps = work.depth * phase.taps.count * outer_taps
         for height, times in _heights(phase, space.axes[-1].inputs, rows).items():
             slots = height * vectors
-            sums = slots - height * short
+            sums = work.arithmetic.cycles(height, vectors - short)
             cycles = max(sums, height + vectors, LATENCY * pace) / pace + vectors / 4
             if slots > target.registers - (_SPARE_IN_WINDOW if phase.taps.count > 1 else _SPARE):
                 cycles *= _CROWDED
