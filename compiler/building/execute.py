@@ -151,8 +151,10 @@ def _paying(shop: Workshop, made: Made) -> Made:
     target = shop.job.target
     if made.quantized is None or target is None or not target.is_host:
         return made
-    from burnish.building.quantizing import in_float, slower
+    from burnish.building.quantizing import in_float, is_certain, slower
 
+    if is_certain(made.quantized):
+        return made
     plain = in_float(shop, made)
     reason = slower(shop, made, plain)
     if not reason:

@@ -20,9 +20,9 @@ from burnish.ir import Graph
 from burnish.optimization import infer, optimize_model
 from burnish.oracle import random_inputs
 from burnish.pipeline import PipelineReport, Progress
-from burnish.quantization.gains import measured_gains
+from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
-from burnish.quantization.quantize import Gains, Quantized, quantize_model
+from burnish.quantization.quantize import Quantized, Timer, quantize_model
 from burnish.quantization.request import SAMPLES, Quantization
 from burnish.selection import Selection
 from burnish.verification import Feeds, random_feeds
@@ -36,6 +36,8 @@ RANDOM = 16
 """Random inputs to calibrate on where there are no data."""
 PAYS = 1.0
 """Least ratio of the time of the float model to that of the quantized one."""
+CERTAIN = 1.3
+"""The same without tuning, which gains a quarter at most, from which on it cannot turn round."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def prepare(
         threads = job.target.threads if job.target is not None else 0
         guard = TaskGuard(graph, task, drop, threads)
     found = quantize_model(
-        better, calibration, target=job.target, guard=guard, gains=_gains(job),
+        better, calibration, target=job.target, guard=guard, timer=_timer(job, progress),
         keep=asked.keep, seconds=asked.seconds, progress=progress,
     )  # fmt: skip
     report.passes += found.reports
@@ -132,8 +134,8 @@ def _random(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[Feeds]:
     return [random_inputs(static, seed) for seed in range(RANDOM)]
 
 
-def _gains(job: Job) -> Gains | None:
-    """Measures what layers gain, where that is possible."""
+def _timer(job: Job, progress: Progress) -> Timer | None:
+    """Times models, where that is possible."""
     target = job.target
     if target is None or not target.is_host:
         return None
@@ -141,13 +143,21 @@ def _gains(job: Job) -> Gains | None:
         target, Selection(compiling=True), "off", tune="off", winograd=job.winograd,
         shapes=job.shapes[:1],
     )  # fmt: skip
-    return lambda before, after, layers: measured_gains(before, after, layers, request)
+    return Clock(request, progress)
 
 
 def in_float(shop: Workshop, made: Made) -> Made:
     """The same result without quantization."""
     job = replace(shop.job, quantization=None)
     return type(shop)(job, shop.graph, shop.progress).make(made.skipped)
+
+
+def is_certain(found: Quantized) -> bool:
+    """Whether integers were measured to be so much faster that there is no need to compare again.
+
+    Nor is there where nothing is quantized.
+    """
+    return found.count == 0 or (found.speedup is not None and found.speedup.low >= CERTAIN)
 
 
 def slower(shop: Workshop, made: Made, plain: Made) -> str:

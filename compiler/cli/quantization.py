@@ -32,11 +32,10 @@ def show_quantization(session: Session, found: Quantized | None, *, verbose: boo
     """
     if found is None:
         return
-    done = [layer for layer in found.layers if not layer.format.reason]
     shown = found.layers if verbose else [one for one in found.layers if one.format.reason]
     if shown:
         session.out.print(layer_table(shown))
-    count = f"int8: {len(done)} of {counted(len(found.layers), 'layer')}"
+    count = f"int8: {found.count} of {counted(len(found.layers), 'layer')}"
     loss = f"; {found.loss}, where {found.bound} are allowed" if found.loss else ""
     typer.echo(count + loss)
 
@@ -57,7 +56,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
             Text(shortened(format.layer, _NAME)), format.op_type, _range(format.data),
             _noise(format.data, format.weights),
             "" if layer.sensitivity is None else f"{100 * layer.sensitivity:.0f} %",
-            "" if layer.gain is None else f"{1e6 * layer.gain:.0f} us",
+            "" if layer.gain is None else f"{1e6 * layer.gain.median:.0f} us",
             Text(format.reason),
         )  # fmt: skip
     return table

@@ -1,13 +1,15 @@
 """Which layers are quantized: as many as gain time, without those that cost too much accuracy.
 
-All that gain are quantized first. Where that loses more than is allowed, each is quantized alone to
-see what it costs, and those that cost the most for what they gain are left in float, as few of them
-as bring the loss below the bound: their number is found by bisection, and every number that is
-tried is measured, since costs do not add up.
+All that gain are quantized first. Where that loses more than is allowed, neighbouring layers are
+quantized a group at a time to see what that costs, and those of the groups that cost the most one
+at a time. What costs the most for what it gains is left in float, as few layers as bring the loss
+below the bound: their number is found by bisection, and every number that is tried is measured,
+since costs do not add up.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,10 @@ _PROBING = 0.6
 """Share of the time that may go into quantizing layers one at a time."""
 _LEAST_GAIN = 1e-9
 """Seconds that a layer counts as gaining at least, so that costs can be divided by it."""
+_GROUPS = 8
+"""Groups of neighbours that layers are tried in first."""
+_SMALL = 0.03
+"""Share of the bound below which nobody asks which layer of a group it is."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Decision:
     reasons: dict[str, str] = field(default_factory=dict)
     """By layer, for those that stay."""
     sensitivities: dict[str, float] = field(default_factory=dict)
-    """By layer: the share of the bound that it takes when it alone is quantized."""
+    """By layer: the share of the bound that it takes when it alone is quantized, or its part of
+    what its neighbours and it take together."""
     points: list[Point] = field(default_factory=list)
     """What was tried, in order; the last one that holds is what was chosen."""
     chosen: Point | None = None
@@ -81,7 +88,8 @@ def decide(
         guard: judges a selection.
         probe: judges single layers: a guard that is fast.
         keep: layers that stay in float whatever they cost, and why.
-        seconds: after which no more layers are tried alone.
+        seconds: after which no more layers are tried alone, and the selection that is known to
+            hold is taken.
         progress: what is told.
 
     Raises:
@@ -100,6 +108,7 @@ class _Search:
     progress: Progress
 
     def run(self, keep: dict[str, str]) -> Decision:
+        self.started = time.monotonic()
         self.found = Decision(reasons=keep)
         self.open = [one for one in self.candidates if one.name not in keep]
         if not self.open:
@@ -111,6 +120,9 @@ class _Search:
         if fewest is None:
             self._refuse()
         return self.found
+
+    def _is_late(self, share: float = 1.0) -> bool:
+        return time.monotonic() - self.started > share * self.seconds
 
     def _try(self, more: Sequence[str]) -> bool:
         """Whether the bound holds with ``more`` layers in float; keeps the selection if it does."""
@@ -124,15 +136,7 @@ class _Search:
 
     def _ranked(self) -> list[str]:
         """Layers, those first that cost the most for what they gain."""
-        started, costs = time.monotonic(), dict[str, float]()
-        names = [one.name for one in self.candidates]
-        for number, one in enumerate(self.open):
-            if time.monotonic() - started > _PROBING * self.seconds:
-                break
-            self.progress("quantizing one layer", number, len(self.open))
-            costs[one.name] = self.probe.loss(
-                self.attempt([name for name in names if name != one.name])
-            ).share
+        costs = self._costs()
         self.found.sensitivities = costs
         # What there was no time for costs what the others do, on average.
         usual = sum(costs.values()) / len(costs) if costs else 1.0
@@ -141,10 +145,39 @@ class _Search:
         )
         return [one.name for one in ranked]
 
+    def _costs(self) -> dict[str, float]:
+        """Shares of the bound by layer, as far as there is time."""
+        names = [one.name for one in self.open]
+        size = math.ceil(len(names) / _GROUPS)
+        groups = [names[start : start + size] for start in range(0, len(names), size)]
+        together: list[tuple[float, list[str]]] = []
+        for number, group in enumerate(groups):
+            if self._is_late(_PROBING):
+                break
+            self.progress("quantizing some layers", number, len(groups))
+            together.append((self._alone(group), group))
+        costs = {name: share / len(group) for share, group in together for name in group}
+        worse = [
+            group for share, group in sorted(together, key=lambda one: -one[0])
+            if share > _SMALL and len(group) > 1
+        ]  # fmt: skip
+        inside = [name for group in worse for name in group]
+        for number, name in enumerate(inside):
+            if self._is_late(_PROBING):
+                break
+            self.progress("quantizing one layer", number, len(inside))
+            costs[name] = self._alone([name])
+        return costs
+
+    def _alone(self, group: Sequence[str]) -> float:
+        """The share of the bound that is taken when only ``group`` is quantized."""
+        names = [one.name for one in self.candidates]
+        return self.probe.loss(self.attempt([name for name in names if name not in group])).share
+
     def _bisect(self, order: Sequence[str]) -> int | None:
-        """How few of ``order`` have to stay in float; None if nothing helps."""
+        """How few of ``order`` have to stay in float, as time allows; None if none helps."""
         low, high, best = 0, len(order), None
-        while high - low > 1:
+        while high - low > 1 and not (best is not None and self._is_late()):
             middle = (low + high) // 2
             self.progress("choosing layers", len(self.found.points), 2 + len(order).bit_length())
             if self._try(order[:middle]):

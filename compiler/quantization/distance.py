@@ -1,7 +1,11 @@
 """How far a quantized model is from its original, without labels.
 
 Where an output is a distribution over classes, or logits of one, that is the Kullback-Leibler
-divergence from the original's; elsewhere the power of the error over that of the signal.
+divergence from the original's; elsewhere the power of the error over that of the signal. In a
+sequence of distributions one class may be nearly all there is, as the blank of a text recognizer
+is: its rows and the others count as two groups, of which the one that is farther off decides.
+Rows are taken for logits only if they say something: an embedding, whose softmax is nearly uniform,
+is judged by its error.
 """
 
 from __future__ import annotations
@@ -17,10 +21,19 @@ from burnish.ir import Array
 Answers = Sequence[Mapping[str, Any]]
 """Outputs by name for each of several inputs."""
 
-DIVERGENCE = 0.02
+DIVERGENCE = 0.005
 """Nats by which a distribution may diverge on average."""
 NOISE = 0.01
 """Power of the error over that of the signal that is allowed: 20 dB."""
+BOUND = (
+    f"{DIVERGENCE:g} nats of divergence for distributions, {-10 * np.log10(NOISE):.0f} dB of "
+    "signal to noise elsewhere"
+)
+"""What is allowed, in words."""
+_COARSE = 0.1
+"""The same of logits, whose divergence says nothing where one class is certain."""
+_VAGUE = 0.8
+"""Mean entropy, as a share of the greatest, from which on rows are no logits of a classifier."""
 _LEAST = 1e-9
 """Of a probability, in a logarithm."""
 
@@ -42,7 +55,7 @@ class Distance:
         """What it takes of what is allowed: above 1 it is too far."""
         if self.divergence is None:
             return self.noise / NOISE
-        return self.divergence / DIVERGENCE
+        return max(self.divergence / DIVERGENCE, self.noise / _COARSE)
 
     @property
     def sqnr(self) -> float:
@@ -82,32 +95,76 @@ def _is_float(value: Any) -> bool:
 
 def _distance(name: str, pairs: Sequence[tuple[Array, Array]]) -> Distance:
     signal = noise = 0.0
-    divergences: list[Array] = []
-    same: list[Array] = []
+    rows = _Rows()
+    has_classes = are_distributions([want for want, _ in pairs])
     for want, have in pairs:
-        wide, other = np.asarray(want, np.float64), np.asarray(have, np.float64)
-        other = np.where(np.isfinite(other), other, 0.0)
-        wide = np.where(np.isfinite(wide), wide, 0.0)
+        wide, other = (np.where(np.isfinite(a), a, 0.0).astype(np.float64) for a in (want, have))
         signal += float(np.square(wide).sum())
         noise += float(np.square(wide - other).sum())
-        if is_distribution(want):
-            rows = wide.reshape(-1, wide.shape[-1]), other.reshape(-1, wide.shape[-1])
-            divergences.append(_divergence(*rows))
-            same.append(rows[0].argmax(axis=1) == rows[1].argmax(axis=1))
-    is_all = len(divergences) == len(pairs)
+        if has_classes:
+            rows.add(wide, other)
     return Distance(
         name,
-        float(np.concatenate(divergences).mean()) if is_all else None,
-        float(np.concatenate(same).mean()) if is_all else None,
+        rows.divergence if has_classes else None,
+        rows.agreement if has_classes else None,
         noise / signal if signal else (1.0 if noise else 0.0),
     )
 
 
-def is_distribution(array: Array) -> bool:
-    """Whether rows along the last axis are probabilities, or logits: one row for each input."""
-    if array.ndim < 2 or array.shape[-1] < 2:
+class _Rows:
+    """Divergences of distributions, and which class is the most likely of each."""
+
+    def __init__(self) -> None:
+        self._divergences: list[Array] = []
+        self._classes: list[Array] = []
+        self._same: list[Array] = []
+        self._is_sequence = False
+
+    def add(self, want: Array, have: Array) -> None:
+        self._is_sequence = self._is_sequence or want.ndim > 2
+        first, second = (each.reshape(-1, want.shape[-1]) for each in (want, have))
+        self._divergences.append(_divergence(first, second))
+        self._classes.append(first.argmax(axis=1))
+        self._same.append(first.argmax(axis=1) == second.argmax(axis=1))
+
+    @property
+    def divergence(self) -> float:
+        """Mean; of a sequence that of the usual class or that of the others, what is larger."""
+        found, classes = np.concatenate(self._divergences), np.concatenate(self._classes)
+        if not self._is_sequence:
+            return float(found.mean())
+        usual = classes == np.bincount(classes).argmax()
+        groups = [found[chosen] for chosen in (usual, ~usual) if chosen.any()]
+        return max(float(group.mean()) for group in groups)
+
+    @property
+    def agreement(self) -> float:
+        return float(np.concatenate(self._same).mean())
+
+
+def are_distributions(arrays: Sequence[Array]) -> bool:
+    """Whether rows along the last axis of all are probabilities, or logits of a classifier.
+
+    Args:
+        arrays: float, one of each input. Logits are taken for such in two axes only: one row for
+            each input.
+    """
+    if any(array.ndim < 2 or array.shape[-1] < 2 for array in arrays):
         return False
-    return array.ndim == 2 or _sums_to_one(np.asarray(array, np.float64))
+    if all(_sums_to_one(array) for array in arrays):
+        return True
+    are_rows = all(array.ndim == 2 for array in arrays)
+    return are_rows and len({array.shape[1] for array in arrays}) == 1 and _entropy(arrays) < _VAGUE
+
+
+def _entropy(arrays: Sequence[Array]) -> float:
+    """Mean over rows of logits, as a share of that of a uniform distribution."""
+    rows = np.concatenate([np.asarray(array, np.float64) for array in arrays])
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not rows.size:
+        return 1.0
+    logs = _logs(rows, are_probabilities=False)
+    return float(-(np.exp(logs) * logs).sum(axis=1).mean() / np.log(rows.shape[1]))
 
 
 def _sums_to_one(rows: Array) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from burnish.bench.paired import paired_difference
 from burnish.bench.scoring import scores_of
@@ -17,12 +18,14 @@ from burnish.calibration.store import Calibration
 from burnish.gates import drop_in_points
 from burnish.ir import Graph
 from burnish.oracle import Oracle
-from burnish.quantization.distance import Answers, Distance, farthest
+from burnish.quantization.distance import BOUND, Distance, farthest
 from burnish.source import save
 from burnish.verification import Feeds
 
 GUARDED, PROBED = 64, 16
 """Samples that a result is compared on, and that layers are compared on one at a time."""
+HELD_BYTES = 256 << 20
+"""What samples and answers to compare with may take."""
 
 
 @dataclass(frozen=True)
@@ -54,32 +57,53 @@ class Guard(Protocol):
 class DistanceGuard:
     """Compares with what the original answers on calibration data."""
 
-    bound = "0.02 nats of divergence for distributions, 20 dB of signal to noise elsewhere"
+    bound = BOUND
 
-    def __init__(self, graph: Graph, calibration: Calibration, samples: int = GUARDED) -> None:
+    def __init__(
+        self, graph: Graph, calibration: Calibration, samples: int = GUARDED,
+        held: int = HELD_BYTES,
+    ) -> None:  # fmt: skip
         """Run the original.
 
         Args:
             graph: the original.
             calibration: the data.
-            samples: the last so many are compared on.
+            samples: the last so many are compared on, or fewer:
+            held: bytes that they and their answers may take together, beyond the first.
         """
-        feeds = list(calibration.feeds(graph))
-        self._feeds: Sequence[Feeds] = feeds[-samples:]
-        self._expected: Answers = self._answers(graph)
+        latest: deque[Feeds] = deque(maxlen=samples)
+        for each in calibration.feeds(graph):
+            latest.append(each)
+            while len(latest) > 1 and sum(map(_bytes, latest)) > held:
+                latest.popleft()
+        oracle, taken = Oracle(graph, optimized=True), 0
+        self._feeds: list[Feeds] = []
+        self._expected: list[Mapping[str, Any]] = []
+        while latest and taken <= held:
+            feeds = latest.pop()
+            self._feeds.append(feeds)
+            self._expected.append(oracle.run(feeds))
+            taken += _bytes(feeds) + _bytes(self._expected[-1])
 
-    def _answers(self, graph: Graph) -> Answers:
-        oracle = Oracle(graph)
-        return [oracle.run(feeds) for feeds in self._feeds]
+    def fewer(self, samples: int) -> DistanceGuard:
+        """The same with as many of the samples at most."""
+        made = copy(self)
+        made._feeds, made._expected = self._feeds[:samples], self._expected[:samples]
+        return made
 
     def distance(self, graph: Graph) -> Distance | None:
         """The output that is farthest away."""
-        return farthest(self._expected, self._answers(graph))
+        oracle = Oracle(graph, optimized=True)
+        return farthest(self._expected, [oracle.run(feeds) for feeds in self._feeds])
 
     def loss(self, graph: Graph) -> Loss:
         """The share that the farthest output takes of what it is allowed."""
         found = self.distance(graph)
         return Loss(0.0, "no float output") if found is None else Loss(found.share, str(found))
+
+
+def _bytes(arrays: Mapping[str, Any]) -> int:
+    return sum(getattr(array, "nbytes", 0) for array in arrays.values())
 
 
 class TaskGuard:
@@ -122,12 +146,3 @@ class TaskGuard:
             save(graph, path)
             scores = scores_of(self._task, "ort", path, self._threads, self._graph.inputs)
         return next(iter(scores.values()))
-
-
-def some(calibration: Calibration, graph: Graph, count: int) -> list[Feeds]:
-    """The first ``count`` samples."""
-    return list(islice(calibration.feeds(graph), count))
-
-
-Attempt = Callable[[Sequence[str]], Graph]
-"""Quantizes all layers but those that are named."""

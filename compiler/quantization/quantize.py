@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 
+from burnish.bench.stats import Estimate
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, PassReport, Progress, copy_of, run_pass
-from burnish.quantization.decision import Candidate, Decision, decide
+from burnish.quantization.decision import Attempt, Candidate, Decision, decide
+from burnish.quantization.distance import BOUND
+from burnish.quantization.gains import estimated_gains
 from burnish.quantization.guard import PROBED, DistanceGuard, Guard
 from burnish.target import Target
 
@@ -24,8 +27,29 @@ ROUNDING = "quantize-int8"
 AFTER: tuple[str, ...] = ()
 """Passes of the recipe that refine a quantized model, in order."""
 
-Gains = Callable[[Graph, Graph, Sequence[str]], Mapping[str, float]]
-"""Seconds that layers gain, from the model in float and quantized, and their names."""
+LEAST_GAIN = 0.02
+"""Share of the loss that a pass of the recipe has to take away to be kept."""
+CLEAR = 0.01
+"""By how much of its time a selection has to be faster than another to be taken for it."""
+HOPELESS = 0.85
+"""Speedup without tuning below which no tuning makes integers faster than float."""
+_IMPROVING = 0.3
+"""Share of the time until which passes of the recipe begin that prepare the model."""
+_SMALL_LOSS = 0.1
+"""Share of the bound below which they are not worth their time."""
+
+
+class Timer(Protocol):
+    """Times models; `gains.Clock` does."""
+
+    def gains(self, before: Graph, after: Graph, layers: Sequence[str]) -> Mapping[str, Estimate]:
+        """Seconds that layers gain, from the model in float and quantized, and their names."""
+
+    def seconds(self, graph: Graph) -> float | None:
+        """The fastest run of a graph that `speedups` timed."""
+
+    def speedups(self, base: Graph, others: Sequence[Graph]) -> Sequence[Estimate]:
+        """The time of ``base`` over that of each of ``others``."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +59,30 @@ class Layer:
     format: LayerFormat
     sensitivity: float | None = None
     """The share of the bound that it takes when it alone is quantized."""
-    gain: float | None = None
+    gain: Estimate | None = None
     """Seconds that it takes less in int8, measured."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        from dataclasses import asdict
+        gain = self.gain
+        return {
+            **asdict(self.format), "sensitivity": self.sensitivity,
+            "gain": gain and gain.median, "gain_interval": gain and [gain.low, gain.high],
+        }  # fmt: skip
 
-        return {**asdict(self.format), "sensitivity": self.sensitivity, "gain": self.gain}
+
+@dataclass(frozen=True)
+class Times:
+    """What timing the model in float and quantized came to."""
+
+    gains: Mapping[str, Estimate]
+    """By layer, in seconds."""
+    slow: Mapping[str, str]
+    """Layers that are to stay in float, and why."""
+    seconds: float | None = None
+    """Of a run in float, without tuning."""
+    speedup: Estimate | None = None
+    """The time of the model in float over that without the slow layers, without tuning."""
 
 
 @dataclass
@@ -57,6 +97,7 @@ class Quantized:
     """What was allowed."""
     seconds: float = 0.0
     notices: list[str] = field(default_factory=list)
+    times: Times = field(default_factory=lambda: Times({}, {}))
 
     @property
     def loss(self) -> str:
@@ -64,17 +105,36 @@ class Quantized:
         chosen = self.decision.chosen
         return "" if chosen is None else chosen.loss.text
 
+    @property
+    def count(self) -> int:
+        """Layers that are quantized."""
+        return sum(not layer.format.reason for layer in self.layers)
+
+    @property
+    def speedup(self) -> Estimate | None:
+        """The time in float over that of just this result, both without tuning, if measured."""
+        return self.times.speedup if set(self.decision.floats) <= set(self.times.slow) else None
+
+    def latency(self, floats: Sequence[str]) -> float | None:
+        """Seconds that a run takes with layers in float, by what each was measured to gain."""
+        if self.times.seconds is None:
+            return None
+        gains = self.times.gains.items()
+        return self.times.seconds - sum(each.median for name, each in gains if name not in floats)
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
+        speedup = self.speedup
         return {
             "bound": self.bound,
             "loss": self.loss,
             "layers": [layer.as_json() for layer in self.layers],
             "tried": [
                 {"float_layers": len(point.floats), "loss": point.loss.text,
-                 "share": point.loss.share}
+                 "share": point.loss.share, "latency": self.latency(point.floats)}
                 for point in self.decision.points
             ],
+            "untuned_speedup": speedup and [speedup.median, speedup.low, speedup.high],
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -85,7 +145,7 @@ def quantize_model(
     *,
     target: Target | None,
     guard: Guard | None = None,
-    gains: Gains | None = None,
+    timer: Timer | None = None,
     keep: Sequence[str] = (),
     seconds: float,
     progress: Progress,
@@ -97,7 +157,7 @@ def quantize_model(
         calibration: data that it is meant for.
         target: what will run it, None for ONNX Runtime.
         guard: what holds it to its bound; the distance to ``graph`` if there is none.
-        gains: measures what layers gain; None to take multiply-adds for it.
+        timer: times models; None to take multiply-adds for what layers gain.
         keep: layers to leave in float.
         seconds: what deciding may take.
         progress: told of every step.
@@ -107,31 +167,39 @@ def quantize_model(
         BurnishError: the model or the data cannot be used.
     """
     started = time.perf_counter()
-    work = _Work(graph, calibration, target, progress)
+    work = _Work(graph, calibration, target, tuple(keep), progress)
     work.prepare()
-    whole, formats = work.quantized(tuple(keep), {})
-    work.ranges = found_ranges(whole)
+    whole, formats = work.quantized(keep)
     names = [one.layer for one in formats if not one.reason]
-    saved = dict(gains(work.graph, whole, names)) if gains is not None and names else {}
-    slow = {name: _no_gain(seconds) for name, seconds in saved.items() if seconds <= 0}
-    stays = {**dict.fromkeys(keep, "it is to be kept"), **slow}
-    weights = saved or work.sizes(names)
-    judge = guard or DistanceGuard(graph, calibration)
+    if not names:
+        return work.left_alone(formats, time.perf_counter() - started)
+    distance = guard if isinstance(guard, DistanceGuard) else DistanceGuard(graph, calibration)
+    judge = guard or distance
+    whole, formats = work.improve(distance, (whole, formats), started + _IMPROVING * seconds)
+    times = (
+        Times({}, {})
+        if timer is None
+        else timed(
+            work.graph, whole, names, timer, lambda floats: work.quantized((*keep, *floats))[0]
+        )
+    )
+    sizes = work.sizes(names)
+    gains = {name: each.median for name, each in times.gains.items()} or sizes
     decision = decide(
-        [Candidate(name, weights.get(name, 0.0)) for name in names],
-        lambda floats: work.quantized(floats, work.ranges)[0],
+        [Candidate(name, gains.get(name, 0.0)) for name in names],
+        lambda floats: work.quantized(floats)[0],
         judge,
-        DistanceGuard(work.graph, calibration, PROBED),
-        keep=stays,
+        distance.fewer(PROBED),
+        keep={**dict.fromkeys(keep, "it is to be kept"), **times.slow},
         seconds=seconds,
         progress=progress,
     )
-    result, last = work.quantized(decision.floats, work.ranges)
-    result = work.refine(result)
-    layers = _layers(last, formats, decision, saved)
+    result, _ = work.quantized(decision.floats)
+    result = work.refine(result, distance, decision)
+    layers = _layers(formats, decision, times.gains)
     return Quantized(
         result, work.reports, layers, decision, judge.bound, time.perf_counter() - started,
-        list(calibration.notices),
+        list(calibration.notices), times,
     )  # fmt: skip
 
 
@@ -142,42 +210,110 @@ class _Work:
     graph: Graph
     calibration: Calibration
     target: Target | None
+    keep: tuple[str, ...]
     progress: Progress
     reports: list[PassReport] = field(default_factory=list)
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of values that were quantized before, by name."""
 
     @property
     def context(self) -> PassContext:
         return PassContext(self.target, calibration=self.calibration)
 
     def prepare(self) -> None:
-        """Run the passes that come before rounding, and have every size known."""
+        """Have every size known."""
         self.graph = copy_of(self.graph)
-        for name in ("infer-shapes", *BEFORE):
-            self.reports.append(run_pass(self.graph, get_pass(name), self.context))
+        self.reports.append(run_pass(self.graph, get_pass("infer-shapes"), self.context))
 
-    def quantized(
-        self, floats: Sequence[str], ranges: Mapping[str, tuple[float, float]]
-    ) -> tuple[Graph, list[LayerFormat]]:
-        """Quantize a copy, without the layers ``floats``."""
+    def quantized(self, floats: Sequence[str]) -> tuple[Graph, list[LayerFormat]]:
+        """Quantize a copy, without the layers ``floats``; ranges are found once for each value."""
         copy = copy_of(self.graph)
-        step = get_pass(ROUNDING, keep=tuple(floats), ranges=dict(ranges))
+        step = get_pass(ROUNDING, keep=tuple(floats), ranges=dict(self.ranges))
         report = run_pass(copy, step, self.context)
         self._latest = report
+        self.ranges = {**found_ranges(copy), **self.ranges}
         return copy, list(report.layers)
 
-    def refine(self, graph: Graph) -> Graph:
-        """Run the passes that come after rounding; what was kept is reported."""
+    def left_alone(self, formats: Sequence[LayerFormat], seconds: float) -> Quantized:
+        """The model as it is, where nothing can be quantized, and why."""
         self.reports.append(self._latest)
+        reasons = list(dict.fromkeys(self._latest.notes))
+        if not formats and not reasons:
+            reasons = ["no product or convolution has constant weights"]
+        notices = [f"nothing is quantized: {reason}" for reason in reasons]
+        layers = [Layer(one) for one in formats]
+        return Quantized(
+            self.graph, self.reports, layers, Decision(), BOUND, seconds,
+            [*notices, *self.calibration.notices],
+        )  # fmt: skip
+
+    def improve(
+        self, guard: DistanceGuard, found: tuple[Graph, list[LayerFormat]], until: float
+    ) -> tuple[Graph, list[LayerFormat]]:
+        """Run the passes of the recipe that prepare, as far as they lower the loss of this model.
+
+        Nothing is tried where the loss is small, or after ``until``. What is ``found`` is the
+        model with all layers quantized, and so is the result.
+        """
+        names = list(BEFORE)
+        least = guard.loss(found[0]).share if names else 0.0
+        while names and least > _SMALL_LOSS and time.perf_counter() < until:
+            name = names.pop(0)
+            before = self.graph, self.ranges, self._latest
+            self.graph, self.ranges = copy_of(self.graph), {}
+            report = run_pass(self.graph, get_pass(name), self.context)
+            tried = self.quantized(self.keep) if report.changed else found
+            share = guard.loss(tried[0]).share if report.changed else least
+            if share <= (1 - LEAST_GAIN) * least:
+                least, found = share, tried
+                self.reports.append(report)
+            else:
+                self.graph, self.ranges, self._latest = before
+        return found
+
+    def refine(self, graph: Graph, guard: DistanceGuard, decision: Decision) -> Graph:
+        """Run the passes that come after rounding, as far as they lower the loss."""
+        self.reports.append(self._latest)
+        if not AFTER or decision.chosen is None:
+            return graph
+        least = guard.loss(graph)
         for name in AFTER:
-            self.reports.append(run_pass(graph, get_pass(name), self.context))
+            better = copy_of(graph)
+            report = run_pass(better, get_pass(name), self.context)
+            loss = guard.loss(better) if report.changed else least
+            if loss.share <= (1 - LEAST_GAIN) * least.share:
+                graph, least = better, loss
+                self.reports.append(report)
         return graph
 
     def sizes(self, names: Sequence[str]) -> Mapping[str, float]:
         """Multiply-adds of layers."""
-        from burnish.quantization.gains import estimated_gains
-
         return estimated_gains(self.graph, names)
+
+
+def timed(
+    before: Graph, whole: Graph, names: Sequence[str], timer: Timer, attempt: Attempt
+) -> Times:
+    """Find layers that lose time beyond noise, and whether the model is faster without them.
+
+    Single layers say too little: one in float between two in int8 adds conversions. So the model is
+    timed with all of them, without those that lose, and in float.
+    """
+    gains = timer.gains(before, whole, names)
+    losing = {name: each for name, each in gains.items() if each.high < 0}
+    graphs = [whole]
+    if losing and len(losing) < len(names):
+        graphs.append(attempt(tuple(losing)))
+    speedups = timer.speedups(before, graphs)
+    best = speedups[0]
+    slow: dict[str, str] = {}
+    if len(speedups) > 1 and speedups[1].median > (1 + CLEAR) * best.median:
+        best = speedups[1]
+        slow = {name: _no_gain(each) for name, each in losing.items()}
+    if best.median < HOPELESS:
+        reason = f"int8 gains no time: the model takes {1 / best.median:.2f} times as long as float"
+        slow = {name: slow.get(name, reason) for name in names}
+    return Times(gains, slow, timer.seconds(before), best)
 
 
 def found_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
@@ -196,24 +332,19 @@ def found_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _no_gain(seconds: float) -> str:
-    return f"int8 gains no time: {-1e6 * seconds:.1f} us more than float"
+def _no_gain(gain: Estimate) -> str:
+    return f"int8 gains no time: {-1e6 * gain.median:.1f} us more than float"
 
 
 def _layers(
-    last: Sequence[LayerFormat],
-    first: Sequence[LayerFormat],
-    decision: Decision,
-    gains: Mapping[str, float],
+    formats: Sequence[LayerFormat], decision: Decision, gains: Mapping[str, Estimate]
 ) -> list[Layer]:
     """What became of each layer, in the order of the graph."""
-    from dataclasses import replace
-
-    now = {one.layer: one for one in last}
     found = []
-    for one in first:
-        format = now.get(one.layer, one)
-        if one.layer in decision.reasons:
-            format = replace(format, reason=decision.reasons[one.layer])
-        found.append(Layer(format, decision.sensitivities.get(one.layer), gains.get(one.layer)))
+    for one in formats:
+        reason = decision.reasons.get(one.layer, one.reason)
+        found.append(Layer(
+            replace(one, reason=reason), decision.sensitivities.get(one.layer),
+            gains.get(one.layer),
+        ))  # fmt: skip
     return found

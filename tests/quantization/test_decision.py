@@ -82,6 +82,22 @@ def test_a_bound_that_cannot_be_met_is_refused_with_the_best_point() -> None:
         decided({"a": 3.0, "b": 2.0})
 
 
+def test_only_groups_that_cost_something_are_looked_into() -> None:
+    costs = {f"l{index}": 0.0 for index in range(80)} | {"l37": 5.0}
+    found, guard = decided(costs)
+    assert found.floats == ("l37",)
+    alone = [one for one in guard.asked if len(one) == 1]
+    assert len(alone) == 10  # those of its group of 80 / 8
+    assert len([one for one in guard.asked if len(one) == 10]) == 8
+
+
+def test_a_group_shares_what_it_costs() -> None:
+    costs = {f"l{index}": 0.001 for index in range(16)} | {"l15": 5.0}
+    found, _ = decided(costs)
+    assert found.sensitivities["l0"] == pytest.approx(0.001)
+    assert found.sensitivities["l15"] == 5.0
+
+
 @given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=12))
 def test_what_is_chosen_holds(costs: list[float]) -> None:
     named = {f"l{index}": cost for index, cost in enumerate(costs)}

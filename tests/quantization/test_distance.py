@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from burnish.quantization.distance import DIVERGENCE, NOISE, distances, farthest, is_distribution
+from burnish.quantization.distance import DIVERGENCE, NOISE, are_distributions, distances, farthest
 
 
 def test_equal_answers_are_at_no_distance() -> None:
@@ -15,7 +15,7 @@ def test_equal_answers_are_at_no_distance() -> None:
 
 
 def test_logits_and_probabilities_of_the_same_model_diverge_alike() -> None:
-    logits = np.array([[1.0, 2.0, 0.5], [0.1, -1.0, 3.0]])
+    logits = np.array([[1.0, 6.0, 0.5], [0.1, -1.0, 5.0]])
     other = logits + np.array([[0.1, 0.0, -0.1], [0.0, 0.3, 0.0]])
 
     def soft(rows: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_logits_and_probabilities_of_the_same_model_diverge_alike() -> None:
     (raw,) = distances([{"y": logits}], [{"y": other}])
     (soft_max,) = distances([{"y": soft(logits)}], [{"y": soft(other)}])
     assert raw.divergence == pytest.approx(soft_max.divergence, rel=1e-6)
-    assert raw.share == pytest.approx((raw.divergence or 0) / DIVERGENCE)
+    assert soft_max.share == pytest.approx((raw.divergence or 0) / DIVERGENCE)
 
 
 def test_a_map_of_features_is_judged_by_noise() -> None:
@@ -40,13 +40,13 @@ def test_a_map_of_features_is_judged_by_noise() -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), ()])
 def test_what_has_no_classes_is_no_distribution(shape: tuple[int, ...]) -> None:
-    assert not is_distribution(np.ones(shape))
+    assert not are_distributions([np.ones(shape)])
 
 
 def test_probabilities_of_three_axes_are_distributions_and_features_are_not() -> None:
     rows = np.full((1, 2, 4), 0.25)
-    assert is_distribution(rows)
-    assert not is_distribution(rows * 2)
+    assert are_distributions([rows])
+    assert not are_distributions([rows * 2])
 
 
 def test_the_farthest_output_decides_and_integers_do_not_count() -> None:
@@ -62,3 +62,28 @@ def test_what_is_not_finite_is_noise_and_no_crash() -> None:
     want = {"y": np.ones((1, 2, 2))}
     (found,) = distances([want], [{"y": np.full((1, 2, 2), np.nan)}])
     assert found.noise == 1
+
+
+def test_an_embedding_is_judged_by_noise_as_its_softmax_says_nothing() -> None:
+    rows = np.random.default_rng(0).normal(size=(4, 64))
+    embedding = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    (found,) = distances([{"y": embedding}], [{"y": embedding + 0.1}])
+    assert found.divergence is None
+    assert found.share == pytest.approx(found.noise / NOISE)
+
+
+def test_blanks_do_not_hide_what_happens_to_letters() -> None:
+    blank, letter, wrong = ([0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.58, 0.41])
+    want = np.array([[blank] * 99 + [letter]])
+    have = np.array([[blank] * 99 + [wrong]])
+    (found,) = distances([{"y": want}], [{"y": have}])
+    (alone,) = distances([{"y": want[0, -1:]}], [{"y": have[0, -1:]}])
+    assert found.divergence == pytest.approx(alone.divergence, rel=1e-6)
+    assert found.agreement == 1
+
+
+def test_certain_logits_of_another_size_are_noticed() -> None:
+    want = np.array([[40.0, 0.0, 0.0]])
+    (found,) = distances([{"y": want}], [{"y": want / 2}])
+    assert found.divergence == pytest.approx(0.0, abs=1e-6)
+    assert found.share > 1

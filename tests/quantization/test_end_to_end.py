@@ -68,7 +68,7 @@ def test_compiled_code_multiplies_integers(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantizing, "slower", lambda *_: "")
-    monkeypatch.setattr(quantizing, "_gains", lambda job: None)
+    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
     artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
     assert artifact.self_test()
     assert artifact.manifest.native["operators"] == 1.0
@@ -83,7 +83,7 @@ def test_what_is_slower_in_integers_is_compiled_in_float(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(quantizing, "slower", lambda *_: "left in float: it is slower")
-    monkeypatch.setattr(quantizing, "_gains", lambda job: None)
+    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
     artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
     assert "left in float" in caplog.text
     feeds = samples()[0]
