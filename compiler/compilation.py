@@ -174,6 +174,8 @@ def _compile(
     elif target.is_host and request.verify != "off":
         for entry in entries:
             entry.reference.check_compiled(made.artifact.run)
+    coarse = [notice for entry in entries for notice in entry.reference.ties.notices()]
+    made.notices = (*made.notices, *dict.fromkeys(coarse))
     return made
 
 

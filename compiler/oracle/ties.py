@@ -34,6 +34,9 @@ RUNS = 4
 SLACK = 2.0
 """How many times farther off than those runs a result may be."""
 
+COARSE = 0.1
+"""How far ties may move an output, relative to its size, until a user is told: 20 dB."""
+
 _CONTRIBUTED = "com.microsoft"
 _RESULT_SCALE = {
     ("", "QLinearConv"): 6, ("", "QLinearMatMul"): 6,
@@ -58,6 +61,8 @@ class Spread:
     """Of any element."""
     mean: float
     """Root of the mean square over all elements."""
+    share: float = 0.0
+    """``mean`` relative to that of the output itself."""
 
     def covers(self, expected: Array, actual: Array) -> bool:
         """Whether ``actual`` may be what the model answers, given what it is said to answer."""
@@ -109,6 +114,23 @@ class Ties:
                 found[name] = spread
         self._known.append((feeds, found))
         return found
+
+    def notices(self) -> list[str]:
+        """What a user should know of outputs that ties move so far that comparing says little.
+
+        Of those that were looked at, each once.
+        """
+        worst: dict[str, float] = {}
+        for _, found in self._known:
+            for name, spread in found.items():
+                worst[name] = max(worst.get(name, 0.0), spread.share)
+        return [
+            f"the output {name!r} moves by {share:.0%} when what the model quantizes moves by a "
+            "hair, so that no closer agreement can be asked for; quantize the model with more "
+            "or other samples, or leave more of it in floats"
+            for name, share in worst.items()
+            if share > COARSE
+        ]
 
     def near(
         self, feeds: Mapping[str, Array], expected: Mapping[str, Any], actual: Mapping[str, Any]
@@ -229,7 +251,8 @@ def _spread(expected: Any, runs: list[Any]) -> Spread | None:
     errors = errors[np.isfinite(errors)]
     if not errors.size:
         return None
-    return Spread(float(errors.max()), float(np.sqrt(np.mean(errors**2))))
+    mean, size = np.sqrt(np.mean(errors**2)), np.sqrt(np.mean(want[np.isfinite(want)] ** 2))
+    return Spread(float(errors.max()), float(mean), float(mean / size) if size else 0.0)
 
 
 def _rounding(expected: Array) -> float:

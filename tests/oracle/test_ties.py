@@ -178,6 +178,24 @@ def test_leeway_holds_what_is_accepted(reference: Reference) -> None:
     assert np.all((low <= found) & (found <= high))
 
 
+def test_a_user_is_told_where_ties_decide() -> None:
+    """The sums are next to nothing, and one step of them is all there is to see."""
+    text = """g (float[64] x) => (float[64] y) <float s = {1.0}, uint8 z = {128}, float c = {0.5}> {
+        a = Add(x, c) q = QuantizeLinear(a, s, z) y = DequantizeLinear(q, s, z) }"""
+    model = graph(text)
+    feeds = {"x": np.zeros(64, np.float32)}
+    ties, steady = Ties(model), Ties(model)
+    assert ties.spread(feeds, Oracle(model).run(feeds))["y"].largest == 1
+    assert ties.notices() == []
+    feeds = {"x": np.float32([10.2] * 63 + [0])}
+    steady.spread(feeds, Oracle(model).run(feeds))
+    assert steady.notices() == []
+    feeds = {"x": np.ones(64, np.float32)}
+    ties.spread(feeds, Oracle(model).run(feeds))
+    (notice,) = ties.notices()
+    assert "the output 'y' moves by" in notice
+
+
 def test_a_model_of_floats_has_no_ties() -> None:
     ties = Ties(graph("g (float[4] x) => (float[4] y) { y = Round(x) }"))
     assert not ties.spread({"x": np.zeros(4, np.float32)}, {"y": np.zeros(4, np.float32)})
