@@ -45,26 +45,40 @@ def average_pool(
     dilations: Ints,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
+    scale: Expr | None = None,
+    zero: Expr | None = None,
 ) -> te.Tensor:
     """The mean of each window of ``x``; arguments as for `max_pool`.
 
     ``count_include_pad`` says whether padding counts as zeros; what a window of ``ceil_mode``
-    reaches beyond the padding never counts.
+    reaches beyond the padding never counts. If there is a ``scale``, ``x`` has integers that stand
+    for ``(x - zero) * scale``, float32: they are summed as such, exactly.
     """
     axes = _axes(x, kernel, strides, pads, dilations, ceil_mode)
     total = window(x, axes, "sum-pool")
     after = [pad if count_include_pad else 0 for pad in pads[len(axes) :]]
     before = [pad if count_include_pad else 0 for pad in pads[: len(axes)]]
 
-    def mean(n: Expr, *position: Expr) -> Expr:
-        *outputs, channel = position
+    def positions(outputs: Sequence[Expr], before: Ints, after: Ints) -> Expr | int:
         count: Expr | int = 1
         for axis, output, low, high in zip(axes, outputs, before, after, strict=True):
             count = count * _reached(axis, output, low, high)
+        return count
+
+    def mean(n: Expr, *position: Expr) -> Expr:
+        *outputs, channel = position
+        count = positions(outputs, before, after)
         sums = total(n, *outputs, channel)
+        if scale is not None:
+            nothing = [0] * len(axes)
+            less = (
+                0 if zero is None else zero.astype(x.dtype) * positions(outputs, nothing, nothing)
+            )
+            sums = (sums - less).astype(scale.ty.dtype) * scale
+        dtype = str(sums.ty)
         if isinstance(count, int):
-            return sums * tirx.const(1.0 / count, x.dtype)
-        return sums / tirx.Cast(x.dtype, count)
+            return sums * tirx.const(1.0 / count, dtype)
+        return sums / tirx.Cast(dtype, count)
 
     return te.compute(total.shape, mean, name="mean")
 

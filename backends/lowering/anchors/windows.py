@@ -9,9 +9,10 @@ import numpy as np
 from tvm import te
 
 from burnish.backends.kernels import pooling, resize
+from burnish.backends.kernels.integers import Integers
 from burnish.backends.lowering.attributes import window_of
 from burnish.backends.lowering.emitter import KernelBuilder
-from burnish.backends.lowering.encoding import Encoding, Quantized
+from burnish.backends.lowering.encoding import Encoding, Quantized, parameter
 from burnish.backends.lowering.layout import Layout, spatial_order
 from burnish.backends.lowering.plan import shape_of
 from burnish.ir import OperatorNode
@@ -58,11 +59,20 @@ def _keeps_order(encoding: Encoding | None) -> bool:
 
 
 def average_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
-    """AveragePool."""
-    layout = builder.layout(node.output)
-    source = builder.factor(node.inputs[0], layout)
-    include = bool(node.attribute("count_include_pad", 0))
-    return [pooling.average_pool(source, **_arguments(node, layout), count_include_pad=include)]
+    """AveragePool; of quantized numbers, of which the stored ones are summed."""
+    x, layout = node.inputs[0], builder.layout(node.output)
+    assert x is not None
+    arguments = _arguments(node, layout)
+    arguments["count_include_pad"] = bool(node.attribute("count_include_pad", 0))
+    kept = builder.emitter.plan.encoded.get(x)
+    if not isinstance(kept, Quantized) or kept.axis is not None:
+        return [pooling.average_pool(builder.factor(x, layout), **arguments)]
+    stored = builder.read(x, layout).stored
+    if str(stored.dtype) not in ("int8", "uint8"):
+        return [pooling.average_pool(builder.factor(x, layout), **arguments)]
+    scale = parameter(builder, kept.scale, None)(())
+    zero = None if kept.zero is None else parameter(builder, kept.zero, None)(())
+    return [pooling.average_pool(Integers(stored), **arguments, scale=scale, zero=zero)]
 
 
 def declines_indices(node: OperatorNode) -> str | None:
