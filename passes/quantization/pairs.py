@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from burnish.ir import Array, Constant, DType, Graph, OperatorNode, VariableNode
@@ -14,10 +16,26 @@ MAX_BIAS = 2**30
 
 
 def quantize_value(
-    rewriter: Rewriter, graph: Graph, value: VariableNode, scaling: Scaling
+    rewriter: Rewriter,
+    graph: Graph,
+    value: VariableNode,
+    scaling: Scaling,
+    chosen: Collection[OperatorNode] | None = None,
 ) -> VariableNode:
-    """Let all nodes that read ``value`` read it rounded; what a graph returns stays as it is."""
-    readers = [use for use in value.uses if isinstance(use.user, OperatorNode)]
+    """Let nodes that read ``value`` read it rounded; what a graph returns stays as it is.
+
+    Args:
+        rewriter: what edits.
+        graph: the main graph.
+        value: of it.
+        scaling: by which it is rounded.
+        chosen: the nodes, by default all that read it.
+    """
+    readers = [
+        use
+        for use in value.uses
+        if isinstance(use.user, OperatorNode) and (chosen is None or use.user in chosen)
+    ]
     maker = value.producer
     rewriter.anchor = graph.first if maker is None else maker.next
     rewriter.provenance = () if maker is None else maker.provenance

@@ -28,6 +28,8 @@ class Placement:
 
     values: dict[VariableNode, None] = field(default_factory=dict)
     """In the order of the graph."""
+    readers: dict[VariableNode, set[OperatorNode]] = field(default_factory=dict)
+    """Nodes that compute with integers, or move them, by what they read."""
     _parent: dict[VariableNode, VariableNode] = field(default_factory=dict)
     _contained: set[VariableNode] = field(default_factory=set)
 
@@ -110,14 +112,14 @@ class _Finder:
         """Ask for what ``node`` reads; what reads its results has been asked."""
         if node in self._sites:
             if self._all_results and node.is_op("Conv") and not _has_rectifier(node):
-                self._want(node.output)
-            self._want(self._sites[node].data)
+                self._want(node.output, *node.output.consumers)
+            self._want(self._sites[node].data, node)
             return
         quantized = [value for value in node.outputs if value in self.wanted]
         inputs = moved(node)
         for value in inputs:
             for result in quantized:
-                self._want(value)
+                self._want(value, node)
                 if node.op_type == "Concat":
                     self.found.tie(value, result)
                 else:
@@ -125,7 +127,7 @@ class _Finder:
         if inputs or not (quantized or node.output in self._reached):
             return
         if is_average(node):
-            self._want(computed_inputs(node)[0])
+            self._want(computed_inputs(node)[0], node)
         elif is_elementwise(node):
             self._function(node)
 
@@ -141,18 +143,19 @@ class _Finder:
                 if value is kept:
                     self._reach(value, node)
                 elif value not in self._products:
-                    # What norms and the like compute stays in floats, if nothing else reads it.
-                    continue
+                    # What norms and the like compute stays in floats, if nothing else wants it.
+                    self.found.readers.setdefault(value, set()).add(node)
                 elif self._all_results or not _is_spread(value, node.output):
-                    self._want(value)
+                    self._want(value, node)
 
     def _reach(self, value: VariableNode, reader: OperatorNode) -> None:
         if all(use.user is reader for use in value.uses):
             self._reached.add(value)
 
-    def _want(self, value: VariableNode) -> None:
+    def _want(self, value: VariableNode, *readers: OperatorNode) -> None:
         if not value.is_constant and value.dtype is DType.FLOAT and value in self.order:
             self.wanted.add(value)
+            self.found.readers.setdefault(value, set()).update(readers)
 
     def _in_registers(
         self, reader: OperatorNode, inputs: list[VariableNode]

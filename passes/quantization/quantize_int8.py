@@ -63,6 +63,9 @@ class QuantizeInt8(Pass):
     reduce_range: bool = False
     """Use 7 bits for weights: for engines that add pairs of products in 16 bits, as ONNX Runtime
     does on x86 without VNNI."""
+    shared: bool = False
+    """Let all that read a value read it rounded, so that it is stored once; else what computes
+    in floats, as the sums between norms of a transformer, reads it as it is."""
     all_results: bool | None = None
     """Round all that convolutions give and sums add, as ONNX Runtime needs to compute them with
     integers; by default where ONNX goes out."""
@@ -131,7 +134,8 @@ class _Run:
                 self._layer(site, chosen)
         for value, chosen in scalings.items():
             if isinstance(chosen, Chosen):
-                quantize_value(self._rewriter, self._graph, value, chosen.scaling)
+                readers = None if options.shared else placement.readers[value]
+                quantize_value(self._rewriter, self._graph, value, chosen.scaling, readers)
         self._result.edits = self._result.edits + self._rewriter.edits
 
     def _sites(self) -> dict[OperatorNode, Weighted]:

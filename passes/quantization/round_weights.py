@@ -18,10 +18,10 @@ from burnish.passes.quantization.twins import RoundedLayer, float_twin, rounded_
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 
-FEWEST_ROWS, ROWS = 8192, 8
+FEWEST_ROWS, ROWS = 4096, 4
 """Rows that moments are taken of: at least so many, and so many for each input."""
 HELD_OUT = 4
-"""Each so many-th sample is left out of rounding, and tells what to keep."""
+"""Each so many-th sample is left out of rounding, and tells what to keep; of fewer, all do both."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,17 @@ class RoundWeights(Pass):
             return "it is not known what its weights are multiplied with"
         per_item = _rows_per_item(stop.found, layer.matrices(layer.integers.numpy()).shape[2])
         fitted, judged = _Moments(geometry, per_item), _Moments(geometry, per_item)
+        original, few = Gram(geometry, per_item), len(stop.found) < HELD_OUT
         for index, (found, wanted) in enumerate(zip(stop.found, stop.wanted, strict=True)):
-            held = index % HELD_OUT == HELD_OUT - 1 or len(stop.found) == 1
-            for moments in [judged] * held + [fitted] * (not held or len(stop.found) == 1):
-                moments.update(found, wanted)
-        if not judged.found.count:
-            judged = fitted
+            held = index % HELD_OUT == HELD_OUT - 1
+            if held or few:
+                judged.update(found, wanted)
+                original.update(wanted)
+            if not held or few:
+                fitted.update(found, wanted)
         if not fitted.found.count:
             return "it was given no data"
-        best = self._best(layer, fitted, judged)
+        best = self._best(layer, fitted, judged, original)
         integers = layer.weights(best).astype(np.int8)
         if np.array_equal(integers, layer.integers.numpy()):
             return "each weight is best rounded by itself"
@@ -100,7 +102,9 @@ class RoundWeights(Pass):
         rewriter.set_input(layer.dequantize, 0, VariableNode.of(constant))
         return ""
 
-    def _best(self, layer: RoundedLayer, fitted: _Moments, judged: _Moments) -> Array:
+    def _best(
+        self, layer: RoundedLayer, fitted: _Moments, judged: _Moments, original: Gram
+    ) -> Array:
         """The integers with the least error, as matrices."""
         weights, steps = layer.matrices(layer.origin.numpy()), layer.steps
         present = layer.matrices(layer.integers.numpy())
@@ -115,7 +119,7 @@ class RoundWeights(Pass):
         except np.linalg.LinAlgError:
             # Data that tell nothing: what is there is as good.
             pass
-        own = (judged.wanted.matrix, judged.crossed.matrix, judged.found.matrix)
+        own = (original.matrix, judged.crossed.matrix, judged.found.matrix)
         errors = [output_error(weights, each * steps[:, :, None], *own) for each in candidates]
         return candidates[int(np.argmin(errors))]
 
@@ -127,14 +131,13 @@ def _rows_per_item(samples: Sequence[Array], inputs: int) -> int:
 
 
 class _Moments:
-    """Second moments of the rows that weights are multiplied with, in both graphs."""
+    """Second moments of the rows that weights are multiplied with, and of the original ones."""
 
     def __init__(self, geometry: Geometry, per_item: int) -> None:
-        self.found, self.wanted = Gram(geometry, per_item), Gram(geometry, per_item)
+        self.found = Gram(geometry, per_item)
         self.crossed = CrossGram(geometry, per_item)
 
     def update(self, found: Array, wanted: Array) -> None:
         """Take in one more sample."""
         self.found.update(found)
-        self.wanted.update(wanted)
         self.crossed.update(wanted, found)

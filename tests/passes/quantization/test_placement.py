@@ -96,6 +96,21 @@ def test_what_the_model_returns_is_not_rounded() -> None:
     assert graph.outputs[0].producer.op_type == "Exp"
 
 
+def test_what_computes_in_floats_reads_floats() -> None:
+    text = """g (float[2, 8] x, float[8, 8] w, float[8] s) => (float[2, 8] y) {
+        n = LayerNormalization(x, s) p = MatMul(n, w) r = Add(p, n) y = LayerNormalization(r, s)
+        }"""
+    weights = {"w": randoms(8, 8), "s": np.ones(8, np.float32)}
+    for shared in (False, True):
+        graph, _ = quantize(text, options={"shared": shared}, **weights)
+        add = next(node for node in graph if node.op_type == "Add")
+        residual = add.input(1)
+        assert residual is not None
+        assert residual.producer is not None
+        wanted = "DequantizeLinear" if shared else "LayerNormalization"
+        assert residual.producer.op_type == wanted
+
+
 def test_a_value_is_rounded_once_for_all_its_readers() -> None:
     text = """g (float[2, 8] x, float[8, 8] w, float[8, 4] v) => (float[2, 8] y, float[2, 4] z) {
         h = Exp(x) y = MatMul(h, w) z = MatMul(h, v) }"""
