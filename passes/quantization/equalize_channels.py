@@ -93,7 +93,7 @@ def _solve(found: Sequence[Stream]) -> list[Vector]:
         moved = 0.0
         for stream, total in zip(found, totals, strict=True):
             written, read = (table.of(stream, ends) for ends in (stream.forward, stream.backward))
-            usable = (written > 0) & (read > 0)
+            usable = (written > 0) & (read > 0) & stream.free
             factors = np.sqrt(np.where(usable, read, 1) / np.where(usable, written, 1))
             table.scale(stream, factors)
             total *= factors

@@ -102,8 +102,10 @@ class SmoothActivations(Pass):
             np.maximum.at(heaviest, channels, np.abs(product.weights).max(axis=(1, 2)))
         still, plain = np.zeros(stream.size), np.ones(stream.size)
         candidates = [(plain, still)]
-        for shift in (still, (low + high) / 2) if self.shift and _slots(stream) else (still,):
+        middle = np.where(stream.free, (low + high) / 2, 0.0)
+        for shift in (still, middle) if self.shift and _slots(stream) else (still,):
             largest = np.maximum(high - shift, shift - low)
+            largest[~stream.free] = 0
             candidates += [(_scale(largest, heaviest, part), shift) for part in STRENGTHS]
             candidates.append((plain, shift))
         choices = [
@@ -135,16 +137,15 @@ class Seen:
             np.maximum.at(high, end.channels, np.repeat(found.high, copies))
             if found.wrong:
                 high[:] = np.inf
-        return low, high
+        # Queries and keys that one product writes with the values are not read here.
+        unread = low > high
+        return np.where(unread, 0.0, low), np.where(unread, 0.0, high)
 
 
 def _candidates(graph: Graph, context: PassContext, result: RewriteResult) -> Iterator[Stream]:
     """Streams that only products with constant weights read."""
     for stream in streams(graph):
         problem = stream.problem()
-        met = next((passage.node for passage in stream.part.passages if passage.dual), None)
-        if met is not None:
-            problem = Miss("channels are multiplied with those of another value", met)
         if problem is None:
             if stream.sources and stream.backward:
                 yield stream

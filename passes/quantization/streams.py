@@ -91,6 +91,19 @@ class Stream:
         )
 
     @property
+    def free(self) -> Array:
+        """[size], bool: channels that are not multiplied with those of another value.
+
+        Queries and keys could be scaled inversely, but often one product writes both.
+        """
+        found = np.ones(self.size, bool)
+        for passage in self.axes.sites.passages:
+            for site in (passage.source, passage.target):
+                if passage.dual and site in self.part.signs:
+                    found[self.channels(site)] = False
+        return found
+
+    @property
     def is_closed(self) -> bool:
         """Whether matrices or kernels both write and read the channels."""
         return any(e.weighs for e in self.forward) and any(e.weighs for e in self.backward)
@@ -107,6 +120,8 @@ class Stream:
 
     def problem(self) -> Miss | None:
         """Why the channels cannot be scaled."""
+        if self.scalable and not self.free.any():
+            return Miss("channels are multiplied with those of another value", self.where)
         if self.scalable:
             return shared_elsewhere(end.member for end in self.ends)
         return Miss(*_reason(self))
@@ -121,7 +136,8 @@ class Stream:
         return found
 
     def scale(self, weights: NewWeights, factors: Vector) -> None:
-        """Multiply each channel by its factor, undo it in what reads them; ``clips`` aside."""
+        """Multiply each free channel by its factor, undo it in what reads it; ``clips`` aside."""
+        factors = np.where(self.free, factors, 1.0)
         for end in self.ends:
             vector = factors[end.channels]
             weights.scale(end.member, vector if end.forward else 1 / vector)
@@ -144,7 +160,7 @@ def streams(graph: Graph | AxisGraph, *, clips: bool = False) -> list[Stream]:
 
 def _links(passage: Passage, *, clips: bool) -> bool:
     """Whether what comes out of ``passage`` has the scale of what goes in."""
-    if is_depthwise(passage.node) or passage.node.op_type in NORMS:
+    if passage.dual or is_depthwise(passage.node) or passage.node.op_type in NORMS:
         return False
     return carries(passage) or (clips and _bounds(passage.node) is not None)
 

@@ -188,6 +188,20 @@ def test_queries_and_keys_depend_on_each_other():
     assert any("another value" in reason for reason in reasons(text, weights))
 
 
+def test_values_of_attention_beside_queries_and_keys_that_stay():
+    text = """g (float[8, 4] x, float[4, 48] w, float[16, 8] v) => (float[8, 8] y) {
+        p = MatMul(x, w)  q, k, u = Split<axis = 1, num_outputs = 3>(p)
+        t = Transpose<perm = [1, 0]>(k)  s = MatMul(q, t)  a = Softmax(s)
+        h = MatMul(a, u)  y = MatMul(h, v) }"""
+    weights = {"w": uneven(1, 4, 48, axis=1), "v": uneven(2, 16, 8, axis=0, decades=0)}
+    before, after, report = applied(NAME, text, weights)
+    assert report.changed
+    product = after.first.constant_input(1).numpy()
+    np.testing.assert_array_equal(product[:, :32], weights["w"][:, :32])
+    assert (product[:, 32:] != weights["w"][:, 32:]).any()
+    assert_equivalent(before, after, get_pass(NAME).numerics)
+
+
 def test_even_channels():
     weights = norm(g=np.ones(16, np.float32), b=np.zeros(16, np.float32))
     assert reasons(NORM.format(READ), weights) == []
