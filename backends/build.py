@@ -145,8 +145,17 @@ def _write(manifest: Manifest, contents: Mapping[str, Callable[[], Chunks]]) -> 
 
 def state_precision(artifact: Artifact, precision: Mapping[str, Any]) -> None:
     """Record in the manifest of a new ``artifact`` what measuring it has shown."""
-    artifact.manifest = replace(artifact.manifest, precision=precision)
-    (artifact.path / MANIFEST).write_bytes(artifact.manifest.to_json().encode())
+    _state(artifact, replace(artifact.manifest, precision=precision))
+
+
+def state_quantization(artifact: Artifact, quantization: Mapping[str, Any]) -> None:
+    """Record in the manifest of a new ``artifact`` how much of the model is quantized."""
+    _state(artifact, replace(artifact.manifest, quantization=quantization))
+
+
+def _state(artifact: Artifact, manifest: Manifest) -> None:
+    artifact.manifest = manifest
+    (artifact.path / MANIFEST).write_bytes(manifest.to_json().encode())
 
 
 def _whole(data: bytes) -> Chunks:

@@ -118,6 +118,9 @@ class Manifest:
     """Of the self-test: largest error relative to the largest expected magnitude."""
     precision: Mapping[str, Any] | None = None
     """What was rounded to fewer bits, and how far that moves each output; None if nothing was."""
+    quantization: Mapping[str, Any] | None = None
+    """Which share of the layers multiplies integers, what that loses and what was allowed; None if
+    nobody asked for it."""
     files: Mapping[str, FileSpec] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -153,6 +156,9 @@ class Manifest:
             native=root.get("native", dict),
             tolerance=root.number("tolerance"),
             precision=_precision(root.child("precision")) if "precision" in root.data else None,
+            quantization=(
+                _quantization(root.child("quantization")) if "quantization" in root.data else None
+            ),
             files={
                 _file_name(name): _file(_Reader(data, f"{NAME}: files.{name}"))
                 for name, data in root.get("files", dict).items()
@@ -236,6 +242,14 @@ def _precision(reader: _Reader) -> Mapping[str, Any]:
             raise InvalidInput(f"{reader.where}: errors: {name!r} has no number")
     precision: Mapping[str, Any] = reader.data
     return precision
+
+
+def _quantization(reader: _Reader) -> Mapping[str, Any]:
+    for key in ("format", "loss", "bound"):
+        reader.get(key, str)
+    reader.integer("layers", 0, reader.integer("of", 0, MAX_BYTES))
+    quantization: Mapping[str, Any] = reader.data
+    return quantization
 
 
 def _file_name(name: str) -> str:

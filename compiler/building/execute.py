@@ -160,7 +160,7 @@ def _paying(shop: Workshop, made: Made) -> Made:
     if not reason:
         return made
     plain.report.notices.append(reason)
-    return replace(plain, quantized=made.quantized)
+    return replace(plain, quantized=made.quantized.in_float(reason))
 
 
 def _check_place(job: Job) -> None:

@@ -152,6 +152,8 @@ class Workshop:
         return MadeOnnx(report, (), skip, graph)
 
     def _compiled(self, target: Target, skip: tuple[str, ...], shapes: Sequence[Shapes]) -> Made:
+        from burnish.backends.build import state_quantization
+
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, input_shapes=None, skip=(*chosen.skip, *skip))
         request = Request(
@@ -166,6 +168,7 @@ class Workshop:
         made = compile_model(start.graph, request, self.progress)
         made.report.passes[:0] = start.report.passes
         made.report.notices += start.report.notices
+        state_quantization(made.artifact, start.quantized.summary())
         return MadeArtifact(made.report, made.notices, skip, made, quantized=start.quantized)
 
     @cached_property

@@ -74,6 +74,7 @@ def compile_model(
     calibration_samples: options.CalibrationSamples = None,
     seconds: options.QuantizeTime = None,
     keep_float: options.KeepFloat = None,
+    page: options.QuantizeReport = None,
     input_shape: options.InputShapes = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -99,6 +100,7 @@ def compile_model(
     from burnish.building.execute import execute
     from burnish.building.job import Job
     from burnish.building.workshop import MadeArtifact
+    from burnish.cli.quantization import check_page, write_page
     from burnish.compilation import TUNE
     from burnish.narrowing import Precision
     from burnish.quantization.request import Quantization
@@ -107,6 +109,7 @@ def compile_model(
     from burnish.target import resolve
 
     check_replaceable(out)
+    check_page(page, quantize)
     selection = Selection(
         preset, options.some_names("--passes", passes),
         options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_),
@@ -121,6 +124,7 @@ def compile_model(
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
+    write_page(page, built)
     assert isinstance(built.made, MadeArtifact)
     made = built.made.compilation
     session.warn_of_rollbacks(made.report)

@@ -186,6 +186,7 @@ def show_ports(facts: Mapping[str, Any]) -> None:
 
 
 def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
+    from burnish.cli.quantization import quantization_lines
     from burnish.cli.tables import native_lines, precision_lines
     from burnish.wording import data_size
 
@@ -204,7 +205,9 @@ def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
                    f"arena {data_size(entry['arena_bytes'])}")  # fmt: skip
     kernels = "" if facts["kernels"] is None else f"{counted(facts['kernels'], 'kernel')}, "
     typer.echo(f"{kernels}weights {data_size(facts['weights_bytes'])}")
-    rounding = precision_lines(facts["precision"]) or ["precision f32: nothing is rounded to less"]
+    rounding = [
+        *quantization_lines(facts["quantization"]), *precision_lines(facts["precision"]),
+    ] or ["precision f32: nothing is rounded to less"]  # fmt: skip
     for line in [*native_lines(facts["native"]), *rounding]:
         typer.echo(line)
     files = ", ".join(f"{name} {data_size(file['bytes'])}" for name, file in facts["files"].items())

@@ -23,6 +23,7 @@ def optimize(
     calibration_samples: options.CalibrationSamples = None,
     seconds: options.QuantizeTime = None,
     keep_float: options.KeepFloat = None,
+    page: options.QuantizeReport = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -47,7 +48,12 @@ def optimize(
     from burnish.building.execute import execute
     from burnish.building.job import Job
     from burnish.building.workshop import MadeOnnx
-    from burnish.cli.quantization import quantization_json, show_quantization
+    from burnish.cli.quantization import (
+        check_page,
+        quantization_json,
+        show_quantization,
+        write_page,
+    )
     from burnish.output import check_target
     from burnish.quantization.request import Quantization
     from burnish.report import describe_graph, describe_run
@@ -55,6 +61,7 @@ def optimize(
     from burnish.wording import data_size
 
     check_target(out)
+    check_page(page, quantize)
     shapes = options.shapes(input_shape)
     selection = Selection(
         preset or "default", options.some_names("--passes", passes),
@@ -70,6 +77,7 @@ def optimize(
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
+    write_page(page, built)
     assert isinstance(built.made, MadeOnnx)
     report, size = built.made.report, built.size
     before, after = describe_graph(built.original), describe_graph(built.made.graph)

@@ -139,6 +139,11 @@ KeepFloat = Annotated[
     list[str] | None,
     typer.Option("--keep-float", metavar="NAME", help="Leave this layer in float; repeatable."),
 ]
+QuantizeReport = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="OUT.html", help="Page to write about --quantize: formats, "
+                 "costs and gains of layers, and accuracy against latency."),
+]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

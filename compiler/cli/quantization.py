@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from burnish.errors import UsageError
 from burnish.wording import counted, shortened
 
 if TYPE_CHECKING:
+    from burnish.building.execute import Built
     from burnish.cli.session import Session
     from burnish.layer_formats import ValueFormat
     from burnish.quantization.quantize import Layer, Quantized
 
 _NAME = 32
 """Characters of a layer's name that a table has room for."""
+
+
+def check_page(page: Path | None, quantize: str | None) -> None:
+    """Complain of ``--report`` now rather than after minutes of work.
+
+    Raises:
+        UsageError: there is nothing for it to show, or no file can be written there.
+    """
+    from burnish.output import check_target
+
+    if page is None:
+        return
+    if quantize is None:
+        raise UsageError("--report is about --quantize: give that too")
+    check_target(page)
+
+
+def write_page(page: Path | None, built: Built) -> None:
+    """Write the page of what was quantized, if it was asked for.
+
+    Raises:
+        CannotWrite: the disk is full or refuses.
+    """
+    if page is not None and built.made.quantized is not None:
+        from burnish.bench.report.quantization import write_page as write
+
+        write(built.made.quantized, str(built.job.source), built.notices, page)
 
 
 def quantization_json(found: Quantized | None) -> dict[str, Any]:
@@ -35,9 +65,18 @@ def show_quantization(session: Session, found: Quantized | None, *, verbose: boo
     shown = found.layers if verbose else [one for one in found.layers if one.format.reason]
     if shown:
         session.out.print(layer_table(shown))
-    count = f"int8: {found.count} of {counted(len(found.layers), 'layer')}"
-    loss = f"; {found.loss}, where {found.bound} are allowed" if found.loss else ""
-    typer.echo(count + loss)
+    for line in quantization_lines(found.summary()):
+        typer.echo(line)
+
+
+def quantization_lines(summary: Mapping[str, Any] | None) -> list[str]:
+    """How much of a model is quantized and what that loses: of the manifest's entry, if any."""
+    if summary is None:
+        return []
+    count = f"{summary['format']}: {summary['layers']} of {counted(summary['of'], 'layer')}"
+    if not summary["loss"]:
+        return [count]
+    return [f"{count}; {summary['loss']}, where {summary['bound']} are allowed"]
 
 
 def layer_table(layers: Sequence[Layer]) -> Table:

@@ -74,7 +74,7 @@ def decide(
     candidates: Sequence[Candidate],
     attempt: Attempt,
     guard: Guard,
-    probe: Guard,
+    probe: Callable[[Sequence[str]], Loss],
     *,
     keep: Mapping[str, str],
     seconds: float,
@@ -86,7 +86,7 @@ def decide(
         candidates: layers that may be quantized, in the order of the graph.
         attempt: makes the model.
         guard: judges a selection.
-        probe: judges single layers: a guard that is fast.
+        probe: says what is lost where all but the named layers are quantized, fast.
         keep: layers that stay in float whatever they cost, and why.
         seconds: after which no more layers are tried alone, and the selection that is known to
             hold is taken.
@@ -103,7 +103,7 @@ class _Search:
     candidates: Sequence[Candidate]
     attempt: Attempt
     guard: Guard
-    probe: Guard
+    probe: Callable[[Sequence[str]], Loss]
     seconds: float
     progress: Progress
 
@@ -172,7 +172,7 @@ class _Search:
     def _alone(self, group: Sequence[str]) -> float:
         """The share of the bound that is taken when only ``group`` is quantized."""
         names = [one.name for one in self.candidates]
-        return self.probe.loss(self.attempt([name for name in names if name not in group])).share
+        return self.probe([name for name in names if name not in group]).share
 
     def _bisect(self, order: Sequence[str]) -> int | None:
         """How few of ``order`` have to stay in float, as time allows; None if none helps."""

@@ -24,8 +24,9 @@ from burnish.target import Target
 BEFORE: tuple[str, ...] = ()
 """Passes of the recipe that prepare a float model for quantization, in order."""
 ROUNDING = "quantize-int8"
-AFTER: tuple[str, ...] = ()
-"""Passes of the recipe that refine a quantized model, in order."""
+AFTER: tuple[tuple[str, ...], ...] = (("correct-bias",), ("round-weights", "correct-bias"))
+"""Passes of the recipe that refine a quantized model: ways to do so, those first that take less
+time. The next is tried where the loss is not small yet, and the best is kept."""
 
 LEAST_GAIN = 0.02
 """Share of the loss that a pass of the recipe has to take away to be kept."""
@@ -35,8 +36,10 @@ HOPELESS = 0.85
 """Speedup without tuning below which no tuning makes integers faster than float."""
 _IMPROVING = 0.3
 """Share of the time until which passes of the recipe begin that prepare the model."""
+_REFINING = 0.7
+"""The same of those that refine it."""
 _SMALL_LOSS = 0.1
-"""Share of the bound below which they are not worth their time."""
+"""Share of the bound below which neither is worth its time."""
 
 
 class Timer(Protocol):
@@ -110,10 +113,25 @@ class Quantized:
         """Layers that are quantized."""
         return sum(not layer.format.reason for layer in self.layers)
 
+    def summary(self) -> dict[str, Any]:
+        """What the manifest of an artifact says of it."""
+        return {
+            "format": "int8", "layers": self.count, "of": len(self.layers), "loss": self.loss,
+            "bound": self.bound,
+        }  # fmt: skip
+
     @property
     def speedup(self) -> Estimate | None:
         """The time in float over that of just this result, both without tuning, if measured."""
         return self.times.speedup if set(self.decision.floats) <= set(self.times.slow) else None
+
+    def in_float(self, reason: str) -> Quantized:
+        """The record of a model that was left in float after all."""
+        layers = [
+            replace(one, format=replace(one.format, reason=one.format.reason or reason))
+            for one in self.layers
+        ]
+        return replace(self, layers=layers, decision=replace(self.decision, chosen=None))
 
     def latency(self, floats: Sequence[str]) -> float | None:
         """Seconds that a run takes with layers in float, by what each was measured to gain."""
@@ -167,14 +185,14 @@ def quantize_model(
         BurnishError: the model or the data cannot be used.
     """
     started = time.perf_counter()
-    work = _Work(graph, calibration, target, tuple(keep), progress)
+    work = _Work(graph, calibration, target, tuple(keep), started + _REFINING * seconds)
     work.prepare()
     whole, formats = work.quantized(keep)
     names = [one.layer for one in formats if not one.reason]
     if not names:
         return work.left_alone(formats, time.perf_counter() - started)
     distance = guard if isinstance(guard, DistanceGuard) else DistanceGuard(graph, calibration)
-    judge = guard or distance
+    judge, work.distance = guard or distance, distance
     whole, formats = work.improve(distance, (whole, formats), started + _IMPROVING * seconds)
     times = (
         Times({}, {})
@@ -185,17 +203,18 @@ def quantize_model(
     )
     sizes = work.sizes(names)
     gains = {name: each.median for name, each in times.gains.items()} or sizes
+    probe = distance.fewer(PROBED)
     decision = decide(
         [Candidate(name, gains.get(name, 0.0)) for name in names],
-        lambda floats: work.quantized(floats)[0],
+        work.final,
         judge,
-        distance.fewer(PROBED),
+        lambda floats: probe.loss(work.quantized(floats)[0]),
         keep={**dict.fromkeys(keep, "it is to be kept"), **times.slow},
         seconds=seconds,
         progress=progress,
     )
-    result, _ = work.quantized(decision.floats)
-    result = work.refine(result, distance, decision)
+    result = work.final(decision.floats)
+    work.reports += work.kept
     layers = _layers(formats, decision, times.gains)
     return Quantized(
         result, work.reports, layers, decision, judge.bound, time.perf_counter() - started,
@@ -211,7 +230,12 @@ class _Work:
     calibration: Calibration
     target: Target | None
     keep: tuple[str, ...]
-    progress: Progress
+    until: float
+    """When refining ends, by `time.perf_counter`."""
+    distance: DistanceGuard | None = None
+    kept: list[PassReport] = field(default_factory=list)
+    """Of the passes that made the latest final model."""
+    _final: tuple[tuple[str, ...], Graph] | None = None
     reports: list[PassReport] = field(default_factory=list)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Of values that were quantized before, by name."""
@@ -271,20 +295,29 @@ class _Work:
                 self.graph, self.ranges, self._latest = before
         return found
 
-    def refine(self, graph: Graph, guard: DistanceGuard, decision: Decision) -> Graph:
-        """Run the passes that come after rounding, as far as they lower the loss."""
-        self.reports.append(self._latest)
-        if not AFTER or decision.chosen is None:
+    def final(self, floats: Sequence[str]) -> Graph:
+        """Quantize a copy without the layers ``floats``, and refine it."""
+        if self._final is None or self._final[0] != tuple(floats):
+            self._final = tuple(floats), self._refined(self.quantized(floats)[0])
+        return self._final[1]
+
+    def _refined(self, graph: Graph) -> Graph:
+        """The best of what the passes come to that follow rounding, as far as there is time."""
+        assert self.distance is not None
+        rounding = self._latest
+        self.kept = [rounding]
+        if not rounding.changed or not AFTER:
             return graph
-        least = guard.loss(graph)
-        for name in AFTER:
-            better = copy_of(graph)
-            report = run_pass(better, get_pass(name), self.context)
-            loss = guard.loss(better) if report.changed else least
-            if loss.share <= (1 - LEAST_GAIN) * least.share:
-                graph, least = better, loss
-                self.reports.append(report)
-        return graph
+        best, least = graph, self.distance.loss(graph).share
+        for names in AFTER:
+            if least <= _SMALL_LOSS or time.perf_counter() > self.until:
+                break
+            tried = copy_of(graph)
+            reports = [run_pass(tried, get_pass(name), self.context) for name in names]
+            share = self.distance.loss(tried).share
+            if share <= (1 - LEAST_GAIN) * least:
+                best, least, self.kept = tried, share, [rounding, *reports]
+        return best
 
     def sizes(self, names: Sequence[str]) -> Mapping[str, float]:
         """Multiply-adds of layers."""

@@ -67,6 +67,15 @@ PRECISION = {
 }  # fmt: skip
 
 
+QUANTIZATION = {"format": "int8", "layers": 7, "of": 8, "loss": "30.1 dB", "bound": "20 dB"}
+
+
+def test_a_quantization_is_read() -> None:
+    found = Manifest.from_json(damage("quantization", QUANTIZATION))
+    assert found.quantization == QUANTIZATION
+    assert Manifest.from_json(found.to_json()) == found
+
+
 def test_a_precision_is_read() -> None:
     assert Manifest.from_json(damage("precision", PRECISION)).precision == PRECISION
 
@@ -91,6 +100,9 @@ def test_a_precision_is_read() -> None:
         ("tolerance", -1, "tolerance must be a number from 0 to 1"),
         ("tolerance", float("nan"), "tolerance must be a number from 0 to 1"),
         ("entries.0.arena_bytes", -1, "arena_bytes is -1"),
+        ("quantization", [], "quantization must be an object"),
+        ("quantization", QUANTIZATION | {"loss": 3}, "loss must be of type str"),
+        ("quantization", QUANTIZATION | {"layers": 9}, "layers is 9, not within 0 to 8"),
         ("precision", 7, "precision must be an object"),
         ("precision", {"products": 7}, "products must be of type str"),
         ("precision", PRECISION | {"rounded": -1}, "rounded is -1"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from burnish.errors import GateFailed
@@ -38,8 +38,8 @@ def decided(
 
     candidates = [Candidate(name, (gains or {}).get(name, 1.0)) for name in costs]
     found = decide(
-        candidates, attempt, guard, guard, keep=keep or {}, seconds=60,
-        progress=lambda *_: None,
+        candidates, attempt, guard, lambda floats: guard.loss(attempt(floats)), keep=keep or {},
+        seconds=60, progress=lambda *_: None,
     )  # fmt: skip
     return found, guard
 
@@ -98,6 +98,7 @@ def test_a_group_shares_what_it_costs() -> None:
     assert found.sensitivities["l15"] == 5.0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a loaded machine is no mistake
 @given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=12))
 def test_what_is_chosen_holds(costs: list[float]) -> None:
     named = {f"l{index}": cost for index, cost in enumerate(costs)}

@@ -74,6 +74,8 @@ def test_compiled_code_multiplies_integers(
     assert artifact.manifest.native["operators"] == 1.0
     kernels = {name for call in artifact.calls() or () for name in call.operators}
     assert {"ConvInteger", "MatMulInteger"} <= kernels
+    stated = artifact.manifest.quantization or {}
+    assert (stated["format"], stated["layers"], stated["of"]) == ("int8", 3, 3)
     feeds = samples()[0]
     want = Oracle(model).run(feeds)["y"]
     assert np.abs(artifact.run(feeds)["y"] - want).max() < 0.05 * np.abs(want).max()
@@ -150,7 +152,25 @@ def test_the_command_says_what_became_of_layers(
     arguments = [
         "optimize", str(tmp_path / "model.onnx"), "-o", str(tmp_path / "out.onnx"), "-v",
         "--quantize", "int8", "--calibration", str(tmp_path / "data.npz"),
+        "--report", str(tmp_path / "page.html"),
     ]  # fmt: skip
     assert main(arguments) == 0
     printed = capfd.readouterr().out
     assert "int8: 3 of 3 layers" in printed
+    page = (tmp_path / "page.html").read_text()
+    assert "3 of 3 layers multiply integers" in page
+    assert "http" not in page.replace("http://www.w3.org/", "").replace("http-equiv", "")
+
+
+def test_a_page_about_nothing_is_refused(
+    model: onnx.ModelProto, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from burnish.cli import main
+
+    onnx.save(model, tmp_path / "model.onnx")
+    out = tmp_path / "out.onnx"
+    given = ["optimize", str(tmp_path / "model.onnx"), "-o", str(out)]
+    assert main([*given, "--report", str(tmp_path / "page.html")]) == 2
+    assert "--report is about --quantize" in capfd.readouterr().err
+    assert main([*given, "--quantize", "int8", "--report", str(tmp_path)]) == 2
+    assert not out.exists()
