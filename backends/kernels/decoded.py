@@ -8,13 +8,16 @@ from tvm.ir import Expr
 
 
 class Decoded:
-    """A tensor whose elements are decoded to float32 as they are read."""
+    """A tensor whose elements are decoded as they are read."""
 
-    dtype = "float32"
-
-    def __init__(self, stored: te.Tensor, decode: Callable[[Expr, Sequence[Any]], Expr]) -> None:
-        """Read ``stored``; ``decode`` takes an element of it and its index."""
-        self.stored = stored
+    def __init__(
+        self,
+        stored: te.Tensor,
+        decode: Callable[[Expr, Sequence[Any]], Expr],
+        dtype: str = "float32",
+    ) -> None:
+        """Read ``stored``; ``decode`` takes an element of it and its index, and makes ``dtype``."""
+        self.stored, self.dtype = stored, dtype
         self.shape = stored.shape
         self.decode = decode
 

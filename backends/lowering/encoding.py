@@ -67,10 +67,10 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Quantized:
-    """Integers ``q`` that stand for ``(q - zero) * scale``."""
+    """Integers ``q`` that stand for ``(q - zero) * scale``, or for themselves without a scale."""
 
     stored: str
-    scale: VariableNode
+    scale: VariableNode | None
     zero: VariableNode | None
     axis: int | None = None
     """Along which there is a scale for each position; None if there is one for all."""
@@ -78,6 +78,8 @@ class Quantized:
     def decoded(self, builder: KernelBuilder, stored: te.Tensor, layout: Layout) -> Decoded:
         """See `Encoding`."""
         place = None if self.axis is None else layout.index(self.axis)
+        if self.scale is None:
+            return Decoded(stored, lambda element, _: element.astype("float32"))
         scale = parameter(builder, self.scale, place)
         zero = None if self.zero is None else parameter(builder, self.zero, place)
 
@@ -120,6 +122,8 @@ def decodes(node: OperatorNode) -> Encoding | None:
     if source is None or source.is_constant or node.output.dtype is not DType.FLOAT:
         return None
     if node.is_op("Cast"):
+        if source.dtype in (DType.INT8, DType.UINT8):
+            return Quantized(numpy_name(source.dtype), None, None)
         return Rounded() if source.dtype is DType.BFLOAT16 else None
     if not node.is_op("DequantizeLinear") or not stays(node):
         return None

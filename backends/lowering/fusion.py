@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from burnish.backends.lowering.elementwise import ELEMENTWISE
+from burnish.backends.lowering.encoding import Quantized
 from burnish.backends.lowering.plan import Plan, shape_of
 from burnish.ir import OperatorNode, VariableNode
 
@@ -17,6 +18,8 @@ MAX_NODES = 24
 """Elementwise nodes in a group: a bound on the size of one expression."""
 MAX_OPERANDS = 16
 """Distinct values that a group reads, without single numbers."""
+_BESIDE = 3
+"""Nodes one after the other that a group computes beside those that it grows by."""
 MAX_LEAVES = 400
 """Operands in the expression of a group, those counted again that it repeats: compilers walk it as
 a tree, and squaring ten times over would have a thousand leaves."""
@@ -114,9 +117,15 @@ def _extend(
     live = {seed.output}
     run: list[OperatorNode] = []
     accepted: list[OperatorNode] = []
-    operands = _operands(seed)
-    functions = FUNCTIONS.get(seed.op_type, 0)
-    leaves = {seed.output: REPEATS.get(seed.op_type, 1)}
+    size = _Size(
+        _operands(seed), FUNCTIONS.get(seed.op_type, 0),
+        {seed.output: REPEATS.get(seed.op_type, 1)},
+    )  # fmt: skip
+
+    def fits_beside(maker: OperatorNode) -> bool:
+        is_free = maker in native and maker not in taken and maker is not seed and maker not in run
+        return is_free and _fits(maker, seed, plan)
+
     while len(run) < MAX_NODES:
         if any(value.is_graph_output for value in live):
             break
@@ -127,23 +136,43 @@ def _extend(
         node = following[0]
         if node in taken or node not in native or not _fits(node, seed, plan):
             break
-        if node in plan.views and not _goes_on(node, live):
+        if node in plan.views and not _goes_on(node, live, plan):
             break
-        operands |= _operands(node) - leaves.keys()
-        leaves[node.output] = _leaves(node, leaves)
-        functions += FUNCTIONS.get(node.op_type, 0)
-        made = {seed.output, node.output, *(each.output for each in run), None}
-        if len(operands - made) > MAX_OPERANDS or leaves[node.output] > MAX_LEAVES:
+        beside = [] if node in plan.views else _beside(node, fits_beside, plan)
+        size.add(*beside, node)
+        if size.is_too_much:
             break
-        if functions > MAX_FUNCTIONS:
-            break
-        run.append(node)
+        run += [*beside, node]
         inside = {seed, *run}
         live.add(node.output)
         live = {v for v in live if v.is_graph_output or any(c not in inside for c in v.consumers)}
         if live <= {node.output} and node not in plan.views:
             accepted = list(run)
     return accepted
+
+
+@dataclass
+class _Size:
+    """What bounds an expression."""
+
+    operands: set[VariableNode | None]
+    functions: int
+    leaves: dict[VariableNode, int]
+
+    def add(self, *nodes: OperatorNode) -> None:
+        """Take in ``nodes``, in order."""
+        for node in nodes:
+            self.operands |= _operands(node) - self.leaves.keys()
+            self.leaves[node.output] = _leaves(node, self.leaves)
+            self.functions += FUNCTIONS.get(node.op_type, 0)
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether it is beyond a limit."""
+        most = max(self.leaves.values())
+        return (
+            len(self.operands) > MAX_OPERANDS or most > MAX_LEAVES or self.functions > MAX_FUNCTIONS
+        )
 
 
 def _operands(node: OperatorNode) -> set[VariableNode | None]:
@@ -165,9 +194,28 @@ def _readers(live: set[VariableNode], run: list[OperatorNode]) -> Iterator[Opera
                 yield node
 
 
-def _goes_on(view: OperatorNode, live: set[VariableNode]) -> bool:
+def _goes_on(view: OperatorNode, live: set[VariableNode], plan: Plan) -> bool:
     """Whether a view computes what it decodes, once that is not stored but ``live``."""
-    return view.is_op("DequantizeLinear") and view.inputs[0] in live
+    return isinstance(plan.encoded.get(view.output), Quantized) and view.inputs[0] in live
+
+
+def _beside(
+    node: OperatorNode, fits: Callable[[OperatorNode], bool], plan: Plan, depth: int = _BESIDE
+) -> list[OperatorNode]:
+    """Nodes that make operands of ``node`` alone from bytes: to store them takes more bytes."""
+    found: list[OperatorNode] = []
+    for value in dict.fromkeys(node.inputs):
+        maker = None if value is None else value.producer
+        if value is None or maker is None or value.is_graph_output or len(value.uses) != 1:
+            continue
+        if not depth or maker in plan.views or not fits(maker):
+            continue
+        inner = _beside(maker, fits, plan, depth - 1)
+        inside = {each.output for each in inner}
+        read = [v for v in maker.inputs if v is not None and not v.is_constant and v not in inside]
+        if all(isinstance(plan.encoded.get(v), Quantized) for v in read):
+            found += [*inner, maker]
+    return found
 
 
 def _fits(node: OperatorNode, seed: OperatorNode, plan: Plan) -> bool:

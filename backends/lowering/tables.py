@@ -74,7 +74,7 @@ def _source(builder: KernelBuilder, nodes: Sequence[OperatorNode]) -> VariableNo
     encoding = builder.emitter.plan.encoded.get(source)
     if not isinstance(encoding, Quantized) or encoding.axis is not None:
         return None
-    known = encoding.scale.is_constant and (encoding.zero is None or encoding.zero.is_constant)
+    known = all(v is None or v.is_constant for v in (encoding.scale, encoding.zero))
     held = builder.emitter.home.get(source)
     return source if known and held is not None and held.dtype in ("int8", "uint8") else None
 
@@ -82,12 +82,13 @@ def _source(builder: KernelBuilder, nodes: Sequence[OperatorNode]) -> VariableNo
 def _decoded(builder: KernelBuilder, source: VariableNode, dtype: str) -> Array:
     """What each byte stands for, in the order of their bits."""
     encoding = builder.emitter.plan.encoded[source]
-    assert isinstance(encoding, Quantized) and encoding.scale.constant is not None
-    zero = 0
+    assert isinstance(encoding, Quantized)
+    zero, scale = 0, np.float32(1)
     if encoding.zero is not None and encoding.zero.constant is not None:
         zero = int(encoding.zero.constant.numpy().reshape(()))
     numbers = np.arange(ENTRIES, dtype=np.uint8).view(dtype).astype(np.int32) - zero
-    scale = np.float32(encoding.scale.constant.numpy().reshape(()))
+    if encoding.scale is not None and encoding.scale.constant is not None:
+        scale = np.float32(encoding.scale.constant.numpy().reshape(()))
     return np.asarray(numbers.astype(np.float32) * scale)
 
 

@@ -140,6 +140,8 @@ def _scale_of_bytes(builder: KernelBuilder, x: VariableNode | None) -> float | N
     encoding = None if x is None else builder.emitter.plan.encoded.get(x)
     if x is None or not isinstance(encoding, Quantized) or encoding.axis is not None:
         return None
+    if encoding.scale is None:
+        return None
     if encoding.scale.constant is None or builder.emitter.home[x].dtype not in ("int8", "uint8"):
         return None
     scale = float(encoding.scale.constant.numpy().reshape(()))

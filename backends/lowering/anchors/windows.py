@@ -54,6 +54,8 @@ def _keeps_order(encoding: Encoding | None) -> bool:
     """Whether the larger of two stored numbers of a channel stands for the larger one."""
     if not isinstance(encoding, Quantized) or encoding.axis not in (None, 1):
         return False
+    if encoding.scale is None:
+        return True
     scale = encoding.scale.constant
     return scale is not None and bool((scale.numpy() > 0).all())
 
@@ -65,7 +67,7 @@ def average_pool(builder: KernelBuilder, node: OperatorNode) -> list[te.Tensor]:
     arguments = _arguments(node, layout)
     arguments["count_include_pad"] = bool(node.attribute("count_include_pad", 0))
     kept = builder.emitter.plan.encoded.get(x)
-    if not isinstance(kept, Quantized) or kept.axis is not None:
+    if not isinstance(kept, Quantized) or kept.axis is not None or kept.scale is None:
         return [pooling.average_pool(builder.factor(x, layout), **arguments)]
     stored = builder.read(x, layout).stored
     if str(stored.dtype) not in ("int8", "uint8"):

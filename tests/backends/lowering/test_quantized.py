@@ -61,6 +61,8 @@ READERS = {
     "rms": "{y} = RMSNormalization<axis = -1>(x, w)",
     "max_pool": "{y} = MaxPool<kernel_shape = [2, 2], pads = [1, 0, 1, 1]>(x)",
     "average_pool": "{y} = AveragePool<kernel_shape = [3, 2], pads = [1, 1, 1, 0]>(x)",
+    "padded": "{y} = AveragePool<kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1>(x)",
+    "ceiled": "{y} = AveragePool<kernel_shape = [2, 3], strides = [2, 2], ceil_mode = 1>(x)",
     "global": "{y} = GlobalAveragePool(x)",
     "global_max": "{y} = GlobalMaxPool(x)",
     "nearest": "{y} = Resize(x, , twice)",
@@ -214,7 +216,7 @@ def test_functions_of_a_byte_are_those_of_the_model(target: str, dtype: str, zer
         ("t1 = Transpose<perm = [1, 0]>(x) y = Gelu(t1)", True),
         ("y = Add(x, other)", False),
         ("y = Mul(x, row)", False),
-        ("w = DequantizeLinear(q, t, z) y = Add(x, w)", False),
+        ("w = DequantizeLinear(q, t, z) y = Add(x, w)", True),
         ("y = CumSum(x, axis)", False),
     ],
 )
@@ -258,3 +260,15 @@ def test_single_numbers_are_no_operands_of_a_kernel() -> None:
         {steps} y = Neg({last}) }}"""
     assert names(text) == ["neg"]
     assert check(model(text), 0.02, x=normal(40)) == []
+
+
+def test_what_is_made_of_bytes_beside_a_chain_is_not_stored() -> None:
+    text = f"""g (uint8[8, 16] a, int8[8, 16] b, float[8, 16] x) => (float[8, 16] y, float[8, 16] v)
+        <{GIVEN}> {{
+        c = Cast<to = 1>(a) d = Mul(c, s) e = Cast<to = 1>(b) f = Mul(e, t)
+        h = Add(d, f) y = Tanh(h)
+        i = Abs(x) j = Neg(x) k = Exp(j) v = Add(i, k) }}"""
+    # What would have been floats anyhow keeps a kernel of its own.
+    assert names(text) == ["tanh", "exp", "add"]
+    feeds = {"a": integers(8, 16), "b": integers(8, 16, dtype=np.int8), "x": normal(8, 16)}
+    assert check(model(text), **feeds) == []
