@@ -10,13 +10,14 @@ since costs do not add up.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from burnish.bench.environment import Stopwatch
 from burnish.errors import GateFailed
 from burnish.ir import Graph
 from burnish.quantization.guard import Guard, Loss
+from burnish.wording import counted
 
 Attempt = Callable[[Sequence[str]], Graph]
 """Quantizes all layers but those that are named."""
@@ -63,6 +64,8 @@ class Decision:
     points: list[Point] = field(default_factory=list)
     """What was tried, in order; the last one that holds is what was chosen."""
     chosen: Point | None = None
+    notice: str = ""
+    """Why nothing is quantized, if that is so for the bound's sake."""
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -93,7 +96,8 @@ def decide(
         progress: what is told.
 
     Raises:
-        GateFailed: the bound holds for no selection that quantizes anything.
+        GateFailed: the user's bound holds for no selection that quantizes anything. Where the
+            bound is not the user's, all layers stay in float.
     """
     return _Search(candidates, attempt, guard, probe, seconds, progress).run(dict(keep))
 
@@ -108,7 +112,7 @@ class _Search:
     progress: Progress
 
     def run(self, keep: dict[str, str]) -> Decision:
-        self.started = time.monotonic()
+        self.watch = Stopwatch()
         self.found = Decision(reasons=keep)
         self.open = [one for one in self.candidates if one.name not in keep]
         if not self.open:
@@ -118,11 +122,11 @@ class _Search:
         order = self._ranked()
         fewest = self._bisect(order)
         if fewest is None:
-            self._refuse()
+            self._give_up()
         return self.found
 
     def _is_late(self, share: float = 1.0) -> bool:
-        return time.monotonic() - self.started > share * self.seconds
+        return self.watch.seconds > share * self.seconds
 
     def _try(self, more: Sequence[str]) -> bool:
         """Whether the bound holds with ``more`` layers in float; keeps the selection if it does."""
@@ -190,11 +194,18 @@ class _Search:
             self.found.reasons[name] = f"costs accuracy{cost}"
         return best
 
-    def _refuse(self) -> None:
+    def _give_up(self) -> None:
         best = min(self.found.points, key=lambda point: point.loss.share)
-        raise GateFailed(
-            f"int8 cannot keep to {self.guard.bound}: the best of {len(self.found.points)} "
-            f"selections loses {best.loss.text} with {len(self.candidates) - len(best.floats)} of "
-            f"{len(self.candidates)} layers quantized; allow more, give more calibration data, or "
-            "leave --quantize out"
+        layers = len(self.candidates)
+        story = (
+            f"int8 cannot keep to {self.guard.bound}: the best of "
+            f"{counted(len(self.found.points), 'selection')} loses {best.loss.text} with "
+            f"{layers - len(best.floats)} of {counted(layers, 'layer')} quantized"
         )
+        if self.guard.is_asked:
+            raise GateFailed(
+                f"{story}; allow more, give more calibration data, or leave --quantize out"
+            )
+        self.found.notice = f"left in float: {story}; --max-drop with --eval says what is allowed"
+        for one in self.open:
+            self.found.reasons[one.name] = "costs accuracy, with whatever else is quantized"

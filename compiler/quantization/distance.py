@@ -22,12 +22,23 @@ Answers = Sequence[Mapping[str, Any]]
 """Outputs by name for each of several inputs."""
 
 DIVERGENCE = 0.005
-"""Nats by which a distribution may diverge on average."""
+"""Nats by which a distribution may diverge on average.
+
+Rounding the weights of two Fashion-MNIST networks to 3.5 to 8 bits and their values to 8 loses, of
+the accuracy on 10 000 pictures, 0.01 to 0.22 points up to 0.0043 nats, 0.7 to 1.1 points from 0.009
+to 0.022 nats, and 1.7 to 7 points from 0.07 to 0.26 nats: 0.3 points lie at about 0.005.
+"""
+SEQUENCE = 0.05
+"""The same of a sequence of distributions, of its class that is farther off.
+
+A text recognizer (PP-OCRv4) loses 2 points of exact matches at 0.17 nats, 5 at 0.31 and 16 at 0.51:
+0.7 points lie at about 0.05. Letters that move by a step count, and change no text.
+"""
 NOISE = 0.01
 """Power of the error over that of the signal that is allowed: 20 dB."""
 BOUND = (
-    f"{DIVERGENCE:g} nats of divergence for distributions, {-10 * np.log10(NOISE):.0f} dB of "
-    "signal to noise elsewhere"
+    f"{DIVERGENCE:g} nats of divergence for distributions, {SEQUENCE:g} in sequences, "
+    f"{-10 * np.log10(NOISE):.0f} dB of signal to noise elsewhere"
 )
 """What is allowed, in words."""
 _COARSE = 0.1
@@ -49,13 +60,16 @@ class Distance:
     """Share of distributions with the same most likely class."""
     noise: float
     """Power of the error over that of the signal."""
+    is_sequence: bool = False
+    """Whether an input has many distributions, one after the other."""
 
     @property
     def share(self) -> float:
         """What it takes of what is allowed: above 1 it is too far."""
         if self.divergence is None:
             return self.noise / NOISE
-        return max(self.divergence / DIVERGENCE, self.noise / _COARSE)
+        allowed = SEQUENCE if self.is_sequence else DIVERGENCE
+        return max(self.divergence / allowed, self.noise / _COARSE)
 
     @property
     def sqnr(self) -> float:
@@ -74,12 +88,14 @@ def distances(expected: Answers, actual: Answers) -> list[Distance]:
 
     Args:
         expected: what the original answers.
-        actual: what the other answers: equal names and shapes.
+        actual: what the other answers: equal names. Where shapes depend on the data and differ, all
+            of the original's is an error.
     """
     found = []
     for name in expected[0]:
         pairs = [(want[name], have[name]) for want, have in zip(expected, actual, strict=True)]
-        if all(_is_float(want) and want.size for want, _ in pairs):
+        pairs = [(want, have) for want, have in pairs if _is_float(want) and want.size]
+        if pairs:
             found.append(_distance(name, pairs))
     return found
 
@@ -96,8 +112,11 @@ def _is_float(value: Any) -> bool:
 def _distance(name: str, pairs: Sequence[tuple[Array, Array]]) -> Distance:
     signal = noise = 0.0
     rows = _Rows()
-    has_classes = are_distributions([want for want, _ in pairs])
+    are_alike = all(want.shape == have.shape for want, have in pairs)
+    has_classes = are_alike and are_distributions([want for want, _ in pairs])
     for want, have in pairs:
+        if want.shape != have.shape:
+            have = np.zeros_like(want)
         wide, other = (np.where(np.isfinite(a), a, 0.0).astype(np.float64) for a in (want, have))
         signal += float(np.square(wide).sum())
         noise += float(np.square(wide - other).sum())
@@ -108,6 +127,7 @@ def _distance(name: str, pairs: Sequence[tuple[Array, Array]]) -> Distance:
         rows.divergence if has_classes else None,
         rows.agreement if has_classes else None,
         noise / signal if signal else (1.0 if noise else 0.0),
+        has_classes and rows.is_sequence,
     )
 
 
@@ -118,10 +138,10 @@ class _Rows:
         self._divergences: list[Array] = []
         self._classes: list[Array] = []
         self._same: list[Array] = []
-        self._is_sequence = False
+        self.is_sequence = False
 
     def add(self, want: Array, have: Array) -> None:
-        self._is_sequence = self._is_sequence or want.ndim > 2
+        self.is_sequence = self.is_sequence or want.ndim > 2
         first, second = (each.reshape(-1, want.shape[-1]) for each in (want, have))
         self._divergences.append(_divergence(first, second))
         self._classes.append(first.argmax(axis=1))
@@ -131,7 +151,7 @@ class _Rows:
     def divergence(self) -> float:
         """Mean; of a sequence that of the usual class or that of the others, what is larger."""
         found, classes = np.concatenate(self._divergences), np.concatenate(self._classes)
-        if not self._is_sequence:
+        if not self.is_sequence:
             return float(found.mean())
         usual = classes == np.bincount(classes).argmax()
         groups = [found[chosen] for chosen in (usual, ~usual) if chosen.any()]

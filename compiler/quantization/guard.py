@@ -53,11 +53,16 @@ class Guard(Protocol):
     def bound(self) -> str:
         """What is allowed, in words."""
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the user asked for this bound, so that it is an error not to keep to it."""
+
 
 class DistanceGuard:
     """Compares with what the original answers on calibration data."""
 
     bound = BOUND
+    is_asked = False
 
     def __init__(
         self, graph: Graph, calibration: Calibration, samples: int = GUARDED,
@@ -108,6 +113,8 @@ def _bytes(arrays: Mapping[str, Any]) -> int:
 
 class TaskGuard:
     """Scores on a task with labels, item by item against the original."""
+
+    is_asked = True
 
     def __init__(self, graph: Graph, task: Task, allowed: float, threads: int) -> None:
         """Take the task.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from burnish.bench.environment import Stopwatch
 from burnish.bench.stats import Estimate
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
@@ -184,16 +184,16 @@ def quantize_model(
         GateFailed: no selection of layers keeps to the bound.
         BurnishError: the model or the data cannot be used.
     """
-    started = time.perf_counter()
-    work = _Work(graph, calibration, target, tuple(keep), started + _REFINING * seconds)
+    watch = Stopwatch()
+    work = _Work(graph, calibration, target, tuple(keep), watch, _REFINING * seconds)
     work.prepare()
     whole, formats = work.quantized(keep)
     names = [one.layer for one in formats if not one.reason]
     if not names:
-        return work.left_alone(formats, time.perf_counter() - started)
+        return work.left_alone(formats)
     distance = guard if isinstance(guard, DistanceGuard) else DistanceGuard(graph, calibration)
     judge, work.distance = guard or distance, distance
-    whole, formats = work.improve(distance, (whole, formats), started + _IMPROVING * seconds)
+    whole, formats = work.improve(distance, (whole, formats), _IMPROVING * seconds)
     times = (
         Times({}, {})
         if timer is None
@@ -216,9 +216,10 @@ def quantize_model(
     result = work.final(decision.floats)
     work.reports += work.kept
     layers = _layers(formats, decision, times.gains)
+    notices = [decision.notice] if decision.notice else []
     return Quantized(
-        result, work.reports, layers, decision, judge.bound, time.perf_counter() - started,
-        list(calibration.notices), times,
+        result, work.reports, layers, decision, judge.bound, watch.seconds,
+        [*notices, *calibration.notices], times,
     )  # fmt: skip
 
 
@@ -230,8 +231,9 @@ class _Work:
     calibration: Calibration
     target: Target | None
     keep: tuple[str, ...]
+    watch: Stopwatch
     until: float
-    """When refining ends, by `time.perf_counter`."""
+    """Seconds on the watch from which on nothing is refined."""
     distance: DistanceGuard | None = None
     kept: list[PassReport] = field(default_factory=list)
     """Of the passes that made the latest final model."""
@@ -258,7 +260,7 @@ class _Work:
         self.ranges = {**found_ranges(copy), **self.ranges}
         return copy, list(report.layers)
 
-    def left_alone(self, formats: Sequence[LayerFormat], seconds: float) -> Quantized:
+    def left_alone(self, formats: Sequence[LayerFormat]) -> Quantized:
         """The model as it is, where nothing can be quantized, and why."""
         self.reports.append(self._latest)
         reasons = list(dict.fromkeys(self._latest.notes))
@@ -267,7 +269,7 @@ class _Work:
         notices = [f"nothing is quantized: {reason}" for reason in reasons]
         layers = [Layer(one) for one in formats]
         return Quantized(
-            self.graph, self.reports, layers, Decision(), BOUND, seconds,
+            self.graph, self.reports, layers, Decision(), BOUND, self.watch.seconds,
             [*notices, *self.calibration.notices],
         )  # fmt: skip
 
@@ -281,7 +283,7 @@ class _Work:
         """
         names = list(BEFORE)
         least = guard.loss(found[0]).share if names else 0.0
-        while names and least > _SMALL_LOSS and time.perf_counter() < until:
+        while names and least > _SMALL_LOSS and self.watch.seconds < until:
             name = names.pop(0)
             before = self.graph, self.ranges, self._latest
             self.graph, self.ranges = copy_of(self.graph), {}
@@ -310,7 +312,7 @@ class _Work:
             return graph
         best, least = graph, self.distance.loss(graph).share
         for names in AFTER:
-            if least <= _SMALL_LOSS or time.perf_counter() > self.until:
+            if least <= _SMALL_LOSS or self.watch.seconds > self.until:
                 break
             tried = copy_of(graph)
             reports = [run_pass(tried, get_pass(name), self.context) for name in names]

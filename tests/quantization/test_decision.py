@@ -20,6 +20,7 @@ class Costs:
     costs: Mapping[str, float]
     asked: list[frozenset[str]] = field(default_factory=list)
     bound: str = "one"
+    is_asked: bool = True
 
     def loss(self, graph: Graph) -> Loss:
         quantized: frozenset[str] = graph  # type: ignore[assignment]

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from burnish.quantization.distance import DIVERGENCE, NOISE, are_distributions, distances, farthest
+from burnish.quantization.distance import (
+    DIVERGENCE,
+    NOISE,
+    SEQUENCE,
+    are_distributions,
+    distances,
+    farthest,
+)
 
 
 def test_equal_answers_are_at_no_distance() -> None:
@@ -87,3 +94,18 @@ def test_certain_logits_of_another_size_are_noticed() -> None:
     (found,) = distances([{"y": want}], [{"y": want / 2}])
     assert found.divergence == pytest.approx(0.0, abs=1e-6)
     assert found.share > 1
+
+
+def test_other_shapes_are_errors_and_empty_answers_say_nothing() -> None:
+    boxes, none = {"y": np.ones((3, 4))}, {"y": np.ones((0, 4))}
+    (found,) = distances([boxes, none], [none, boxes])
+    assert found.noise == 1
+    assert distances([none], [none]) == []
+
+
+def test_a_sequence_may_diverge_more_than_a_class() -> None:
+    want = np.array([[[0.9, 0.1], [0.1, 0.9]]])
+    have = np.array([[[0.8, 0.2], [0.1, 0.9]]])
+    (found,) = distances([{"y": want}], [{"y": have}])
+    assert found.is_sequence
+    assert found.share == pytest.approx(max((found.divergence or 0) / SEQUENCE, found.noise * 10))

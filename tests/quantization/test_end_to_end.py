@@ -104,6 +104,7 @@ def test_a_bound_that_cannot_be_met_is_refused(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard.DistanceGuard, "loss", lambda *_: guard.Loss(2.0, "too much"))
+    monkeypatch.setattr(guard.DistanceGuard, "is_asked", True)
     with pytest.raises(GateFailed, match=r"the best of .* loses too much"):
         burnish.optimize(model, quantize="int8", calibration=samples())
 
