@@ -169,6 +169,16 @@ def _softmax(w: _Writer) -> VariableNode:
     return w.op("Softmax", [w.real(0)], axis=w.node.attribute("axis", -1))
 
 
+def _whole_steps(rw: Rewriter, step: VariableNode) -> VariableNode:
+    """The scale that probabilities are divided by: ONNX Runtime takes whole steps from 0 to 1."""
+    if step.constant is not None:
+        array = step.constant.numpy()
+        return rw.constant(np.asarray(1 / np.floor(1 / array), array.dtype))
+    one = rw.constant(np.array(1, step.dtype.numpy))
+    steps = rw.op("Floor", [rw.op("Div", [one, step], like=step)], like=step)
+    return rw.op("Div", [one, steps], like=step)
+
+
 def _one_axis(match: Match) -> Miss | None:
     """Before opset 13, Softmax goes over all axes from the one that it names on."""
     node = match.root
@@ -225,8 +235,14 @@ def _of_convolution(match: Match) -> Miss | None:
     return _vectors(match) or _channels(match)
 
 
-def _rule(kind: str, write: Write, scale: int, guard: AnyType = None, since: int = 13) -> Rule:
-    """The rule for operators of type ``kind``; the result's scale is input ``scale``."""
+def _rule(
+    kind: str, write: Write, scale: int, guard: AnyType = None, since: int = 13,
+    divisor: Callable[[Rewriter, VariableNode], VariableNode] | None = None,
+) -> Rule:  # fmt: skip
+    """The rule for operators of type ``kind``; the result's scale is input ``scale``.
+
+    ``divisor`` makes what results are divided by of that scale, if it is another number.
+    """
 
     def rewrite(rw: Rewriter, match: Match, facts: None) -> None:
         node = match.root
@@ -237,6 +253,8 @@ def _rule(kind: str, write: Write, scale: int, guard: AnyType = None, since: int
             return
         if zero is None:
             zero = rw.constant(np.zeros((), (old.dtype or DType.UINT8).numpy))
+        if divisor is not None:
+            step = divisor(rw, step)
         like = VariableNode("", zero.dtype, old.shape)
         inputs = [floats, shaped(rw, step, ()), shaped(rw, zero, ())]
         rw.replace(old, rw.op("QuantizeLinear", inputs, like=like))
@@ -266,7 +284,7 @@ RULES = (
     _rule(f"{MS}QLinearLeakyRelu", _leaky, 3),
     _rule(f"{MS}QLinearAveragePool", _pool("AveragePool"), 3, _channels),
     _rule(f"{MS}QLinearGlobalAveragePool", _pool("GlobalAveragePool"), 3, _channels),
-    _rule(f"{MS}QLinearSoftmax", _softmax, 3, _one_axis),
+    _rule(f"{MS}QLinearSoftmax", _softmax, 3, _one_axis, divisor=_whole_steps),
     _rule(f"{MS}QLinearReduceMean", _mean, 3, since=18),
     _rule(f"{MS}QLinearConcat", _concat, 0),
     _rule(f"{MS}QLinearWhere", _where, 7),

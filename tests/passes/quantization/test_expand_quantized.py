@@ -65,6 +65,8 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
                      {"x": IMAGE}, ["Transpose", "GlobalAveragePool", "Transpose"]),
     "softmax": (f"{MS}QLinearSoftmax<axis = -1, opset = 13>(x, s, z, u, p)",
                 {"x": ROWS, "u": f(1 / 256), "p": np.uint8(0)}, ["Softmax"]),
+    "softmax in whole steps": (f"{MS}QLinearSoftmax<axis = -1, opset = 13>(x, s, z, u, p)",
+                               {"x": u8(2, 3, 2), "u": f(1 / 9.9), "p": np.uint8(3)}, ["Softmax"]),
     "mean": (f"{MS}QLinearReduceMean<axes = [1], keepdims = 0>(x, s, z, u, p)", {"x": ROWS},
              ["ReduceMean"]),
     "concat": (f"{MS}QLinearConcat<axis = 1>(u, p, x, s, z, w, v, q)",
