@@ -23,6 +23,7 @@ from burnish.passes.quantization.pairs import (
 )
 from burnish.passes.quantization.placement import place
 from burnish.passes.quantization.ranges import AUTOMATIC, Chosen, Ranger
+from burnish.passes.quantization.tables import quantize_tables
 from burnish.passes.quantization.weighted import WEIGHTED, Weighted, layer_name, weighted
 from burnish.passes.quantization.weights import QuantizedWeights, quantize_weights
 from burnish.pipeline import Pass, PassContext
@@ -44,7 +45,9 @@ class QuantizeInt8(Pass):
     Values have one scale and a zero point, found on calibration data; weights have a scale for
     each output channel, biases are int32. What sums, gates, averages and moves of values between
     such products read is rounded as well; a move has the same scale on both sides. Norms, softmax
-    and activations are computed in float32. Values that models return are not rounded.
+    and activations are computed in float32. Values that models return are not rounded. Tables that
+    rows are looked up in, as those of embeddings, have a scale for each channel, where that leaves
+    them well above the noise.
 
     Before:
         y = Conv(Relu(x), w, b)
@@ -136,6 +139,7 @@ class _Run:
             if isinstance(chosen, Chosen):
                 readers = None if options.shared else placement.readers[value]
                 quantize_value(self._rewriter, self._graph, value, chosen.scaling, readers)
+        self._result.notes += quantize_tables(self._rewriter, self._graph, options.keep)
         self._result.edits = self._result.edits + self._rewriter.edits
 
     def _sites(self) -> dict[OperatorNode, Weighted]:
