@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -247,9 +248,10 @@ class _Work:
         return PassContext(self.target, calibration=self.calibration)
 
     def prepare(self) -> None:
-        """Have every size known."""
+        """Have every size known, and a name for every value: ranges go by it."""
         self.graph = copy_of(self.graph)
         self.reports.append(run_pass(self.graph, get_pass("infer-shapes"), self.context))
+        name_values(self.graph)
 
     def quantized(self, floats: Sequence[str]) -> tuple[Graph, list[LayerFormat]]:
         """Quantize a copy, without the layers ``floats``; ranges are found once for each value."""
@@ -351,6 +353,19 @@ def timed(
     return Times(gains, slow, timer.seconds(before), best)
 
 
+def name_values(graph: Graph) -> None:
+    """Name values that passes made, or that share a name with others."""
+    known = {value.name for value in graph.inputs}
+    numbers = count()
+    for node in graph.walk():
+        for value in node.outputs:
+            if value in graph.outputs:
+                continue
+            while not value.name or value.name in known:
+                value.name = f"value_{next(numbers)}"
+            known.add(value.name)
+
+
 def found_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
     """Least and greatest number that each quantized value of ``graph`` can have, by its name."""
     found = {}
@@ -359,7 +374,7 @@ def found_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
         value = node.input(0)
         if not node.is_op("QuantizeLinear") or value is None or scale is None or zero is None:
             continue
-        if scale.size != 1:
+        if scale.size != 1 or not value.name:
             continue
         limits = np.iinfo(zero.numpy().dtype)
         step, at = float(scale.numpy().reshape(())), int(zero.numpy().reshape(()))

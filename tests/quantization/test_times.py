@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import onnx.parser
 import pytest
 
 from burnish.bench.stats import Estimate
 from burnish.ir import Graph
-from burnish.quantization.quantize import Times, timed
+from burnish.quantization.quantize import Times, name_values, timed
 
 NAMES = ("a", "b", "c")
 
@@ -74,3 +75,18 @@ def test_a_model_that_is_about_as_fast_is_left_to_the_comparison_of_artifacts() 
     gains = dict.fromkeys(NAMES, (-0.1, 0.1))
     found, _ = measured(gains, {frozenset(): 0.95})
     assert found.slow == {}
+
+
+def test_ranges_go_by_names_so_each_value_has_one() -> None:
+    graph = Graph.from_onnx(
+        onnx.parser.parse_model("""<ir_version: 10, opset_import: ["": 21]>
+        agraph (float[4] x) => (float[4] y) { a = Relu (x)  b = Abs (a)  c = Neg (b)  y = Exp (c) }
+    """)
+    )
+    for node in list(graph)[:3]:
+        node.output.name = "" if node.is_op("Relu", "Abs") else "x"
+    name_values(graph)
+    names = [node.output.name for node in graph]
+    assert all(names)
+    assert len({"x", *names}) == 5
+    assert names[-1] == "y"
