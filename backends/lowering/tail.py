@@ -75,6 +75,17 @@ class Converted:
     results: tuple[str, ...]
 
 
+_UNWRITTEN = {
+    "MatMulNBits": "no kernel reads weights that are packed in blocks of a few bits; write them as "
+    "DequantizeLinear before MatMul",
+    "QAttention": "no kernel computes a whole attention layer of integers; quantize its products "
+    "one by one, as QDQ",
+    "QEmbedLayerNormalization": "no kernel reads quantized tables of embeddings; leave these in "
+    "floats",
+}
+"""Why operators of ONNX Runtime's own are computed by it, and what would change that."""
+
+
 class NotConverted(Exception):
     """TVM's importer cannot take the operator as it stands; says why."""
 
@@ -88,7 +99,8 @@ def convert(node: OperatorNode, opset: int) -> Converted:
     converter = onnx_frontend._get_convert_map().get(node.op_type)
     foreign = node.domain not in ("", "ai.onnx") or node.op_type in CONTRIBUTED
     if foreign or converter is None or node.subgraphs:
-        raise NotConverted(f"TVM has no converter for {node.op_type}")
+        unwritten = _UNWRITTEN.get(node.op_type) if node.domain == "com.microsoft" else None
+        raise NotConverted(unwritten or f"TVM has no converter for {node.op_type}")
     distrusted = DISTRUSTED.get(node.op_type)
     reason = distrusted(node) if distrusted else None
     if reason is not None:

@@ -10,7 +10,9 @@ from benchmarks.compiling import CommandFailed
 from benchmarks.gathering import collect, errors
 from benchmarks.int8.accuracy import AccuracyPlan, measure_accuracy
 from benchmarks.int8.latency import LatencyPlan, chosen_cases, measure_latency
-from benchmarks.int8.table import accuracy_table, latency_table
+from benchmarks.int8.others import KINDS, OthersPlan, measure_others
+from benchmarks.int8.others import MODELS as OTHERS
+from benchmarks.int8.table import accuracy_table, latency_table, others_table
 from benchmarks.options import Folder, Pythons
 from benchmarks.output import show, write_json
 from benchmarks.partial import Partial
@@ -106,6 +108,51 @@ def latency(
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads}, rows)
     if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def others(
+    models: Only = None,
+    kinds: Annotated[str, typer.Option(help="Formats and quantizers, commas between.")] = ",".join(
+        KINDS
+    ),
+    samples: Samples = 32,
+    compared: Annotated[int, typer.Option(min=1, help="Other samples, to compare on.")] = 16,
+    threads: Threads = 2,
+    tune: Annotated[
+        str | None, typer.Option(help="Passed to burnish compile: off, or seconds.")
+    ] = None,
+    blocks: Annotated[
+        int, typer.Option(min=0, help="Alternating blocks of each engine; 0 only compares.")
+    ] = 12,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of a block.")] = 0.2,
+    pythons: Pythons = None,
+    partial: Kept = None,
+    output: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Compile what ONNX Runtime and NNCF quantized; compare with ONNX Runtime, and time both."""
+    names = OTHERS if models is None else models.split(",")
+    asked = kinds.split(",")
+    for what, given, known in (("model", names, OTHERS), ("kind", asked, KINDS)):
+        if unknown := [name for name in given if name not in known]:
+            raise typer.BadParameter(f"no {what} {unknown[0]!r}; there are: {', '.join(known)}")
+    python, versions = _nncf(pythons) if "nncf" in asked else (None, {})
+    environment = record_environment({**maker_versions(), **versions})
+    timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
+    kept = Partial(partial or cache_folder("int8-others"))
+    plan = OthersPlan(samples, compared, threads, timing, python)
+    measured = measure_others(names, asked, plan, Zoo(folder), kept)
+    try:
+        rows = collect(measured, "Compiling", len(names) * len(asked), str)
+    except (ZooError, ModuleNotFoundError) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(others_table(rows))
+    typer.echo(environment)
+    _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
+    if any(row.failure or not row.is_right for row in rows):
         raise typer.Exit(1)
 
 

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,24 @@ def plain(model: Path, output: Path, shapes: Mapping[str, Shape], threads: int) 
     run_burnish([*arguments, *shape_options(shapes)])
 
 
-def onnx_runtime(model: Path, samples: Path, output: Path) -> None:
-    """ONNX Runtime's ``quantize_static``: QDQ, weights per channel, after its pre-processing.
+def onnx_runtime(model: Path, samples: Path, output: Path, *, operators: bool = False) -> None:
+    """ONNX Runtime's ``quantize_static``: weights per channel, after its pre-processing.
+
+    Args:
+        model: an ONNX file.
+        samples: a folder of .npz files.
+        output: the ONNX file to write.
+        operators: write operators on integers, as QLinearConv, instead of QDQ.
 
     Raises:
         QuantizerFailed: it fails.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -68,6 +79,37 @@ def onnx_runtime(model: Path, samples: Path, output: Path) -> None:
 
         def get_next(self) -> Any:
             return next(self._samples, None)
+
+    with _prepared(model) as prepared:
+        quantize_static(
+            str(prepared), str(output), Reader(), per_channel=True,
+            quant_format=QuantFormat.QOperator if operators else QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+
+
+def onnx_runtime_dynamic(model: Path, output: Path) -> None:
+    """ONNX Runtime's ``quantize_dynamic``: weights per channel, activations as they come.
+
+    Raises:
+        QuantizerFailed: it fails.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _prepared(model) as prepared:
+        quantize_dynamic(
+            str(prepared), str(output), per_channel=True, weight_type=QuantType.QInt8
+        )  # fmt: skip
+
+
+@contextmanager
+def _prepared(model: Path) -> Iterator[Path]:
+    """What ONNX Runtime's pre-processing makes of a model, for its quantizers.
+
+    Raises:
+        QuantizerFailed: it fails, or what the file is used for does.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="burnish-int8-") as folder:
         prepared = Path(folder, "prepared.onnx")
@@ -77,10 +119,7 @@ def onnx_runtime(model: Path, samples: Path, output: Path) -> None:
                 quant_pre_process(str(model), str(prepared))
             except Exception:  # symbolic shape inference knows fewer models than its optimizer
                 quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
-            quantize_static(
-                str(prepared), str(output), Reader(), per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            )  # fmt: skip
+            yield prepared
         except Exception as error:  # whatever its parts raise
             raise QuantizerFailed(f"onnxruntime: {error}") from error
 

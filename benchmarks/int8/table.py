@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from benchmarks.int8.accuracy import FLOAT, NNCF, ORT, OURS, OURS_ONNX, AccuracyRow
+from benchmarks.int8.others import EQUAL, FORMS, MOVED, Near, OthersRow
 from benchmarks.latency import Row
 from benchmarks.latency_table import geometric_mean
 from burnish.bench.document import Metric
@@ -79,6 +80,47 @@ def latency_table(rows: Sequence[Row]) -> Table:
     """Lay out latency for a terminal."""
     heads, cells = latency_cells(rows)
     return _table("Time of others over that of burnish in int8", heads, cells)
+
+
+def others_cells(rows: Sequence[OthersRow]) -> tuple[list[str], list[list[str]]]:
+    """Heads, and a row for each model by each quantizer."""
+    heads = [
+        "model", "quantized by", "native", *(f"to {FORM_TITLES[one]}" for one in FORMS),
+        *(f"{title} to ORT" for title in ("ORT unoptimized", "ORT, ties moved,")), "right",
+        "burnish, ms", "ORT / it",
+    ]  # fmt: skip
+    cells = []
+    for row in rows:
+        found = [row.model, row.kind]
+        if row.failure is not None:
+            cells.append([*found, "failed", *("-" for _ in heads[3:])])
+            continue
+        near = [_near(row.near.get(one)) for one in FORMS] + [
+            _near(row.itself.get(one)) for one in ("oracle", MOVED)
+        ]
+        ours = "-" if row.burnish is None else f"{1e3 * row.burnish.median:.3g}"
+        ratio = "-" if row.versus is None else f"{row.versus.ratio.median:.2f}"
+        share = f"{100 * (row.native_share or 0):.0f} %"
+        cells.append([*found, share, *near, "yes" if row.is_right else "no", ours, ratio])
+    ratios = [row.versus.ratio for row in rows if row.versus is not None]
+    mean = f"{geometric_mean(ratios).median:.2f}" if ratios else "-"
+    return heads, [*cells, ["geometric mean", *("" for _ in heads[2:]), mean]]
+
+
+FORM_TITLES = {"ort": "ORT", "oracle": "ORT unoptimized"}
+
+
+def _near(one: Near | None) -> str:
+    if one is None:
+        return "-"
+    found = "same bits" if one.sqnr >= EQUAL else f"{one.sqnr:.1f} dB"
+    return found if one.agreement is None else f"{found}, {100 * one.agreement:.1f} %"
+
+
+def others_table(rows: Sequence[OthersRow]) -> Table:
+    """Lay out models that others quantized for a terminal."""
+    heads, cells = others_cells(rows)
+    return _table("Models that others quantized: signal over noise, equal classes", heads, cells)
 
 
 def _table(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:

@@ -9,7 +9,8 @@ from burnish.ir import DType, OperatorNode, VariableNode
 
 PRESERVING = frozenset({
     "BiasAdd", "BiasGelu", "BiasSoftmax", "FastGelu", "Gelu", "GroupNorm", "Inverse",
-    "LayerNormalization", "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization",
+    "LayerNormalization", "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "QuickGelu",
+    "RotaryEmbedding", "SimplifiedLayerNormalization",
     "SkipGroupNorm", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "Trilu",
 })  # fmt: skip
 """Operators whose first output has the type of their first input."""
@@ -40,12 +41,52 @@ def contributed(scene: Scene) -> list[ValueType] | None:
         return [_product(scene)]
     if node.op_type in STANDARD:
         return [_as_standard(scene)]
+    if node.op_type == "QAttention":
+        return _attention(scene)
+    if node.op_type in ("EmbedLayerNormalization", "QEmbedLayerNormalization"):
+        return _embeddings(scene)
+    if node.op_type == "MatMulNBits":
+        return [_of_blocks(scene)]
     if node.op_type == "DequantizeLinear":
         return [ValueType(scene.type(1).dtype, first.shape)]
     if node.op_type == "QuantizeLinear":
         zero = scene.type(2).dtype if scene.has_input(2) else DType.UINT8
         return [ValueType(zero, first.shape)]
     return None
+
+
+def _attention(scene: Scene) -> list[ValueType]:
+    """Weights [inputs, 3 * hidden] make queries, keys and values of rows [batch, length, inputs].
+
+    What is kept for the next step comes second.
+    """
+    rows, weights = scene.type(0).shape, scene.type(1).shape
+    found = ValueType(scene.type(3).dtype)
+    if rows is not None and weights is not None and len(rows) == 3 and len(weights) == 2:
+        width = weights[1]
+        if isinstance(width, int) and isinstance(rows[1], int):
+            found = ValueType(found.dtype, (*rows[:2], width // 3))
+    return [found, *(ValueType(found.dtype) for _ in scene.node.outputs[1:])]
+
+
+def _embeddings(scene: Scene) -> list[ValueType]:
+    """Rows of tables for numbers [batch, length]; the length of each text comes second."""
+    words, table = scene.type(0).shape, scene.type(2)
+    quantized = scene.node.op_type == "QEmbedLayerNormalization"
+    dtype = scene.type(8).dtype if quantized else table.dtype
+    rows, counts = ValueType(dtype), ValueType(DType.INT32)
+    if words is not None and len(words) == 2:
+        counts = ValueType(DType.INT32, words[:1])
+        if table.shape is not None and len(table.shape) == 2:
+            rows = ValueType(dtype, (*words, table.shape[1]))
+    return [rows, counts, rows][: len(scene.node.outputs)]
+
+
+def _of_blocks(scene: Scene) -> ValueType:
+    """A product with [N, K] weights that are stored in blocks of a few bits."""
+    rows, width = scene.type(0), scene.node.attribute("N")
+    known = rows.shape is not None and len(rows.shape) > 0 and isinstance(width, int)
+    return ValueType(rows.dtype, (*rows.shape[:-1], width) if known and rows.shape else None)
 
 
 def _product(scene: Scene) -> ValueType:

@@ -124,9 +124,11 @@ def _table(node: OperatorNode, index: int, dtype: DType) -> Reading:
 
 def _embedding(node: OperatorNode, index: int, dtype: DType) -> Reading:
     """ONNX Runtime's merged embedding: words, segments and positions with a table each."""
-    tables = {0: 2, 1: 4, 8: 3}
-    if not node.is_op("EmbedLayerNormalization", domain="com.microsoft"):
+    is_quantized = node.is_op("QEmbedLayerNormalization", domain="com.microsoft")
+    if not is_quantized and not node.is_op("EmbedLayerNormalization", domain="com.microsoft"):
         return None
+    # Where tables are quantized, their scales follow, and positions are not given.
+    tables = {0: 2, 1: 4} if is_quantized else {0: 2, 1: 4, 8: 3}
     if index == 7:
         return Role.MASK, None
     table = node.input(tables[index]) if index in tables else None

@@ -31,6 +31,26 @@ CALLS = {
     "SkipLayerNormalization": (
         "float[2, 3, 4] x, float[4] w", "SkipLayerNormalization(x, x, w)", (2, 3, 4)
     ),
+    "QAttention": (
+        'uint8["B", 6, 16] x, int8[16, 48] w, float[48] b, float s, float r',
+        "QAttention<num_heads = 4>(x, w, b, s, r)", ("B", 6, 16),
+    ),
+    "QAttention of unknown length": (
+        "uint8 x, int8[16, 48] w, float[48] b, float s, float r",
+        "QAttention<num_heads = 4>(x, w, b, s, r)", None,
+    ),
+    "EmbedLayerNormalization": (
+        'int32["B", 7] x, float[9, 8] w, float[8] b',
+        "EmbedLayerNormalization(x, , w, w, , b, b)", ("B", 7, 8),
+    ),
+    "QEmbedLayerNormalization": (
+        "int32[2, 7] x, uint8[9, 8] w, uint8[8] b, float s",
+        "QEmbedLayerNormalization(x, , w, w, , b, b, , s, s, , s, s)", (2, 7, 8),
+    ),
+    "MatMulNBits": (
+        'float["B", 64] x, uint8[8, 2, 16] w, float[16] s',
+        "MatMulNBits<K = 64, N = 8, bits = 4, block_size = 32>(x, w, s)", ("B", 8),
+    ),
     "Inverse": ("float[3, 3] x", "Inverse(x)", (3, 3)),
 }  # fmt: skip
 
@@ -44,6 +64,16 @@ def test_first_result(case: str) -> None:
     found = infer(model).type_of(model.first.output)
     assert found.dtype is DType.FLOAT
     assert found.shape == shape
+
+
+@pytest.mark.parametrize("kind", ["QLinearSoftmax", "QLinearSigmoid", "QLinearLeakyRelu"])
+def test_integers_stay_integers(kind: str) -> None:
+    text = f"""g (int8[3, 4] x, float s, int8 z) => (int8 y) {{
+        t = com.microsoft.{kind}(x, s, z, s, z) y = Identity(t) }}"""
+    model = graph(text, domains=("com.microsoft",))
+    assert model.first is not None
+    found = infer(model).type_of(model.first.output)
+    assert (found.dtype, found.shape) == (DType.INT8, (3, 4))
 
 
 def test_the_sum_before_a_normalization() -> None:

@@ -75,6 +75,19 @@ def test_indices_into_another_axis_and_the_smallest_table() -> None:
     assert random_inputs(source)["i"].max() == 2
 
 
+def test_indices_into_quantized_tables() -> None:
+    source = graph(
+        """g (int32[2, 9] ids, int32[2, 9] kinds, uint8[5, 4] w, uint8[2, 4] s, uint8[4] b, float t)
+        => (float[2, 9, 4] y) {
+        y, m = com.microsoft.QEmbedLayerNormalization(ids, kinds, w, w, s, b, b, , t, t, t, t, t)
+        }""",
+        domains=("com.microsoft",),
+    )
+    arrays = random_inputs(source)
+    assert set(np.unique(arrays["ids"])) <= set(range(5))
+    assert set(np.unique(arrays["kinds"])) <= {0, 1}
+
+
 def test_indices_used_in_a_subgraph() -> None:
     source = graph("""g (bool c, int64[50] i) => (float[50] y) {
       table = Constant <value = float[2] {1, 2}> ()

@@ -1,0 +1,277 @@
+"""Models that others quantized: compiled as they are, compared with ONNX Runtime, then timed.
+
+A number that is computed in floats and then rounded to eight bits falls to either side of a tie by
+how its sum was rounded, and how far one such step moves the output is a property of the model. So
+ONNX Runtime is compared with itself as well: with no optimizations, and with what the model
+quantizes moved by a hair (`burnish.oracle.ties`). Where it is less than `LEAST` decibels from
+itself no engine can be asked for more, and an artifact is right that is as near.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import burnish
+from benchmarks.cache import Zoo
+from benchmarks.compiling import CommandFailed, compile_artifact
+from benchmarks.inputs import draw_feeds
+from benchmarks.int8 import quantizers
+from benchmarks.int8.accuracy import TRANSFORMERS
+from benchmarks.int8.quantizers import QuantizerFailed
+from benchmarks.int8.samples import FIRST_SEED, write
+from benchmarks.latency import US, Versus, figures_of
+from benchmarks.partial import Partial
+from benchmarks.plan import Plan
+from benchmarks.tasks.table import JUDGED
+from benchmarks.zoo import find
+from burnish.bench.client import Engine, EngineFailed
+from burnish.bench.environment import machine_to_ourselves
+from burnish.bench.stats import Estimate
+from burnish.bench.task import Feeds
+from burnish.bench.timing import alternate
+from burnish.oracle.ties import moved
+from burnish.quantization.distance import Distance, farthest
+
+MODELS = (
+    "fashion-cnn", "fashion-vit", "magika", "ppocr-v4-rec", "mobilenet-v2-torchscript",
+    "deit-tiny-dynamo", "minilm-torchscript", "resnet-50-dynamo", "ppocr-v4-det",
+)  # fmt: skip
+KINDS = ("qdq", "qoperator", "dynamic", "nncf")
+"""ONNX Runtime's quantizer in its three formats, and NNCF's."""
+FORMS = ("ort", "oracle")
+"""ONNX Runtime as anybody runs it, and without optimizations."""
+LEAST = 30.0
+"""Decibels of signal over noise that are asked for."""
+AGREEMENT = 0.99
+"""Share of equal classes that is asked for."""
+UP = 0
+"""The way of the four in which everything is moved up."""
+MOVED = "moved"
+"""ONNX Runtime as anybody runs it, on the model whose ties are moved."""
+CHANCE = 3.0
+"""Decibels less than to itself that are put down to chance: twice the noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class OthersPlan:
+    """How to compare."""
+
+    samples: int
+    """Calibration feeds."""
+    compared: int
+    """Other feeds, which outputs are compared on."""
+    threads: int
+    timing: Plan
+    """Also how to tune; nothing is timed in no blocks."""
+    python: Path | None
+    """An interpreter that has NNCF, if one was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """How near two engines are, in the output that is farthest off."""
+
+    sqnr: float
+    """Signal over noise in decibels; `EQUAL` where all bits are the same."""
+    agreement: float | None
+    """Share of equal classes; None where the output is no distribution."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether this is what is asked for."""
+        return self.sqnr >= LEAST and (self.agreement is None or self.agreement >= AGREEMENT)
+
+
+EQUAL = 999.0
+"""Stands for infinitely many decibels, which JSON has no number for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OthersRow:
+    """What came of one model by one quantizer."""
+
+    model: str
+    kind: str
+    compile_seconds: float | None = None
+    native_share: float | None = None
+    near: Mapping[str, Near] = field(default_factory=dict)
+    """Our artifact to each form of ONNX Runtime."""
+    itself: Mapping[str, Near] = field(default_factory=dict)
+    """ONNX Runtime without optimizations, and with ties moved, to itself as anybody runs it."""
+    burnish: Estimate | None = None
+    """Seconds per run."""
+    versus: Versus | None = None
+    """ONNX Runtime on the same quantized model, with all optimizations."""
+    failure: str | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the artifact answers as ONNX Runtime does, as far as that is defined."""
+        if not self.itself or not self.near:
+            return False
+        if any(one.holds for one in self.near.values()):
+            return True
+        defined = min(one.sqnr for one in self.itself.values())
+        return max(one.sqnr for one in self.near.values()) >= defined - CHANCE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return what `as_json` was called on."""
+        near, itself = (
+            {name: Near(**one) for name, one in content[key].items()} for key in ("near", "itself")
+        )
+        time, versus = content["burnish"], content["versus"]
+        return cls(**{
+            **content, "near": near, "itself": itself,
+            "burnish": time and Estimate(**time), "versus": versus and _versus(versus),
+        })  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        what = f"{self.model} {self.kind}: "
+        if self.failure is not None:
+            return what + self.failure
+        found = [f"{one.sqnr:.1f} dB to {name}" for name, one in self.near.items()]
+        found += [f"{one.sqnr:.1f} dB of {name} to ort" for name, one in self.itself.items()]
+        if self.versus is not None:
+            found.append(f"ort takes {self.versus.ratio.median:.2f}")
+        return f"{what}{100 * (self.native_share or 0):.0f} % native, {', '.join(found)}"
+
+
+def _versus(content: Mapping[str, Any]) -> Versus:
+    return Versus(
+        Estimate(**content["seconds"]), Estimate(**content["ratio"]), content["fastest_ratio"]
+    )
+
+
+def measure_others(
+    models: Sequence[str], kinds: Sequence[str], plan: OthersPlan, zoo: Zoo, partial: Partial
+) -> Iterator[OthersRow]:
+    """Quantize, compile, compare and time; what is kept in `partial` is not done again."""
+    items = {f"{model}-{kind}": (model, kind) for model in models for kind in kinds}
+
+    def row(item: tuple[str, str]) -> OthersRow:
+        with tempfile.TemporaryDirectory(prefix="burnish-int8-") as scratch:
+            try:
+                return _row(*item, plan, zoo, Path(scratch))
+            except (CommandFailed, EngineFailed, QuantizerFailed) as failure:
+                return OthersRow(*item, failure=str(failure))
+
+    return partial.each("int8-others", items, OthersRow, row)
+
+
+HELD = 4
+"""One of so many feeds of a task's calibration split is compared on, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A model, and what to feed it with."""
+
+    path: Path
+    calibration: Sequence[Feeds]
+    compared: Sequence[Feeds]
+    """All of the same shapes."""
+
+
+def material(name: str, samples: int, compared: int, zoo: Zoo) -> Material:
+    """A model with feeds of its task if it has one, else drawn ones; none is in both lists.
+
+    Raises:
+        KeyError: there is no such model.
+        ZooError: it cannot be built.
+    """
+    judged = JUDGED.get(name)
+    if judged is not None:
+        shapes = dict(judged.task.input_shapes[0])
+        every = list(judged.task.calibration())
+        fitting = [number for number, feeds in enumerate(every) if _shapes(feeds) == shapes]
+        held = set(fitting[-min(compared, max(1, len(fitting) // HELD)) :])
+        first = [feeds for number, feeds in enumerate(every) if number not in held]
+        return Material(judged.locate(zoo), first[:samples], [every[i] for i in sorted(held)])
+    model = find(name)
+    case = model.cases[0]
+    drawn = (draw_feeds(model.inputs, case, FIRST_SEED + n) for n in range(samples + compared))
+    if not zoo.is_built(model):
+        zoo.build(model)
+    return Material(zoo.path(model), list(islice(drawn, samples)), list(drawn))
+
+
+def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in feeds.items()}
+
+
+def quantize(
+    kind: str, name: str, path: Path, samples: Path, output: Path, python: Path | None
+) -> None:
+    """Have another quantizer write a model of integers.
+
+    Raises:
+        QuantizerFailed: it cannot.
+    """
+    makers: dict[str, Callable[[], None]] = {
+        "qdq": lambda: quantizers.onnx_runtime(path, samples, output),
+        "qoperator": lambda: quantizers.onnx_runtime(path, samples, output, operators=True),
+        "dynamic": lambda: quantizers.onnx_runtime_dynamic(path, output),
+    }
+    if kind in makers:
+        makers[kind]()
+        return
+    if python is None:
+        raise QuantizerFailed("no interpreter here has NNCF")
+    quantizers.nncf(python, path, samples, output, transformer=name in TRANSFORMERS)
+
+
+def _row(name: str, kind: str, plan: OthersPlan, zoo: Zoo, folder: Path) -> OthersRow:
+    found = material(name, plan.samples, plan.compared, zoo)
+    quantized, artifact = folder / "quantized.onnx", folder / "artifact"
+    write(folder / "samples", iter(found.calibration))
+    quantize(kind, name, found.path, folder / "samples", quantized, plan.python)
+    shapes = _shapes(found.compared[0])
+    started = time.perf_counter()
+    compiled = compile_artifact(
+        quantized, artifact, shapes, threads=plan.threads, tune=plan.timing.tune
+    )
+    taken = round(time.perf_counter() - started, 1)
+    row = OthersRow(name, kind, taken, compiled.native_share)
+    with ExitStack() as stack:
+        paths = {US: artifact, **dict.fromkeys(FORMS, quantized), MOVED: folder / "moved.onnx"}
+        burnish.save(moved(burnish.load(quantized), UP), paths[MOVED])
+        engines, answers = dict[str, Engine](), dict[str, list[Mapping[str, Any]]]()
+        for key, path in paths.items():
+            engines[key] = stack.enter_context(Engine("ort" if key == MOVED else key))
+            engines[key].load(path, plan.threads, shapes)
+            answers[key] = [_answer(engines[key], feeds) for feeds in found.compared]
+        row = replace(
+            row,
+            near={key: near(answers[key], answers[US]) for key in FORMS},
+            itself={key: near(answers["ort"], answers[key]) for key in ("oracle", MOVED)},
+        )
+        if not row.is_right or not plan.timing.blocks:
+            return row
+        timed = {key: engines[key] for key in (US, "ort")}
+        with machine_to_ourselves():
+            figures = figures_of(alternate(timed, plan.timing, US))
+        return replace(row, burnish=figures.burnish, versus=figures.peers["ort"])
+
+
+def _answer(engine: Engine, feeds: Feeds) -> Mapping[str, Any]:
+    engine.feed(feeds)
+    return engine.outputs()
+
+
+def near(expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]) -> Near:
+    """How near two engines' answers to the same feeds are, in the output farthest off."""
+    distance: Distance | None = farthest(expected, actual)
+    if distance is None:
+        return Near(EQUAL, None)
+    return Near(round(min(distance.sqnr, EQUAL), 1), distance.agreement)

@@ -1,0 +1,128 @@
+"""Models that others quantized: what counts as right, and how it is laid out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cache import Zoo
+from benchmarks.cli import app
+from benchmarks.int8 import others, quantizers
+from benchmarks.int8.others import EQUAL, Material, Near, OthersPlan, OthersRow, near
+from benchmarks.int8.samples import write
+from benchmarks.int8.table import others_cells
+from benchmarks.latency import Versus
+from benchmarks.partial import Partial
+from benchmarks.plan import Plan
+from burnish.bench.stats import Estimate
+
+TEXT = """<ir_version: 8, opset_import: ["": 17]>
+agraph (float[1, 8, 6, 6] x) => (float[1, 16, 4, 4] y) { c = Conv (x, w) y = Relu (c) }
+"""
+RIGHT, FAR = Near(40.0, 1.0), Near(5.0, None)
+
+
+def row(to_ort: Near, optimized: float, moved: float, to_plain: Near = FAR) -> OthersRow:
+    itself = {"oracle": Near(optimized, None), "moved": Near(moved, None)}
+    return OthersRow("m", "qdq", 1.0, 1.0, {"ort": to_ort, "oracle": to_plain}, itself)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [
+    (row(RIGHT, EQUAL, EQUAL), True),
+    (row(Near(29.9, 1.0), EQUAL, EQUAL), False),
+    (row(Near(40.0, 0.98), EQUAL, EQUAL), False),
+    (row(Near(40.0, None), EQUAL, EQUAL), True),
+    (row(Near(20.0, 0.9), 19.0, EQUAL), True),
+    (row(Near(20.0, 0.9), EQUAL, 22.0), True),
+    (row(Near(18.9, 0.9), EQUAL, 22.0), False),
+    (row(Near(3.0, None), EQUAL, EQUAL, to_plain=RIGHT), True),
+    (OthersRow("m", "qdq", failure="it failed"), False),
+])  # fmt: skip
+def test_what_is_right_is_as_near_as_onnx_runtime_to_itself(given: OthersRow, wanted: bool) -> None:
+    assert given.is_right is wanted
+
+
+def test_nearness_is_that_of_the_output_farthest_off() -> None:
+    rows = np.eye(4, 10, dtype=np.float32) * 20
+    swapped = rows[[1, 0, 2, 3]]
+    found = near([{"a": rows, "b": rows}], [{"a": rows, "b": swapped}])
+    assert found.agreement == 0.5
+    assert near([{"a": rows}], [{"a": rows}]) == Near(EQUAL, 1.0)
+    integers = np.arange(3)
+    assert near([{"a": integers}], [{"a": integers}]) == Near(EQUAL, None)
+
+
+def test_rows_come_back_and_are_laid_out() -> None:
+    one = Estimate(2.0, 1.9, 2.1)
+    timed = OthersRow(
+        "m", "dynamic", 3.0, 0.5, {"ort": RIGHT, "oracle": Near(EQUAL, None)},
+        {"oracle": Near(21.0, None), "moved": RIGHT},
+        Estimate(0.004, 0.004, 0.004), Versus(one, one, 2.0),
+    )  # fmt: skip
+    assert OthersRow.from_json(json.loads(json.dumps(timed.as_json()))) == timed
+    _, cells = others_cells([timed, OthersRow("n", "nncf", failure="it failed")])
+    assert cells[0] == [
+        "m", "dynamic", "50 %", "40.0 dB, 100.0 %", "same bits", "21.0 dB", "40.0 dB, 100.0 %",
+        "yes", "4", "2.00",
+    ]  # fmt: skip
+    assert cells[1][2] == "failed"
+    assert cells[2][-1] == "2.00"
+    assert "40.0 dB to ort" in str(timed)
+
+
+def feeds(count: int) -> list[dict[str, Any]]:
+    generator = np.random.default_rng(3)
+    return [{"x": generator.normal(size=(1, 8, 6, 6)).astype(np.float32)} for _ in range(count)]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    made = onnx.parser.parse_model(TEXT)
+    weights = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(made, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_a_model_of_quantized_operators_is_compiled_and_compared(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(others, "material", lambda *_: Material(model, feeds(3), feeds(2)))
+    plan = OthersPlan(3, 2, 1, Plan(blocks=0, tune="off"), None)
+    (found,) = others.measure_others(["m"], ["qoperator"], plan, Zoo(tmp_path), Partial(tmp_path))
+    assert found.failure is None
+    assert found.native_share == 1.0
+    assert found.is_right
+    assert found.near["ort"].sqnr >= 30
+    (missing,) = others.measure_others(["m"], ["nncf"], plan, Zoo(tmp_path), Partial(tmp_path))
+    assert missing.failure == "no interpreter here has NNCF"
+
+
+def test_formats_are_those_of_onnx_runtime(model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "samples", iter(feeds(2)))
+    output = tmp_path / "out.onnx"
+    quantizers.onnx_runtime(model, tmp_path / "samples", output, operators=True)
+    assert "QLinearConv" in {node.op_type for node in onnx.load(output).graph.node}
+    quantizers.onnx_runtime_dynamic(model, output)
+    assert "ConvInteger" in {node.op_type for node in onnx.load(output).graph.node}
+
+
+def test_feeds_that_are_compared_calibrate_nothing(tmp_path: Path) -> None:
+    found = others.material("fashion-cnn", 64, 3, Zoo(tmp_path))
+    assert 0 < len(found.compared) <= 3
+    for one in found.compared:
+        assert not any(np.array_equal(one["images"], each["images"]) for each in found.calibration)
+
+
+@pytest.mark.parametrize("arguments", [["--models", "nothing"], ["--kinds", "qdq,nothing"]])
+def test_what_does_not_exist_is_refused(arguments: list[str]) -> None:
+    result: Any = CliRunner().invoke(app, ["int8", "others", *arguments])
+    assert result.exit_code == 2
+    assert "nothing" in result.output
