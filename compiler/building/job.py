@@ -64,11 +64,7 @@ class Job:
             UsageError: options do not exist, do not fit, or ask for what cannot be measured.
         """
         running = self.passes
-        if self.optional and self.quantization is not None:
-            raise UsageError(
-                "--optional judges passes of a model in float, and --quantize by itself leaves "
-                "alone what does not pay: leave one of them out"
-            )
+        self._check_quantization()
         tuning_seconds(self.tune)
         for name, least in self.optional.items():
             if name not in PASSES:
@@ -88,6 +84,20 @@ class Job:
             raise UsageError(
                 f"--min-speedup, --eval and --optional need runs, and {self.target.name} "
                 "cannot run here; leave them out, or build for cpu on a machine of that kind"
+            )
+
+    def _check_quantization(self) -> None:
+        if self.quantization is None:
+            return
+        if self.optional:
+            raise UsageError(
+                "--optional judges passes of a model in float, and --quantize by itself leaves "
+                "alone what does not pay: leave one of them out"
+            )
+        if not self.precision.is_full:
+            raise UsageError(
+                "--quantize rounds to int8 what gains by that and leaves the rest in float32; "
+                f"{self.precision.options} beside it is not supported: leave one of them out"
             )
 
     @property

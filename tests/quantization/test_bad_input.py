@@ -179,3 +179,14 @@ def test_code_for_other_machines_is_quantized_without_times(target: str) -> None
     artifact = compiled(made(), target=target, input_shapes={"x": (1, 16)})
     stated = artifact.manifest.quantization or {}
     assert stated["layers"] == stated["of"] == 2
+
+
+def test_int8_beside_bfloat16_is_refused() -> None:
+    with pytest.raises(UsageError, match="bf16.* beside it is not supported"):
+        compiled(made(), precision="bf16", input_shapes={"x": (1, 16)})
+
+
+def test_several_sets_of_shapes_are_quantized_alike() -> None:
+    artifact = compiled(made(), input_shapes=[{"x": (1, 16)}, {"x": (3, 16)}], target="x86-64-v3")
+    assert len(artifact.manifest.entries) == 2
+    assert (artifact.manifest.quantization or {})["layers"] == 2

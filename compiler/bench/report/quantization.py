@@ -84,8 +84,8 @@ def _tiles(found: Quantized) -> list[Tile]:
     chosen, speedup = found.decision.chosen, found.speedup
     tiles = [Tile("Layers in int8", f"{found.count} of {len(found.layers)}", "the rest in float")]
     if chosen is not None:
-        share = f"{100 * chosen.loss.share:.0f} %"
-        tiles.append(Tile("Of what may be lost", share, visible(chosen.loss.text)))
+        share = chosen.loss.share
+        tiles.append(Tile("Of what may be lost", _percent(share), visible(chosen.loss.text)))
     if speedup is not None:
         interval = f"{speedup.low:.2f} to {speedup.high:.2f}, both without tuning"
         tiles.append(Tile("Speed over float", f"{speedup.median:.2f}×", interval))
@@ -174,7 +174,7 @@ def _layer_row(layer: Layer) -> list[str]:
     if layer.gain is not None:
         low, high = 1e6 * layer.gain.low, 1e6 * layer.gain.high
         gain = f"{1e6 * layer.gain.median:.1f} µs\n{low:.1f} to {high:.1f}"
-    cost = "" if layer.sensitivity is None else f"{100 * layer.sensitivity:.2g} %"
+    cost = "" if layer.sensitivity is None else _percent(layer.sensitivity)
     return [
         visible(form.layer), visible(form.op_type), _value(form.data), _value(form.weights),
         " ".join(f"{noise:.0f}" for noise in noises), cost, gain, visible(form.reason),
@@ -191,12 +191,17 @@ def _value(value: ValueFormat | None) -> str:
 def _points(found: Quantized) -> Table:
     rows = [_point_row(found, point) for point in found.decision.points]
     heads = ["layers in float", "loss", "of the bound", "a run"]
-    return Table("Selections", heads, rows, right=frozenset({0, 2, 3}))
+    return Table("Selections", heads, rows, right=frozenset({2, 3}))
 
 
 def _point_row(found: Quantized, point: Point) -> list[str]:
     seconds = found.latency(point.floats)
     return [
-        str(len(point.floats)), visible(point.loss.text), f"{100 * point.loss.share:.3g} %",
+        str(len(point.floats)), visible(point.loss.text), _percent(point.loss.share),
         "" if seconds is None else duration(seconds),
     ]  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    """A share with two digits, or all before the point."""
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
