@@ -91,7 +91,7 @@ class Expected:
         """The same with the `leeway` of the whole output, as far as it leaves any."""
         if leeway is None:
             return self
-        low, high = (np.ascontiguousarray(self.part(side)) for side in leeway)
+        low, high = (np.asarray(self.part(side), order="C") for side in leeway)
         is_free = not (np.array_equal(low, self.values) and np.array_equal(high, self.values))
         return replace(self, leeway=(low, high)) if is_free else self
 

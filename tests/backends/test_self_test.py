@@ -67,6 +67,13 @@ def test_outputs_may_be_anything_within_their_leeway() -> None:
     assert again["z"].deviation("z", np.array([0, 2, 2])).error == float("inf")
 
 
+def test_a_scalar_may_have_leeway() -> None:
+    ends = np.array(2.0, np.float32), np.array(3.0, np.float32)
+    kept = read_again(Vector({}, {"y": np.array(2.5, np.float32)}, {"y": ends})).outputs["y"]
+    assert kept.deviation("y", np.array(3.0, np.float32)).error == 0
+    assert kept.deviation("y", np.array(4.0, np.float32)).error > 0
+
+
 def test_leeway_of_large_outputs_goes_with_the_elements_that_are_kept() -> None:
     whole = np.arange(90_000).reshape(300, 300)
     kept = read_again(Vector({}, {"y": whole}, {"y": (whole, whole + 1)})).outputs["y"]
