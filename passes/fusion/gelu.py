@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from burnish.numerics import Numerics
 from burnish.passes.fusion.forms import increased, product, singles
 from burnish.pipeline import PassContext, RulePass
-from burnish.rewrite import Any, Match, OneOf, Op, Pattern, Rewriter, Rule, Scalar
+from burnish.rewrite import Any, Match, Miss, OneOf, Op, Pattern, Rewriter, Rule, Scalar
 
 X = Any("x")
 HALF = Scalar(0.5)
@@ -27,6 +29,8 @@ class RecogniseGelu(RulePass):
 
     After:
         y = Gelu(x)
+
+    Without the half, which products behind it may have drawn in, it is ``2 * Gelu(x)``.
     """
 
     name: ClassVar[str] = "recognise-gelu"
@@ -52,8 +56,11 @@ def _gated(function: Pattern) -> Pattern:
 
 
 def _exact() -> Pattern:
-    argument = OneOf(Op("Div", X, Scalar(math.sqrt(2))), Op("Mul", X, Scalar(math.sqrt(0.5))))
-    return _gated(Op("Erf", argument))
+    return _gated(Op("Erf", _unit()))
+
+
+def _unit() -> Pattern:
+    return OneOf(Op("Div", X, Scalar(math.sqrt(2))), Op("Mul", X, Scalar(math.sqrt(0.5))))
 
 
 def _tanh() -> Pattern:
@@ -88,7 +95,28 @@ def _write(approximate: str, rw: Rewriter, match: Match) -> None:
     rw.replace(output, rw.op("Gelu", [match["x"]], attributes, like=output))
 
 
+def _is_not_scaled(match: Match) -> Miss | None:
+    """What halves the product is part of Gelu, which other rules recognise."""
+    for reader in match.root.output.consumers:
+        if reader.is_op("Mul", "Div"):
+            return Miss("the product is multiplied or divided afterwards", reader)
+    return singles(match)
+
+
+def _write_doubled(rw: Rewriter, match: Match, facts: None) -> None:
+    output = match.root.output
+    gelu = rw.op("Gelu", [match["x"]], {"approximate": "none"}, like=output)
+    rw.replace(output, rw.op("Mul", [gelu, rw.constant(np.array(2, np.float32))], like=output))
+
+
 RULES = (
     Rule("gelu-erf", _exact(), lambda rw, match, _: _write("none", rw, match), singles, 20),
+    Rule(
+        "gelu-erf-doubled",
+        Op("Mul", X, increased(Op("Erf", _unit()))),
+        _write_doubled,
+        _is_not_scaled,
+        20,
+    ),
     Rule("gelu-tanh", _tanh(), lambda rw, match, _: _write("tanh", rw, match), singles, 20),
 )

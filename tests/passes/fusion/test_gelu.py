@@ -67,6 +67,24 @@ def test_erf(fires: Callable[..., Graph], order: str, argument: str) -> None:
     assert graph.first.attributes == {"approximate": "none"}
 
 
+@pytest.mark.parametrize("product", ["Mul(x, g)", "Mul(g, x)"])
+@pytest.mark.parametrize("argument", ["a = Div(x, root)", "a = Mul(inverse, x)"])
+def test_erf_without_the_half(fires: Callable[..., Graph], argument: str, product: str) -> None:
+    body = ERF.replace("a = Div(x, root)", argument) + f" h = {product} y = Neg(h)"
+    graph = fires(NAME, model(body), "gelu-erf-doubled", **NUMBERS)
+    assert [n.op_type for n in graph] == ["Gelu", "Mul", "Neg"]
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("y = Neg(h)", "y = Mul(h, x)"), ("y = Neg(h)", "y = Div(h, three)"),
+    ("Add(f, one)", "Add(f, half)"), ("Div(x, root)", "Div(x, two)"), ("Erf(a)", "Tanh(a)"),
+    ("h = Mul(x, g)", "z = Exp(x) h = Mul(z, g)"),
+])  # fmt: skip
+def test_declines_without_the_half(misses: Callable[..., None], old: str, new: str) -> None:
+    body = f"{ERF} h = Mul(x, g) y = Neg(h)"
+    misses(NAME, model(body.replace(old, new)), None, **NUMBERS)
+
+
 @pytest.mark.parametrize("order", GATED)
 @pytest.mark.parametrize("form", TANHS)
 def test_tanh(fires: Callable[..., Graph], order: str, form: str) -> None:
