@@ -182,7 +182,7 @@ def test_code_for_other_machines_is_quantized_without_times(target: str) -> None
 
 
 def test_int8_beside_bfloat16_is_refused() -> None:
-    with pytest.raises(UsageError, match="bf16.* beside it is not supported"):
+    with pytest.raises(UsageError, match=r"bf16.* beside it is not supported"):
         compiled(made(), precision="bf16", input_shapes={"x": (1, 16)})
 
 
