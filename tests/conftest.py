@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `pytest --hypothesis-profile=deep`: ten times the examples, also where compiling makes them few.
+settings.register_profile("deep", max_examples=1000, deadline=None)
 
 GOLDEN = Path(__file__).parent / "golden"
 
