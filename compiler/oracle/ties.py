@@ -70,7 +70,9 @@ class Spread:
         finite = np.isfinite(want)
         if not np.array_equal(finite, np.isfinite(have)) or not finite.any():
             return False
-        errors = np.abs(have - want)[finite]
+        if not np.array_equal(want[~finite], have[~finite], equal_nan=True):
+            return False
+        errors = np.abs(have[finite] - want[finite])
         rounding = _rounding(expected)
         mean = float(np.sqrt(np.mean(errors**2)))
         return bool(
@@ -247,7 +249,9 @@ def _spread(expected: Any, runs: list[Any]) -> Spread | None:
     if any(run.shape != expected.shape for run in runs) or not expected.size:
         return None
     want = expected.astype(np.float64)
-    errors = np.stack([np.abs(run.astype(np.float64) - want) for run in runs])
+    with np.errstate(invalid="ignore"):
+        # Infinity less itself is none.
+        errors = np.stack([np.abs(run.astype(np.float64) - want) for run in runs])
     errors = errors[np.isfinite(errors)]
     if not errors.size:
         return None

@@ -61,12 +61,14 @@ class Quantization:
         Raises:
             UsageError: a value does not exist, or options need one that is missing.
         """
+        kept = tuple(keep)
         others: dict[str, Any] = {
             "--calibration": source, "--calibration-samples": samples, "--time": seconds,
+            "--keep-float": kept or None,
         }  # fmt: skip
         if kind is None:
             given = next((name for name, value in others.items() if value is not None), None)
             if given is not None:
                 raise UsageError(f"{given} is about --quantize: give that too")
             return None
-        return cls(kind, source, samples, SECONDS if seconds is None else seconds, tuple(keep))
+        return cls(kind, source, samples, SECONDS if seconds is None else seconds, kept)

@@ -12,7 +12,7 @@ from burnish.ir import Constant, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle
-from burnish.oracle.ties import RUNS, Ties, moved
+from burnish.oracle.ties import RUNS, Spread, Ties, moved
 from burnish.passes.presets import preset
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.target import resolve
@@ -194,6 +194,22 @@ def test_a_user_is_told_where_ties_decide() -> None:
     ties.spread(feeds, Oracle(model).run(feeds))
     (notice,) = ties.notices()
     assert "the output 'y' moves by" in notice
+
+
+@pytest.mark.parametrize("wrong", [-np.inf, np.nan, 1e30])
+def test_infinity_stays_what_it_is(wrong: float) -> None:
+    spread, expected = Spread(largest=1.0, mean=1.0), np.float32([np.inf, 2])
+    assert spread.covers(expected, np.float32([np.inf, 3]))
+    assert not spread.covers(expected, np.float32([wrong, 3]))
+
+
+def test_infinity_beside_what_is_quantized() -> None:
+    text = """g (float[4] x) => (float[8] y) <float s = {1.0}, uint8 z = {128}> {
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) l = Log(x)
+        y = Concat<axis = 0>(d, l) }"""
+    model, feeds = graph(text), {"x": np.float32([0, 0.5, 1.5, 2])}
+    ties, expected = Ties(model), Oracle(model).run(feeds)
+    assert ties.near(feeds, expected, expected)["y"] is expected["y"]
 
 
 def test_a_model_of_floats_has_no_ties() -> None:

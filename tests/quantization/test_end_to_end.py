@@ -16,6 +16,7 @@ from burnish.building import quantizing
 from burnish.errors import GateFailed, InvalidInput, UsageError
 from burnish.oracle import Oracle
 from burnish.quantization import guard
+from burnish.quantization.request import Quantization
 
 TEXT = """<ir_version: 10, opset_import: ["": 21]>
 agraph (float[1, 8, 12, 12] x) => (float[1, 10] y) {
@@ -175,3 +176,11 @@ def test_a_page_about_nothing_is_refused(
     assert "--report is about --quantize" in capfd.readouterr().err
     assert main([*given, "--quantize", "int8", "--report", str(tmp_path)]) == 2
     assert not out.exists()
+
+
+def test_layers_to_keep_are_about_quantize() -> None:
+    with pytest.raises(UsageError, match="keep-float is about --quantize"):
+        Quantization.of(None, keep=iter(["layer"]))
+    assert Quantization.of(None, keep=iter(())) is None
+    request = Quantization.of("int8", keep=iter(["layer"]))
+    assert request is not None and request.keep == ("layer",)
