@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import worth
+from benchmarks.int8 import methods_table
 from benchmarks.measured import (
     circumstances,
     full_table,
@@ -101,12 +102,18 @@ def worth_page() -> str:
     )
 
 
+def methods_tables() -> str:
+    """What was recorded of what each method of quantization is worth."""
+    return methods_table.methods_tables(methods_table.load_record())
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "passes": passes_table,
     "targets": targets_table,
     "latency": latency_tables,
     "tasks": task_tables,
     "worth": worth_tables,
+    "int8-methods": methods_tables,
 }
 
 

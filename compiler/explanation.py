@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from burnish.calibration import Calibration
 from burnish.census import count_operators
 from burnish.compilation import require_shapes
 from burnish.errors import BurnishError, UnsupportedModel, UsageError
@@ -74,6 +75,7 @@ def explain_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     settle: bool = False,
     progress: Progress | None = None,
+    calibration: Calibration | None = None,
 ) -> Explanation:
     """Run ``steps`` and find out what they leave, and why.
 
@@ -84,11 +86,12 @@ def explain_model(
         shapes: of inputs that the model leaves open.
         settle: run the passes until none changes anything.
         progress: called with a pass name, how many are done and how many there are.
+        calibration: data that the model is meant for, if there is any.
 
     Raises:
         UsageError: an option does not fit the model.
     """
-    context = PassContext(target)
+    context = PassContext(target, calibration=calibration)
     result, report = run_pipeline(
         graph, steps, context, verify="off", progress=progress, settle=settle
     )

@@ -52,6 +52,8 @@ LAYERS = (
     ("burnish.source",),
     ("burnish.compilation", "burnish.optimization"),
     ("burnish.explanation",),
+    # What a bench judges by.
+    ("burnish.quantization.distance", "burnish.quantization.request"),
     ("burnish.bench",),
     ("burnish.diagnosis",),
     ("burnish.quantization",),

@@ -10,6 +10,8 @@ from benchmarks.compiling import CommandFailed
 from benchmarks.gathering import collect, errors
 from benchmarks.int8.accuracy import AccuracyPlan, measure_accuracy
 from benchmarks.int8.latency import LatencyPlan, chosen_cases, measure_latency
+from benchmarks.int8.methods import MethodsPlan, measure_methods
+from benchmarks.int8.methods_table import conclusion, methods_table
 from benchmarks.int8.others import KINDS, OthersPlan, measure_others
 from benchmarks.int8.others import MODELS as OTHERS
 from benchmarks.int8.table import accuracy_table, latency_table, others_table
@@ -17,7 +19,7 @@ from benchmarks.options import Folder, Pythons
 from benchmarks.output import show, write_json
 from benchmarks.partial import Partial
 from benchmarks.plan import Plan
-from benchmarks.tasks.table import JUDGED, maker_versions
+from benchmarks.tasks.table import JUDGED, Judged, maker_versions
 from burnish.backends.cache import cache_folder
 from burnish.bench.environment import record_environment
 from burnish.bench.seats import NotInstalled, PeerEngine, interpreters, seat
@@ -58,12 +60,9 @@ def accuracy(
     folder: Folder = None,
 ) -> None:
     """Score tasks in float and int8: ours, ONNX Runtime's and NNCF's, from the same samples."""
-    names = list(JUDGED) if models is None else models.split(",")
-    if unknown := [name for name in names if name not in JUDGED]:
-        raise typer.BadParameter(f"no task for {unknown[0]!r}; there are: {', '.join(JUDGED)}")
+    judged = _judged(models)
     python, versions = _nncf(pythons)
     environment = record_environment({**maker_versions(), **versions})
-    judged = {name: JUDGED[name] for name in names}
     kept = Partial(partial or cache_folder("int8-accuracy"))
     measured = measure_accuracy(judged, AccuracyPlan(samples, threads, python), Zoo(folder), kept)
     try:
@@ -154,6 +153,44 @@ def others(
     _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
     if any(row.failure or not row.is_right for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def methods(
+    models: Only = None,
+    samples: Samples = 128,
+    compared: Annotated[
+        int, typer.Option(min=1, help="Further calibration feeds, to measure noise on.")
+    ] = 64,
+    threads: Threads = 2,
+    partial: Kept = None,
+    output: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Score tasks with all methods of quantization, without each, and with each alone."""
+    judged = _judged(models)
+    environment = record_environment(maker_versions())
+    kept = Partial(partial or cache_folder("int8-methods"))
+    measured = measure_methods(judged, MethodsPlan(samples, compared, threads), Zoo(folder), kept)
+    try:
+        rows = collect(measured, "Quantizing", len(judged), str)
+    except (ZooError, ModuleNotFoundError) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    show(methods_table(rows))
+    typer.echo(conclusion(rows))
+    typer.echo(environment)
+    _write(output, environment, {"samples": samples, "threads": threads}, rows)
+    if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+def _judged(models: str | None) -> dict[str, Judged]:
+    """The models that are named, all if none is."""
+    names = list(JUDGED) if models is None else models.split(",")
+    if unknown := [name for name in names if name not in JUDGED]:
+        raise typer.BadParameter(f"no task for {unknown[0]!r}; there are: {', '.join(JUDGED)}")
+    return {name: JUDGED[name] for name in names}
 
 
 def _write(output: Path | None, environment: Any, plan: dict[str, Any], rows: list[Any]) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from burnish.bench.contrasts import Contrasts
-from burnish.bench.document import Interval, Step, Verdict
+from burnish.bench.document import Interval, Metric, Step, Verdict
+from burnish.bench.paired import describe_metrics
+from burnish.bench.scoring import Judgement
 from burnish.bench.sittings import Timings
 from burnish.bench.subjects import Subject
 from burnish.bench.variants import Forms, Names, Question
@@ -79,7 +81,9 @@ class Answers:
             **failed,
         }
 
-    def step(self, question: Question, timings: Timings, contrasts: Contrasts) -> Step:
+    def step(
+        self, question: Question, timings: Timings, contrasts: Contrasts, judged: Judgement
+    ) -> Step:
         """What the pass is worth in the view."""
         having, lacking = (
             self.subjects[self.forms.of(names).id] for names in (question.having, question.lacking)
@@ -91,8 +95,20 @@ class Answers:
             variant=self.forms.of(question.shown).id, against=self.forms.of(question.against).id,
             speedup=speedup,
             operators=balance if having.figures and lacking.figures else 0,
+            metrics=self._effect(having, lacking, judged),
             verdict=self.verdict(question, timings, speedup),
         )  # fmt: skip
+
+    @staticmethod
+    def _effect(having: Subject, lacking: Subject, judged: Judgement) -> list[Metric]:
+        """What the pass does to a task and to distances, where both sides have them."""
+        if having is lacking:
+            return []
+        one, other = (judged.scores.get(each.form.id, {}) for each in (having, lacking))
+        found = describe_metrics(one, other) if one and other else []
+        if having.distances.keys() == lacking.distances.keys():
+            found += describe_metrics(having.distances, lacking.distances)
+        return found
 
     def verdict(self, question: Question, timings: Timings, speedup: Interval | None) -> Verdict:
         """The word for it."""

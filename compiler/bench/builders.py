@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -55,7 +55,8 @@ class ArtifactBuilder:
 
     folder: Path
     target: Target
-    vector: Vector
+    vector: Callable[[str], Vector]
+    """By the name of the files: what the self-test expects."""
     tune: float = 0.0
     loader: str = "burnish"
     weights: dict[str, Path] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class ArtifactBuilder:
         """
         begun = time.perf_counter()
         options = CompileOptions(tune=self.tune)
-        artifact = compile_graphs([graph], self.target, [self.vector], {}, options)
+        artifact = compile_graphs([graph], self.target, [self.vector(name)], {}, options)
         seconds = time.perf_counter() - begun
         path = self.folder / name
         artifact.save(path)

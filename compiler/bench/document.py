@@ -108,6 +108,9 @@ class Step(Part):
     The intervals of all speedups and ratios of a document hold together at 95%."""
     operators: int = 0
     """Operators that the pass removes, on balance."""
+    metrics: list[Metric] = Field(default_factory=list)
+    """Where passes are lossy: with the pass, each with its paired difference to what there is
+    without it. Those of the task, then distances to the original, input by input."""
     verdict: Verdict
     """``faster`` and ``slower``: beyond noise; ``same``: an equal program with and without it;
     ``needed``: no model without it, or none that is right; ``failed``: none with it; ``untimed``:
@@ -217,6 +220,8 @@ class Document(Part):
     """The variant of the whole pipeline."""
     cleanup: str
     """The variant that the view alone starts from."""
+    base: str = "cleanup"
+    """What that is, for people."""
     original: str
     """The variant without any pass that is not needed."""
     variants: list[Variant]

@@ -24,18 +24,20 @@ class GraphParts:
 
 
 def graph_parts(
-    graph: Graph, result: Graph, steps: Sequence[Pass], context: PassContext, *, settle: bool
+    graph: Graph, result: Graph | None, steps: Sequence[Pass], context: PassContext, *, settle: bool
 ) -> GraphParts:
     """Describe a model, what ``steps`` make of it, and why.
 
     Args:
         graph: the model.
-        result: what the steps made of it.
+        result: what the steps made of it; None to find out.
         steps: the passes.
         context: what they consult.
         settle: whether they run until none changes anything.
     """
-    found = explain_model(graph, steps, context.target, settle=settle)
+    found = explain_model(
+        graph, steps, context.target, settle=settle, calibration=context.calibration
+    )
     parts = Filter().apply(found)
     fired = [
         Fired(pass_name=part.name, rule=each.rule, sources=list(each.provenance))
@@ -48,7 +50,7 @@ def graph_parts(
         for part in parts
         for each in part.missed
     ]  # fmt: skip
-    return GraphParts(nodes(graph), nodes(result), fired, missed)
+    return GraphParts(nodes(graph), nodes(result or found.result), fired, missed)
 
 
 def nodes(graph: Graph) -> list[Node]:

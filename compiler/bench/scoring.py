@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,31 @@ def scored(questions: Sequence[Question], forms: Forms) -> list[Form]:
     passes is enough.
     """
     lossy = {step.name for step in forms.pipeline.steps if step.numerics is Numerics.LOSSY}
+    if forms.pipeline.base is not None:
+        # What prepares a model for a lossy pass changes what that one does.
+        lossy |= set(forms.pipeline.studied)
     found = [forms.whole]
     for question in questions:
         if question.name in lossy:
             found += [forms.of(question.having), forms.of(question.lacking)]
     return list({form.id: form for form in found}.values())
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a task says of the model as it is, and of variants."""
+
+    before: Mapping[str, Scores] = field(default_factory=dict)
+    original: str = ""
+    """The variant that stands for the model as it is."""
+    scores: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
+    """By the id of the variant."""
+
+    def metrics(self, id: str) -> list[Metric]:
+        """Of a variant, with its difference to the original; none where it was not scored."""
+        if id in self.scores:
+            return describe_metrics(self.scores[id], self.before)
+        return describe_metrics(self.before) if id == self.original else []
 
 
 @dataclass(frozen=True)
@@ -55,41 +75,48 @@ class Judge:
     tune: float
     folder: Path
 
-    def metrics(self, chosen: Sequence[Form], forms: Forms) -> Mapping[str, list[Metric]]:
-        """Metrics by the id of the variant.
+    def judgement(self, chosen: Sequence[Form], forms: Forms) -> Judgement:
+        """Score the variants ``chosen``, and the model as it is for the original.
 
         Raises:
             TaskFailed: the task cannot score a model.
             BurnishError: a model cannot be made for the shapes of the task.
         """
         before = self._scores("ort", self.source)
-        found = {forms.original.id: describe_metrics(before)}
+        found: dict[str, Mapping[str, Scores]] = {}
         for form in chosen:
-            skip = [name for name in forms.pipeline.names if name not in form.passes]
-            loader, path = self._made(form, skip)
-            found[form.id] = describe_metrics(self._scores(loader, path), before)
-        return found
+            loader, path = self._made(form, forms)
+            found[form.id] = self._scores(loader, path)
+        return Judgement(before, forms.original.id, found)
 
-    def _made(self, form: Form, skip: Sequence[str]) -> tuple[str, Path]:
+    def _made(self, form: Form, forms: Forms) -> tuple[str, Path]:
         """A variant for all shapes of the task."""
+        skip = [name for name in forms.pipeline.names if name not in form.passes]
         settings = self.selection.settings or {}
         selection = replace(
             self.selection, skip=[*self.selection.skip, *skip], compiling=self.target is not None,
             # Options of a pass that is not part of a run are refused.
             settings={k: v for k, v in settings.items() if k.partition(".")[0] not in skip},
         )  # fmt: skip
-        path = self.folder / f"scored-{form.id}"
         if self.target is None:
-            path = path.with_suffix(".onnx")
             settle = selection.passes is None
             made, _ = run_pipeline(
                 self.graph, choose(selection), PassContext(), verify="off", settle=settle
             )
-            made.save(path)
-            return "ort", path
+            return self._written(made, form)
+        return self._compiled(self.graph, selection, form)
+
+    def _written(self, graph: Graph, form: Form) -> tuple[str, Path]:
+        path = self.folder / f"scored-{form.id}.onnx"
+        graph.save(path)
+        return "ort", path
+
+    def _compiled(self, graph: Graph, selection: Selection, form: Form) -> tuple[str, Path]:
+        assert self.target is not None
+        path = self.folder / f"scored-{form.id}"
         shapes = input_shapes_of(self.task)
         request = Request(self.target, selection, "off", tune=self.tune, shapes=shapes)
-        compile_model(self.graph, request).artifact.save(path)
+        compile_model(graph, request).artifact.save(path)
         return "burnish", path
 
     def _scores(self, loader: str, path: Path) -> Mapping[str, Scores]:

@@ -17,13 +17,16 @@ from burnish.bench.answers import Answers
 from burnish.bench.builders import ArtifactBuilder, Builder, ModelBuilder
 from burnish.bench.client import EngineFailed
 from burnish.bench.columns import Rival, Rivals
-from burnish.bench.document import Document, Interval, Metric, Model
+from burnish.bench.document import Document, Model
 from burnish.bench.environment import Stopwatch, machine_to_ourselves, record_environment
 from burnish.bench.graph_parts import GraphParts, graph_parts
 from burnish.bench.kernels import Profile, profiled
 from burnish.bench.ladder import Ladder
 from burnish.bench.loading import load_task
-from burnish.bench.scoring import Judge, scored
+from burnish.bench.methods import BASE
+from burnish.bench.quantized import MethodJudge, Methods
+from burnish.bench.remarks import profile_remarks, remarks
+from burnish.bench.scoring import Judge, Judgement, scored
 from burnish.bench.sittings import Pace, Table, Timings
 from burnish.bench.subjects import Keeper, Seating, Subject, Workshop
 from burnish.bench.task import input_shapes_of
@@ -32,19 +35,18 @@ from burnish.compilation import require_shapes, tuning_seconds
 from burnish.errors import BurnishError, GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
 from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline
+from burnish.quantization.request import Quantization
 from burnish.selection import Selection, choose
 from burnish.source import describe_source, load
 from burnish.target import Target, resolve
 from burnish.verification import Reference
-from burnish.wording import counted, data_size, duration
+from burnish.wording import counted, data_size
 
 EngineName = Literal["tvm", "ort"]
 SECONDS = 300.0
 """Spent on timing unless the user says otherwise."""
 TOLD = 3
 """Variants that sit first: the baseline, the original, and cleanup."""
-ALIKE = 0.1
-"""Share by which kernels may add up to more or less than a run without a word about it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Request:
     ablation: bool = False
     """Compare with ONNX Runtime without each of its own optimizers as well."""
     command: Sequence[str] = ()
+    quantization: Quantization | None = None
+    """To quantize: the passes in question are the methods of that."""
 
 
 def bench(request: Request, progress: Progress | None = None) -> Document:
@@ -106,12 +110,22 @@ class _Study:
         if stated and not self.shapes:
             self.shapes = stated[0]
             self.notes.append("timed at the shapes that the task has most often")
-        require_shapes(self.graph, self.shapes, "timing")
+        if request.quantization is None:
+            require_shapes(self.graph, self.shapes, "timing")
         self.tune = tuning_seconds(request.tune)
         target = resolve("cpu", request.threads)
         self.threads = target.threads
         self.target: Target | None = target if request.engine == "tvm" else None
-        self.reference = Reference(self.graph, None, self.shapes)
+        self.methods: Methods | None = None
+        if request.quantization is not None:
+            self.methods = Methods.prepare(
+                self.graph, request.quantization, self.task, request.selection, self.shapes,
+                self.target, self.progress,
+            )  # fmt: skip
+            self.shapes = dict(self.methods.shapes)
+            self.notes += self.methods.notes
+        feeds = None if self.methods is None else self.methods.feeds
+        self.reference = Reference(self.graph, feeds, self.shapes)
 
     @property
     def settles(self) -> bool:
@@ -122,6 +136,8 @@ class _Study:
     def preset(self) -> str | None:
         """The preset whose passes run, None where passes were named or compiling adds none."""
         chosen = self.request.selection
+        if self.methods is not None:
+            return chosen.preset or "default"
         if chosen.passes is None and chosen.preset is None and self.target is None:
             return "default"
         return chosen.preset
@@ -132,16 +148,19 @@ class _Study:
         forms = self.rewritten(pipeline)
         with Keeper() as keeper:
             asked = self.made(forms, keeper)
-        metrics = self.scored(asked)
+        judged = self.scored(asked)
         with Keeper() as keeper:
             rivals = self.rivals(keeper)
         subjects = asked.subjects
         timings = self.timed(asked, rivals)
         contrasts = timings.contrasts()
-        self.explain(timings, asked)
+        self.notes += remarks(
+            timings, asked, compiles=self.target is not None, tune=self.tune,
+            seconds=self.request.seconds,
+        )  # fmt: skip
         profile = self.profiled(subjects[forms.whole.id])
         if profile is not None:
-            self.explain_profile(profile, timings.latency(timings.whole))
+            self.notes += profile_remarks(profile, timings.latency(timings.whole))
         return Document(
             command=list(self.request.command),
             environment=self.environment.beside({r.name: r.version for r in rivals}).as_json(),
@@ -153,13 +172,14 @@ class _Study:
             whole=forms.whole.id,
             cleanup=forms.cleanup.id,
             original=forms.original.id,
+            base="cleanup" if self.methods is None else BASE,
             variants=[
                 subject.as_variant(
-                    **asked.timing(subject, timings, contrasts), metrics=metrics.get(id, [])
+                    **asked.timing(subject, timings, contrasts), metrics=judged.metrics(id)
                 )
                 for id, subject in subjects.items()
             ],
-            steps=[asked.step(each, timings, contrasts) for each in asked.questions],
+            steps=[asked.step(each, timings, contrasts, judged) for each in asked.questions],
             columns=[rival.as_column(timings, contrasts) for rival in rivals],
             before=parts.before,
             after=parts.after,
@@ -174,8 +194,12 @@ class _Study:
     def rewritten(self, pipeline: Pipeline) -> Forms:
         """The graphs of all variants."""
         ladder = Ladder(self.graph, PassContext(self.target), self.settles)
+        if self.methods is not None:
+            ladder = Ladder(self.methods.graph, self.methods.context)
         forms = Forms(pipeline, ladder)
         questions = pipeline.questions()
+        if self.methods is not None:
+            self.methods.require_quantized(forms)
         for done, each in enumerate(questions):
             self.progress("rewrite variants", done, len(questions))
             forms.of(each.having), forms.of(each.lacking)
@@ -183,6 +207,8 @@ class _Study:
 
     def checked_pipeline(self) -> tuple[Pipeline, GraphParts]:
         """The passes of the run, without those that verification undoes."""
+        if self.methods is not None:
+            return self.methods.pipeline, self.methods.parts()
         request = self.request
         selection = Selection(
             request.selection.preset, request.selection.passes, request.selection.skip,
@@ -213,7 +239,7 @@ class _Study:
         Raises:
             UnsupportedModel: the whole pipeline's does not build.
         """
-        workshop = Workshop(self.builder(), self.reference, self.threads, self.shapes, keeper)
+        workshop = Workshop(self.builder(forms), self.reference, self.threads, self.shapes, keeper)
         whole, pipeline = forms.whole, forms.pipeline
         order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
         found: dict[str, Subject] = {}
@@ -253,12 +279,17 @@ class _Study:
             self.notes.append(f"{native:.1%} of the operators have kernels of burnish; "
                               "the others run in ONNX Runtime")  # fmt: skip
 
-    def builder(self) -> Builder:
+    def builder(self, forms: Forms) -> Builder:
         """What makes variants for the engine."""
         if self.target is None:
             return ModelBuilder(self.folder)
         vector = Vector(self.reference.feeds[0], self.reference.expected[0])
-        return ArtifactBuilder(self.folder, self.target, vector, self.tune)
+        methods = self.methods
+
+        def expected(id: str) -> Vector:
+            return vector if methods is None else methods.vector(forms.by_id[id], forms)
+
+        return ArtifactBuilder(self.folder, self.target, expected, self.tune)
 
     def rivals(self, keeper: Keeper) -> list[Rival]:
         """What variants are compared with."""
@@ -303,18 +334,19 @@ class _Study:
         with machine_to_ourselves():
             return table.measure(order, pairs, first)
 
-    def scored(self, asked: Answers) -> Mapping[str, list[Metric]]:
+    def scored(self, asked: Answers) -> Judgement:
         """What the task says, if there is one."""
         if self.task is None:
-            return {}
+            return Judgement()
         self.progress(f"evaluate {self.task.name}", 0, 1)
         chosen = self.request.selection
-        judge = Judge(
+        parts = (
             self.task, self.graph, self.request.model,
             replace(chosen, skip=[*chosen.skip, *self.left_out]), self.target, self.threads,
             self.tune, self.folder,
         )  # fmt: skip
-        return judge.metrics(scored(asked.questions, asked.forms), asked.forms)
+        judge = Judge(*parts) if self.methods is None else MethodJudge(*parts, self.methods)
+        return judge.judgement(scored(asked.questions, asked.forms), asked.forms)
 
     def profiled(self, whole: Subject) -> Profile | None:
         """The kernels of the whole pipeline, where they are burnish's own."""
@@ -328,51 +360,6 @@ class _Study:
             # What was timed is worth more than to be lost for this.
             self.notes.append(f"kernels are not profiled: {error}")
             return None
-
-    def explain_profile(self, profile: Profile, latency: Interval | None) -> None:
-        """Note why kernels add up to something else than a run takes, where they do."""
-        if latency is None or abs(profile.total / latency.value - 1) <= ALIKE:
-            return
-        self.notes.append(
-            f"kernels add up to {duration(profile.total)}, where a run takes "
-            f"{duration(latency.value)}: they are timed one by one, in a process that has other "
-            f"work behind it, where a run takes {duration(profile.run)}; shares are of their sum"
-        )
-
-    def explain(self, timings: Timings, asked: Answers) -> None:
-        """Note what figures depend on."""
-        for name, how in asked.forms.ladder.undone.items():
-            self.notes.append(f"{name} crashes in some variants and is left out there: {how}")
-        if self.target is not None:
-            self.notes.append(
-                "kernels of all variants are first choices, untuned (--tune off)"
-                if not self.tune
-                else f"each variant was tuned for {self.tune:g} s at most, the whole first; what "
-                "was tuned once holds for all"
-            )
-            self.notes.append("compile times count kernels that no variant before had")
-        if fallbacks := asked.fallbacks():
-            self.notes.append(
-                "operators without kernels of burnish run in ONNX Runtime, which is part of what "
-                f"passes are worth that change their share: {', '.join(fallbacks)} have kernels"
-            )
-        untimed = timings.untimed
-        if untimed:
-            self.notes.append(
-                f"{counted(len(untimed), 'variant')} of {len(timings.names)} were not timed in "
-                f"{self.request.seconds:g} s; raise --time, or look at some passes only with "
-                "--passes or --skip"
-            )
-        sat = sum(len(sitting) for sitting in timings.sittings)
-        contrasts = timings.contrasts()
-        open_ones = sum(
-            not timings.is_decided(pair, contrasts, Pace()) for pair in timings.comparisons
-        )
-        self.notes.append(
-            f"{sat} processes were timed in {counted(len(timings.sittings), 'sitting')}, "
-            f"{timings.spent:.0f} s; of {counted(len(timings.comparisons), 'comparison')} "
-            f"{open_ones} would gain by a larger --time"
-        )
 
     def described(self) -> Model:
         """The model as it is."""

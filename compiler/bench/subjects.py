@@ -12,15 +12,25 @@ from burnish.analysis.cost import node_flops
 from burnish.bench.builders import Builder, Built, Sizes
 from burnish.bench.client import Engine, EngineFailed
 from burnish.bench.document import Fidelity, Variant
-from burnish.bench.fidelity import fidelity
+from burnish.bench.fidelity import Answers, fidelity
+from burnish.bench.methods import item_distances
+from burnish.bench.task import Scores
 from burnish.bench.variants import Form
 from burnish.census import count_operators
 from burnish.errors import BurnishError
 from burnish.ir import DType, Graph
 from burnish.optimization import infer
 from burnish.oracle import Numerics, compare
+from burnish.quantization.distance import DIVERGENCE, NOISE, farthest
 from burnish.verification import Reference
 
+LOSSY_LIMIT = 10.0
+"""Times by which a lossy variant may exceed what quantization is held to by default."""
+LIMIT = (
+    f"{LOSSY_LIMIT * DIVERGENCE:g} nats of divergence for distributions, "
+    f"{-10 * math.log10(LOSSY_LIMIT * NOISE):.0f} dB of signal to noise elsewhere"
+)
+"""The same in words."""
 FLOATS = frozenset({DType.DOUBLE, DType.FLOAT, DType.FLOAT16, DType.BFLOAT16})
 
 
@@ -72,6 +82,8 @@ class Checked:
     """Bytes of the process after its runs."""
     loading: float
     """Seconds of loading it again, when the engine itself was loaded already."""
+    distances: Mapping[str, Scores] = field(default_factory=dict)
+    """To the original input by input, where it may be another function."""
 
 
 class NotEquivalent(Exception):
@@ -137,13 +149,30 @@ def check(seating: Seating, reference: Reference, numerics: Numerics, keeper: Ke
             if not comparison:
                 distance = fidelity(reference.expected[: len(answers)], answers)
                 raise NotEquivalent(f"not equivalent, so not timed: {comparison}", distance)
+        if numerics is Numerics.LOSSY:
+            require_near(reference.expected, answers)
         resident = engine.resident()
         _, again = keeper.load(seating)
     except EngineFailed:
         # Nobody knows in what state it is.
         keeper.end()
         raise
-    return Checked(fidelity(reference.expected, answers), resident, again)
+    distances = item_distances(reference.expected, answers) if numerics is Numerics.LOSSY else {}
+    return Checked(fidelity(reference.expected, answers), resident, again, distances)
+
+
+def require_near(expected: Answers, answers: Answers) -> None:
+    """Refuse what is further from the original than a lossy pass may go and still be timed.
+
+    Raises:
+        NotEquivalent: it is: what is so wrong may be fast for that.
+    """
+    found = farthest(expected, answers)
+    if found is not None and not found.share <= LOSSY_LIMIT:
+        raise NotEquivalent(
+            f"too far from the original to be timed: {found.output} has {found}, where {LIMIT} "
+            "are allowed", fidelity(expected, answers),
+        )  # fmt: skip
 
 
 @dataclass
@@ -156,6 +185,8 @@ class Subject:
     built: Built | None = None
     resident: int = 0
     failure: str | None = None
+    distances: Mapping[str, Scores] = field(default_factory=dict)
+    """To the original input by input, where it may be another function."""
 
     def as_variant(self, **timing: Any) -> Variant:
         """Describe it in the document."""
@@ -199,7 +230,7 @@ class Workshop:
         subject.figures["fidelity"] = checked.fidelity
         if built.seconds is None:
             subject.figures["compile_seconds"] = checked.loading
-        subject.resident = checked.resident
+        subject.resident, subject.distances = checked.resident, checked.distances
         return subject
 
     def seating(self, built: Built) -> Seating:

@@ -51,6 +51,9 @@ class Pipeline:
 
     steps: Sequence[Pass]
     needed: Names
+    base: Names | None = None
+    """What the view ``alone`` starts from on top of what is needed, and what comes first in the
+    cumulative one; None for cleanup."""
 
     @property
     def names(self) -> list[str]:
@@ -58,9 +61,18 @@ class Pipeline:
         return list(dict.fromkeys(step.name for step in self.steps))
 
     @property
+    def studied(self) -> list[str]:
+        """The passes that questions are about, in the order in which they are added."""
+        if self.base is None:
+            return self.names
+        names = [name for name in self.names if name not in self.needed]
+        return sorted(names, key=lambda name: name not in (self.base or ()))
+
+    @property
     def cleanup(self) -> Names:
         """What the view ``alone`` starts from."""
-        return self.needed | frozenset(minimal()) & frozenset(self.names)
+        base = frozenset(minimal()) if self.base is None else self.base
+        return self.needed | base & frozenset(self.names)
 
     def only(self, names: Names) -> list[Pass]:
         """The steps of those passes."""
@@ -71,7 +83,7 @@ class Pipeline:
         everything = frozenset(self.names)
         found: dict[View, list[Question]] = {view: [] for view in get_args(View)}
         before = self.needed
-        for name in self.names:
+        for name in self.studied:
             start = self.needed if name in self.cleanup else self.cleanup
             after = before | {name}
             for view, having, lacking in (

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from burnish.bench.task import Task
+from burnish.bench.task_data import TaskData
 from burnish.building.job import Job
-from burnish.calibration.cutting import Cut
 from burnish.calibration.data import load_data
 from burnish.calibration.store import Calibration
 from burnish.compilation import Request
@@ -95,7 +95,7 @@ def _calibration(
     """The data, and what a user should know of where they come from."""
     given: Any = asked.source
     if given is None and task is not None:
-        given = _OfTask(task)
+        given = TaskData(task)
     if given is not None:
         feeds = load_data(str(given)) if isinstance(given, str | Path) else given
         return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress), []
@@ -104,17 +104,6 @@ def _calibration(
         "quantized on random inputs, as there are no calibration data: accuracy on real ones is "
         "not known; give --calibration with a folder of .npz files, or --eval"
     ]
-
-
-@dataclass(frozen=True)
-class _OfTask:
-    """A task's calibration split, read anew each time."""
-
-    cut: ClassVar[Cut] = Cut.TO_BATCH
-    task: Task
-
-    def __iter__(self) -> Iterator[Feeds]:
-        return iter(self.task.calibration())
 
 
 def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:

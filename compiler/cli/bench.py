@@ -68,6 +68,16 @@ def bench(
             help="Compare with ONNX Runtime without each of its own optimizers in turn.",
         ),
     ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            "--quantize", metavar="int8",
+            help="Bench the methods of quantization instead: what each is worth alone on top of "
+            "rounding, added in turn, and left out.",
+        ),
+    ] = None,
+    calibration: options.Calibration = None,
+    calibration_samples: options.CalibrationSamples = None,
     eval_: options.Eval = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
@@ -92,6 +102,7 @@ def bench(
     from burnish.cli.bench_tables import show
     from burnish.gates import require
     from burnish.output import check_target, staged
+    from burnish.quantization.request import Quantization
     from burnish.selection import Selection
 
     budgets = options.budgets(budget_size, budget_arena, max_drop, min_speedup)
@@ -106,6 +117,7 @@ def bench(
     request = Request(
         model, engine, selection, threads, options.shapes(input_shape), seconds, tune,
         peers, eval_, ort_ablation, ["burnish", *sys.argv[1:]],
+        Quantization.of(quantize, calibration, calibration_samples),
     )  # fmt: skip
     with session.progress() as progress:
         document = measure(request, progress)

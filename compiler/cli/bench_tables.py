@@ -16,7 +16,7 @@ from burnish.wording import counted, counted_passes, data_size, duration, of_tho
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from burnish.bench.document import Column, Document, Interval, Step, Variant, View
+    from burnish.bench.document import Column, Document, Interval, Metric, Step, Variant, View
 
 VIEWS: tuple[View, ...] = ("alone", "cumulative", "without")
 STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "same": "dim",
@@ -24,10 +24,15 @@ STYLES = {"faster": "green", "slower": "red", "failed": "red", "noise": "dim", "
 MOST = 10.0
 """Half the width of an interval of a ratio from which on it says nothing."""
 LEGEND = (
-    "time that a pass saves, in percent of the time with it: alone on top of cleanup, added after "
+    "time that a pass saves, in percent of the time with it: alone on top of {}, added after "
     "those above it, and left out of all (without). Intervals hold for all figures together at "
     "95%; those that enclose zero have a ≈. Operators are what it adds in turn, needed says that "
     "there is no result without it, a point that it makes no difference to the program."
+)
+
+EFFECTS = (
+    "what a pass does to the task and to the distance from the original, on the same inputs with "
+    "and without it, with 95% intervals; lower is better for noise-to-signal and divergence (nats)"
 )
 
 
@@ -35,6 +40,8 @@ def show(session: Session, document: Document) -> None:
     """Print the tables of a bench."""
     typer.echo(wrapped(_headline(document), "", "  "))
     _show_passes(session, document)
+    if any(step.metrics for step in document.steps):
+        _show_effects(session, document)
     _show_variants(session, document)
     if document.columns:
         _show_columns(session, document)
@@ -65,7 +72,7 @@ def _show_passes(session: Session, document: Document) -> None:
             removed = steps[name, "cumulative"].operators
             table.add_row(name, f"{-removed:+d}" if removed else "", *map(_cell, row))
     session.out.print(table)
-    typer.echo(wrapped(LEGEND, "", "  "))
+    typer.echo(wrapped(LEGEND.format(document.base), "", "  "))
     if quiet and session.verbose:
         typer.echo(wrapped(", ".join(quiet), "the same program with and without: ", "  "))
     elif quiet:
@@ -99,11 +106,41 @@ def percent(speedup: Interval) -> str:
     return f"{100 * (speedup.value - 1):+.1f} ±{100 * half:.1f}"
 
 
+def _show_effects(session: Session, document: Document) -> None:
+    """What passes do to a task and to the distance from the original."""
+    from rich.markup import escape
+
+    steps = {(step.name, step.view): step for step in document.steps}
+    shown: tuple[View, ...] = ("alone", "without")
+    table = new_table("pass", "metric", *shown, right=shown)
+    for name in dict.fromkeys(step.name for step in document.steps):
+        found = {view: {m.name: m for m in steps[name, view].metrics} for view in shown}
+        for number, metric in enumerate(dict.fromkeys(m for each in found.values() for m in each)):
+            cells = (_effect(found[view].get(metric)) for view in shown)
+            table.add_row("" if number else name, escape(metric), *cells)
+    session.out.print(table)
+    typer.echo(wrapped(EFFECTS, "", "  "))
+    typer.echo("")
+
+
+def _effect(metric: Metric | None) -> Text:
+    """By how much a pass changes a metric: green where it is better beyond the interval."""
+    from rich.text import Text
+
+    found = None if metric is None else metric.difference
+    if metric is None or found is None:
+        return Text("·", "dim")
+    text = f"{found.value:+.2g}\n{found.low:+.2g} to {found.high:+.2g}"
+    if found.low <= 0 <= found.high:
+        return Text(f"≈ {text}", "dim")
+    return Text(text, "green" if (found.low > 0) is metric.higher_is_better else "red")
+
+
 def _show_variants(session: Session, document: Document) -> None:
-    """The model as it was, after cleanup and after everything, side by side."""
+    """The model as it was, after what the view alone starts from and everything, side by side."""
     facts = Facts(document)
     shown = [facts.variants[id] for id in (document.original, document.cleanup, document.whole)]
-    titles = ("original", "cleanup", "all passes")
+    titles = ("original", document.base, "all passes")
     table = new_table("", *titles, right=titles)
     for label, figure in (*_figures(facts), *_metrics(facts)):
         cells = [figure(variant) for variant in shown]

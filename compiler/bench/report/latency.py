@@ -130,9 +130,10 @@ def worth(facts: Facts, view: View) -> Chart | None:
         return None
     rows = [_worth_row(step, step.speedup) for step in shown if step.speedup is not None]
     axis = Axis("time that a run takes more without the pass", _percent)
+    base = facts.document.base
     what = {
         "without": "Leave-one-out: what a run takes more if one pass is left out",
-        "alone": "Each pass alone on top of cleanup: what a run takes more without it",
+        "alone": f"Each pass alone on top of {base}: what a run takes more without it",
         "cumulative": "Each pass after those before it: what a run takes more without it",
     }[view]
     best = ", ".join(f"{row.name} {row.figure}" for row in rows[:3])

@@ -105,6 +105,7 @@ def _content(document: Document) -> dict[str, Any]:
         "ablated_count": len(facts.ablated),
         "metrics": tables.metrics(facts),
         "other_metrics": tables.metrics(facts, of_others=True),
+        "effects": tables.effects(facts),
         "fidelity": tables.fidelity(facts),
         "kernels": tables.kernels(document),
         "environment": tables.environment(document),

@@ -14,6 +14,7 @@ from burnish.bench.report.layers import Layer
 from burnish.bench.report.roofline import by_share, kernel_family
 from burnish.bench.report.text import (
     count,
+    digits,
     ends,
     error,
     finite,
@@ -21,6 +22,7 @@ from burnish.bench.report.text import (
     percent,
     relative,
     signed,
+    signed_digits,
     times,
 )
 from burnish.wording import UNKNOWN, data_size, duration, of_thousand, shortened, visible
@@ -112,7 +114,7 @@ _FIGURES: list[_Quantity] = [
 
 
 def figures(facts: Facts) -> Table | None:
-    """One row for each quantity: original, cleanup alone, whole pipeline, change."""
+    """One row for each quantity: original, what passes alone are on top of, whole, change."""
     shown = (facts.original, facts.cleanup, facts.whole)
     time: _Quantity = ("time of a run", lambda v: facts.time(v.id), duration)
     rows = []
@@ -121,7 +123,8 @@ def figures(facts: Facts) -> Table | None:
         if any(figure is not None for figure in found):
             cells = [UNKNOWN if figure is None else write(figure) for figure in found]
             rows.append([name, *cells, relative(found[0], found[2])])
-    return _table("Figures", "|>original|>cleanup alone|>whole pipeline|>change", rows)
+    base = facts.document.base
+    return _table("Figures", f"|>original|>{base} alone|>whole pipeline|>change", rows)
 
 
 def variants(facts: Facts) -> Table | None:
@@ -141,7 +144,7 @@ def variants(facts: Facts) -> Table | None:
 
 
 def _role(document: Document, variant: Variant) -> str:
-    names = {"original": document.original, "cleanup alone": document.cleanup,
+    names = {"original": document.original, f"{document.base} alone": document.cleanup,
              "whole pipeline": document.whole}  # fmt: skip
     roles = [role for role, key in names.items() if key == variant.id]
     if roles:
@@ -193,6 +196,22 @@ def metrics(facts: Facts, *, of_others: bool = False) -> Table | None:
     ]  # fmt: skip
     heads = "~metric|~model|>value|>difference|better|>items"
     return _table("Metrics", heads, rows, tall=of_others)
+
+
+def effects(facts: Facts) -> Table | None:
+    """One row for each lossy pass, view and metric: with the pass, and what it changes."""
+    rows = [
+        [
+            visible(step.name), "left out" if step.view == "without" else step.view,
+            visible(scored.name), _measured(scored.value, digits),
+            "" if scored.difference is None else _measured(scored.difference, signed_digits),
+            "higher" if scored.higher_is_better else "lower",
+        ]
+        for step in facts.document.steps
+        for scored in step.metrics
+    ]  # fmt: skip
+    heads = "~pass|~view|~metric|>with it|>what it changes|better"
+    return _table("Effects", heads, rows, tall=True)
 
 
 def fidelity(facts: Facts) -> Table | None:

@@ -111,6 +111,16 @@ def signed(value: float) -> str:
     return text if not value or not math.isfinite(value) else f"{'−' if value < 0 else '+'}{text}"
 
 
+def digits(value: float) -> str:
+    """A number of any size: three digits that tell."""
+    return f"{value:.3g}" if math.isfinite(value) else "not a number"
+
+
+def signed_digits(value: float) -> str:
+    """A difference of such numbers with its sign."""
+    return f"{value:+.3g}".replace("-", "−") if math.isfinite(value) else "not a number"
+
+
 def error(value: float) -> str:
     """A relative error: ``1.2e-06``, or that there is none."""
     return "none" if value == 0 else f"{value:.1e}"
