@@ -144,9 +144,13 @@ class _Search:
         self.found.sensitivities = costs
         # What there was no time for costs what the others do, on average.
         usual = sum(costs.values()) / len(costs) if costs else 1.0
-        ranked = sorted(
-            self.open, key=lambda one: -costs.get(one.name, usual) / max(one.gain, _LEAST_GAIN)
-        )
+
+        def rank(one: Candidate) -> tuple[bool, float]:
+            # What breaks the bound by itself has to stay, whatever it gains.
+            cost = costs.get(one.name, usual)
+            return cost <= 1, -cost / max(one.gain, _LEAST_GAIN)
+
+        ranked = sorted(self.open, key=rank)
         return [one.name for one in ranked]
 
     def _costs(self) -> dict[str, float]:

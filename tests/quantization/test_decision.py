@@ -66,6 +66,12 @@ def test_what_gains_more_is_given_up_later() -> None:
     assert decided({"a": 0.9, "b": 0.8})[0].floats == ("a",)
 
 
+def test_what_breaks_the_bound_by_itself_stays_whatever_it_gains() -> None:
+    gains = {"a": 1000.0, "b": 1.0, "c": 1.0, "d": 1.0}
+    costs = {"a": 2.0, "b": 0.1, "c": 0.1, "d": 0.1}
+    assert decided(costs, gains=gains)[0].floats == ("a",)
+
+
 def test_what_is_kept_is_never_quantized() -> None:
     found, guard = decided({"a": 0.1, "b": 0.1}, keep={"a": "gains nothing"})
     assert found.reasons == {"a": "gains nothing"}
