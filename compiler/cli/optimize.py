@@ -11,6 +11,7 @@ from burnish.cli import options
 from burnish.cli.session import Session
 
 if TYPE_CHECKING:
+    from burnish.building.execute import Built
     from burnish.pipeline import PipelineReport
 
 
@@ -47,18 +48,10 @@ def optimize(
     session.quiet, session.json = quiet, json
     from burnish.building.execute import execute
     from burnish.building.job import Job
-    from burnish.building.workshop import MadeOnnx
-    from burnish.cli.quantization import (
-        check_page,
-        quantization_json,
-        show_quantization,
-        write_page,
-    )
+    from burnish.cli.quantization import check_page, write_page
     from burnish.output import check_target
     from burnish.quantization.request import Quantization
-    from burnish.report import describe_graph, describe_run
     from burnish.selection import Selection
-    from burnish.wording import data_size
 
     check_target(out)
     check_page(page, quantize)
@@ -78,6 +71,19 @@ def optimize(
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
     write_page(page, built)
+    _tell(session, model, out, built, verbose=verbose)
+    session.warn_of_rollbacks(built.made.report)
+    for notice in built.notices:
+        session.note(notice)
+
+
+def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bool) -> None:
+    """Print what was rewritten."""
+    from burnish.building.workshop import MadeOnnx
+    from burnish.cli.quantization import quantization_json, show_quantization
+    from burnish.report import describe_graph, describe_run
+    from burnish.wording import data_size
+
     assert isinstance(built.made, MadeOnnx)
     report, size = built.made.report, built.size
     before, after = describe_graph(built.original), describe_graph(built.made.graph)
@@ -92,9 +98,6 @@ def optimize(
         for line in built.judgements():
             typer.echo(line)
         typer.echo(f"wrote {out}: {data_size(size)}")
-    session.warn_of_rollbacks(report)
-    for notice in built.notices:
-        session.note(notice)
 
 
 def _show(

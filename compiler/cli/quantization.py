@@ -45,7 +45,7 @@ def write_page(page: Path | None, built: Built) -> None:
         CannotWrite: the disk is full or refuses.
     """
     if page is not None and built.made.quantized is not None:
-        from burnish.bench.report.quantization import write_page as write
+        from burnish.quantization.page import write_page as write
 
         write(built.made.quantized, str(built.job.source), built.notices, page)
 

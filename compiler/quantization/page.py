@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from burnish.bench.report.headline import Tile
+from burnish.bench.report.page import TEMPLATES as SHARED
 from burnish.bench.report.palette import DARK, LIGHT
 from burnish.bench.report.svg import SIZE, Canvas, Chart, chart
 from burnish.bench.report.tables import Table
@@ -21,7 +22,8 @@ from burnish.quantization.decision import Point
 from burnish.quantization.quantize import Layer, Quantized
 from burnish.wording import counted, duration, visible
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = (Path(__file__).parent / "templates", SHARED)
+"""Where the page and what it shares with that of benches come from."""
 HEIGHT = 360
 """Of the drawing, in CSS pixels."""
 _LEAST_SHARE = 1e-4
