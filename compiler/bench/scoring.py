@@ -54,9 +54,9 @@ class Judgement:
 
     def metrics(self, id: str) -> list[Metric]:
         """Of a variant, with its difference to the original; none where it was not scored."""
-        if id in self.scores:
-            return describe_metrics(self.scores[id], self.before)
-        return describe_metrics(self.before) if id == self.original else []
+        if id == self.original:
+            return describe_metrics(self.before)
+        return describe_metrics(self.scores[id], self.before) if id in self.scores else []
 
 
 @dataclass(frozen=True)

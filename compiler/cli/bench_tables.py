@@ -112,12 +112,15 @@ def _show_effects(session: Session, document: Document) -> None:
 
     steps = {(step.name, step.view): step for step in document.steps}
     shown: tuple[View, ...] = ("alone", "without")
-    table = new_table("pass", "metric", *shown, right=shown)
+    table = new_table("pass", *shown, right=shown)
     for name in dict.fromkeys(step.name for step in document.steps):
         found = {view: {m.name: m for m in steps[name, view].metrics} for view in shown}
-        for number, metric in enumerate(dict.fromkeys(m for each in found.values() for m in each)):
+        metrics = dict.fromkeys(metric for each in found.values() for metric in each)
+        if metrics:
+            table.add_row(name)
+        for metric in metrics:
             cells = (_effect(found[view].get(metric)) for view in shown)
-            table.add_row("" if number else name, escape(metric), *cells)
+            table.add_row(f"  {escape(metric)}", *cells)
     session.out.print(table)
     typer.echo(wrapped(EFFECTS, "", "  "))
     typer.echo("")

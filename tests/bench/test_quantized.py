@@ -117,6 +117,7 @@ def test_methods_are_the_steps(bench: Any, tmp_path: Path, engine: str) -> None:
     assert "quantize-int8" not in original.passes
     rounding = next(s for s in document.steps if (s.view, s.name) == ("alone", BASE))
     names = [metric.name for metric in rounding.metrics]
+    assert original.metrics[0].difference is None
     assert names[0] == "accuracy"
     assert any("quantized on 12 samples of the data at most" in note for note in document.notes)
     changed = [s for s in document.steps if s.name == "round-weights" and s.view == "without"]
