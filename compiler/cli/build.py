@@ -25,7 +25,7 @@ def build(
         Path | None,
         typer.Option(
             "--config", metavar="FILE",
-            help="burnish.toml, or a pyproject.toml with [tool.burnish]; by default the nearest "
+            help="burnish.toml, or a pyproject.toml with \\[tool.burnish]; by default the nearest "
             "here or in a folder above.",
         ),
     ] = None,

@@ -235,3 +235,7 @@ def test_a_configuration_with_a_wrong_key(write: Write, burnish: Burnish) -> Non
     done = burnish("build")
     assert done.code == 2
     assert "did you mean threads?" in done.message
+
+
+def test_help_names_the_table(burnish: Burnish) -> None:
+    assert "[tool.burnish]" in burnish("build", "--help").out
