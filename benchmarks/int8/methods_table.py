@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.int8.methods import FLOAT, VIEWS, WHOLE, Effect, MethodsRow, helpful, verdict
 from burnish.bench.document import Metric
 from burnish.bench.methods import BASE, NOISE
-from burnish.quantization import quantize
+from burnish.quantization import work
 
 RECORD = Path(__file__).resolve().parent.parent / "results" / "int8-methods.json"
 """What `python -m benchmarks int8 methods --json` wrote."""
@@ -106,7 +106,7 @@ def conclusion(rows: Sequence[MethodsRow]) -> str:
 
 def recipe() -> set[str]:
     """Methods that ``--quantize int8`` tries besides rounding, in whichever combination."""
-    return {*quantize.BEFORE, *(name for way in quantize.AFTER for name in way)}
+    return {*work.BEFORE, *(name for way in work.AFTER for name in way)}
 
 
 def _place(name: str) -> str:

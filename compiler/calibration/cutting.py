@@ -6,7 +6,7 @@ or exactly as many as its batch has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -29,11 +29,17 @@ class Cut(Enum):
     """Items, of which a model takes one if it leaves the size open."""
 
 
-def samples_of(graph: Graph, feeds: Mapping[str, Any], cut: Cut) -> Iterator[Mapping[str, Any]]:
+def samples_of(
+    graph: Graph,
+    feeds: Mapping[str, Any],
+    cut: Cut,
+    left_out: Callable[[int, int], None] | None = None,
+) -> Iterator[Mapping[str, Any]]:
     """``feeds`` in parts that have the batch of ``graph``; as they are where that is not clear.
 
-    Of a batch that does not come out even, the rest is left out. Arrays of files lose labels, and
-    one without a name gets that of the input.
+    Of a batch that does not come out even, the rest is left out, and ``left_out`` is called with
+    how many items that is and how many make a sample. Arrays of files lose labels, and one without
+    a name gets that of the input.
 
     Raises:
         UsageError: an array has no name, and the model several inputs.
@@ -53,6 +59,8 @@ def samples_of(graph: Graph, feeds: Mapping[str, Any], cut: Cut) -> Iterator[Map
             name: array[start] if extra else array[start : start + size]
             for name, array in feeds.items()
         }
+    if left_out is not None and count % size:
+        left_out(count % size, size)
 
 
 def _named(graph: Graph, feeds: Mapping[str, Array]) -> Mapping[str, Array]:

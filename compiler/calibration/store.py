@@ -19,6 +19,7 @@ from burnish.calibration.replay import Replay
 from burnish.calibration.sufficiency import Sufficiency, calibration_note
 from burnish.errors import InvalidInput, UsageError
 from burnish.ir import Array, Graph, VariableNode
+from burnish.wording import counted
 
 Feeds: TypeAlias = Mapping[str, Array]
 """One array per graph input, by name."""
@@ -79,6 +80,7 @@ class Calibration:
         self._cut: Cut = getattr(feeds, "cut", Cut.NEVER)
         self._count: int | None = None
         self._sufficiency: Sufficiency | None = None
+        self._left_out, self._batch = 0, 1
 
     @property
     def samples(self) -> int | None:
@@ -91,9 +93,15 @@ class Calibration:
     def notices(self) -> list[str]:
         """What a user should know: that there are too few samples, and whether more would matter.
 
+        That items were left out, as batches do not come out even, is one, too.
+
         The latter is told of the last ranges that `collect` found.
         """
-        found = [self._shortage, "" if self._sufficiency is None else str(self._sufficiency)]
+        found = [
+            self._shortage,
+            self._rest,
+            "" if self._sufficiency is None else str(self._sufficiency),
+        ]
         return [notice for notice in found if notice]
 
     @property
@@ -101,6 +109,15 @@ class Calibration:
         if self.samples is None or self._wanted is None or self.samples >= self._wanted:
             return ""
         return f"calibration uses {self.samples} samples, as there are no {self._wanted}"
+
+    @property
+    def _rest(self) -> str:
+        if not self._left_out:
+            return ""
+        return (
+            f"calibration leaves out {counted(self._left_out, 'item')}: the model takes exactly "
+            f"{self._batch} at a time, and what a file or batch has over is not filled up"
+        )
 
     def feeds(self, graph: Graph) -> Iterator[dict[str, Array]]:
         """The samples, each checked against the inputs of ``graph``.
@@ -186,9 +203,14 @@ class Calibration:
 
     def _samples(self, graph: Graph) -> Iterator[object]:
         """Samples with the batch of ``graph``, as far as their source says how to cut them."""
+        self._left_out = 0
+
+        def left_out(items: int, batch: int) -> None:
+            self._left_out, self._batch = self._left_out + items, batch
+
         for feeds in self._feeds:
             if isinstance(feeds, Mapping):
-                yield from samples_of(graph, feeds, self._cut)
+                yield from samples_of(graph, feeds, self._cut, left_out)
             else:
                 yield feeds
 

@@ -13,6 +13,7 @@ from burnish.cli.session import Session
 if TYPE_CHECKING:
     from burnish.building.execute import Built
     from burnish.pipeline import PipelineReport
+    from burnish.quantization.result import Quantized
 
 
 def optimize(
@@ -93,7 +94,7 @@ def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bo
                       **built.judgement(), "notices": list(built.notices),
                       **quantization_json(built.made.quantized)})  # fmt: skip
     elif session.shows_tables:
-        _show(session, report, before, after)
+        _show(session, report, before, after, built.made.quantized)
         show_quantization(session, built.made.quantized, verbose=verbose)
         for line in built.judgements():
             typer.echo(line)
@@ -101,7 +102,11 @@ def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bo
 
 
 def _show(
-    session: Session, report: PipelineReport, before: dict[str, Any], after: dict[str, Any]
+    session: Session,
+    report: PipelineReport,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    quantized: Quantized | None,
 ) -> None:
     from burnish.cli.tables import agreement_line, pass_table, size_line, type_table
 
@@ -111,4 +116,6 @@ def _show(
         session.out.print(type_table(before["types"], after["types"]))
         typer.echo("")
     typer.echo(size_line(before, after))
-    typer.echo(agreement_line(report))
+    # What integers change is not compared bit by bit, but judged by what they may lose.
+    stage = "before int8: " if quantized is not None and quantized.count else ""
+    typer.echo(stage + agreement_line(report))

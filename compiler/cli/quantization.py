@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from burnish.building.execute import Built
     from burnish.cli.session import Session
     from burnish.layer_formats import ValueFormat
-    from burnish.quantization.quantize import Layer, Quantized
+    from burnish.quantization.result import Layer, Quantized
 
 _NAME = 32
 """Characters of a layer's name that a table has room for."""

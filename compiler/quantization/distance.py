@@ -5,7 +5,8 @@ divergence from the original's; elsewhere the power of the error over that of th
 sequence of distributions one class may be nearly all there is, as the blank of a text recognizer
 is: its rows and the others count as two groups, of which the one that is farther off decides.
 Rows are taken for logits only if they say something: an embedding, whose softmax is nearly uniform,
-is judged by its error.
+is judged by its error. What is NaN or infinite in one of the two only is an error without bounds.
+Integers count only where no output is float, by the share of them that differs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from burnish.ir import Array
@@ -36,11 +38,17 @@ A text recognizer (PP-OCRv4) loses 2 points of exact matches at 0.17 nats, 5 at 
 """
 NOISE = 0.01
 """Power of the error over that of the signal that is allowed: 20 dB."""
+DIFFERING = 0.02
+"""Share of integers, as classes or tokens, that may differ where no output is float.
+
+Each that differs is at most one more mistake, and as often one fewer where both are unsure.
+"""
 BOUND = (
     f"{DIVERGENCE:g} nats of divergence for distributions, {SEQUENCE:g} in sequences, "
     f"{-10 * np.log10(NOISE):.0f} dB of signal to noise elsewhere"
 )
-"""What is allowed, in words."""
+BOUND_OF_INTEGERS = f"{100 * DIFFERING:g} % of integers that differ, as no output is float"
+"""What is allowed, in words: the latter of models whose outputs are integers only."""
 _COARSE = 0.1
 """The same of logits, whose divergence says nothing where one class is certain."""
 _VAGUE = 0.8
@@ -62,10 +70,14 @@ class Distance:
     """Power of the error over that of the signal."""
     is_sequence: bool = False
     """Whether an input has many distributions, one after the other."""
+    differing: float | None = None
+    """Share of elements that are not equal, of an output that is not float; None where it is."""
 
     @property
     def share(self) -> float:
         """What it takes of what is allowed: above 1 it is too far."""
+        if self.differing is not None:
+            return self.differing / DIFFERING
         if self.divergence is None:
             return self.noise / NOISE
         allowed = SEQUENCE if self.is_sequence else DIVERGENCE
@@ -78,6 +90,10 @@ class Distance:
 
     def __str__(self) -> str:
         """Return it in a few words for people."""
+        if self.differing is not None:
+            return f"{100 * self.differing:.1f} % of integers differ"
+        if np.isinf(self.noise):
+            return "other numbers are NaN or infinite"
         if self.divergence is None:
             return f"{self.sqnr:.1f} dB"
         return f"KL {self.divergence:.2g}, top-1 {100 * (self.agreement or 0):.1f} %"
@@ -94,41 +110,74 @@ def distances(expected: Answers, actual: Answers) -> list[Distance]:
     found = []
     for name in expected[0]:
         pairs = [(want[name], have[name]) for want, have in zip(expected, actual, strict=True)]
-        pairs = [(want, have) for want, have in pairs if _is_float(want) and want.size]
+        pairs = [(want, have) for want, have in pairs if is_float(want) and want.size]
         if pairs:
             found.append(_distance(name, pairs))
     return found
 
 
 def farthest(expected: Answers, actual: Answers) -> Distance | None:
-    """The output that takes the most of what it is allowed; None if none is float."""
-    return max(distances(expected, actual), key=lambda one: one.share, default=None)
+    """The output that takes the most of what it is allowed.
+
+    Integers, booleans and strings count where no output is float; None if all outputs are empty.
+    """
+    found = distances(expected, actual) or _differences(expected, actual)
+    return max(found, key=lambda one: one.share, default=None)
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+def is_float(value: Any) -> bool:
+    """Whether ``value`` is an array of floats, bfloat16 among them."""
+    return isinstance(value, np.ndarray) and (
+        value.dtype.kind == "f" or value.dtype == ml_dtypes.bfloat16
+    )
+
+
+def _differences(expected: Answers, actual: Answers) -> list[Distance]:
+    """Compare outputs element by element, over all inputs; of other shapes all differ."""
+    found = []
+    for name in expected[0]:
+        pairs = [(want[name], have[name]) for want, have in zip(expected, actual, strict=True)]
+        arrays = [(np.asarray(want, None), np.asarray(have, None)) for want, have in pairs]
+        total = sum(max(want.size, have.size) for want, have in arrays)
+        wrong = sum(
+            int((want != have).sum()) if want.shape == have.shape else max(want.size, have.size)
+            for want, have in arrays
+        )
+        if total:
+            found.append(Distance(name, None, None, 0.0, differing=wrong / total))
+    return found
 
 
 def _distance(name: str, pairs: Sequence[tuple[Array, Array]]) -> Distance:
     signal = noise = 0.0
     rows = _Rows()
+    pairs = [(want.astype(np.float64), have.astype(np.float64)) for want, have in pairs]
     are_alike = all(want.shape == have.shape for want, have in pairs)
-    has_classes = are_alike and are_distributions([want for want, _ in pairs])
+    pairs = [
+        (want, have if want.shape == have.shape else np.zeros_like(want)) for want, have in pairs
+    ]
+    are_finite_alike = all(_are_finite_alike(want, have) for want, have in pairs)
+    has_classes = are_alike and are_finite_alike and are_distributions([want for want, _ in pairs])
     for want, have in pairs:
-        if want.shape != have.shape:
-            have = np.zeros_like(want)
-        wide, other = (np.where(np.isfinite(a), a, 0.0).astype(np.float64) for a in (want, have))
+        wide, other = (np.where(np.isfinite(each), each, 0.0) for each in (want, have))
         signal += float(np.square(wide).sum())
         noise += float(np.square(wide - other).sum())
         if has_classes:
-            rows.add(wide, other)
+            rows.add(want, have)
+    share = noise / signal if signal else (1.0 if noise else 0.0)
     return Distance(
         name,
         rows.divergence if has_classes else None,
         rows.agreement if has_classes else None,
-        noise / signal if signal else (1.0 if noise else 0.0),
+        share if are_finite_alike else float("inf"),
         has_classes and rows.is_sequence,
     )
+
+
+def _are_finite_alike(want: Array, have: Array) -> bool:
+    """Whether the same numbers are NaN, and the same are infinite with the same sign."""
+    odd = ~(np.isfinite(want) & np.isfinite(have))
+    return bool(np.array_equal(want[odd], have[odd], equal_nan=True))
 
 
 class _Rows:
@@ -143,13 +192,22 @@ class _Rows:
     def add(self, want: Array, have: Array) -> None:
         self.is_sequence = self.is_sequence or want.ndim > 2
         first, second = (each.reshape(-1, want.shape[-1]) for each in (want, have))
+        told = np.isfinite(first.max(axis=1))
+        if not told.any():
+            return
+        first, second = first[told], second[told]
         self._divergences.append(_divergence(first, second))
         self._classes.append(first.argmax(axis=1))
         self._same.append(first.argmax(axis=1) == second.argmax(axis=1))
 
     @property
     def divergence(self) -> float:
-        """Mean; of a sequence that of the usual class or that of the others, what is larger."""
+        """Mean; of a sequence that of the usual class or that of the others, what is larger.
+
+        Rows without a greatest number that is finite say nothing.
+        """
+        if not self._divergences:
+            return 0.0
         found, classes = np.concatenate(self._divergences), np.concatenate(self._classes)
         if not self.is_sequence:
             return float(found.mean())
@@ -159,7 +217,7 @@ class _Rows:
 
     @property
     def agreement(self) -> float:
-        return float(np.concatenate(self._same).mean())
+        return float(np.concatenate(self._same).mean()) if self._same else 1.0
 
 
 def are_distributions(arrays: Sequence[Array]) -> bool:
@@ -180,11 +238,11 @@ def are_distributions(arrays: Sequence[Array]) -> bool:
 def _entropy(arrays: Sequence[Array]) -> float:
     """Mean over rows of logits, as a share of that of a uniform distribution."""
     rows = np.concatenate([np.asarray(array, np.float64) for array in arrays])
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows[np.isfinite(rows.max(axis=1))]
     if not rows.size:
         return 1.0
     logs = _logs(rows, are_probabilities=False)
-    return float(-(np.exp(logs) * logs).sum(axis=1).mean() / np.log(rows.shape[1]))
+    return float(-_expected(logs, logs).sum(axis=1).mean() / np.log(rows.shape[1]))
 
 
 def _sums_to_one(rows: Array) -> bool:
@@ -194,7 +252,17 @@ def _sums_to_one(rows: Array) -> bool:
 def _divergence(want: Array, have: Array) -> Array:
     """Of each row ``have`` from ``want``, in nats: float64 [rows]."""
     first, second = _logs(want, _sums_to_one(want)), _logs(have, _sums_to_one(want))
-    found: Array = np.maximum(0.0, (np.exp(first) * (first - second)).sum(axis=1))
+    differences = np.where(np.isfinite(first), first, 0.0) - np.where(
+        np.isfinite(second), second, 0.0
+    )
+    found: Array = np.maximum(0.0, _expected(first, differences).sum(axis=1))
+    return found
+
+
+def _expected(logs: Array, numbers: Array) -> Array:
+    """Numbers times their probabilities: nothing of a class that is masked."""
+    is_there = np.isfinite(logs)
+    found: Array = np.where(is_there, np.exp(logs) * np.where(is_there, numbers, 0.0), 0.0)
     return found
 
 

@@ -18,7 +18,7 @@ from burnish.calibration.store import Calibration
 from burnish.gates import drop_in_points
 from burnish.ir import Graph
 from burnish.oracle import Oracle
-from burnish.quantization.distance import BOUND, Distance, farthest
+from burnish.quantization.distance import BOUND, BOUND_OF_INTEGERS, Distance, farthest, is_float
 from burnish.source import save
 from burnish.verification import Feeds
 
@@ -26,6 +26,9 @@ GUARDED, PROBED = 64, 16
 """Samples that a result is compared on, and that layers are compared on one at a time."""
 HELD_BYTES = 256 << 20
 """What samples and answers to compare with may take."""
+
+_MOST = 1e6
+"""Share of what is allowed that an error without bounds counts as: JSON knows no infinity."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,6 @@ class Guard(Protocol):
 class DistanceGuard:
     """Compares with what the original answers on calibration data."""
 
-    bound = BOUND
     is_asked = False
 
     def __init__(
@@ -96,15 +98,26 @@ class DistanceGuard:
         made._feeds, made._expected = self._feeds[:samples], self._expected[:samples]
         return made
 
+    @property
+    def bound(self) -> str:
+        """What is allowed, in words."""
+        answers = (value for each in self._expected for value in each.values())
+        return BOUND if any(map(is_float, answers)) else BOUND_OF_INTEGERS
+
     def distance(self, graph: Graph) -> Distance | None:
         """The output that is farthest away."""
         oracle = Oracle(graph, optimized=True)
         return farthest(self._expected, [oracle.run(feeds) for feeds in self._feeds])
 
     def loss(self, graph: Graph) -> Loss:
-        """The share that the farthest output takes of what it is allowed."""
+        """The share that the farthest output takes of what it is allowed.
+
+        Too much where all outputs are empty, as then nothing says what is lost.
+        """
         found = self.distance(graph)
-        return Loss(0.0, "no float output") if found is None else Loss(found.share, str(found))
+        if found is None:
+            return Loss(_MOST, "what cannot be told, as all outputs are empty,")
+        return Loss(min(_MOST, found.share), str(found))
 
 
 def _bytes(arrays: Mapping[str, Any]) -> int:

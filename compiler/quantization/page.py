@@ -19,7 +19,7 @@ from burnish.bench.report.tables import Table
 from burnish.layer_formats import ValueFormat
 from burnish.output import staged
 from burnish.quantization.decision import Point
-from burnish.quantization.quantize import Layer, Quantized
+from burnish.quantization.result import Layer, Quantized
 from burnish.wording import counted, duration, visible
 
 TEMPLATES = (Path(__file__).parent / "templates", SHARED)

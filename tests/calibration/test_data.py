@@ -108,6 +108,17 @@ def test_what_is_in_memory_is_never_cut() -> None:
         list(Calibration([{"x": IMAGES}]).feeds(model))
 
 
+def test_items_that_fill_no_batch_are_left_out_with_a_notice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=IMAGES)
+    odd, even = (Calibration(load_data(str(tmp_path))) for _ in range(2))
+    assert len(list(odd.feeds(taking("float[4,2] x")))) == 1
+    assert len(list(odd.feeds(taking("float[4,2] x")))) == 1
+    (notice,) = odd.notices
+    assert "leaves out 2 items: the model takes exactly 4 at a time" in notice
+    assert len(list(even.feeds(taking("float[3,2] x")))) == 2
+    assert not even.notices
+
+
 @pytest.mark.parametrize("text", ["nowhere", "nowhere.npz", "module", ":x", "module:", "a.py:1x"])
 def test_what_names_nothing(text: str) -> None:
     with pytest.raises(UsageError, match="no folder or file of that name; give a folder"):

@@ -125,7 +125,7 @@ def test_only_products_with_constant_weights_are_layers() -> None:
         "a = MatMul (x, t)  y = MatMul (a, v) }",
         v=(16, 8),
     )
-    job = burnish.Quantization("int8", samples(), keep=("y",))
+    job = burnish.Quantization("int8", samples(), keep=("MatMul_3",))
     graph, _ = burnish.optimize(model, quantize=job)
     assert sum(node.op_type == "MatMul" for node in graph) == 3
 
@@ -190,3 +190,26 @@ def test_several_sets_of_shapes_are_quantized_alike() -> None:
     artifact = compiled(made(), input_shapes=[{"x": (1, 16)}, {"x": (3, 16)}], target="x86-64-v3")
     assert len(artifact.manifest.entries) == 2
     assert (artifact.manifest.quantization or {})["layers"] == 2
+
+
+@pytest.mark.parametrize(("name", "text"), [("layr", "did you mean layer"), ("r", "there are")])
+def test_a_layer_to_keep_that_does_not_exist_is_refused(name: str, text: str) -> None:
+    model = made()
+    model.graph.node[0].name, model.graph.node[1].name = "layer", "r"
+    with pytest.raises(UsageError, match=f"--keep-float: unknown layer '{name}'; {text}"):
+        quantized(model, samples(), keep=(name,))
+    assert count(quantized(model, samples(), keep=("layer",))[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("last", "is_float"),
+    [("ArgMax <axis = 1, keepdims = 1> (c)", False), ("Cast <to = 7> (c)", True)],
+)
+def test_integers_alone_are_held_to_a_share_that_differs(last: str, is_float: bool) -> None:
+    text = TEXT.replace("float[n, 8] y", "int64[n, k] y").replace(
+        "y = MatMul (b, v)", f"c = MatMul (b, v)  y = {last}"
+    )
+    graph, report = quantized(made(text, w=(16, 32), v=(32, 8)), samples(64))
+    assert (count(graph) == 0) is is_float
+    stated = "left in float: int8 cannot keep to 2 % of integers that differ, as no output is float"
+    assert (stated in report) is is_float

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -56,19 +57,19 @@ def test_probabilities_of_three_axes_are_distributions_and_features_are_not() ->
     assert not are_distributions([rows * 2])
 
 
-def test_the_farthest_output_decides_and_integers_do_not_count() -> None:
+def test_the_farthest_output_decides_and_integers_beside_it_do_not_count() -> None:
     want = {"a": np.ones((1, 3, 3)), "b": np.ones((1, 3, 3)), "n": np.ones(3, np.int64)}
     have = {"a": np.ones((1, 3, 3)), "b": np.zeros((1, 3, 3)), "n": np.zeros(3, np.int64)}
     found = farthest([want], [have])
     assert found is not None
     assert found.output == "b"
-    assert farthest([{"n": want["n"]}], [{"n": have["n"]}]) is None
+    assert farthest([{"n": want["n"][:0]}], [{"n": have["n"][:0]}]) is None
 
 
 def test_what_is_not_finite_is_noise_and_no_crash() -> None:
     want = {"y": np.ones((1, 2, 2))}
     (found,) = distances([want], [{"y": np.full((1, 2, 2), np.nan)}])
-    assert found.noise == 1
+    assert found.noise == float("inf")
 
 
 def test_an_embedding_is_judged_by_noise_as_its_softmax_says_nothing() -> None:
@@ -109,3 +110,59 @@ def test_a_sequence_may_diverge_more_than_a_class() -> None:
     (found,) = distances([{"y": want}], [{"y": have}])
     assert found.is_sequence
     assert found.share == pytest.approx(max((found.divergence or 0) / SEQUENCE, found.noise * 10))
+
+
+@pytest.mark.parametrize(("wrong", "share"), [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)])
+def test_integers_alone_are_judged_by_the_share_that_differs(wrong: int, share: float) -> None:
+    want = np.arange(100)
+    have = np.where(np.arange(100) < wrong, -1, want)
+    found = farthest([{"y": want}], [{"y": have}])
+    assert found is not None
+    assert found.share == pytest.approx(share)
+    assert str(found) == f"{wrong}.0 % of integers differ"
+
+
+def test_of_integers_of_another_shape_all_differ() -> None:
+    found = farthest([{"y": np.ones(3, int)}], [{"y": np.ones(4, int)}])
+    assert found is not None and found.differing == 1
+
+
+def test_bfloat16_is_float() -> None:
+    want = np.ones((2, 1, 4), ml_dtypes.bfloat16)
+    (found,) = distances([{"y": want}], [{"y": want * want.dtype.type(2)}])
+    assert found.noise == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(1.0, np.nan), (np.nan, 1.0), (np.inf, -np.inf), (np.nan, np.inf)]
+)
+@pytest.mark.parametrize("shape", [(1, 10, 100), (100, 10)])
+def test_numbers_that_are_finite_in_one_only_are_too_far(
+    first: float, second: float, shape: tuple[int, ...]
+) -> None:
+    want = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 9
+    have = want.copy()
+    want[0, 0], have[0, 0] = first, second
+    (found,) = distances([{"y": want}], [{"y": have}])
+    assert found.noise == float("inf")
+    assert found.share == float("inf")
+    assert str(found) == "other numbers are NaN or infinite"
+    (same,) = distances([{"y": want}], [{"y": want}])
+    assert same.share == 0
+
+
+def test_a_class_that_is_masked_stays_so() -> None:
+    want = np.random.default_rng(1).normal(size=(64, 10)).astype(np.float32) * 2 - 30
+    have = np.roll(want, 1, axis=1)
+    for each in (want, have):
+        each[:, 9] = -np.inf
+    (found,) = distances([{"y": want}], [{"y": have}])
+    (alone,) = distances([{"y": want[:, :9]}], [{"y": have[:, :9]}])
+    assert found.divergence == pytest.approx(alone.divergence)
+    assert (found.divergence or 0) > 1
+
+
+def test_rows_that_are_masked_altogether_say_nothing() -> None:
+    want = np.array([[0.0, 9.0], [-np.inf, -np.inf]])
+    (found,) = distances([{"y": want}], [{"y": want}])
+    assert found.divergence == 0

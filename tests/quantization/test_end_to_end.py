@@ -159,6 +159,7 @@ def test_the_command_says_what_became_of_layers(
     assert main(arguments) == 0
     printed = capfd.readouterr().out
     assert "int8: 3 of 3 layers" in printed
+    assert "\nbefore int8: " in printed
     page = (tmp_path / "page.html").read_text()
     assert "3 of 3 layers multiply integers" in page
     assert "http" not in page.replace("http://www.w3.org/", "").replace("http-equiv", "")

@@ -9,7 +9,9 @@ import pytest
 
 from burnish.bench.stats import Estimate
 from burnish.ir import Graph
-from burnish.quantization.quantize import Times, name_values, timed
+from burnish.quantization.quantize import timed
+from burnish.quantization.result import Times
+from burnish.quantization.work import name_values
 
 NAMES = ("a", "b", "c")
 

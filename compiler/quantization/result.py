@@ -1,0 +1,115 @@
+"""What became of a model that was quantized, layer by layer, and what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from burnish.bench.stats import Estimate
+from burnish.ir import Graph
+from burnish.layer_formats import LayerFormat
+from burnish.pipeline import PassReport
+from burnish.quantization.decision import Decision
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What became of one layer."""
+
+    format: LayerFormat
+    sensitivity: float | None = None
+    """The share of the bound that it takes when it alone is quantized."""
+    gain: Estimate | None = None
+    """Seconds that it takes less in int8, measured."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        gain = self.gain
+        return {
+            **asdict(self.format), "sensitivity": self.sensitivity,
+            "gain": gain and gain.median, "gain_interval": gain and [gain.low, gain.high],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Times:
+    """What timing the model in float and quantized came to."""
+
+    gains: Mapping[str, Estimate]
+    """By layer, in seconds."""
+    slow: Mapping[str, str]
+    """Layers that are to stay in float, and why."""
+    seconds: float | None = None
+    """Of a run in float, without tuning."""
+    speedup: Estimate | None = None
+    """The time of the model in float over that without the slow layers, without tuning."""
+
+
+@dataclass
+class Quantized:
+    """A quantized model and how it came to be."""
+
+    graph: Graph
+    reports: list[PassReport]
+    layers: list[Layer]
+    decision: Decision
+    bound: str
+    """What was allowed."""
+    seconds: float = 0.0
+    notices: list[str] = field(default_factory=list)
+    times: Times = field(default_factory=lambda: Times({}, {}))
+
+    @property
+    def loss(self) -> str:
+        """What the result loses, in words; empty if nothing is quantized."""
+        chosen = self.decision.chosen
+        return "" if chosen is None else chosen.loss.text
+
+    @property
+    def count(self) -> int:
+        """Layers that are quantized."""
+        return sum(not layer.format.reason for layer in self.layers)
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest of an artifact says of it."""
+        return {
+            "format": "int8", "layers": self.count, "of": len(self.layers), "loss": self.loss,
+            "bound": self.bound,
+        }  # fmt: skip
+
+    @property
+    def speedup(self) -> Estimate | None:
+        """The time in float over that of just this result, both without tuning, if measured."""
+        return self.times.speedup if set(self.decision.floats) <= set(self.times.slow) else None
+
+    def in_float(self, reason: str) -> Quantized:
+        """The record of a model that was left in float after all."""
+        layers = [
+            replace(one, format=replace(one.format, reason=one.format.reason or reason))
+            for one in self.layers
+        ]
+        return replace(self, layers=layers, decision=replace(self.decision, chosen=None))
+
+    def latency(self, floats: Sequence[str]) -> float | None:
+        """Seconds that a run takes with layers in float, by what each was measured to gain."""
+        if self.times.seconds is None:
+            return None
+        gains = self.times.gains.items()
+        return self.times.seconds - sum(each.median for name, each in gains if name not in floats)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        speedup = self.speedup
+        return {
+            "bound": self.bound,
+            "loss": self.loss,
+            "layers": [layer.as_json() for layer in self.layers],
+            "tried": [
+                {"float_layers": len(point.floats), "loss": point.loss.text,
+                 "share": point.loss.share, "latency": self.latency(point.floats)}
+                for point in self.decision.points
+            ],
+            "untuned_speedup": speedup and [speedup.median, speedup.low, speedup.high],
+            "seconds": round(self.seconds, 3),
+        }  # fmt: skip

@@ -1,0 +1,244 @@
+"""Making quantized models from one graph: the recipe of passes, run for each choice of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TypeAlias
+
+import numpy as np
+
+from burnish.bench.environment import Stopwatch
+from burnish.calibration.store import Calibration
+from burnish.errors import UsageError
+from burnish.ir import Graph
+from burnish.layer_formats import LayerFormat
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
+from burnish.quantization.decision import Decision
+from burnish.quantization.distance import BOUND
+from burnish.quantization.gains import estimated_gains
+from burnish.quantization.guard import DistanceGuard, Guard, Loss
+from burnish.quantization.result import Layer, Quantized
+from burnish.suggest import unknown
+from burnish.target import Target
+
+BEFORE: tuple[str, ...] = ()
+"""Passes of the recipe that prepare a float model for quantization, in order."""
+ROUNDING = "quantize-int8"
+AFTER: tuple[tuple[str, ...], ...] = (("correct-bias",), ("round-weights", "correct-bias"))
+"""Passes of the recipe that refine a quantized model: ways to do so, those first that take less
+time. The next is tried where the loss is not small yet, and the best is kept."""
+
+LEAST_GAIN = 0.02
+"""Share of the loss that a pass of the recipe has to take away to be kept."""
+_IMPROVING = 0.3
+"""Share of the time until which passes of the recipe begin that prepare the model."""
+_REFINING = 0.7
+"""The same of those that refine it."""
+_SMALL_LOSS = 0.1
+"""Share of the bound below which neither is worth its time."""
+
+
+Made: TypeAlias = tuple[Graph, list[PassReport]]
+"""A quantized model, and the reports of the passes that made it."""
+
+
+@dataclass
+class Work:
+    """A graph that is quantized again and again, with other layers in float each time."""
+
+    graph: Graph
+    calibration: Calibration
+    target: Target | None
+    keep: tuple[str, ...]
+    watch: Stopwatch
+    seconds: float
+    """On the watch, that making models may take."""
+    distance: DistanceGuard | None = None
+    _held: Made | None = None
+    """The latest final model that was judged to hold."""
+    _made: Made | None = None
+    """The latest one."""
+    reports: list[PassReport] = field(default_factory=list)
+    """Of the passes that made the graph."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of values that were quantized before, by name."""
+
+    @property
+    def context(self) -> PassContext:
+        """What passes are told."""
+        return PassContext(self.target, calibration=self.calibration)
+
+    def prepared(self) -> tuple[Graph, list[LayerFormat]]:
+        """Quantize all layers for the first time; every value has a name then: ranges go by it.
+
+        Raises:
+            UsageError: a layer to leave in float does not exist.
+        """
+        self.graph = copy_of(self.graph)
+        self.reports.append(run_pass(self.graph, get_pass("infer-shapes"), self.context))
+        name_values(self.graph)
+        whole, formats = self.quantized(self.keep)
+        self._check_kept(formats)
+        return whole, formats
+
+    def quantized(self, floats: Sequence[str]) -> tuple[Graph, list[LayerFormat]]:
+        """Quantize a copy, without the layers ``floats``; ranges are found once for each value."""
+        copy = copy_of(self.graph)
+        step = get_pass(ROUNDING, keep=tuple(floats), ranges=dict(self.ranges))
+        report = run_pass(copy, step, self.context)
+        self._latest = report
+        self.ranges = {**found_ranges(copy), **self.ranges}
+        return copy, list(report.layers)
+
+    def _check_kept(self, formats: Sequence[LayerFormat]) -> None:
+        """Refuse names to leave in float that are no layer's, nor of what became part of one.
+
+        Raises:
+            UsageError: there is one, though the model has layers.
+        """
+        layers = dict.fromkeys(one.layer for one in formats)
+        names = dict(layers)
+        for node in self.graph.walk():
+            own = (node.name, *node.provenance)
+            if node.is_op("Gather") or any(name in layers for name in own):
+                names.update(dict.fromkeys(name for name in own if name))
+        for name in self.keep:
+            if layers and name not in names:
+                raise UsageError(f"--keep-float: {unknown('layer', name, names)}")
+
+    def left_alone(self, formats: Sequence[LayerFormat]) -> Quantized:
+        """The model as it is, where nothing can be quantized, and why."""
+        self.reports.append(self._latest)
+        reasons = list(dict.fromkeys(self._latest.notes))
+        if not formats and not reasons:
+            reasons = ["no product or convolution has constant weights"]
+        notices = [f"nothing is quantized: {reason}" for reason in reasons]
+        layers = [Layer(one) for one in formats]
+        return Quantized(
+            self.graph, self.reports, layers, Decision(), BOUND, self.watch.seconds,
+            [*notices, *self.calibration.notices],
+        )  # fmt: skip
+
+    def improve(
+        self, guard: DistanceGuard, found: tuple[Graph, list[LayerFormat]]
+    ) -> tuple[Graph, list[LayerFormat]]:
+        """Run the passes of the recipe that prepare, as far as they lower the loss of this model.
+
+        Nothing is tried where the loss is small, or when it is late. What is ``found`` is the
+        model with all layers quantized, and so is the result.
+        """
+        names = list(BEFORE)
+        least = guard.loss(found[0]).share if names else 0.0
+        while names and least > _SMALL_LOSS and self.watch.seconds < _IMPROVING * self.seconds:
+            name = names.pop(0)
+            before = self.graph, self.ranges, self._latest
+            self.graph, self.ranges = copy_of(self.graph), {}
+            report = run_pass(self.graph, get_pass(name), self.context)
+            tried = self.quantized(self.keep) if report.changed else found
+            share = guard.loss(tried[0]).share if report.changed else least
+            if share <= (1 - LEAST_GAIN) * least:
+                least, found = share, tried
+                self.reports.append(report)
+            else:
+                self.graph, self.ranges, self._latest = before
+        return found
+
+    def final(self, floats: Sequence[str]) -> Graph:
+        """Quantize a copy without the layers ``floats``, and refine it as far as there is time.
+
+        Two calls need not make the same: what was judged is what `holding` has kept of it.
+        """
+        graph = self.quantized(floats)[0]
+        self._made = self._refined(graph)
+        return self._made[0]
+
+    def holding(self, guard: Guard) -> Guard:
+        """The same guard, which keeps the latest final model that holds."""
+        return _Holding(guard, self)
+
+    def judged(self, graph: Graph, loss: Loss) -> None:
+        """Keep a final model if it holds."""
+        if loss.holds and self._made is not None and graph is self._made[0]:
+            self._held = self._made
+
+    def chosen(self, decision: Decision) -> Made:
+        """The very model that was judged, or the one in float if none holds."""
+        if decision.chosen is not None and self._held is not None:
+            return self._held
+        graph = self.quantized(decision.floats)[0]
+        return graph, [self._latest]
+
+    def _refined(self, graph: Graph) -> Made:
+        """The best of what the passes come to that follow rounding, as far as there is time."""
+        assert self.distance is not None
+        rounding = self._latest
+        best: Made = graph, [rounding]
+        if not rounding.changed or not AFTER:
+            return best
+        least = self.distance.loss(graph).share
+        for names in AFTER:
+            if least <= _SMALL_LOSS or self.watch.seconds > _REFINING * self.seconds:
+                break
+            tried = copy_of(graph)
+            reports = [run_pass(tried, get_pass(name), self.context) for name in names]
+            share = self.distance.loss(tried).share
+            if share <= (1 - LEAST_GAIN) * least:
+                best, least = (tried, [rounding, *reports]), share
+        return best
+
+    def sizes(self, names: Sequence[str]) -> Mapping[str, float]:
+        """Multiply-adds of layers."""
+        return estimated_gains(self.graph, names)
+
+
+@dataclass(frozen=True)
+class _Holding:
+    """A guard whose judgements the work hears of."""
+
+    guard: Guard
+    work: Work
+
+    @property
+    def bound(self) -> str:
+        return self.guard.bound
+
+    @property
+    def is_asked(self) -> bool:
+        return self.guard.is_asked
+
+    def loss(self, graph: Graph) -> Loss:
+        found = self.guard.loss(graph)
+        self.work.judged(graph, found)
+        return found
+
+
+def name_values(graph: Graph) -> None:
+    """Name values that passes made, or that share a name with others."""
+    known = {value.name for value in graph.inputs}
+    numbers = count()
+    for node in graph.walk():
+        for value in node.outputs:
+            if value in graph.outputs:
+                continue
+            while not value.name or value.name in known:
+                value.name = f"value_{next(numbers)}"
+            known.add(value.name)
+
+
+def found_ranges(graph: Graph) -> dict[str, tuple[float, float]]:
+    """Least and greatest number that each quantized value of ``graph`` can have, by its name."""
+    found = {}
+    for node in graph.walk():
+        scale, zero = node.constant_input(1), node.constant_input(2)
+        value = node.input(0)
+        if not node.is_op("QuantizeLinear") or value is None or scale is None or zero is None:
+            continue
+        if scale.size != 1 or not value.name:
+            continue
+        limits = np.iinfo(zero.numpy().dtype)
+        step, at = float(scale.numpy().reshape(())), int(zero.numpy().reshape(()))
+        found[value.name] = ((limits.min - at) * step, (limits.max - at) * step)
+    return found
