@@ -12,7 +12,8 @@ from burnish.ir import Constant, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle
-from burnish.oracle.ties import RUNS, Spread, Ties, moved
+from burnish.oracle.spread import Spread
+from burnish.oracle.ties import KEPT, RUNS, Ties, moved
 from burnish.passes.presets import preset
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.target import resolve
@@ -147,9 +148,21 @@ def one_input_channel(model: Graph) -> None:
     change(source(convolution(model, 3), 1), 0, edit)
 
 
+def border_at_the_end(model: Graph) -> None:
+    convolution(model, -1).attributes["pads"] = (0, 0, 2, 2)
+
+
+def tail_of_sums_at_the_end(model: Graph) -> None:
+    def edit(w: np.ndarray) -> np.ndarray:
+        w[:, -1, 2, 2] = 0
+        return w
+
+    change(source(convolution(model, -1), 1), 0, edit)
+
+
 MISTAKES = [
     zero_point, zero_point_of_weights, scale_of_one_channel, scale_of_the_result, padding, border,
-    bias, one_input_channel,
+    bias, one_input_channel, border_at_the_end, tail_of_sums_at_the_end,
 ]  # fmt: skip
 
 
@@ -159,6 +172,53 @@ def test_mistakes_are_caught(reference: Reference, mistake: Callable[[Graph], No
     mistake(wrong)
     with pytest.raises(Disagreement, match="largest error"):
         reference.check(wrong, Numerics.REASSOCIATES)
+
+
+DEEP = network(12)
+MOST = np.argsort(-np.mean(Oracle(DEEP).run(FEEDS[0])["y"] > 0, axis=(0, 2, 3)))[:2].tolist()
+"""The channels of the output that are zero least often: others hide what is wrong."""
+
+
+@pytest.fixture(scope="module")
+def deep() -> Reference:
+    return Reference(DEEP, FEEDS[:1])
+
+
+def shift(model: Graph, channels: list[int], steps: int) -> None:
+    moved = np.isin(np.arange(16), channels) * np.float32(0.02 * steps)
+    change(convolution(model, -1), 2, lambda b: b + moved.astype(np.float32))
+
+
+def bias_of_one_channel(model: Graph) -> None:
+    shift(model, MOST[:1], 6)
+
+
+def bias_of_two_channels(model: Graph) -> None:
+    shift(model, MOST, 3)
+
+
+def one_input_channel_of_one(model: Graph) -> None:
+    def edit(w: np.ndarray) -> np.ndarray:
+        w[MOST[0], 5] = 0
+        return w
+
+    change(source(convolution(model, -1), 1), 0, edit)
+
+
+@pytest.mark.parametrize(
+    "mistake", [bias_of_one_channel, bias_of_two_channels, one_input_channel_of_one]
+)
+def test_mistakes_in_some_channels_of_the_last_layer_are_caught(
+    deep: Reference, mistake: Callable[[Graph], None]
+) -> None:
+    deep.check(compiled(DEEP), Numerics.REASSOCIATES)
+    wrong, _ = clone(DEEP)
+    mistake(wrong)
+    (spread,) = deep.ties.spread(FEEDS[0], deep.expected[0]).values()
+    whole, found = Spread(spread.largest, spread.mean), Oracle(wrong).run(FEEDS[0])["y"]
+    assert whole.covers(deep.expected[0]["y"], found), "only slices tell"
+    with pytest.raises(Disagreement, match="largest error"):
+        deep.check(wrong, Numerics.REASSOCIATES)
 
 
 @pytest.mark.parametrize("mistake", [zero_point, scale_of_one_channel])
@@ -210,6 +270,21 @@ def test_infinity_beside_what_is_quantized() -> None:
     model, feeds = graph(text), {"x": np.float32([0, 0.5, 1.5, 2])}
     ties, expected = Ties(model), Oracle(model).run(feeds)
     assert ties.near(feeds, expected, expected)["y"] is expected["y"]
+
+
+def test_inputs_are_known_by_what_they_hold_and_not_for_ever() -> None:
+    text = """g (float[2] x) => (float[2] y) <float s = {1.0}, uint8 z = {128}> {
+        q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }"""
+    model = graph(text)
+    ties = Ties(model)
+    feeds = {"x": np.float32([0.5, 1])}
+    first = ties.spread(feeds, {"y": np.float32([0, 1])})
+    assert ties.spread({"x": feeds["x"].copy()}, {"y": np.float32([0, 1])}) is first
+    feeds["x"][1] = 1.5
+    assert ties.spread(feeds, {"y": np.float32([0, 2])}) is not first
+    for number in range(KEPT):
+        ties.spread({"x": np.float32([number, 0])}, {"y": np.float32([number, 0])})
+    assert len(ties._known) == KEPT
 
 
 def test_a_model_of_floats_has_no_ties() -> None:
