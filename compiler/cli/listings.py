@@ -19,7 +19,8 @@ def list_passes(ctx: typer.Context, json: options.Json = False) -> None:
         session.data(entries)
         return
     for entry in entries:
-        typer.echo(f"{entry['name']:24} {entry['numerics']:13} {' '.join(entry['presets'])}")
+        head = f"{entry['name']:24} {entry['numerics']:13} "
+        typer.echo(wrapped(" ".join(entry["presets"]), head, " " * len(head)) or head.rstrip())
         typer.echo(wrapped(entry["summary"], "    ", "    "))
         for name, value in entry["options"].items():
             typer.echo(f"    {entry['name']}.{name} = {value!r}")
