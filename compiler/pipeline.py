@@ -158,7 +158,7 @@ def run_pipeline(
     elif reference is None:
         reference = Reference(graph, samples)
     rounds = MAX_ROUNDS if settle else 1
-    run = _Run(graph, passes, context, reference, progress or _silent, rounds)
+    run = _Run(graph, passes, context, reference, progress or silent, rounds)
     result = run.checked_each() if verify == "each" else run.checked_once()
     report = PipelineReport(run.reports, verify, run.error)
     report.feeds = 0 if reference is None else len(reference.feeds)
@@ -279,14 +279,14 @@ class _Run:
         self.reference.check_deterministic()
         runs = len(self.order)
         # Without any pass the outputs have to agree: otherwise no pass is to blame.
-        self.reference.check(self._prefix(0, _silent), Numerics.REASSOCIATES)
+        self.reference.check(self._prefix(0, silent), Numerics.REASSOCIATES)
         return first_bad(self._is_wrong_after, runs) - 1
 
     def _is_wrong_after(self, runs: int) -> bool:
         """Whether the outputs disagree after so many runs of passes."""
         assert self.reference is not None
         try:
-            self.reference.check(self._prefix(runs, _silent), self._promise(self.reports))
+            self.reference.check(self._prefix(runs, silent), self._promise(self.reports))
         except Disagreement:
             return True
         return False
@@ -294,7 +294,7 @@ class _Run:
     def _blame(self, run: int, failure: Disagreement) -> None:
         """Leave out the pass of ``run`` from now on, for the reason that shows right after it."""
         assert self.reference is not None
-        graph = self._prefix(run + 1, _silent)
+        graph = self._prefix(run + 1, silent)
         try:
             self.reference.check(graph, self._promise(self.reports))
         except Disagreement as at_once:
@@ -318,7 +318,7 @@ def _idle(step: Pass, census: Census) -> PassReport:
     return PassReport(step.name, step.numerics, nodes_before=count, nodes_after=count)
 
 
-def _silent(name: str, done: int, total: int) -> None:
+def silent(name: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 

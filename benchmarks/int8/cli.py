@@ -1,5 +1,6 @@
 """Commands about int8: accuracy on tasks, latency, models that others quantized."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
-from benchmarks.gathering import collect, errors
+from benchmarks.gathering import Result, collect, errors
 from benchmarks.int8.accuracy import AccuracyPlan, measure_accuracy
 from benchmarks.int8.latency import LatencyPlan, chosen_cases, measure_latency
 from benchmarks.int8.methods import MethodsPlan, measure_methods
@@ -65,11 +66,7 @@ def accuracy(
     environment = record_environment({**maker_versions(), **versions})
     kept = Partial(partial or cache_folder("int8-accuracy"))
     measured = measure_accuracy(judged, AccuracyPlan(samples, threads, python), Zoo(folder), kept)
-    try:
-        rows = collect(measured, "Quantizing", len(judged), str)
-    except (ZooError, ModuleNotFoundError) as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    rows = _gathered(measured, "Quantizing", len(judged))
     show(accuracy_table(rows))
     typer.echo(environment)
     plan = {"samples": samples, "threads": threads}
@@ -98,11 +95,7 @@ def latency(
     timing = Plan(blocks=blocks, seconds=seconds, precision="int8")
     kept = Partial(partial or cache_folder("int8-latency"))
     measured = measure_latency(cases, LatencyPlan(samples, threads, timing, python), zoo, kept)
-    try:
-        rows = collect(measured, "Timing", len(cases), str)
-    except (ZooError, CommandFailed) as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    rows = _gathered(measured, "Timing", len(cases))
     show(latency_table(rows))
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads}, rows)
@@ -143,11 +136,7 @@ def others(
     kept = Partial(partial or cache_folder("int8-others"))
     plan = OthersPlan(samples, compared, threads, timing, python)
     measured = measure_others(names, asked, plan, Zoo(folder), kept)
-    try:
-        rows = collect(measured, "Compiling", len(names) * len(asked), str)
-    except (ZooError, ModuleNotFoundError) as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    rows = _gathered(measured, "Compiling", len(names) * len(asked))
     show(others_table(rows))
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
@@ -172,17 +161,22 @@ def methods(
     environment = record_environment(maker_versions())
     kept = Partial(partial or cache_folder("int8-methods"))
     measured = measure_methods(judged, MethodsPlan(samples, compared, threads), Zoo(folder), kept)
-    try:
-        rows = collect(measured, "Quantizing", len(judged), str)
-    except (ZooError, ModuleNotFoundError) as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    rows = _gathered(measured, "Quantizing", len(judged))
     show(methods_table(rows))
     typer.echo(conclusion(rows))
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads}, rows)
     if any(row.failure for row in rows):
         raise typer.Exit(1)
+
+
+def _gathered(measured: Iterable[Result], doing: str, total: int) -> list[Result]:
+    """All rows, with a bar and a line for each; what cannot be measured ends the command."""
+    try:
+        return collect(measured, doing, total, str)
+    except (ZooError, CommandFailed, ModuleNotFoundError) as error:
+        errors.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
 
 
 def _judged(models: str | None) -> dict[str, Judged]:

@@ -34,7 +34,7 @@ from burnish.bench.variants import NEEDED, Forms, Pipeline
 from burnish.compilation import require_shapes, tuning_seconds
 from burnish.errors import BurnishError, GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
-from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline
+from burnish.pipeline import PassContext, PipelineReport, Progress, run_pipeline, silent
 from burnish.quantization.request import Quantization
 from burnish.selection import Selection, choose
 from burnish.source import describe_source, load
@@ -81,11 +81,7 @@ def bench(request: Request, progress: Progress | None = None) -> Document:
         GateFailed: the result of the whole pipeline is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="burnish-bench-") as scratch:
-        return _Study(request, Path(scratch), progress or _silent).document()
-
-
-def _silent(name: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+        return _Study(request, Path(scratch), progress or silent).document()
 
 
 @dataclass

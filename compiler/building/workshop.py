@@ -17,7 +17,7 @@ from burnish.compilation import Compilation, Request, compile_model
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.optimization import optimize_model
-from burnish.pipeline import PipelineReport, Progress
+from burnish.pipeline import PipelineReport, Progress, silent
 from burnish.selection import Selection
 from burnish.shape_sets import Shapes
 from burnish.source import save
@@ -183,7 +183,7 @@ class Workshop:
         if job.target is not None:
             selection = Selection("default", skip=selection.skip, opset=selection.opset)
         task = None if job.task is None else self.task
-        return prepare(job, self.graph, task, self.progress or _silent, selection)
+        return prepare(job, self.graph, task, self.progress or silent, selection)
 
     @cached_property
     def ring(self) -> Ring:
@@ -266,7 +266,3 @@ class Workshop:
             return all(each in made.shapes for each in wanted)
         frozen = self.job.shapes[0].items()
         return all(each.get(name, shape) == shape for each in wanted for name, shape in frozen)
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""

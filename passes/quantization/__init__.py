@@ -6,8 +6,8 @@ data what 8 bits make of a product. ``weighted`` finds products and
 convolutions with weights, ``placement`` the values that are rounded with them, from what
 ``operators`` do to these; ``ranges`` finds out what ``formats`` have to cover, ``weights`` rounds
 weights and ``tables`` tables, ``pairs`` writes it down. ``twins`` knows what it was before,
-``cascade`` runs both side by side from layer to layer, ``gptq`` rounds weights by what they are
-multiplied with.
+``cascade`` runs both side by side from layer to layer, ``refining`` changes a layer at each of its
+stops, ``gptq`` rounds weights by what they are multiplied with.
 
 Of models that are quantized, ``parameters`` reads and writes how a value is, ``conversions`` says
 which ways of it kernels know, ``movement`` how operators that only move numbers work on integers.

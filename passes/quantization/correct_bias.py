@@ -11,11 +11,12 @@ import numpy as np
 from burnish.calibration import Geometry, geometry_of
 from burnish.ir import Array, Constant, DType, Graph, OperatorNode, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.quantization.cascade import Stop, cascade
+from burnish.passes.quantization.cascade import Stop
 from burnish.passes.quantization.pairs import MAX_BIAS, dequantized_constant
-from burnish.passes.quantization.twins import RoundedLayer, float_twin, rounded_layer
+from burnish.passes.quantization.refining import refined
+from burnish.passes.quantization.twins import RoundedLayer, rounded_layer
 from burnish.pipeline import Pass, PassContext
-from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
+from burnish.rewrite import Rewriter, RewriteResult
 
 POSITIONS = 256
 """Rows that are looked at for each item of a sample."""
@@ -51,23 +52,10 @@ class CorrectBias(Pass):
         Raises:
             BurnishError: the calibration data do not fit the graph.
         """
-        result, rewriter = RewriteResult(), Rewriter(graph)
         layers = {node: layer for node in graph if (layer := rounded_layer(node)) is not None}
-        if not layers:
-            return result
-        if context.calibration is None:
-            result.notes.append("left alone: there is no calibration data to tell errors by")
-            return result
-        twin, twins = float_twin(graph)
-        for stop in cascade(graph, twin, twins, list(layers), context.calibration):
-            layer = layers[stop.node]
-            reason = _correct(rewriter, layer, stop)
-            if reason:
-                result.missed.append(NearMiss(self.name, reason, layer.node.provenance))
-            else:
-                result.fired.append(Firing(self.name, layer.node.provenance))
-        result.edits = rewriter.edits
-        return result
+        return refined(
+            graph, context, layers, _correct, name=self.name, purpose="to tell errors by"
+        )
 
 
 def _correct(rewriter: Rewriter, layer: RoundedLayer, stop: Stop) -> str:

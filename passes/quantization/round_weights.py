@@ -12,11 +12,12 @@ import numpy as np
 from burnish.calibration import CrossGram, Geometry, Gram, geometry_of
 from burnish.ir import Array, Constant, DType, Graph, VariableNode
 from burnish.numerics import Numerics
-from burnish.passes.quantization.cascade import Stop, cascade
+from burnish.passes.quantization.cascade import Stop
 from burnish.passes.quantization.gptq import gptq, output_error, refitted
-from burnish.passes.quantization.twins import RoundedLayer, float_twin, rounded_layer
+from burnish.passes.quantization.refining import refined
+from burnish.passes.quantization.twins import RoundedLayer, rounded_layer
 from burnish.pipeline import Pass, PassContext
-from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
+from burnish.rewrite import Rewriter, RewriteResult
 
 FEWEST_ROWS, ROWS = 4096, 4
 """Rows that moments are taken of: at least so many, and so many for each input."""
@@ -54,26 +55,13 @@ class RoundWeights(Pass):
         Raises:
             BurnishError: the calibration data do not fit the graph.
         """
-        result, rewriter = RewriteResult(), Rewriter(graph)
         layers = [layer for node in graph if (layer := rounded_layer(node)) is not None]
         alone = {
             layer.node: layer for layer in layers if len(layer.dequantize.output.consumers) == 1
         }
-        if not alone:
-            return result
-        if context.calibration is None:
-            result.notes.append("left alone: there is no calibration data to round weights with")
-            return result
-        twin, twins = float_twin(graph)
-        for stop in cascade(graph, twin, twins, list(alone), context.calibration):
-            layer = alone[stop.node]
-            reason = self._layer(rewriter, layer, stop)
-            if reason:
-                result.missed.append(NearMiss(self.name, reason, layer.node.provenance))
-            else:
-                result.fired.append(Firing(self.name, layer.node.provenance))
-        result.edits = rewriter.edits
-        return result
+        return refined(
+            graph, context, alone, self._layer, name=self.name, purpose="to round weights with"
+        )
 
     def _layer(self, rewriter: Rewriter, layer: RoundedLayer, stop: Stop) -> str:
         """Round the weights of ``layer``; why they stay as they are, empty if they do not."""
