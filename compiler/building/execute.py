@@ -149,7 +149,7 @@ def finish(shop: Workshop) -> Finished:
 def _paying(shop: Workshop, made: Made) -> Made:
     """``made``, or the same in float where that is faster on this machine."""
     target = shop.job.target
-    if made.quantized is None or made.quantized.count == 0 or target is None or not target.is_host:
+    if made.quantized is None or not made.is_quantized or target is None or not target.is_host:
         return made
     from burnish.building.quantizing import in_float, slower
 
@@ -178,7 +178,7 @@ def _held(shop: Workshop, made: Made) -> tuple[list[Gate], list[Metric]]:
         size = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
         found: dict[str, Any] = {"size": size, "arena": made.arena}
         if budgets.min_speedup is not None:
-            speedup = shop.ring.speedup(shop.contender(path))
+            speedup = shop.ring.speedup(shop.contender(path, made))
             found["speedup"] = speedup.median
             found["speedup_interval"] = (speedup.low, speedup.high)
         if shop.job.task is not None:

@@ -57,7 +57,10 @@ def _judged(shop: Workshop, name: str, least: float, skip: list[str], scratch: P
     for folder, made in zip(paths, (within, without), strict=True):
         folder.mkdir()
         made.save(folder / shop.job.output.name)
-    one, other = (shop.contender(folder / shop.job.output.name) for folder in paths)
+    one, other = (
+        shop.contender(folder / shop.job.output.name, made)
+        for folder, made in zip(paths, (within, without), strict=True)
+    )
     if reason := _guarded(shop, within, one.path):
         return Verdict(name, False, reason)
     gain = shop.ring.ratio(other, one)

@@ -150,7 +150,7 @@ def slower(shop: Workshop, made: Made, plain: Made) -> str:
         paths = Path(scratch, "float"), Path(scratch, "int8")
         for path, each in zip(paths, (plain, made), strict=True):
             each.save(path)
-        gain = shop.ring.ratio(*map(shop.contender, paths))
+        gain = shop.ring.ratio(*map(shop.contender, paths, (plain, made)))
     if gain.median >= PAYS:
         return ""
     return f"left in float: int8 takes {1 / gain.median:.2f} times as long, measured"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from burnish.bench.task import Task
 from burnish.bench.timing import Plan, alternate, ratio
 from burnish.errors import GateFailed
 from burnish.ir import Graph
-from burnish.verification import Feeds, Reference
+from burnish.verification import Disagreement, Feeds, Reference
 
 SECONDS = Plan(blocks=20, seconds=0.1)
 """How long two results are timed against each other."""
@@ -32,6 +32,8 @@ class Contender:
     engine: str
     """``burnish`` for an artifact, ``ort`` for ONNX in ONNX Runtime at its best."""
     path: Path
+    is_quantized: bool = False
+    """Whether it is to answer as the quantized graph does, and not as the original."""
 
     def __str__(self) -> str:
         return f"{self.path.name} in {'ONNX Runtime' if self.engine == 'ort' else 'burnish'}"
@@ -52,11 +54,19 @@ class Ring:
     """How far an output may be off, relative to its largest value."""
     samples: Sequence[Feeds] | None = None
     """Inputs to compare on, the first of which is timed; None for random ones."""
+    quantized: Graph | None = None
+    """What quantized results were made from; how far it is from the original is judged before."""
 
     @cached_property
     def reference(self) -> Reference:
         """What the original answers."""
         return Reference(self.graph, self.samples, self.shapes or None)
+
+    @cached_property
+    def rounded(self) -> Reference:
+        """What the quantized graph answers to the same inputs."""
+        assert self.quantized is not None  # there are no quantized results without
+        return Reference(self.quantized, self.reference.feeds)
 
     @property
     def baseline(self) -> Contender:
@@ -92,16 +102,28 @@ class Ring:
 
         try:
             engine.load(contender.path, self.threads)
-            errors = self.reference.errors_of(answer)
+            wrong = self._wrong(answer, is_quantized=contender.is_quantized)
             engine.feed(self.reference.feeds[0])
         except EngineFailed as failure:
             raise GateFailed(f"{contender} cannot be timed: {failure}") from failure
-        for name, error in errors.items():
+        if wrong:
+            raise GateFailed(f"{contender} is not timed: {wrong}")
+
+    def _wrong(self, answer: Callable[[Feeds], Mapping[str, Any]], *, is_quantized: bool) -> str:
+        """What is wrong with answers, empty if nothing is."""
+        if is_quantized:
+            try:
+                self.rounded.check_compiled(answer)
+            except Disagreement as disagreement:
+                return str(disagreement)
+            return ""
+        for name, error in self.reference.errors_of(answer).items():
             if not error <= self.tolerance:
-                raise GateFailed(
-                    f"{contender} is not timed, as it is wrong: output {name!r} is off by "
-                    f"{error:.1e} of its largest value, where {self.tolerance:.1e} is allowed"
+                return (
+                    f"it is wrong: output {name!r} is off by {error:.1e} of its largest value, "
+                    f"where {self.tolerance:.1e} is allowed"
                 )
+        return ""
 
     def metrics(self, task: Task, contender: Contender) -> list[Metric]:
         """What the task says of a result, and how it differs from the original on the same items.

@@ -38,9 +38,6 @@ EXACT = 1e-2
 """Largest error of a result that is to be exact, beyond which timing it says nothing: far above
 what rounding may do, which the checks of the pipeline hold it against."""
 
-ROUNDED = 0.5
-"""The same where numbers are rounded to 8 bits: how far that moves outputs is judged elsewhere."""
-
 KEPT = 2
 """Results that a workshop holds on to."""
 
@@ -59,6 +56,11 @@ class Made(ABC):
     @abstractmethod
     def save(self, path: Path) -> Mapping[str, int]:
         """Write it, and return the bytes of its files by name."""
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether some of it multiplies integers because that was asked for."""
+        return self.quantized is not None and self.quantized.count > 0
 
     @property
     def arena(self) -> int | None:
@@ -192,12 +194,12 @@ class Workshop:
 
         job = self.job
         tolerance = EXACT if job.precision.is_full else job.precision.tolerance
-        tolerance = tolerance if job.quantization is None else ROUNDED
         threads = (job.target or resolve("cpu")).threads
-        samples = job.samples
-        if samples is None and self.start is not None:
-            samples = self.start.samples
-        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, samples)
+        samples, start = job.samples, self.start
+        if samples is None and start is not None:
+            samples = start.samples
+        quantized = None if start is None else start.graph
+        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, samples, quantized)
 
     @cached_property
     def source(self) -> Path:
@@ -229,11 +231,12 @@ class Workshop:
                 raise TaskFailed(f"task {task.name}: {unknown('input', name, inputs)}")
         return task
 
-    def contender(self, path: Path) -> Contender:
-        """A saved result as its engine takes it."""
+    def contender(self, path: Path, made: Made) -> Contender:
+        """A result, saved as its engine takes it."""
         from burnish.building.trial import Contender
 
-        return Contender("ort" if self.job.target is None else "burnish", path)
+        engine = "ort" if self.job.target is None else "burnish"
+        return Contender(engine, path, is_quantized=made.is_quantized)
 
     def metrics(self, made: Made, path: Path) -> list[Metric]:
         """What the job's task says of a result, and how it differs from the original.
@@ -248,7 +251,7 @@ class Workshop:
 
         wanted = input_shapes_of(self.task)
         if self._takes(made, wanted):
-            return self.ring.metrics(self.task, self.contender(path))
+            return self.ring.metrics(self.task, self.contender(path, made))
         with tempfile.TemporaryDirectory(prefix="burnish-build-") as scratch:
             other = Path(scratch, path.name)
             try:
@@ -258,7 +261,7 @@ class Workshop:
                 raise TaskFailed(
                     f"task {self.task.name} states input_shapes that do not fit: {error}"
                 ) from error
-            return self.ring.metrics(self.task, self.contender(other))
+            return self.ring.metrics(self.task, self.contender(other, made))
 
     def _takes(self, made: Made, wanted: Sequence[Shapes]) -> bool:
         """Whether a result takes all shapes of the task."""

@@ -70,11 +70,11 @@ class Session:
 
     @contextmanager
     def gates_as_data(self, model: Path) -> Iterator[None]:
-        """Where budgets fail and results are for programs, write these budgets for them."""
+        """Where a gate fails and results are for programs, write why, with budgets if any."""
         try:
             yield
         except GateFailed as error:
-            if self.json and error.gates:
+            if self.json:
                 budgets = [gate.as_json() for gate in error.gates]
                 failure = {"failure": str(error), "code": error.exit_code}
                 self.data({"model": str(model), "output": None, **failure, "budgets": budgets})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from burnish.cli import session as module
 from burnish.cli.session import Session
 from burnish.cli.wrapping import wrapped
+from burnish.errors import GateFailed
 from burnish.wording import printable, visible
 
 
@@ -30,6 +33,19 @@ def test_nobody_watches_where_quiet_was_asked_for() -> None:
     assert not sys.stderr.isatty()
     with Session(quiet=True).progress() as show:
         assert show is None
+
+
+def test_a_gate_that_fails_is_told_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        with (
+            pytest.raises(GateFailed),
+            Session(json=as_json).gates_as_data(Path("m.onnx")),
+        ):
+            raise GateFailed("int8 is wrong")
+        printed = capsys.readouterr().out
+        assert bool(printed) == as_json
+    told = json.loads(printed)
+    assert (told["failure"], told["code"], told["output"]) == ("int8 is wrong", 3, None)
 
 
 def test_what_commands_a_terminal_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
