@@ -1,4 +1,4 @@
-"""Commands about int8: accuracy on tasks, latency, models that others quantized."""
+"""Commands about int8: accuracy on tasks, latency, models that others quantized, all models."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +15,15 @@ from benchmarks.int8.methods import MethodsPlan, measure_methods
 from benchmarks.int8.methods_table import conclusion, methods_table
 from benchmarks.int8.others import KINDS, OthersPlan, measure_others
 from benchmarks.int8.others import MODELS as OTHERS
-from benchmarks.int8.table import accuracy_table, latency_table, others_table
-from benchmarks.options import Folder, Pythons
+from benchmarks.int8.table import (
+    accuracy_table,
+    latency_table,
+    others_table,
+    zoo_conclusion,
+    zoo_table,
+)
+from benchmarks.int8.zoo import ZooPlan, measure_zoo
+from benchmarks.options import Folder, Names, Pythons, chosen
 from benchmarks.output import show, write_json
 from benchmarks.partial import Partial
 from benchmarks.plan import Plan
@@ -167,6 +174,37 @@ def methods(
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads}, rows)
     if any(row.failure for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def zoo(
+    models: Names = "all",
+    samples: Samples = 16,
+    compared: Annotated[int, typer.Option(min=1, help="Other samples, to compare on.")] = 8,
+    threads: Threads = 2,
+    tune: Annotated[str, typer.Option(help="Passed to burnish compile: off, or seconds.")] = "off",
+    deciding: Annotated[
+        float, typer.Option("--time", help="Seconds that choosing layers may take.")
+    ] = 60.0,
+    blocks: Annotated[int, typer.Option(min=1, help="Alternating blocks of each artifact.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of a block.")] = 0.2,
+    partial: Kept = None,
+    output: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Compile all of the zoo in float and in int8: is int8 ever slower, wrong, or refused?"""
+    found = chosen(models)
+    environment = record_environment()
+    kept = Partial(partial or cache_folder("int8-zoo"))
+    timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
+    plan = ZooPlan(samples, compared, threads, deciding, timing)
+    rows = _gathered(measure_zoo(found, plan, Zoo(folder), kept), "Compiling", len(found))
+    show(zoo_table(rows))
+    typer.echo(zoo_conclusion(rows))
+    typer.echo(environment)
+    _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
+    if not all(row.holds for row in rows):
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from benchmarks.int8.accuracy import FLOAT, NNCF, ORT, OURS, OURS_ONNX, AccuracyRow
 from benchmarks.int8.others import EQUAL, FORMS, MOVED, Near, OthersRow
+from benchmarks.int8.zoo import ZooRow
 from benchmarks.latency import Row
 from benchmarks.latency_table import geometric_mean
 from burnish.bench.document import Metric
@@ -121,6 +122,61 @@ def others_table(rows: Sequence[OthersRow]) -> Table:
     """Lay out models that others quantized for a terminal."""
     heads, cells = others_cells(rows)
     return _table("Models that others quantized: signal over noise, equal classes", heads, cells)
+
+
+def zoo_cells(rows: Sequence[ZooRow]) -> tuple[list[str], list[list[str]]]:
+    """Heads, and a row for each model: how much of it is in int8, and its time against float."""
+    heads = [
+        "model", "input", "int8 layers", "from float", "compiling, s", "in float, s",
+        "burnish, ms", "float / int8", "why in float",
+    ]  # fmt: skip
+    cells = []
+    for row in rows:
+        found = [row.model, row.case]
+        if row.failure is not None:
+            cells.append([*found, "failed", *("-" for _ in heads[4:]), row.failure])
+            continue
+        seconds = [
+            f"{one:.0f}" if one is not None else "-" for one in (row.seconds, row.plain_seconds)
+        ]
+        ours = "-" if row.burnish is None else f"{1e3 * row.burnish.median:.3g}"
+        count = f"{row.layers} of {row.of}"
+        cells.append([*found, count, row.distance or "-", *seconds, ours, _gain(row), row.reason])
+    return heads, cells
+
+
+def _gain(row: ZooRow) -> str:
+    """The time in float over that in int8, with the 95% interval."""
+    if row.is_same:
+        return "same code"
+    if row.versus is None:
+        return "-"
+    found = row.versus.ratio
+    return f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def zoo_table(rows: Sequence[ZooRow]) -> Table:
+    """Lay out the whole zoo for a terminal."""
+    heads, cells = zoo_cells(rows)
+    return _table("The whole zoo: what --quantize int8 gains over float", heads, cells)
+
+
+def zoo_conclusion(rows: Sequence[ZooRow]) -> str:
+    """In a line: of how many models int8 is slower, wrong, or failed."""
+    quantized = [row for row in rows if row.layers and row.versus is not None]
+    least = min((row.versus.ratio.median for row in rows if row.versus), default=None)
+    bad = {
+        "failed": [row.model for row in rows if row.failure is not None],
+        "wrong": [row.model for row in rows if row.failure is None and not row.is_right],
+        "slower": [row.model for row in rows if row.is_slower],
+        "in float without a reason": [
+            row.model for row in rows if not row.failure and not row.is_told
+        ],
+    }
+    said = [f"{len(quantized)} of {len(rows)} models in int8"]
+    said += [] if least is None else [f"least ratio {least:.2f}"]
+    said += [f"{what}: {', '.join(names) or 'none'}" for what, names in bad.items()]
+    return "; ".join(said)
 
 
 def _table(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def _paying(shop: Workshop, made: Made) -> Made:
     if not reason:
         return made
     plain.report.notices.append(reason)
-    return replace(plain, quantized=made.quantized.in_float(reason))
+    return plain.stating(made.quantized.in_float(reason))
 
 
 def _check_place(job: Job) -> None:

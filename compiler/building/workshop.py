@@ -57,6 +57,10 @@ class Made(ABC):
     def save(self, path: Path) -> Mapping[str, int]:
         """Write it, and return the bytes of its files by name."""
 
+    def stating(self, found: Quantized) -> Made:
+        """The same with what became of layers that were to be quantized."""
+        return replace(self, quantized=found)
+
     @property
     def is_quantized(self) -> bool:
         """Whether some of it multiplies integers because that was asked for."""
@@ -92,6 +96,13 @@ class MadeArtifact(Made):
         """The artifact, which knows the budgets that it was held against."""
         self.compilation.artifact.budgets = self.report.budgets
         return self.compilation.artifact
+
+    def stating(self, found: Quantized) -> Made:
+        """The same, also in its manifest."""
+        from burnish.backends.build import state_quantization
+
+        state_quantization(self.compilation.artifact, found.summary())
+        return super().stating(found)
 
     @property
     def manifest(self) -> Manifest:
@@ -154,8 +165,6 @@ class Workshop:
         return MadeOnnx(report, (), skip, graph)
 
     def _compiled(self, target: Target, skip: tuple[str, ...], shapes: Sequence[Shapes]) -> Made:
-        from burnish.backends.build import state_quantization
-
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, input_shapes=None, skip=(*chosen.skip, *skip))
         request = Request(
@@ -163,15 +172,18 @@ class Workshop:
             job.provenance, job.precision, shapes,
         )  # fmt: skip
         start = self.start
-        if start is None:
+        # Nothing in int8: what is made then is what is made without quantization, bit by bit.
+        if start is None or start.quantized.count == 0:
             made = compile_model(self.graph, request, self.progress)
-            return MadeArtifact(made.report, made.notices, skip, made)
-        request = replace(request, samples=job.samples or start.samples)
-        made = compile_model(start.graph, request, self.progress)
-        made.report.passes[:0] = start.report.passes
+        else:
+            request = replace(request, samples=job.samples or start.samples)
+            made = compile_model(start.graph, request, self.progress)
+            made.report.passes[:0] = start.report.passes
+        result = MadeArtifact(made.report, made.notices, skip, made)
+        if start is None:
+            return result
         made.report.notices += start.report.notices
-        state_quantization(made.artifact, start.quantized.summary())
-        return MadeArtifact(made.report, made.notices, skip, made, quantized=start.quantized)
+        return result.stating(start.quantized)
 
     @cached_property
     def start(self) -> Start | None:

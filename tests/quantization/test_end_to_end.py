@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx.parser
 import pytest
 
 import burnish
+from burnish.bench.stats import Estimate
 from burnish.building import quantizing
 from burnish.errors import GateFailed, InvalidInput, UsageError
 from burnish.oracle import Oracle
@@ -89,10 +91,38 @@ def test_what_is_slower_in_integers_is_compiled_in_float(
     monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
     artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
     assert "left in float" in caplog.text
+    stated = artifact.manifest.quantization or {}
+    assert (stated["layers"], stated["of"], stated["loss"]) == (0, 3, "")
     feeds = samples()[0]
     np.testing.assert_allclose(
         artifact.run(feeds)["y"], Oracle(model).run(feeds)["y"], rtol=1e-3, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "median", "said"),
+    [(1.2, 1.3, ""), (1.0, 1.0, "gains nothing"), (0.98, 1.3, "gains nothing"),
+     (0.8, 0.8, "int8 takes 1.25 times as long")],
+)  # fmt: skip
+def test_what_is_no_gain_beyond_noise_does_not_pay(low: float, median: float, said: str) -> None:
+    found = Estimate(median, low, median + 0.1)
+    ring = SimpleNamespace(ratio=lambda *_: found)
+    shop: Any = SimpleNamespace(ring=ring, contender=lambda path, _: path)
+    made: Any = SimpleNamespace(save=lambda path: None)
+    reason = quantizing.slower(shop, made, made)
+    assert bool(reason) == bool(said)
+    assert said in reason
+
+
+def test_where_nothing_is_quantized_the_code_is_that_of_float() -> None:
+    nothing = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 21]> agraph (float[4, 8] x) => (float[4, 8] y) {'
+        " y = Relu (x) }"
+    )
+    plain = burnish.compile(nothing, tune="off", threads=1)
+    artifact = burnish.compile(nothing, quantize="int8", tune="off", threads=1)
+    assert (artifact.manifest.quantization or {})["layers"] == 0
+    assert artifact.manifest.files["model.so"] == plain.manifest.files["model.so"]
 
 
 def test_random_data_are_said_to_be_random(model: onnx.ModelProto) -> None:
