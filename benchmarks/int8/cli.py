@@ -20,6 +20,7 @@ from benchmarks.int8.table import (
     latency_table,
     others_table,
     zoo_conclusion,
+    zoo_remarks,
     zoo_table,
 )
 from benchmarks.int8.zoo import ZooPlan, measure_zoo
@@ -201,6 +202,7 @@ def zoo(
     plan = ZooPlan(samples, compared, threads, deciding, timing)
     rows = _gathered(measure_zoo(found, plan, Zoo(folder), kept), "Compiling", len(found))
     show(zoo_table(rows))
+    typer.echo("\n".join(zoo_remarks(rows)))
     typer.echo(zoo_conclusion(rows))
     typer.echo(environment)
     _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)

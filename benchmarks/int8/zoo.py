@@ -177,7 +177,8 @@ def _row(model: Model, case: Case, plan: ZooPlan, onnx: Path, folder: Path) -> Z
 def _reason(said: Mapping[str, Any]) -> str:
     """Why nothing is quantized: what the command says of all, and of its layers."""
     told = [note for note in said["notices"] if "quantized" in note or "float" in note]
-    told += [f"{one['op_type']}: {one['reason']}" for one in said["quantization"]["layers"]]
+    layers = said["quantization"]["layers"]
+    told += [f"{one['op_type']}: {one['reason']}" for one in layers if one["reason"] not in told]
     return "; ".join(dict.fromkeys(told))
 
 
