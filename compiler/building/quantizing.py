@@ -151,7 +151,7 @@ def slower(shop: Workshop, made: Made, plain: Made) -> str:
         paths = Path(scratch, "float"), Path(scratch, "int8")
         for path, each in zip(paths, (plain, made), strict=True):
             each.save(path)
-        gain = shop.ring.ratio(*map(shop.contender, paths, (plain, made)))
+        gain = shop.ring.least_ratio(*map(shop.contender, paths, (plain, made)))
     if gain.low > PAYS:
         return ""
     if gain.median < 1:

@@ -53,7 +53,7 @@ class Ring:
     tolerance: float
     """How far an output may be off, relative to its largest value."""
     samples: Sequence[Feeds] | None = None
-    """Inputs to compare on, the first of which is timed; None for random ones."""
+    """Inputs to compare on and to time, the first of all or of each shape; None for random ones."""
     quantized: Graph | None = None
     """What quantized results were made from; how far it is from the original is judged before."""
 
@@ -84,17 +84,40 @@ class Ring:
             GateFailed: an engine fails, or answers something else than the original; what is
                 wrong is not timed.
         """
+        return self._ratios(one, other, self.reference.feeds[:1])[0]
+
+    def least_ratio(self, one: Contender, other: Contender) -> Estimate:
+        """The same at those input shapes, of all that there are samples of, where it is least.
+
+        Raises:
+            GateFailed: as of `ratio`.
+        """
+        first: dict[Any, Feeds] = {}
+        for feeds in self.reference.feeds:
+            first.setdefault(tuple(array.shape for array in feeds.values()), feeds)
+        found = self._ratios(one, other, list(first.values()))
+        return min(found, key=lambda ratio: ratio.low)
+
+    def _ratios(
+        self, one: Contender, other: Contender, inputs: Sequence[Feeds]
+    ) -> Sequence[Estimate]:
+        """A ratio for each of ``inputs``."""
+        found = []
         with ExitStack() as stack:
             stack.enter_context(machine_to_ourselves())
             engines = {}
             for name, each in (("one", one), ("other", other)):
                 engines[name] = stack.enter_context(Engine(each.engine))
                 self._ready(engines[name], each)
-            blocks = alternate(engines, SECONDS, "other")
-        return ratio(blocks["one"], blocks["other"])
+            for feeds in inputs:
+                for engine in engines.values():
+                    engine.feed(feeds)
+                blocks = alternate(engines, SECONDS, "other")
+                found.append(ratio(blocks["one"], blocks["other"]))
+        return found
 
     def _ready(self, engine: Engine, contender: Contender) -> None:
-        """Load and check; the first inputs stay, which are what is timed."""
+        """Load and check."""
 
         def answer(feeds: Feeds) -> Mapping[str, Any]:
             engine.feed(feeds)
@@ -103,7 +126,6 @@ class Ring:
         try:
             engine.load(contender.path, self.threads)
             wrong = self._wrong(answer, is_quantized=contender.is_quantized)
-            engine.feed(self.reference.feeds[0])
         except EngineFailed as failure:
             raise GateFailed(f"{contender} cannot be timed: {failure}") from failure
         if wrong:

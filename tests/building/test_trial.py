@@ -51,5 +51,18 @@ def test_a_result_in_float_is_held_to_the_original(ring: Ring) -> None:
         ring.ratio(ring.baseline, replace(coarse(ring), is_quantized=False))
 
 
+def test_the_least_ratio_is_of_the_shapes_where_one_is_slowest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "open.onnx"
+    onnx.save(onnx.parser.parse_model(FLOAT.replace("[1, 8]", "[n, 8]")), path)
+    inputs = [{"x": np.ones((rows, 8), np.float32)} for rows in (1, 1, 3, 2)]
+    found = Ring(load(path), path, {}, 1, 1e-2, inputs)
+    speeds = iter([2.0, 0.5, 1.5])
+    monkeypatch.setattr(trial, "alternate", lambda *_: {"one": [[next(speeds)]], "other": [[1.0]]})
+    assert found.least_ratio(found.baseline, found.baseline).median == 0.5
+    assert next(speeds, None) is None
+
+
 def coarse(ring: Ring) -> Contender:
     return Contender("ort", ring.source.with_name("coarse.onnx"), is_quantized=True)

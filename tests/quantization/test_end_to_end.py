@@ -106,7 +106,7 @@ def test_what_is_slower_in_integers_is_compiled_in_float(
 )  # fmt: skip
 def test_what_gains_little_or_nothing_does_not_pay(low: float, median: float, said: str) -> None:
     found = Estimate(median, low, median + 0.1)
-    ring = SimpleNamespace(ratio=lambda *_: found)
+    ring = SimpleNamespace(least_ratio=lambda *_: found)
     shop: Any = SimpleNamespace(ring=ring, contender=lambda path, _: path)
     made: Any = SimpleNamespace(save=lambda path: None)
     reason = quantizing.slower(shop, made, made)
