@@ -18,6 +18,7 @@ from burnish.errors import UsageError
 from burnish.gates import Budgets, parse_bytes
 from burnish.ir import Graph
 from burnish.narrowing import Precision
+from burnish.parameters import in_python
 from burnish.pipeline import Pass, PipelineReport, Progress, Verify
 from burnish.quantization.request import Quantization, Source
 from burnish.selection import Selection, choose
@@ -295,7 +296,9 @@ def _path(model: Model) -> Path | None:
 def _made(job: Job, graph: Graph, progress: Progress | None) -> Made:
     """What ``job`` comes to; what has no place in an artifact is logged."""
     finished = finish(Workshop(job, graph, progress))
-    notices = [] if job.target is None else finished.made.report.notices
+    own = finished.made.report
+    own.notices = [in_python(notice) for notice in own.notices]
+    notices = [] if job.target is None else own.notices
     dropped = [one for one in finished.verdicts if not one.kept]
     for one in (*dropped, *notices):
         logger.warning("%s", one)

@@ -148,7 +148,8 @@ def judge(budgets: Budgets, found: Found) -> list[Gate]:
 def _held(kind: _Kind, limit: float, value: float | None, interval: _Ends | None) -> Gate:
     if value is None:
         raise UsageError(f"the budget {kind.name} is about something that was not measured")
-    ends = f" [{kind.form(interval[0])}, {kind.form(interval[1])}]" if interval else ""
+    # The unit stands before them.
+    ends = f" [{', '.join(kind.form(end).split()[0] for end in interval)}]" if interval else ""
     found, allowed = kind.form(value), kind.form(limit)
     if found == allowed and value != limit:
         # They differ in what is not shown.
@@ -200,7 +201,7 @@ def _bytes(count: float) -> str:
 
 
 def _points(drop: float) -> str:
-    return f"{drop:+.2f} points"
+    return f"{drop:.2f} points lost"
 
 
 def _ratio(ratio: float) -> str:
@@ -226,7 +227,7 @@ _KINDS = (
           "`burnish bench --report` shows what each layer takes; --weights bf16 halves those of "
           "an artifact"),
     _Kind("arena", "at most", _bytes, " B", "a smaller --input-shape needs less"),
-    _Kind("max-drop", "at most", _points, " points",
+    _Kind("max-drop", "at most", _points, " points lost",
           "`burnish bench --eval` shows what each pass costs; leave one out with --skip"),
     _Kind("min-speedup", "at least", _ratio, "x",
           "see with `burnish bench` what each pass is worth; an artifact gains by --tune"),

@@ -22,12 +22,14 @@ _PARAMETERS = {
     "budget-arena": "budget_arena",
     "min-speedup": "min_speedup",
     "max-drop": "max_drop",
+    "calibration-samples": "burnish.Quantization(samples=)",
+    "keep-float": "burnish.Quantization(keep=)",
     **{
         name: name
         for name in (
             "preset", "passes", "skip", "set", "opset", "verify", "keep", "target", "threads",
             "tune", "precision", "weights", "tolerance", "optional", "eval", "engine", "time",
-            "output",
+            "output", "quantize", "calibration",
         )
     },
 }  # fmt: skip

@@ -71,7 +71,7 @@ def test_a_drop_has_the_sign_of_what_is_worse() -> None:
     (gate,) = judge(
         Budgets(max_drop=1.0), Found(drop=drop_in_points((0.0,) * 3, higher_is_better=True)[0])
     )
-    assert gate.text == "+0.00 points, at most +1.00 points"
+    assert gate.text == "0.00 points lost, at most 1.00 points lost"
 
 
 def test_intervals_are_told() -> None:

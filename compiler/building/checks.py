@@ -8,11 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from burnish.bench.loading import named_in
+from burnish.building.data import declared
 from burnish.building.job import Job
+from burnish.calibration.data import UserData, load_data
+from burnish.calibration.store import Calibration
 from burnish.compilation import require_shapes
 from burnish.errors import UsageError
+from burnish.ir import Graph
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, copy_of, run_pass
+from burnish.quantization.request import SAMPLES, Quantization
 from burnish.source import load
 
 
@@ -30,6 +35,8 @@ def check(job: Job) -> None:
         check_task(job.task)
     assert job.source is not None  # a build reads files
     graph = load(job.source)
+    if job.quantization is not None and isinstance(job.quantization.source, str):
+        _check_data(job, job.quantization, graph)
     for shapes in job.shapes:
         if job.target is not None:
             require_shapes(graph, shapes)
@@ -44,14 +51,29 @@ def check_task(text: str) -> None:
     """
     if Path(text).is_dir():
         return
+    _check_code("--eval", text)
+
+
+def _check_code(option: str, text: str) -> None:
+    """Refuse a module or file that is not there."""
     place, _ = named_in(text)
     if place.endswith(".py"):
         if not Path(place).is_file():
-            raise UsageError(f"--eval: {place} does not exist")
+            raise UsageError(f"{option}: {place} does not exist")
     elif not _is_module(place.partition(".")[0]):
         raise UsageError(
-            f"--eval: there is no module {place!r} here; name a task as module:NAME or file.py:NAME"
+            f"{option}: there is no module {place!r} here; write module:NAME or file.py:NAME"
         )
+
+
+def _check_data(job: Job, asked: Quantization, graph: Graph) -> None:
+    """Refuse calibration data that are not there, or in files that do not fit."""
+    source = str(asked.source)
+    data = load_data(source)
+    if isinstance(data, UserData):
+        _check_code("--calibration", source)
+    else:
+        Calibration(data, samples=asked.samples, most=SAMPLES).check(declared(job, graph))
 
 
 def _is_module(name: str) -> bool:

@@ -94,6 +94,14 @@ class Job:
                 "--optional judges passes of a model in float, and --quantize by itself leaves "
                 "alone what does not pay: leave one of them out"
             )
+        from burnish.quantization.work import recipe
+
+        for name in self.selection.skip:
+            if name in recipe():
+                raise UsageError(
+                    f"--skip {name}: --quantize takes of its own passes what helps a model; leave "
+                    "that out (`burnish bench --quantize int8` tells what each is worth)"
+                )
         if not self.precision.is_full:
             raise UsageError(
                 "--quantize rounds to int8 what gains by that and leaves the rest in float32; "
@@ -110,9 +118,29 @@ class Job:
         """Names of the passes that run, each once."""
         return list(dict.fromkeys(step.name for step in choose(self.selection)))
 
+    @property
+    def before(self) -> Selection:
+        """Which passes run before a model is quantized."""
+        chosen = self.selection
+        if self.target is None:
+            return chosen
+        return Selection("default", skip=chosen.skip, opset=chosen.opset)
+
+    @property
+    def every_pass(self) -> list[str]:
+        """Names of the passes that run, those that quantize among them, each once."""
+        if self.quantization is None:
+            return self.passes
+        from burnish.quantization.work import recipe
+
+        first = [step.name for step in choose(self.before)]
+        after = [] if self.target is None else self.passes
+        return list(dict.fromkeys((*first, *recipe(), *after)))
+
     def describe(self) -> dict[str, Any]:
         """What would be done, as plain values."""
-        target = self.target
+        target, asked = self.target, self.quantization
+        data = "random inputs" if self.task is None else "the data for it of the task"
         return {
             "model": str(self.source),
             "output": str(self.output),
@@ -120,9 +148,9 @@ class Job:
             "shapes": [as_options(shapes) for shapes in self.shapes if shapes],
             "tune": None if target is None else _tuning(self.tune),
             "precision": self.precision.options,
-            "quantize": self.quantization and self.quantization.kind,
+            **({"quantize": None} if asked is None else asked.describe(data)),
             "verify": self.verify,
-            "passes": self.passes,
+            "passes": self.every_pass,
             "set": [f"{key} = {value}" for key, value in (self.selection.settings or {}).items()],
             "optional": [f"{name} {least:g}x" for name, least in self.optional.items()],
             "task": self.task if isinstance(self.task, str | None) else self.task.name,

@@ -106,7 +106,7 @@ def _named(folder: Path, text: str | None) -> str | None:
     if path.endswith(".py"):
         return f"{_place(folder, path)}{colon}{name}"
     place = _place(folder, text)
-    return str(place) if place.is_dir() else text
+    return str(place) if place.exists() else text
 
 
 def _fits(options: ModelTable, sets: int) -> None:

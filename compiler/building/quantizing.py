@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from burnish.bench.task import Task
-from burnish.bench.task_data import TaskData
+from burnish.building.data import declared, given_data, require_task_fits
 from burnish.building.job import Job
-from burnish.calibration.data import load_data
 from burnish.calibration.store import Calibration
 from burnish.compilation import Request
 from burnish.errors import BurnishError
@@ -23,7 +22,6 @@ from burnish.pipeline import PipelineReport, Progress
 from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
 from burnish.quantization.quantize import Timer, quantize_model
-from burnish.quantization.request import SAMPLES, Quantization
 from burnish.quantization.result import Quantized
 from burnish.selection import Selection
 from burnish.verification import Feeds, random_feeds
@@ -31,6 +29,10 @@ from burnish.verification import Feeds, random_feeds
 if TYPE_CHECKING:
     from burnish.building.workshop import Made, Workshop
 
+RANDOM_DATA = (
+    "quantized on random inputs, as there are no calibration data: accuracy on real ones is not "
+    "known; give --calibration with a folder of .npz files, or --eval"
+)
 COMPARED = 2
 """Samples of each set of shapes that compiled code is compared on."""
 RANDOM = 16
@@ -70,11 +72,19 @@ def prepare(
     """
     asked = job.quantization
     assert asked is not None
+    drop = job.budgets.max_drop
+    if task is not None and drop is not None:
+        require_task_fits(job, graph, task)
+    calibration = given_data(asked, task, progress)
+    if calibration is not None:
+        calibration.check(declared(job, graph))
     better, report = optimize_model(
         graph, selection, verify=job.verify, samples=job.samples, progress=progress
     )
-    calibration, notices = _calibration(asked, better, task, job, progress)
-    drop = job.budgets.max_drop
+    is_random = calibration is None
+    if calibration is None:
+        shapes = job.shapes[0] if job.shapes else {}
+        calibration = Calibration(_random(better, shapes), progress=progress)
     guard: Guard | None = None
     if task is not None and drop is not None:
         threads = job.target.threads if job.target is not None else 0
@@ -85,25 +95,10 @@ def prepare(
     )  # fmt: skip
     report.passes += found.reports
     samples = _fitting(calibration, better, job)
-    report.notices += [*notices, *found.notices]
+    if is_random and found.count:
+        report.notices.append(RANDOM_DATA)
+    report.notices += found.notices
     return Start(found.graph, report, found, samples)
-
-
-def _calibration(
-    asked: Quantization, graph: Graph, task: Task | None, job: Job, progress: Progress
-) -> tuple[Calibration, list[str]]:
-    """The data, and what a user should know of where they come from."""
-    given: Any = asked.source
-    if given is None and task is not None:
-        given = TaskData(task)
-    if given is not None:
-        feeds = load_data(str(given)) if isinstance(given, str | Path) else given
-        return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress), []
-    shapes = job.shapes[0] if job.shapes else {}
-    return Calibration(_random(graph, shapes), progress=progress), [
-        "quantized on random inputs, as there are no calibration data: accuracy on real ones is "
-        "not known; give --calibration with a folder of .npz files, or --eval"
-    ]
 
 
 def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:

@@ -18,7 +18,6 @@ from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.optimization import optimize_model
 from burnish.pipeline import PipelineReport, Progress, silent
-from burnish.selection import Selection
 from burnish.shape_sets import Shapes
 from burnish.source import save
 from burnish.suggest import unknown
@@ -193,11 +192,8 @@ class Workshop:
         job = self.job
         if job.quantization is None:
             return None
-        selection = job.selection
-        if job.target is not None:
-            selection = Selection("default", skip=selection.skip, opset=selection.opset)
         task = None if job.task is None else self.task
-        return prepare(job, self.graph, task, self.progress or silent, selection)
+        return prepare(job, self.graph, task, self.progress or silent, job.before)
 
     @cached_property
     def ring(self) -> Ring:

@@ -17,7 +17,7 @@ def checked(graph: Graph, feeds: object, where: str) -> dict[str, Array]:
     Args:
         graph: what will be run on it.
         feeds: the sample as it was given.
-        where: which one it is, for messages: ``sample 3``.
+        where: which one it is, for messages: ``sample 3 of the calibration data``.
 
     Raises:
         UsageError: its names, element types or shapes are not those of the inputs.
@@ -25,25 +25,23 @@ def checked(graph: Graph, feeds: object, where: str) -> dict[str, Array]:
     """
     if not isinstance(feeds, Mapping):
         raise InvalidInput(
-            f"{where} of the calibration data is a {type(feeds).__name__}; it has to be a dict of "
-            "arrays by input name"
+            f"{where} is a {type(feeds).__name__}; it has to be a dict of arrays by input name"
         )
     names = [value.name for value in graph.inputs]
     for name in feeds:
         if name not in names:
-            raise UsageError(f"{where} of the calibration data: {unknown('input', name, names)}")
+            raise UsageError(f"{where}: {unknown('input', name, names)}")
     missing = [name for name in names if name not in feeds]
     if missing:
         raise UsageError(
-            f"{where} of the calibration data has nothing for input {missing[0]!r}; the model "
-            f"takes {', '.join(names)}"
+            f"{where} has nothing for input {missing[0]!r}; the model takes {', '.join(names)}"
         )
     return {value.name: _fitting(value, feeds[value.name], where) for value in graph.inputs}
 
 
 def _fitting(value: VariableNode, given: object, where: str) -> Array:
     """``given`` as an array that the input takes."""
-    about = f"{where} of the calibration data, input {value.name!r}"
+    about = f"{where}, input {value.name!r}"
     array = np.asarray(given)
     if value.dtype is not DType.UNDEFINED and array.dtype != value.dtype.numpy:
         is_text = value.dtype is DType.STRING and array.dtype.kind in "OUS"

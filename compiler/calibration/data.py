@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -52,6 +52,14 @@ def load_data(text: str, limit: float = LIMIT) -> Source:
     )
 
 
+class FileArrays(dict[str, Array]):
+    """What a file holds, and which it is, for messages."""
+
+    def __init__(self, arrays: Mapping[str, Array], file: Path) -> None:
+        super().__init__(arrays)
+        self.origin = str(file)
+
+
 class Files:
     """Arrays in files, many items in each, along the first axis.
 
@@ -69,12 +77,16 @@ class Files:
             path: a folder, or one file.
 
         Raises:
-            InvalidInput: there are none, or they are of both kinds.
+            InvalidInput: there are none, they are of both kinds, or one is a broken link.
         """
         folder = path / "calibration" if (path / "calibration").is_dir() else path
-        self._files = [path] if path.is_file() else sorted(
-            file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}") if file.is_file()
+        found = [path] if path.is_file() else sorted(
+            file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}")
         )  # fmt: skip
+        for file in found:
+            if file.is_symlink() and not file.exists():
+                raise InvalidInput(f"{file} is a link that leads to no file; remove or mend it")
+        self._files = [file for file in found if file.is_file()]
         kinds = {file.suffix for file in self._files}
         if not kinds:
             raise InvalidInput(
@@ -94,9 +106,9 @@ class Files:
         """
         for file in self._files:
             if file.suffix == ".npz":
-                yield read_arrays(file)
+                yield FileArrays(read_arrays(file), file)
             else:
-                yield {NAMELESS: read_array(file)}
+                yield FileArrays({NAMELESS: read_array(file)}, file)
 
 
 class UserData:

@@ -6,7 +6,6 @@ ask again. Nothing is kept between samples but what collectors keep.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, TypeAlias
@@ -17,6 +16,7 @@ from burnish.calibration.cutting import Cut, samples_of
 from burnish.calibration.probe import Probe
 from burnish.calibration.replay import Replay
 from burnish.calibration.sufficiency import Sufficiency, calibration_note
+from burnish.calibration.variety import Variety
 from burnish.errors import InvalidInput, UsageError
 from burnish.ir import Array, Graph, VariableNode
 from burnish.wording import counted
@@ -27,8 +27,6 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is done, how many samples are, and of how many (0: not known yet)."""
 
 ACTION = "calibrating"
-
-logger = logging.getLogger(__name__)
 
 
 class Collector(Protocol):
@@ -80,6 +78,7 @@ class Calibration:
         self._cut: Cut = getattr(feeds, "cut", Cut.NEVER)
         self._count: int | None = None
         self._sufficiency: Sufficiency | None = None
+        self._monotony = ""
         self._left_out, self._batch = 0, 1
 
     @property
@@ -93,15 +92,13 @@ class Calibration:
     def notices(self) -> list[str]:
         """What a user should know: that there are too few samples, and whether more would matter.
 
-        That items were left out, as batches do not come out even, is one, too.
+        That items were left out, as batches do not come out even, is one, too, and that the
+        samples do not differ.
 
         The latter is told of the last ranges that `collect` found.
         """
-        found = [
-            self._shortage,
-            self._rest,
-            "" if self._sufficiency is None else str(self._sufficiency),
-        ]
+        enough = "" if self._sufficiency is None else str(self._sufficiency)
+        found = [self._shortage, self._rest, self._monotony or enough]
         return [notice for notice in found if notice]
 
     @property
@@ -127,17 +124,29 @@ class Calibration:
             UsageError: one does not fit the inputs, or they are too large to be kept and can be had
                 only once.
         """
-        count = 0
-        for feeds in islice(self._samples(graph), self._limit):
-            yield checked(graph, feeds, f"sample {count}")
+        count, variety = 0, Variety() if self._count is None else None
+        for feeds, origin in islice(self._samples(graph), self._limit):
+            arrays = checked(graph, feeds, f"sample {count} of the calibration data{origin}")
+            if variety is not None:
+                variety.add(arrays)
+            yield arrays
             count += 1
             if self._progress is not None:
                 self._progress(ACTION, count, self.samples or self._limit or 0)
         if not count:
             raise InvalidInput("the calibration data is empty; give at least one sample")
-        first_time, self._count = self._count is None, count
-        if first_time and self._shortage:
-            logger.warning("%s", self._shortage)
+        self._count = count
+        if variety is not None:
+            self._monotony = str(variety)
+
+    def check(self, graph: Graph) -> None:
+        """Read the samples once, so that what is wrong with any is said before long work.
+
+        Raises:
+            BurnishError: as of `feeds`.
+        """
+        for _ in self.feeds(graph):
+            pass
 
     def stream(
         self, graph: Graph, values: Collection[VariableNode]
@@ -201,18 +210,23 @@ class Calibration:
                 for collector in own:
                     collector.update(left[one], right[other])
 
-    def _samples(self, graph: Graph) -> Iterator[object]:
-        """Samples with the batch of ``graph``, as far as their source says how to cut them."""
+    def _samples(self, graph: Graph) -> Iterator[tuple[object, str]]:
+        """Samples with the batch of ``graph``, as far as their source says how to cut them.
+
+        With each, where it comes from, if the source says that.
+        """
         self._left_out = 0
 
         def left_out(items: int, batch: int) -> None:
             self._left_out, self._batch = self._left_out + items, batch
 
         for feeds in self._feeds:
-            if isinstance(feeds, Mapping):
-                yield from samples_of(graph, feeds, self._cut, left_out)
-            else:
-                yield feeds
+            if not isinstance(feeds, Mapping):
+                yield feeds, ""
+                continue
+            origin = getattr(feeds, "origin", "")
+            for number, part in enumerate(samples_of(graph, feeds, self._cut, left_out)):
+                yield part, f" (number {number} of {origin})" if origin else ""
 
 
 def _ranges(collectors: Mapping[VariableNode, Iterable[Collector]]) -> dict[str, Range]:

@@ -141,13 +141,17 @@ def _show_plan(session: Session, path: Path, entries: list[dict[str, Any]]) -> N
         typer.echo(f"\n{entry['name']}")
         if not session.verbose:
             entry = {**entry, "passes": f"{len(entry['passes'])}, which -v lists"}
-        for key, value in entry.items():
-            if key not in ("name", "failure", "code") and value not in (None, [], {}, ""):
-                typer.echo(_line(key, value))
+        shown = {
+            key: value for key, value in entry.items()
+            if key not in ("name", "failure", "code") and value not in (None, [], {}, "")
+        }  # fmt: skip
+        width = max(map(len, shown))
+        for key, value in shown.items():
+            typer.echo(_line(key, value, width))
 
 
-def _line(key: str, value: Any) -> str:
+def _line(key: str, value: Any, width: int) -> str:
     from burnish.cli.wrapping import wrapped
 
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return wrapped(text, f"  {key:<9} ", " " * 12)
+    return wrapped(text, f"  {key:<{width}} ", " " * (width + 3))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -47,7 +46,8 @@ def write_page(page: Path | None, built: Built) -> None:
     if page is not None and built.made.quantized is not None:
         from burnish.quantization.page import write_page as write
 
-        write(built.made.quantized, str(built.job.source), built.notices, page)
+        assert built.job.source is not None
+        write(built.made.quantized, built.job.source.name, built.notices, page)
 
 
 def quantization_json(found: Quantized | None) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def show_quantization(session: Session, found: Quantized | None, *, verbose: boo
     if shown:
         session.out.print(layer_table(shown))
     for line in quantization_lines(found.summary()):
-        typer.echo(line)
+        session.tell(line)
 
 
 def quantization_lines(summary: Mapping[str, Any] | None) -> list[str]:
@@ -76,7 +76,7 @@ def quantization_lines(summary: Mapping[str, Any] | None) -> list[str]:
     count = f"{summary['format']}: {summary['layers']} of {counted(summary['of'], 'layer')}"
     if not summary["loss"]:
         return [count]
-    return [f"{count}; {summary['loss']}, where {summary['bound']} are allowed"]
+    return [f"{count}; loss: {summary['loss']}; allowed: {summary['bound']}"]
 
 
 def layer_table(layers: Sequence[Layer]) -> Table:
@@ -94,11 +94,19 @@ def layer_table(layers: Sequence[Layer]) -> Table:
         table.add_row(
             Text(shortened(format.layer, _NAME)), format.op_type, _range(format.data),
             _noise(format.data, format.weights),
-            "" if layer.sensitivity is None else f"{100 * layer.sensitivity:.0f} %",
+            _cost(layer),
             "" if layer.gain is None else f"{1e6 * layer.gain.median:.0f} us",
             Text(format.reason),
         )  # fmt: skip
     return table
+
+
+def _cost(layer: Layer) -> str:
+    """The share of the bound: of a layer alone, or its part of what several take together."""
+    if layer.sensitivity is None:
+        return ""
+    share = f"{100 * layer.sensitivity:.0f} %"
+    return share if layer.group == 1 else f"{share} (1/{layer.group})"
 
 
 def _range(value: ValueFormat | None) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from burnish.errors import GateFailed
 from burnish.wording import printable
@@ -50,12 +52,16 @@ class Session:
 
     def complain(self, message: str) -> None:
         """Write one message to stderr."""
-        sys.stderr.write(f"burnish: {printable(message.strip())}\n")
+        sys.stderr.write(_fitted(f"burnish: {printable(message.strip())}", sys.stderr) + "\n")
 
     def note(self, message: str) -> None:
         """Write something the user should know to stderr, unless they asked for quiet."""
         if not self.quiet:
-            sys.stderr.write(f"{printable(message)}\n")
+            sys.stderr.write(_fitted(printable(message), sys.stderr) + "\n")
+
+    def tell(self, line: str) -> None:
+        """Write a line of results to stdout, in as many as a terminal needs."""
+        sys.stdout.write(_fitted(printable(line), sys.stdout) + "\n")
 
     def warn_of_rollbacks(self, report: PipelineReport) -> None:
         """Name on stderr the passes that were undone, with tracebacks if asked for details."""
@@ -131,6 +137,16 @@ class Session:
             yield show
         finally:
             bar.stop()
+
+
+def _fitted(text: str, stream: IO[str]) -> str:
+    """``text`` in lines that a terminal has room for; what has lines of its own keeps them."""
+    if "\n" in text or not (stream.isatty() or "COLUMNS" in os.environ):
+        return text
+    return textwrap.fill(
+        text, min(shutil.get_terminal_size().columns, WIDEST), subsequent_indent="  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _console(*, stderr: bool) -> Console:

@@ -61,6 +61,8 @@ class Decision:
     sensitivities: dict[str, float] = field(default_factory=dict)
     """By layer: the share of the bound that it takes when it alone is quantized, or its part of
     what its neighbours and it take together."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """By layer whose share is a part of that of several: how many were quantized together."""
     points: list[Point] = field(default_factory=list)
     """What was tried, in order; the last one that holds is what was chosen."""
     chosen: Point | None = None
@@ -165,6 +167,7 @@ class _Search:
             self.progress("quantizing some layers", number, len(groups))
             together.append((self._alone(group), group))
         costs = {name: share / len(group) for share, group in together for name in group}
+        sizes = {name: len(group) for _, group in together for name in group if len(group) > 1}
         worse = [
             group for share, group in sorted(together, key=lambda one: -one[0])
             if share > _SMALL and len(group) > 1
@@ -175,6 +178,8 @@ class _Search:
                 break
             self.progress("quantizing one layer", number, len(inside))
             costs[name] = self._alone([name])
+            sizes.pop(name, None)
+        self.found.groups = sizes
         return costs
 
     def _alone(self, group: Sequence[str]) -> float:
@@ -193,10 +198,17 @@ class _Search:
             else:
                 low = middle
         for name in order[: best or 0]:
-            share = self.found.sensitivities.get(name)
-            cost = "" if share is None else f": alone it takes {100 * share:.0f} % of the bound"
-            self.found.reasons[name] = f"costs accuracy{cost}"
+            self.found.reasons[name] = f"costs accuracy{self._cost(name)}"
         return best
+
+    def _cost(self, name: str) -> str:
+        """What a layer was found to cost, in words; empty if there was no time to ask."""
+        share, count = self.found.sensitivities.get(name), self.found.groups.get(name)
+        if share is None:
+            return ""
+        if count is None:
+            return f": alone it takes {100 * share:.0f} % of the bound"
+        return f": with its neighbours, {count} layers, it takes {100 * count * share:.0f} %"
 
     def _give_up(self) -> None:
         best = min(self.found.points, key=lambda point: point.loss.share)

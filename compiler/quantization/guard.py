@@ -144,7 +144,8 @@ class TaskGuard:
     @property
     def bound(self) -> str:
         """What is allowed, in words."""
-        return f"{self._allowed:g} points of {self._task.name}"
+        points = "point" if self._allowed == 1 else "points"
+        return f"{self._allowed:g} {points} of {self._task.name}"
 
     def loss(self, graph: Graph) -> Loss:
         """Points lost, as a share of those allowed."""

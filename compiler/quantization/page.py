@@ -177,6 +177,8 @@ def _layer_row(layer: Layer) -> list[str]:
         low, high = 1e6 * layer.gain.low, 1e6 * layer.gain.high
         gain = f"{1e6 * layer.gain.median:.1f} µs\n{low:.1f} to {high:.1f}"
     cost = "" if layer.sensitivity is None else _percent(layer.sensitivity)
+    if cost and layer.group > 1:
+        cost += f"\n1 of {layer.group}"
     return [
         visible(form.layer), visible(form.op_type), _value(form.data), _value(form.weights),
         " ".join(f"{noise:.0f}" for noise in noises), cost, gain, visible(form.reason),

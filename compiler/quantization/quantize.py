@@ -136,6 +136,6 @@ def _layers(
         reason = decision.reasons.get(one.layer, one.reason)
         found.append(Layer(
             replace(one, reason=reason), decision.sensitivities.get(one.layer),
-            gains.get(one.layer),
+            gains.get(one.layer), decision.groups.get(one.layer, 1),
         ))  # fmt: skip
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,12 +40,22 @@ class Quantization:
         Raises:
             UsageError: one does not exist.
         """
-        if self.kind not in KINDS:
-            raise UsageError(f"--quantize: {unknown('format', self.kind, KINDS)}")
-        if self.samples is not None and self.samples < 1:
-            raise UsageError(f"--calibration-samples is at least 1, not {self.samples}")
-        if not 0 < self.seconds < float("inf"):
-            raise UsageError(f"--time is a number of seconds above 0, not {self.seconds:g}")
+        _check(self.kind, self.samples, self.seconds, _FIELDS)
+
+    def describe(self, otherwise: str) -> dict[str, Any]:
+        """What is asked, as plain values by the keys of a configuration.
+
+        Args:
+            otherwise: what ranges are found on where no data are named.
+        """
+        source: object = otherwise if self.source is None else self.source
+        return {
+            "quantize": self.kind,
+            "calibration": str(source) if isinstance(source, str | Path) else repr(type(source)),
+            "calibration-samples": SAMPLES if self.samples is None else self.samples,
+            "time": f"{self.seconds:g} s",
+            "keep-float": list(self.keep),
+        }
 
     @classmethod
     def of(
@@ -71,4 +81,20 @@ class Quantization:
             if given is not None:
                 raise UsageError(f"{given} is about --quantize: give that too")
             return None
-        return cls(kind, source, samples, SECONDS if seconds is None else seconds, kept)
+        limit = SECONDS if seconds is None else seconds
+        _check(kind, samples, limit, _OPTIONS)
+        return cls(kind, source, samples, limit, kept)
+
+
+_OPTIONS = ("--quantize", "--calibration-samples", "--time")
+_FIELDS = tuple(f"burnish.Quantization({name}=)" for name in ("kind", "samples", "seconds"))
+
+
+def _check(kind: str, samples: int | None, seconds: float, names: Sequence[str]) -> None:
+    """Refuse values that do not exist; ``names`` are what the user calls them."""
+    if kind not in KINDS:
+        raise UsageError(f"{names[0]}: {unknown('format', kind, KINDS)}")
+    if samples is not None and samples < 1:
+        raise UsageError(f"{names[1]} is at least 1, not {samples}")
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{names[2]} is a number of seconds above 0, not {seconds:g}")

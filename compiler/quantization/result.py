@@ -19,15 +19,19 @@ class Layer:
 
     format: LayerFormat
     sensitivity: float | None = None
-    """The share of the bound that it takes when it alone is quantized."""
+    """The share of the bound that it takes when it alone is quantized, or an even part of what
+    its neighbours and it take together."""
     gain: Estimate | None = None
     """Seconds that it takes less in int8, measured."""
+    group: int = 1
+    """Layers that were quantized together to find the sensitivity."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         gain = self.gain
         return {
             **asdict(self.format), "sensitivity": self.sensitivity,
+            "sensitivity_of": None if self.sensitivity is None else self.group,
             "gain": gain and gain.median, "gain_interval": gain and [gain.low, gain.high],
         }  # fmt: skip
 

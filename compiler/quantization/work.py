@@ -15,6 +15,7 @@ from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
 from burnish.passes import get_pass
+from burnish.passes.quantization.quantize_int8 import quantized_already
 from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
 from burnish.quantization.decision import Decision
 from burnish.quantization.distance import BOUND
@@ -30,6 +31,12 @@ ROUNDING = "quantize-int8"
 AFTER: tuple[tuple[str, ...], ...] = (("correct-bias",), ("round-weights", "correct-bias"))
 """Passes of the recipe that refine a quantized model: ways to do so, those first that take less
 time. The next is tried where the loss is not small yet, and the best is kept."""
+
+
+def recipe() -> list[str]:
+    """Names of all passes that may quantize a model, in order, each once."""
+    return list(dict.fromkeys((*BEFORE, ROUNDING, *(name for names in AFTER for name in names))))
+
 
 LEAST_GAIN = 0.02
 """Share of the loss that a pass of the recipe has to take away to be kept."""
@@ -113,6 +120,11 @@ class Work:
         """The model as it is, where nothing can be quantized, and why."""
         self.reports.append(self._latest)
         reasons = list(dict.fromkeys(self._latest.notes))
+        if already := quantized_already(self.graph):
+            reasons = [
+                f"the model is quantized already ({already}) and computed with the integers that "
+                "it has: leave --quantize out, or give the model that it was made from"
+            ]
         if not formats and not reasons:
             reasons = ["no product or convolution has constant weights"]
         notices = [f"nothing is quantized: {reason}" for reason in reasons]

@@ -33,8 +33,9 @@ from burnish.suggest import unknown
 SINCE = 13
 """The opset whose DequantizeLinear knows a scale for each channel."""
 QUANTIZED = frozenset({
-    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
-    "QLinearMatMul", "QuantizeLinear",
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
+    "MatMulBnb4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm",
+    "QuantizeLinear",
 })  # fmt: skip
 
 
@@ -86,17 +87,13 @@ class QuantizeInt8(Pass):
         if self.method not in (AUTOMATIC, *METHODS):
             raise UsageError(unknown("method", self.method, (AUTOMATIC, *METHODS)))
         result = RewriteResult()
+        if already := quantized_already(graph):
+            result.notes.append(f"left alone, as it is quantized already: {already}")
+            return result
         if not any(node.is_op(*WEIGHTED) for node in graph.walk()):
             return result
         if context.calibration is None:
             result.notes.append("left alone: there is no calibration data to find ranges with")
-            return result
-        already = [node for node in graph.walk() if node.op_type in QUANTIZED]
-        if already:
-            result.notes.append(
-                f"left alone, as it is quantized already: {already[0].op_type} "
-                f"{layer_name(already[0])}"
-            )
             return result
         if graph.opset < SINCE:
             upgraded = UpgradeOpset(version=SINCE).run(graph, context)
@@ -106,6 +103,14 @@ class QuantizeInt8(Pass):
                 return result
         _Run(self, graph, context, result).quantize()
         return result
+
+
+def quantized_already(graph: Graph) -> str:
+    """The first node that quantized numbers go through, with its name; empty if there is none."""
+    for node in graph.walk():
+        if node.op_type in QUANTIZED or node.op_type.startswith("QLinear"):
+            return f"{node.op_type} {layer_name(node)}"
+    return ""
 
 
 class _Run:

@@ -40,7 +40,7 @@ def test_budgets_that_hold(better: bool) -> None:
     gates = judged(document(better=better), asked)
     require(gates)
     assert [gate.text for gate in gates][2:] == [
-        "+0.50 points [-0.50 points, +1.50 points], at most +0.60 points",
+        "0.50 points lost [-0.50, 1.50], at most 0.60 points lost",
         "1.50x [1.49x, 1.51x], at least 1.40x",
     ]
 

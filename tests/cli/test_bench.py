@@ -123,7 +123,7 @@ def test_a_task_scores_the_original_and_the_whole(ran: Ran) -> None:
     assert (whole.name, whole.value.value, whole.items) == ("accuracy", 0.75, 4)
     assert whole.difference is not None
     assert whole.difference.value == 0.0
-    assert "max-drop: +0.00 points" in ran.outcome.out
+    assert "max-drop: 0.00 points lost" in ran.outcome.out
 
 
 def test_the_document_goes_to_standard_output(burnish: Burnish, model: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_drop_fails_the_build(
     monkeypatch.setattr(Ring, "metrics", lambda *_: [lost(-0.02, -0.025, -0.015)])
     done = burnish("build")
     assert done.code == 3
-    assert "+2.00 points [+1.50 points, +2.50 points], at most +1.00 points" in done.err
+    assert "2.00 points lost [1.50, 2.50], at most 1.00 points lost" in done.err
 
 
 UNUSABLE = """

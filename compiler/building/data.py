@@ -1,0 +1,83 @@
+"""Whether the data and the task of a job fit its model, which is known before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from burnish.bench.task import Task, TaskFailed, input_shapes_of
+from burnish.bench.task_data import TaskData
+from burnish.building.job import Job
+from burnish.calibration.data import load_data
+from burnish.calibration.store import Calibration
+from burnish.errors import UsageError
+from burnish.ir import Graph
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, Progress, copy_of, run_pass
+from burnish.quantization.request import SAMPLES, Quantization
+
+
+def given_data(
+    asked: Quantization, task: Task | None, progress: Progress | None = None
+) -> Calibration | None:
+    """The data that the user names, else those of the task; None if there are neither.
+
+    Raises:
+        BurnishError: what is named is no data.
+    """
+    given: Any = asked.source
+    if given is None and task is not None:
+        given = TaskData(task)
+    if given is None:
+        return None
+    feeds = load_data(str(given)) if isinstance(given, str | Path) else given
+    return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress)
+
+
+def declared(job: Job, graph: Graph) -> Graph:
+    """``graph`` with the input shapes that data have to have.
+
+    Those of artifacts may stay open: ranges are of all data, whatever their shapes.
+    """
+    shapes = job.shapes[0] if job.shapes else {}
+    if job.target is not None or not shapes:
+        return graph
+    frozen = copy_of(graph)
+    run_pass(frozen, get_pass("freeze-input-shapes", shapes=shapes), PassContext())
+    return frozen
+
+
+def require_task_fits(job: Job, graph: Graph, task: Task) -> None:
+    """Refuse a task that feeds what a model in ONNX does not take, which is known from its shapes.
+
+    Raises:
+        UsageError: ``--input-shape`` is what does not suit it.
+        TaskFailed: the model is.
+    """
+    fixed = job.shapes[0] if job.shapes and job.target is None else {}
+    inputs = {value.name: value.shape for value in declared(job, graph).inputs}
+    for shapes in input_shapes_of(task):
+        for name, shape in shapes.items():
+            own = inputs.get(name)
+            if own is None or _suits(shape, own):
+                continue
+            told = f"task {task.name} feeds {name!r} as {_sizes(shape)}"
+            if name not in fixed:
+                raise TaskFailed(f"{told}, and the model takes {_sizes(own)}; feed it that")
+            raise UsageError(
+                f"{told}, and --input-shape fixes that to {_sizes(own)}, with which layers cannot "
+                "be judged: leave --input-shape out, and fix it in the result by another "
+                "`burnish optimize`"
+            )
+
+
+def _suits(shape: Sequence[int], declared: Sequence[int | str | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        not isinstance(want, int) or want == have
+        for have, want in zip(shape, declared, strict=True)
+    )
+
+
+def _sizes(shape: Sequence[int | str | None]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
