@@ -25,6 +25,7 @@ from burnish.quantization.quantize import Timer, quantize_model
 from burnish.quantization.result import Quantized
 from burnish.selection import Selection
 from burnish.verification import Feeds, random_feeds
+from burnish.wording import counted
 
 if TYPE_CHECKING:
     from burnish.building.workshop import Made, Workshop
@@ -37,6 +38,8 @@ COMPARED = 2
 """Samples of each set of shapes that compiled code is compared on."""
 RANDOM = 16
 """Random inputs to calibrate on where there are no data."""
+NAMED = 3
+"""Reasons why layers stay in float that one notice names."""
 PAYS = 1.02
 """Ratio of the time of the float model to that of the quantized one which has to be exceeded beyond
 noise: rounding costs accuracy, and times of another day differ by as much."""
@@ -97,8 +100,17 @@ def prepare(
     samples = _fitting(calibration, better, job)
     if is_random and found.count:
         report.notices.append(RANDOM_DATA)
-    report.notices += found.notices
+    report.notices += [*found.notices, *_left(found)]
     return Start(found.graph, report, found, samples)
+
+
+def _left(found: Quantized) -> list[str]:
+    """Why all layers stay in float, if they do and nothing else says so."""
+    if found.count or found.decision.notice:
+        return []
+    reasons = list(dict.fromkeys(layer.format.reason for layer in found.layers))
+    more = f"; and {counted(len(reasons) - NAMED, 'other reason')}" if len(reasons) > NAMED else ""
+    return [f"nothing is quantized: {'; '.join(reasons[:NAMED])}{more}"] if reasons else []
 
 
 def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:

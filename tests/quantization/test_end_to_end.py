@@ -114,6 +114,17 @@ def test_what_gains_little_or_nothing_does_not_pay(low: float, median: float, sa
     assert said in reason
 
 
+def test_that_all_layers_stay_is_said_with_the_reason(model: onnx.ModelProto) -> None:
+    names = ("one", "two", "three")
+    for node, name in zip(
+        (one for one in model.graph.node if one.op_type in ("Conv", "MatMul")), names, strict=True
+    ):
+        node.name = name
+    asked = burnish.Quantization("int8", samples(), keep=names)
+    _, report = burnish.optimize(model, quantize=asked)
+    assert "nothing is quantized: it is to be kept" in report.notices
+
+
 def test_where_nothing_is_quantized_the_code_is_that_of_float() -> None:
     nothing = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 21]> agraph (float[4, 8] x) => (float[4, 8] y) {'
