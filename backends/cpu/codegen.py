@@ -10,7 +10,7 @@ import tvm_ffi
 from tvm import tirx
 
 from burnish.backends.cpu import tir_pipeline
-from burnish.backends.kernels import fast_math, lookup, saturation
+from burnish.backends.kernels import exact, fast_math, lookup, saturation
 from burnish.target import Target
 
 _PASS_OPTIONS = {
@@ -51,7 +51,9 @@ def _tvm_target(target: Target) -> list[tuple[str, str]]:
 def build(funcs: Mapping[str, tirx.PrimFunc], target: Target) -> tvm.runtime.Module:
     """Compile scheduled functions for `target`, to be written out or, on the host, run here."""
     lowered = {
-        name: lookup.expand(saturation.expand(fast_math.rewrite(func), target))
+        name: lookup.expand(
+            exact.expand(saturation.expand(fast_math.rewrite(func), target), target)
+        )
         for name, func in funcs.items()
     }
     module = tvm.IRModule(

@@ -19,6 +19,8 @@ from tvm.s_tir import SBlock
 from tvm.tirx import Buffer, BufferStore, PrimFunc
 from tvm.tirx.stmt import IterVar
 
+from burnish.backends.kernels import exact
+
 Array: TypeAlias = Any
 """Numbers of any dtype."""
 
@@ -192,6 +194,8 @@ class _Meaning:
         name = str(getattr(value.op, "name", value.op)).rpartition(".")[2]
         if name == "reinterpret":
             return _reinterpreted(np.asarray(self.of(value.args[0])), np.dtype(str(value.ty.dtype)))
+        if exact.unwrapped(value) is not value:
+            return self.of(exact.unwrapped(value))
         if name not in _CALLS:
             raise Unknown(f"a call of {name}")
         return _CALLS[name](*map(self.of, value.args))

@@ -9,6 +9,7 @@ import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 
+from burnish.backends.kernels.exact import quotient, separate, unwrapped
 from burnish.backends.kernels.float_terms import constant, integer
 from burnish.backends.kernels.saturation import BOUND, RANGES, saturated
 
@@ -19,7 +20,8 @@ def dequantized(stored: Expr, scale: Expr, zero: Expr | None) -> Expr:
     if zero is not None and not _is_zero(zero):
         value = value - zero.astype("int32")
     single = value.astype("float32")
-    return single if isinstance(scale, tirx.FloatImm) and scale.value == 1 else single * scale
+    is_one = isinstance(scale, tirx.FloatImm) and scale.value == 1
+    return single if is_one else separate(single * scale)
 
 
 def quantized(
@@ -47,12 +49,14 @@ def _quotient(value: Expr, scale: Expr, uniform: bool) -> Expr:
     if not uniform:
         return value / scale
     if not isinstance(scale, tirx.FloatImm):
-        return value * (constant(1.0) / scale)
+        return quotient(value, scale)
+    if scale.value == 1:
+        return value
     with np.errstate(over="ignore", divide="ignore"):
         reciprocal = float(np.float32(1) / np.float32(scale.value))
     # One that is no normal number has lost bits.
     is_normal = math.isfinite(reciprocal) and reciprocal >= float(np.finfo(np.float32).tiny)
-    return value * constant(reciprocal) if is_normal else value / scale
+    return quotient(value, scale) if is_normal else value / scale
 
 
 def _is_zero(value: Expr) -> bool:
@@ -107,6 +111,7 @@ def _folded(value: Expr, scale: Expr) -> _Sum | None:
 
 def _sum(x: Expr) -> _Sum:
     """``x`` as a sum; itself, if it is none of stored numbers."""
+    x = unwrapped(x)
     if isinstance(x, tirx.FloatImm):
         return _Sum((), float(x.value))
     if isinstance(x, tirx.Cast) and str(x.ty) == "float32":

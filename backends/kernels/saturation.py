@@ -16,6 +16,7 @@ from tvm.ir import Expr, StringImm
 from tvm.tirx import Stmt
 from tvm.tirx.stmt import AttrStmt
 
+from burnish.backends.kernels.exact import unwrapped
 from burnish.backends.kernels.float_terms import bits, constant, integer
 from burnish.target import Target
 
@@ -67,10 +68,16 @@ def operands(call: Expr) -> Saturated | None:
 
 
 def _regrouped(value: Expr) -> Expr:
-    """``value`` with what is known multiplied first: a right factor may be that of a whole row."""
-    if isinstance(value, tirx.Mul) and isinstance(value.b, tirx.FloatImm):
-        if isinstance(value.a, tirx.Mul):
-            return value.a.a * (value.a.b * value.b)
+    """``value`` with what is known multiplied first, if it is a product of two stored numbers.
+
+    The right one may be that of a whole row: the total that probabilities are divided by.
+    """
+    given = unwrapped(value)
+    if isinstance(given, tirx.Div) and isinstance(given.b, tirx.FloatImm):
+        product = given.a
+        if isinstance(product, tirx.Mul) and isinstance(product.a, ir.TensorLoad):
+            if isinstance(product.b, ir.TensorLoad):
+                return product.a * (product.b * constant(1 / given.b.value))
     return value
 
 

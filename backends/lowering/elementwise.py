@@ -14,6 +14,7 @@ import numpy as np
 import tvm.tirx as tx
 
 from burnish.backends.kernels.bfloat16 import narrow, widen
+from burnish.backends.kernels.exact import product
 from burnish.backends.kernels.quantization import dequantized, quantized
 from burnish.ir import DType, OperatorNode, VariableNode
 from burnish.passes.quantization.conversions import parameter_axis
@@ -360,7 +361,7 @@ ELEMENTWISE: dict[str, Scalars] = {
     "Min": _fold(minimum),
     "Mish": _unary(_mish),
     "Mod": _mod,
-    "Mul": _binary(lambda a, b: a * b),
+    "Mul": _binary(product),
     "Neg": _unary(lambda a: -a),
     "Not": _unary(tx.Not),
     "Or": _binary(lambda a, b: tx.any(a, b)),

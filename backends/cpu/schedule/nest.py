@@ -9,6 +9,8 @@ from tvm import ir, sym, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from burnish.backends.kernels import exact
+
 _normalize = tvm_ffi.get_global_func("s_tir.schedule.NormalizePrimFunc")
 
 _CALL_COST = 12
@@ -89,6 +91,8 @@ _FREE_CALLS = frozenset({"if_then_else", "likely", "reinterpret", "sqrt"})
 
 def _step_cost(node: Any) -> int:
     if isinstance(node, ir.Call):
+        if exact.unwrapped(node) is not node:
+            return 0
         name = node.op.name.rpartition(".")[2] if isinstance(node.op, ir.Op) else ""
         return 1 if name in _FREE_CALLS else _CALL_COST
     return 1 if str(node.ty).startswith("float") else 0
