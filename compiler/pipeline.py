@@ -59,6 +59,8 @@ class PassContext:
     """How often rules may be applied, if not to a fixed point; for searches."""
     calibration: Calibration | None = None
     """Data that the model is meant for, if there is any; see `burnish.calibration.require`."""
+    is_late: Callable[[], bool] = lambda: False
+    """Whether a pass that improves step by step is to leave it at what it has done."""
 
     def may_meet(self, op_types: Iterable[str]) -> bool:
         """Whether the graph may hold a standard operator of ``op_types``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from burnish.bench.environment import Stopwatch
 from burnish.building.job import Job
 from burnish.building.optional import Verdict, left_out, settle
 from burnish.building.workshop import Made, Workshop
+from burnish.compilation import tuning_seconds
 from burnish.gates import Found, Gate, judge, require
 from burnish.ir import Graph
 from burnish.output import check_target
@@ -148,17 +149,22 @@ def finish(shop: Workshop) -> Finished:
 
 def _paying(shop: Workshop, made: Made) -> Made:
     """``made``, or the same in float where that is faster on this machine."""
-    target = shop.job.target
-    if made.quantized is None or not made.is_quantized or target is None or not target.is_host:
+    target, found = shop.job.target, made.quantized
+    if found is None or not made.is_quantized or target is None or not target.is_host:
         return made
-    from burnish.building.quantizing import in_float, slower
+    from burnish.building.quantizing import in_float, is_clear, slower, speedup_of
 
-    plain = in_float(shop, made)
-    reason = slower(shop, made, plain)
-    if not reason:
+    is_tuned = tuning_seconds(shop.job.tune) > 0
+    if len(shop.job.shapes) == 1 and is_clear(found.speedup, is_tuned=is_tuned):
         return made
+    plain = in_float(shop, made)
+    gain = speedup_of(shop, made, plain)
+    found = replace(found, final_speedup=gain)
+    reason = slower(gain)
+    if not reason:
+        return made.stating(found)
     plain.report.notices.append(reason)
-    return plain.stating(made.quantized.in_float(reason))
+    return plain.stating(found.in_float(reason))
 
 
 def _check_place(job: Job) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from burnish.bench.stats import Estimate
 from burnish.bench.task import Task
 from burnish.building.data import declared, given_data, require_task_fits
 from burnish.building.job import Job
@@ -43,6 +44,10 @@ NAMED = 3
 PAYS = 1.02
 """Ratio of the time of the float model to that of the quantized one which has to be exceeded beyond
 noise: rounding costs accuracy, and times of another day differ by as much."""
+CLEAR, CLEAR_TUNED = 1.1, 1.4
+"""The same measured without tuning that has to be exceeded for the artifacts not to be compared:
+tuning makes a float model 1.25 times as fast at most (no model of those measured has gained more),
+and noise is not all that intervals show."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,18 @@ def in_float(shop: Workshop, made: Made) -> Made:
     return type(shop)(job, shop.graph, shop.progress).make(made.skipped)
 
 
-def slower(shop: Workshop, made: Made, plain: Made) -> str:
-    """Why a quantized artifact is no gain over ``plain``, in float; empty if it is one.
+def is_clear(gain: Estimate | None, *, is_tuned: bool) -> bool:
+    """Whether ``gain``, measured without tuning, leaves no doubt that int8 is faster.
+
+    Args:
+        gain: the time in float over that in int8; None if that was not measured.
+        is_tuned: whether artifacts are tuned: float may gain more by that than int8 does.
+    """
+    return gain is not None and gain.low > (CLEAR_TUNED if is_tuned else CLEAR)
+
+
+def speedup_of(shop: Workshop, made: Made, plain: Made) -> Estimate:
+    """The time of ``plain``, in float, over that of a quantized artifact.
 
     Raises:
         GateFailed: one of them fails, or is wrong.
@@ -158,7 +173,11 @@ def slower(shop: Workshop, made: Made, plain: Made) -> str:
         paths = Path(scratch, "float"), Path(scratch, "int8")
         for path, each in zip(paths, (plain, made), strict=True):
             each.save(path)
-        gain = shop.ring.least_ratio(*map(shop.contender, paths, (plain, made)))
+        return shop.ring.least_ratio(*map(shop.contender, paths, (plain, made)))
+
+
+def slower(gain: Estimate) -> str:
+    """Why a quantized artifact that gains so much does not pay; empty if it does."""
     if gain.low > PAYS:
         return ""
     if gain.median < 1:

@@ -65,8 +65,9 @@ def show_quantization(session: Session, found: Quantized | None, *, verbose: boo
     shown = found.layers if verbose else [one for one in found.layers if one.format.reason]
     if shown:
         session.out.print(layer_table(shown))
-    for line in quantization_lines(found.summary()):
-        session.tell(line)
+    for line in (*quantization_lines(found.summary()), found.told_speedup):
+        if line:
+            session.tell(line)
 
 
 def quantization_lines(summary: Mapping[str, Any] | None) -> list[str]:

@@ -3,8 +3,9 @@
 All that gain are quantized first. Where that loses more than is allowed, neighbouring layers are
 quantized a group at a time to see what that costs, and those of the groups that cost the most one
 at a time. What costs the most for what it gains is left in float, as few layers as bring the loss
-below the bound: their number is found by bisection, and every number that is tried is measured,
-since costs do not add up.
+below the bound. Their number is found by bisection on probes, which are fast and do not refine:
+what a probe says is scaled by what the latest judgement said of the selection that it was about.
+Only what is found so is judged, again until a selection holds: costs do not add up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from burnish.bench.environment import Stopwatch
 from burnish.errors import GateFailed
@@ -32,6 +34,12 @@ _GROUPS = 8
 """Groups of neighbours that layers are tried in first."""
 _SMALL = 0.03
 """Share of the bound below which nobody asks which layer of a group it is."""
+_LEAST_SHARE = 1e-6
+"""Of the bound, that a probe counts as at least."""
+_ALIKE = 0.02
+"""Share of what all layers gain below which it is not worth judging another selection."""
+_HURRIED = 0.9
+"""Where in what is left to try the last try is that there is time for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ def decide(
     keep: Mapping[str, str],
     seconds: float,
     progress: Progress,
+    watch: Clock | None = None,
 ) -> Decision:
     """Choose layers.
 
@@ -93,15 +102,43 @@ def decide(
         guard: judges a selection.
         probe: says what is lost where all but the named layers are quantized, fast.
         keep: layers that stay in float whatever they cost, and why.
-        seconds: after which no more layers are tried alone, and the selection that is known to
+        seconds: on the watch, after which nothing more is tried: the selection that is known to
             hold is taken.
         progress: what is told.
+        watch: runs already if time was spent before; by default one that starts now.
 
     Raises:
         GateFailed: the user's bound holds for no selection that quantizes anything. Where the
             bound is not the user's, all layers stay in float.
     """
-    return _Search(candidates, attempt, guard, probe, seconds, progress).run(dict(keep))
+    told = Told(progress, watch or Stopwatch(), seconds)
+    return _Search(candidates, attempt, guard, probe, told).run(dict(keep))
+
+
+class Clock(Protocol):
+    """What tells time: a `Stopwatch`."""
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Time that is limited, and told."""
+
+    progress: Progress
+    watch: Clock
+    seconds: float
+
+    def tell(self, doing: str, done: int, total: int) -> None:
+        """Say what is done, and how long deciding may still take."""
+        left = max(0.0, self.seconds - self.watch.seconds)
+        self.progress(f"{doing}, at most {left:.0f} s more", done, total)
+
+    def is_late(self, share: float = 1.0, needed: float = 0.0) -> bool:
+        """Whether so much of the time is over, once what takes ``needed`` seconds is done."""
+        return self.watch.seconds + needed > share * self.seconds
 
 
 @dataclass
@@ -110,34 +147,33 @@ class _Search:
     attempt: Attempt
     guard: Guard
     probe: Callable[[Sequence[str]], Loss]
-    seconds: float
-    progress: Progress
+    time: Told
 
     def run(self, keep: dict[str, str]) -> Decision:
-        self.watch = Stopwatch()
         self.found = Decision(reasons=keep)
         self.open = [one for one in self.candidates if one.name not in keep]
+        self.took = 0.0
         if not self.open:
             return self.found
+        self.time.tell("judging int8 in all layers", 0, 1)
         if self._try(()):
             return self.found
         order = self._ranked()
-        fewest = self._bisect(order)
+        fewest = self._fewest(order)
         if fewest is None:
             self._give_up()
         return self.found
 
-    def _is_late(self, share: float = 1.0) -> bool:
-        return self.watch.seconds > share * self.seconds
-
     def _try(self, more: Sequence[str]) -> bool:
         """Whether the bound holds with ``more`` layers in float; keeps the selection if it does."""
+        begun = self.time.watch.seconds
         floats = (*self.found.reasons, *more)
         loss = self.guard.loss(self.attempt(floats))
         point = Point(floats, loss)
         self.found.points.append(point)
         if loss.holds:
             self.found.chosen = point
+        self.took = self.time.watch.seconds - begun
         return loss.holds
 
     def _ranked(self) -> list[str]:
@@ -162,9 +198,9 @@ class _Search:
         groups = [names[start : start + size] for start in range(0, len(names), size)]
         together: list[tuple[float, list[str]]] = []
         for number, group in enumerate(groups):
-            if self._is_late(_PROBING):
+            if self.time.is_late(_PROBING):
                 break
-            self.progress("quantizing some layers", number, len(groups))
+            self.time.tell("quantizing some layers", number, len(groups))
             together.append((self._alone(group), group))
         costs = {name: share / len(group) for share, group in together for name in group}
         sizes = {name: len(group) for _, group in together for name in group if len(group) > 1}
@@ -174,9 +210,9 @@ class _Search:
         ]  # fmt: skip
         inside = [name for group in worse for name in group]
         for number, name in enumerate(inside):
-            if self._is_late(_PROBING):
+            if self.time.is_late(_PROBING):
                 break
-            self.progress("quantizing one layer", number, len(inside))
+            self.time.tell("quantizing one layer", number, len(inside))
             costs[name] = self._alone([name])
             sizes.pop(name, None)
         self.found.groups = sizes
@@ -187,16 +223,26 @@ class _Search:
         names = [one.name for one in self.candidates]
         return self.probe([name for name in names if name not in group]).share
 
-    def _bisect(self, order: Sequence[str]) -> int | None:
+    def _fewest(self, order: Sequence[str]) -> int | None:
         """How few of ``order`` have to stay in float, as time allows; None if none helps."""
+        kept = tuple(self.found.reasons)
+        guess = _Guess(
+            lambda count: self.probe((*kept, *order[:count])).share, len(order),
+            {one.name: one.gain for one in self.open}, order,
+        )  # fmt: skip
         low, high, best = 0, len(order), None
-        while high - low > 1 and not (best is not None and self._is_late()):
-            middle = (low + high) // 2
-            self.progress("choosing layers", len(self.found.points), 2 + len(order).bit_length())
-            if self._try(order[:middle]):
-                high = best = middle
+        guess.learn(0, self.found.points[-1].loss.share)
+        while high - low > 1 and not self._is_over(best):
+            self.time.tell("choosing layers", len(self.found.points), 2 + len(order).bit_length())
+            hurried = self.time.is_late(needed=2 * self.took)
+            count = guess.between(low, high, hurried=hurried and best is None)
+            if best is not None and guess.is_alike(count, best):
+                break
+            if self._try(order[:count]):
+                high = best = count
             else:
-                low = middle
+                low = count
+            guess.learn(count, self.found.points[-1].loss.share)
         for name in order[: best or 0]:
             self.found.reasons[name] = f"costs accuracy{self._cost(name)}"
         return best
@@ -210,6 +256,10 @@ class _Search:
             return f": alone it takes {100 * share:.0f} % of the bound"
         return f": with its neighbours, {count} layers, it takes {100 * count * share:.0f} %"
 
+    def _is_over(self, best: int | None) -> bool:
+        """Whether there is no time for one more; one that does not hold yet may be the last."""
+        return self.time.is_late(needed=0.0 if best is None else self.took)
+
     def _give_up(self) -> None:
         best = min(self.found.points, key=lambda point: point.loss.share)
         layers = len(self.candidates)
@@ -218,6 +268,8 @@ class _Search:
             f"{counted(len(self.found.points), 'selection')} loses {best.loss.text} with "
             f"{layers - len(best.floats)} of {counted(layers, 'layer')} quantized"
         )
+        if self.time.is_late():
+            story += f", and the {self.time.seconds:g} s of --time are over"
         if self.guard.is_asked:
             raise GateFailed(
                 f"{story}; allow more, give more calibration data, or leave --quantize out"
@@ -225,3 +277,56 @@ class _Search:
         self.found.notice = f"left in float: {story}; --max-drop with --eval says what is allowed"
         for one in self.open:
             self.found.reasons[one.name] = "costs accuracy, with whatever else is quantized"
+
+
+@dataclass
+class _Guess:
+    """Guesses from probes how many layers have to stay in float."""
+
+    probe: Callable[[int], float]
+    """The share that is taken with so many layers in float, by a probe."""
+    total: int
+    gains: Mapping[str, float]
+    order: Sequence[str]
+    """Layers, those first that stay in float first."""
+    factor: float = 1.0
+    """What a judgement says, for each part that a probe does."""
+    failed: int = 0
+    _known: dict[int, float] = field(default_factory=dict)
+
+    def learn(self, count: int, share: float) -> None:
+        """Take in what was judged with ``count`` layers in float."""
+        self.factor = share / max(self._probed(count), _LEAST_SHARE)
+        self.failed = 0 if share <= 1 else self.failed + 1
+
+    def between(self, low: int, high: int, *, hurried: bool) -> int:
+        """The next number to judge: above ``low``, which fails, and below ``high``.
+
+        Args:
+            low: how many are too few.
+            high: how many are enough.
+            hurried: whether this may be the last one, which has to hold.
+        """
+        if hurried:
+            return max(low + 1, low + math.ceil(_HURRIED * (high - low)) - 1)
+        few, many = low, high
+        while many - few > 1:
+            middle = (few + many) // 2
+            if self.factor * self._probed(middle) <= 1:
+                many = middle
+            else:
+                few = middle
+        # What was guessed too low so often is stepped away from faster and faster.
+        step = 1 << max(0, self.failed - 1)
+        return min(max(many, low + step), high - 1)
+
+    def is_alike(self, count: int, other: int) -> bool:
+        """Whether the two selections gain about the same."""
+        low, high = sorted((count, other))
+        between = sum(max(0.0, self.gains[name]) for name in self.order[low:high])
+        return between <= _ALIKE * sum(max(0.0, gain) for gain in self.gains.values())
+
+    def _probed(self, count: int) -> float:
+        if count not in self._known:
+            self._known[count] = self.probe(count)
+        return self._known[count]

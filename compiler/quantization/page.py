@@ -83,13 +83,14 @@ def sentence(found: Quantized) -> str:
 
 
 def _tiles(found: Quantized) -> list[Tile]:
-    chosen, speedup = found.decision.chosen, found.speedup
+    chosen, speedup = found.decision.chosen, found.final_speedup or found.speedup
     tiles = [Tile("Layers in int8", f"{found.count} of {len(found.layers)}", "the rest in float")]
     if chosen is not None:
         share = chosen.loss.share
         tiles.append(Tile("Of what may be lost", _percent(share), visible(chosen.loss.text)))
     if speedup is not None:
-        interval = f"{speedup.low:.2f} to {speedup.high:.2f}, both without tuning"
+        how = "both without tuning" if found.final_speedup is None else "of the artifacts"
+        interval = f"{speedup.low:.2f} to {speedup.high:.2f}, {how}"
         tiles.append(Tile("Speed over float", f"{speedup.median:.2f}×", interval))
     return tiles
 

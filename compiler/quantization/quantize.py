@@ -24,6 +24,10 @@ HOPELESS = 0.85
 """Speedup without tuning below which no tuning makes integers faster than float."""
 
 
+_TIMED = 0.5
+"""Share of the time after which nothing is timed any more: multiply-adds stand for gains then."""
+
+
 class Timer(Protocol):
     """Times models; `gains.Clock` does."""
 
@@ -75,27 +79,51 @@ def quantize_model(
     judge, work.distance = work.holding(guard or distance), distance
     whole, formats = work.improve(distance, (whole, formats))
     times = Times({}, {})
-    if timer is not None:
+    if timer is not None and watch.seconds < _TIMED * seconds:
+        progress("timing layers in float and int8", 0, 1)
         times = timed(
             work.graph, whole, names, timer, lambda floats: work.quantized((*keep, *floats))[0]
         )
+    decision = _decision(work, names, times, judge, distance.fewer(PROBED), progress)
+    result, reports = work.chosen(decision)
+    notices = [decision.notice] if decision.notice else []
+    found = Quantized(
+        result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
+        judge.bound, watch.seconds, [*notices, *calibration.notices], times,
+    )  # fmt: skip
+    if times.speedup is None or not found.count:
+        return found
+    progress("timing the model in float and int8", 0, 1)
+    return replace(found, speedup=_speedup(found, work.graph, timer), seconds=watch.seconds)
+
+
+def _decision(
+    work: Work,
+    names: Sequence[str],
+    times: Times,
+    judge: Guard,
+    probe: DistanceGuard,
+    progress: Progress,
+) -> Decision:
+    """Which of the layers ``names`` stay in float."""
     gains = {name: each.median for name, each in times.gains.items()} or work.sizes(names)
-    probe = distance.fewer(PROBED)
-    decision = decide(
+    return decide(
         [Candidate(name, gains.get(name, 0.0)) for name in names],
         work.final,
         judge,
         lambda floats: probe.loss(work.quantized(floats)[0]),
-        keep={**dict.fromkeys(keep, "it is to be kept"), **times.slow},
-        seconds=seconds,
+        keep={**dict.fromkeys(work.keep, "it is to be kept"), **times.slow},
+        seconds=work.seconds,
         progress=progress,
+        watch=work.watch,
     )
-    result, reports = work.chosen(decision)
-    notices = [decision.notice] if decision.notice else []
-    return Quantized(
-        result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
-        judge.bound, watch.seconds, [*notices, *calibration.notices], times,
-    )  # fmt: skip
+
+
+def _speedup(found: Quantized, before: Graph, timer: Timer | None) -> Estimate | None:
+    """The time of the model in float over that of the result, without tuning."""
+    if timer is None or set(found.decision.floats) <= set(found.times.slow):
+        return found.times.speedup
+    return timer.speedups(before, [found.graph])[0]
 
 
 def timed(

@@ -63,6 +63,10 @@ class Quantized:
     seconds: float = 0.0
     notices: list[str] = field(default_factory=list)
     times: Times = field(default_factory=lambda: Times({}, {}))
+    speedup: Estimate | None = None
+    """The time in float over that of just this result, both without tuning, if measured."""
+    final_speedup: Estimate | None = None
+    """The same of the two artifacts, if it took measuring these to tell that this is faster."""
 
     @property
     def loss(self) -> str:
@@ -82,18 +86,24 @@ class Quantized:
             "bound": self.bound,
         }  # fmt: skip
 
-    @property
-    def speedup(self) -> Estimate | None:
-        """The time in float over that of just this result, both without tuning, if measured."""
-        return self.times.speedup if set(self.decision.floats) <= set(self.times.slow) else None
-
     def in_float(self, reason: str) -> Quantized:
         """The record of a model that was left in float after all."""
         layers = [
             replace(one, format=replace(one.format, reason=one.format.reason or reason))
             for one in self.layers
         ]
-        return replace(self, layers=layers, decision=replace(self.decision, chosen=None))
+        decision = replace(self.decision, chosen=None)
+        return replace(self, layers=layers, decision=decision, speedup=None)
+
+    @property
+    def told_speedup(self) -> str:
+        """How fast it is compared with float, in words; empty if that was not measured."""
+        found, how = self.final_speedup, "both as they are"
+        if found is None:
+            found, how = self.speedup, "both without tuning"
+        if found is None:
+            return ""
+        return f"{found.median:.2f}x [{found.low:.2f}, {found.high:.2f}] as fast as float, {how}"
 
     def latency(self, floats: Sequence[str]) -> float | None:
         """Seconds that a run takes with layers in float, by what each was measured to gain."""
@@ -104,7 +114,6 @@ class Quantized:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        speedup = self.speedup
         return {
             "bound": self.bound,
             "loss": self.loss,
@@ -114,6 +123,11 @@ class Quantized:
                  "share": point.loss.share, "latency": self.latency(point.floats)}
                 for point in self.decision.points
             ],
-            "untuned_speedup": speedup and [speedup.median, speedup.low, speedup.high],
+            "untuned_speedup": _ends(self.speedup),
+            "final_speedup": _ends(self.final_speedup),
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
+
+
+def _ends(speedup: Estimate | None) -> list[float] | None:
+    return None if speedup is None else [speedup.median, speedup.low, speedup.high]

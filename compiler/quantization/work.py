@@ -42,10 +42,14 @@ LEAST_GAIN = 0.02
 """Share of the loss that a pass of the recipe has to take away to be kept."""
 _IMPROVING = 0.3
 """Share of the time until which passes of the recipe begin that prepare the model."""
-_REFINING = 0.7
-"""The same of those that refine it."""
+_REFINING = 0.5
+"""The same of those that refine it; what runs by then ends soon."""
+_REFINED = 0.7
+"""The same until which such a pass may change layers: the rest stay as they are."""
 _SMALL_LOSS = 0.1
 """Share of the bound below which neither is worth its time."""
+_HOPELESS = 6.0
+"""Share of the bound above which refining does not bring a model below it."""
 
 
 Made: TypeAlias = tuple[Graph, list[PassReport]]
@@ -68,6 +72,8 @@ class Work:
     """The latest final model that was judged to hold."""
     _made: Made | None = None
     """The latest one."""
+    _measured: Loss | None = None
+    """How far that is from the original."""
     reports: list[PassReport] = field(default_factory=list)
     """Of the passes that made the graph."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -76,7 +82,11 @@ class Work:
     @property
     def context(self) -> PassContext:
         """What passes are told."""
-        return PassContext(self.target, calibration=self.calibration)
+        return PassContext(self.target, calibration=self.calibration, is_late=self._is_late)
+
+    def _is_late(self) -> bool:
+        """Whether refining has had its time."""
+        return self.watch.seconds > _REFINED * self.seconds
 
     def prepared(self) -> tuple[Graph, list[LayerFormat]]:
         """Quantize all layers for the first time; every value has a name then: ranges go by it.
@@ -186,20 +196,28 @@ class Work:
     def _refined(self, graph: Graph) -> Made:
         """The best of what the passes come to that follow rounding, as far as there is time."""
         assert self.distance is not None
-        rounding = self._latest
+        rounding, self._measured = self._latest, None
         best: Made = graph, [rounding]
         if not rounding.changed or not AFTER:
             return best
-        least = self.distance.loss(graph).share
+        least = self.distance.loss(graph)
         for names in AFTER:
-            if least <= _SMALL_LOSS or self.watch.seconds > _REFINING * self.seconds:
+            if not _SMALL_LOSS < least.share < _HOPELESS:
+                break
+            if self.watch.seconds > _REFINING * self.seconds:
                 break
             tried = copy_of(graph)
             reports = [run_pass(tried, get_pass(name), self.context) for name in names]
-            share = self.distance.loss(tried).share
-            if share <= (1 - LEAST_GAIN) * least:
-                best, least = (tried, [rounding, *reports]), share
+            loss = self.distance.loss(tried)
+            if loss.share <= (1 - LEAST_GAIN) * least.share:
+                best, least = (tried, [rounding, *reports]), loss
+        self._measured = least
         return best
+
+    def measured(self, guard: Guard, graph: Graph) -> Loss | None:
+        """What ``guard`` says of a graph, if that is known from refining it."""
+        is_latest = self._made is not None and graph is self._made[0]
+        return self._measured if guard is self.distance and is_latest else None
 
     def sizes(self, names: Sequence[str]) -> Mapping[str, float]:
         """Multiply-adds of layers."""
@@ -222,7 +240,7 @@ class _Holding:
         return self.guard.is_asked
 
     def loss(self, graph: Graph) -> Loss:
-        found = self.guard.loss(graph)
+        found = self.work.measured(self.guard, graph) or self.guard.loss(graph)
         self.work.judged(graph, found)
         return found
 

@@ -5,70 +5,113 @@ change of ``|W x - Q x|^2`` by rounding one column is undone as far as the colum
 Columns with the largest moments go first; scales are fixed beforehand. With a target of its own
 for what the product should give (Li et al., "GPTAQ", arXiv 2504.02692, here by least squares
 first), errors of the data are made up for too.
+
+With ``H = V V^T`` and ``V`` upper triangular the error is ``|(W - Q) V|^2``: each column decides
+one term, given those before. That comes to the same numbers as factors of the inverse of ``H``,
+which take far longer to compute.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from burnish.ir import Array
 
-BLOCK = 128
-"""Columns whose errors are passed on to those behind together."""
+BLOCK = 64
+"""Columns for which the errors of all before are added up together."""
 
 
-def gptq(weights: Array, steps: Array, moments: Array, bound: int, damping: float = 0.01) -> Array:
+@dataclass(frozen=True)
+class Factors:
+    """Second moments of rows, damped and factored."""
+
+    order: Array
+    """Inputs, those with the largest moments first: ``[groups, inputs]``."""
+    upper: Array
+    """``V`` with ``V V^T`` the moments in that order: float64 ``[groups, inputs, inputs]``."""
+
+    @classmethod
+    def of(cls, moments: Array, damping: float = 0.01) -> Factors:
+        """Factor ``E[x x^T]``, float ``[groups, inputs, inputs]``.
+
+        Args:
+            moments: of the rows.
+            damping: part of the mean of the diagonal that is added to it.
+
+        Raises:
+            LinAlgError: the moments are no such matrix, for all the damping.
+        """
+        order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
+        turned = np.stack([
+            one[np.ix_(at, at)] for one, at in zip(damped(moments, damping), order[:, ::-1],
+                                                   strict=True)
+        ])  # fmt: skip
+        return cls(order, np.ascontiguousarray(np.linalg.cholesky(turned)[:, ::-1, ::-1]))
+
+    def sorted(self, matrices: Array) -> Array:
+        """``matrices [groups, outputs, inputs]`` with inputs in that order, float64."""
+        return np.take_along_axis(matrices.astype(np.float64), self.order[:, None, :], 2)
+
+    def restored(self, matrices: Array) -> Array:
+        """``matrices`` with inputs as they were before `sorted`."""
+        return np.take_along_axis(matrices, np.argsort(self.order, axis=1)[:, None, :], 2)
+
+    def solved(self, right: Array) -> Array:
+        """``X`` with ``X M = right`` for the damped moments, ``[groups, outputs, inputs]``."""
+        upper, result = self.upper, self.sorted(right)
+        blocks = [slice(start, start + BLOCK) for start in range(0, upper.shape[1], BLOCK)]
+        corners = [np.linalg.inv(upper[:, block, block]) for block in blocks]
+        # First Y with Y V^T = right, of which the last columns depend on no others, ...
+        for block, corner in zip(reversed(blocks), reversed(corners), strict=True):
+            behind = slice(block.stop, None)
+            known = result[:, :, behind] @ upper[:, block, behind].mT
+            result[:, :, block] = (result[:, :, block] - known) @ corner.mT
+        # ... and then X with X V = Y.
+        for block, corner in zip(blocks, corners, strict=True):
+            before = slice(0, block.start)
+            known = result[:, :, before] @ upper[:, before, block]
+            result[:, :, block] = (result[:, :, block] - known) @ corner
+        return self.restored(result)
+
+
+def gptq(weights: Array, steps: Array, factors: Factors, bound: int) -> Array:
     """The integers that ``weights`` are rounded to.
 
     Args:
         weights: float ``[groups, outputs, inputs]``.
         steps: scales, float ``[groups, outputs]``.
-        moments: ``E[x x^T]``, float ``[groups, inputs, inputs]``.
+        factors: of the moments of the rows that they are multiplied with.
         bound: largest magnitude of the integers.
-        damping: part of the mean of the diagonal that is added to it.
-
-    Raises:
-        LinAlgError: the moments are no such matrix, for all the damping.
     """
-    groups, _, inputs = weights.shape
-    diagonal = np.diagonal(moments, axis1=1, axis2=2)
-    order = np.argsort(-diagonal, axis=1, kind="stable")
-    hessian = damped(moments, damping)
-    hessian = np.stack([h[np.ix_(o, o)] for h, o in zip(hessian, order, strict=True)])
-    factors = _inverse_factors(hessian)
-    left = np.take_along_axis(weights.astype(np.float64), order[:, None, :], 2)
-    result = np.empty(left.shape)
-    scale = steps.astype(np.float64)
-    for start in range(0, inputs, BLOCK):
-        end = min(start + BLOCK, inputs)
-        errors = np.empty((groups, left.shape[1], end - start))
+    wanted, upper, scale = factors.sorted(weights), factors.upper, steps.astype(np.float64)
+    result, errors = np.empty(wanted.shape), np.empty(wanted.shape)
+    for start in range(0, wanted.shape[2], BLOCK):
+        end = min(start + BLOCK, wanted.shape[2])
+        passed = errors[:, :, :start] @ upper[:, :start, start:end]
         for column in range(start, end):
-            rounded = np.clip(np.rint(left[:, :, column] / scale), -bound, bound)
+            factor = upper[:, start : column + 1, column, None]
+            more = (errors[:, :, start:column] @ factor[:, :-1])[:, :, 0]
+            target = wanted[:, :, column] + (passed[:, :, column - start] + more) / factor[:, -1]
+            rounded = np.clip(np.rint(target / scale), -bound, bound)
             result[:, :, column] = rounded
-            row = factors[:, column, column:end]
-            error = (left[:, :, column] - rounded * scale) / row[:, :1]
-            left[:, :, column:end] -= error[:, :, None] * row[:, None, :]
-            errors[:, :, column - start] = error
-        left[:, :, end:] -= errors @ factors[:, start:end, end:]
-    back = np.argsort(order, axis=1)
-    return np.take_along_axis(result, back[:, None, :], 2)
+            errors[:, :, column] = wanted[:, :, column] - rounded * scale
+    return factors.restored(result)
 
 
-def refitted(weights: Array, moments: Array, crossed: Array, damping: float = 0.01) -> Array:
+def refitted(weights: Array, moments: Array, crossed: Array, factors: Factors) -> Array:
     """The weights that make of rounded data most nearly what ``weights`` make of the original.
 
     Args:
         weights: float ``[groups, outputs, inputs]``.
         moments: ``E[y y^T]`` of the rounded rows, ``[groups, inputs, inputs]``.
         crossed: ``E[x y^T]`` of original and rounded rows.
-        damping: keeps weights where the data say little, as in `gptq`.
-
-    Raises:
-        LinAlgError: the moments are no such matrix, for all the damping.
+        factors: of the moments; damping keeps weights where the data say little.
     """
     change = weights.astype(np.float64) @ (crossed.astype(np.float64) - moments)
-    solved = np.linalg.solve(damped(moments, damping), change.transpose(0, 2, 1))
-    return np.asarray(weights + solved.transpose(0, 2, 1))
+    return np.asarray(weights + factors.solved(change))
 
 
 def damped(moments: Array, damping: float) -> Array:
@@ -81,24 +124,19 @@ def damped(moments: Array, damping: float) -> Array:
     return result
 
 
-def output_error(
-    weights: Array, rounded: Array, original: Array, crossed: Array, moments: Array
-) -> float:
-    """``E|W x - Q y|^2`` over all outputs, from moments of the rows ``x`` and ``y``.
+def output_errors(
+    weights: Array, rounded: Sequence[Array], crossed: Array, moments: Array
+) -> list[float]:
+    """``E|W x - Q y|^2 - E|W x|^2`` over all outputs, from moments of the rows ``x`` and ``y``.
 
     Args:
         weights: ``W [groups, outputs, inputs]``.
-        rounded: ``Q``, as floats.
-        original: ``E[x x^T]``.
+        rounded: several ``Q``, as floats.
         crossed: ``E[x y^T]``.
         moments: ``E[y y^T]``.
     """
-    w, q = weights.astype(np.float64), rounded.astype(np.float64)
-    wanted = np.vdot(w @ original, w)
-    return float(wanted - 2 * np.vdot(w @ crossed, q) + np.vdot(q @ moments, q))
-
-
-def _inverse_factors(hessian: Array) -> Array:
-    """Upper triangular ``U`` with ``U^T U`` the inverse of each matrix."""
-    turned = np.linalg.cholesky(hessian[:, ::-1, ::-1])[:, ::-1, ::-1]
-    return np.linalg.inv(turned)
+    wanted = weights.astype(np.float64) @ crossed
+    return [
+        float(np.vdot(q @ moments, q) - 2 * np.vdot(wanted, q))
+        for q in (each.astype(np.float64) for each in rounded)
+    ]

@@ -9,6 +9,7 @@ from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.passes.quantization.twins import RoundedLayer, float_twin
 from burnish.pipeline import PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
+from burnish.wording import counted
 
 Change = Callable[[Rewriter, RoundedLayer, Stop], str]
 """Changes a layer; why it stays as it is, empty if it does not."""
@@ -23,7 +24,7 @@ def refined(
     name: str,
     purpose: str,
 ) -> RewriteResult:
-    """Change ``layers``, each with data as the layers before it give them by now.
+    """Change ``layers``, each with data as the layers before it give them by now, until it is late.
 
     Args:
         graph: changed in place.
@@ -43,7 +44,12 @@ def refined(
         result.notes.append(f"left alone: there is no calibration data {purpose}")
         return result
     twin, twins = float_twin(graph)
-    for stop in cascade(graph, twin, twins, list(layers), context.calibration):
+    for number, stop in enumerate(cascade(graph, twin, twins, list(layers), context.calibration)):
+        if context.is_late():
+            result.notes.append(
+                f"stopped after {number} of {counted(len(layers), 'layer')}: time is up"
+            )
+            break
         layer = layers[stop.node]
         reason = change(rewriter, layer, stop)
         if reason:

@@ -13,7 +13,7 @@ from burnish.calibration import CrossGram, Geometry, Gram, geometry_of
 from burnish.ir import Array, Constant, DType, Graph, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.quantization.cascade import Stop
-from burnish.passes.quantization.gptq import gptq, output_error, refitted
+from burnish.passes.quantization.gptq import Factors, gptq, output_errors, refitted
 from burnish.passes.quantization.refining import refined
 from burnish.passes.quantization.twins import RoundedLayer, rounded_layer
 from burnish.pipeline import Pass, PassContext
@@ -71,17 +71,16 @@ class RoundWeights(Pass):
             return "it is not known what its weights are multiplied with"
         per_item = _rows_per_item(stop.found, layer.matrices(layer.integers.numpy()).shape[2])
         fitted, judged = _Moments(geometry, per_item), _Moments(geometry, per_item)
-        original, few = Gram(geometry, per_item), len(stop.found) < HELD_OUT
+        few = len(stop.found) < HELD_OUT
         for index, (found, wanted) in enumerate(zip(stop.found, stop.wanted, strict=True)):
             held = index % HELD_OUT == HELD_OUT - 1
             if held or few:
                 judged.update(found, wanted)
-                original.update(wanted)
             if not held or few:
                 fitted.update(found, wanted)
         if not fitted.found.count:
             return "it was given no data"
-        best = self._best(layer, fitted, judged, original)
+        best = self._best(layer, fitted, judged)
         integers = layer.weights(best).astype(np.int8)
         if np.array_equal(integers, layer.integers.numpy()):
             return "each weight is best rounded by itself"
@@ -90,9 +89,7 @@ class RoundWeights(Pass):
         rewriter.set_input(layer.dequantize, 0, VariableNode.of(constant))
         return ""
 
-    def _best(
-        self, layer: RoundedLayer, fitted: _Moments, judged: _Moments, original: Gram
-    ) -> Array:
+    def _best(self, layer: RoundedLayer, fitted: _Moments, judged: _Moments) -> Array:
         """The integers with the least error, as matrices."""
         weights, steps = layer.matrices(layer.origin.numpy()), layer.steps
         present = layer.matrices(layer.integers.numpy())
@@ -100,15 +97,16 @@ class RoundWeights(Pass):
         candidates = [present]
         try:
             gram = fitted.found.matrix
-            candidates.append(gptq(weights, steps, gram, bound, self.damping))
+            factors = Factors.of(gram, self.damping)
+            candidates.append(gptq(weights, steps, factors, bound))
             if self.asymmetric:
-                target = refitted(weights, gram, fitted.crossed.matrix, self.damping)
-                candidates.append(gptq(target, steps, gram, bound, self.damping))
+                target = refitted(weights, gram, fitted.crossed.matrix, factors)
+                candidates.append(gptq(target, steps, factors, bound))
         except np.linalg.LinAlgError:
             # Data that tell nothing: what is there is as good.
             pass
-        own = (original.matrix, judged.crossed.matrix, judged.found.matrix)
-        errors = [output_error(weights, each * steps[:, :, None], *own) for each in candidates]
+        floats = [each * steps[:, :, None] for each in candidates]
+        errors = output_errors(weights, floats, judged.crossed.matrix, judged.found.matrix)
         return candidates[int(np.argmin(errors))]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,12 @@ def types(graph: burnish.Graph) -> set[str]:
     return {node.op_type for node in graph}
 
 
+def clock(monkeypatch: pytest.MonkeyPatch, gain: float) -> None:
+    """Have nothing timed before artifacts are, which are found to gain so much."""
+    monkeypatch.setattr(quantizing, "speedup_of", lambda *_: Estimate(gain, gain, gain))
+    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
+
+
 def test_onnx_has_pairs_around_each_product_and_answers_alike(model: onnx.ModelProto) -> None:
     graph, report = burnish.optimize(model, quantize="int8", calibration=samples())
     assert {"QuantizeLinear", "DequantizeLinear"} <= types(graph)
@@ -70,8 +75,7 @@ def test_a_layer_that_is_named_stays_in_float(model: onnx.ModelProto) -> None:
 def test_compiled_code_multiplies_integers(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantizing, "slower", lambda *_: "")
-    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
+    clock(monkeypatch, 2.0)
     artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
     assert artifact.self_test()
     assert artifact.manifest.native["operators"] == 1.0
@@ -87,8 +91,7 @@ def test_compiled_code_multiplies_integers(
 def test_what_is_slower_in_integers_is_compiled_in_float(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(quantizing, "slower", lambda *_: "left in float: it is slower")
-    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
+    clock(monkeypatch, 0.9)
     artifact = burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
     assert "left in float" in caplog.text
     stated = artifact.manifest.quantization or {}
@@ -105,11 +108,7 @@ def test_what_is_slower_in_integers_is_compiled_in_float(
      (0.8, 0.8, "int8 takes 1.25 times as long")],
 )  # fmt: skip
 def test_what_gains_little_or_nothing_does_not_pay(low: float, median: float, said: str) -> None:
-    found = Estimate(median, low, median + 0.1)
-    ring = SimpleNamespace(least_ratio=lambda *_: found)
-    shop: Any = SimpleNamespace(ring=ring, contender=lambda path, _: path)
-    made: Any = SimpleNamespace(save=lambda path: None)
-    reason = quantizing.slower(shop, made, made)
+    reason = quantizing.slower(Estimate(median, low, median + 0.1))
     assert bool(reason) == bool(said)
     assert said in reason
 
@@ -123,6 +122,46 @@ def test_that_all_layers_stay_is_said_with_the_reason(model: onnx.ModelProto) ->
     asked = burnish.Quantization("int8", samples(), keep=names)
     _, report = burnish.optimize(model, quantize=asked)
     assert "nothing is quantized: it is to be kept" in report.notices
+
+
+@pytest.mark.parametrize(
+    ("low", "is_tuned", "clear"),
+    [(1.3, False, True), (1.3, True, False), (1.5, True, True), (1.05, False, False)],
+)
+def test_artifacts_need_no_comparison_where_the_gain_is_clear(
+    low: float, is_tuned: bool, clear: bool
+) -> None:
+    assert quantizing.is_clear(Estimate(low, low, low), is_tuned=is_tuned) == clear
+    assert not quantizing.is_clear(None, is_tuned=is_tuned)
+
+
+@pytest.mark.parametrize("gain", [1.2, 9.0])
+def test_float_is_compiled_only_where_it_may_be_faster(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    found = Estimate(gain, gain - 0.15, gain)
+    plain: list[Any] = []
+    monkeypatch.setattr(quantizing, "_timer", lambda *_: Timer(found))
+    monkeypatch.setattr(quantizing, "in_float", lambda shop, made: plain.append(made) or made)
+    monkeypatch.setattr(quantizing, "speedup_of", lambda *_: Estimate(1.5, 1.4, 1.6))
+    burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)
+    assert len(plain) == (gain < 2)
+
+
+class Timer:
+    """Says that each layer gains, and each model so much."""
+
+    def __init__(self, speedup: Estimate) -> None:
+        self._speedup = speedup
+
+    def gains(self, before: Any, after: Any, layers: Sequence[str]) -> dict[str, Estimate]:
+        return dict.fromkeys(layers, Estimate(1.0, 1.0, 1.0))
+
+    def seconds(self, graph: Any) -> float:
+        return 1.0
+
+    def speedups(self, base: Any, others: Sequence[Any]) -> list[Estimate]:
+        return [self._speedup for _ in others]
 
 
 def test_where_nothing_is_quantized_the_code_is_that_of_float() -> None:

@@ -64,7 +64,7 @@ def test_the_model_that_was_judged_to_hold_is_returned(
     feeds = [{"x": random.normal(size=(4, 8)).astype(np.float32)} for _ in range(4)]
     judge = Judge(watch, *shares)
     found = quantize_model(
-        network(), Calibration(feeds), target=None, guard=judge, seconds=60,
+        network(), Calibration(feeds), target=None, guard=judge, seconds=100,
         progress=lambda *_: None,
     )  # fmt: skip
     latest = [model for model, share in judge.judged if share <= 1][-1]
