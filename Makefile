@@ -15,7 +15,7 @@ SET_2 := main-job
 SET_3 := exact-rewrites
 SET_4 := cpu-kernels
 
-.PHONY: demo test check zoo acceptance mutants docs chart clean help
+.PHONY: demo test slow check zoo acceptance mutants docs chart clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,10 +23,16 @@ help: ## list the targets
 demo: $(READY) ## compile a text recognizer, run it, compare it with ONNX Runtime
 	@$(PY) -m benchmarks.demo
 
-test: $(READY) ## run the tests
-	$(PY) -m pytest -n auto --dist worksteal
+# Where bytecode is not written, every process of the tests compiles every module anew.
+test slow: export PYTHONDONTWRITEBYTECODE :=
 
-check: $(READY) ## format, lint, types, packaging, benchmark smoke, tests
+test: $(READY) ## run the tests but for the slow ones: two minutes on two cores
+	$(PY) -m pytest -n auto --dist worksteal -m 'not slow'
+
+slow: $(READY) ## run all tests, the slow ones too, with more examples
+	$(PY) -m pytest -n auto --dist worksteal --hypothesis-profile=full
+
+check: $(READY) ## format, lint, types, packaging, benchmark smoke, make test
 	PYTHON=$(PY) .ci/run
 
 zoo: $(ZOO_READY) ## build every model of the zoo into a checksummed cache

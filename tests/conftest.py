@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# `pytest --hypothesis-profile=deep`: ten times the examples, also where compiling makes them few.
+# What there is time for on every change; what goes with the slow tests; ten times as much, also
+# where compiling makes examples few. CONTRIBUTING.md says when to run which.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None)
 settings.register_profile("deep", max_examples=1000, deadline=None)
+settings.load_profile("quick")
 
 GOLDEN = Path(__file__).parent / "golden"
 

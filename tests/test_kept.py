@@ -49,7 +49,7 @@ def test_the_interface_stays() -> None:
 
 @pytest.mark.parametrize("keep", [["a"], ["d"], ["b", "d"], ["e", "f"], ["spare"], ["one"][:0]])
 def test_values_that_are_asked_for(keep: list[str]) -> None:
-    result, report = api.optimize(graph(TEXT), keep=keep, verify="each")
+    result, report = api.optimize(graph(TEXT), keep=keep, verify="end")
     assert not report.rolled_back
     saved = result.to_onnx()
     onnx.checker.check_model(saved, full_check=True)

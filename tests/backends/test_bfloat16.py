@@ -24,6 +24,7 @@ from burnish.oracle import Oracle
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, run_pass
 from burnish.target import BFLOAT16, resolve
+from tests.depth import every_other
 from tests.passes.conftest import build
 
 HOST = resolve("cpu", threads=2)
@@ -60,8 +61,7 @@ def paired(kernels: list[Kernel]) -> int:
 
 
 @NEEDED
-@pytest.mark.parametrize("rows", [1, 5, 33])
-@pytest.mark.parametrize("columns", [8, 16, 37])
+@pytest.mark.parametrize(("rows", "columns"), every_other([1, 5, 33], [8, 16, 37]))
 def test_products_of_any_size(rows: int, columns: int) -> None:
     text = f"""g (float[{rows}, 22] x, float[22, {columns}] w, float[{columns}] b) =>
         (float[{rows}, {columns}] y) {{ p = MatMul(x, w) q = Add(p, b) y = Relu(q) }}"""

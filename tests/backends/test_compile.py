@@ -16,6 +16,7 @@ from burnish.backends.program import Program
 from burnish.backends.self_test import Deviation
 from burnish.ir import Constant, Graph, OperatorNode, VariableNode
 from burnish.testing import graph
+from tests.depth import every_other
 
 
 def _weights(*shape: int) -> VariableNode:
@@ -76,15 +77,16 @@ def test_weights_shared_by_convolutions_of_different_groups() -> None:
     _compiled(model)
 
 
+CHAINS = [
+    "e = Exp(m) f = Mul(e, e) h = Tanh(f) y = Add(h, e)",
+    "e = Sigmoid(m) f = Mish(e) y = Mul(f, e)",
+    "e = Exp(m) f = Exp(e) a = Tanh(f) b = Add(a, e) y = Mul(b, f)",
+]
+
+
 @pytest.mark.parametrize(
-    "chain",
-    [
-        "e = Exp(m) f = Mul(e, e) h = Tanh(f) y = Add(h, e)",
-        "e = Sigmoid(m) f = Mish(e) y = Mul(f, e)",
-        "e = Exp(m) f = Exp(e) a = Tanh(f) b = Add(a, e) y = Mul(b, f)",
-    ],
+    ("start", "chain"), every_other(["m = MatMul(x, w)", "m = Mul(x, w)"], CHAINS)
 )
-@pytest.mark.parametrize("start", ["m = MatMul(x, w)", "m = Mul(x, w)"])
 def test_functions_read_twice_neither_clash_nor_grow_without_end(start: str, chain: str) -> None:
     _compiled(
         graph(

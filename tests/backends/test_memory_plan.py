@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from burnish.backends.memory_plan import ALIGNMENT, plan_memory
 from burnish.backends.program import Buffer, BufferKind, Call, Program
+from tests.depth import part
 
 
 def temporary(name: str, size: int) -> Buffer:
@@ -48,7 +49,7 @@ def view_of(draw: st.DrawFn, buffer: Buffer) -> Buffer:
     return Buffer("view", (size,), "uint8", BufferKind.TEMPORARY, alias_of=buffer, offset=start)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=part(200), deadline=None)
 @given(programs())
 def test_every_call_finds_what_was_written(program: Program) -> None:
     plan = plan_memory(program)
@@ -72,7 +73,7 @@ def test_every_call_finds_what_was_written(program: Program) -> None:
             assert (window(buffer) == stamp[buffer.root()[0]]).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=part(100), deadline=None)
 @given(programs())
 def test_places_are_aligned_and_repeat(program: Program) -> None:
     plan = plan_memory(program)

@@ -88,7 +88,7 @@ def test_the_original_is_timed_against_the_result(
 def test_a_speedup_is_measured(
     write: Write, burnish: Burnish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "SECONDS", Plan(blocks=20, seconds=0.01))
+    monkeypatch.setattr(trial, "SECONDS", Plan(blocks=3, seconds=0.001))
     write(budgets="{ min-speedup = 0.0001 }")
     done = burnish("build")
     assert done.code == 0, done.err

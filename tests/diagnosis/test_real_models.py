@@ -76,6 +76,7 @@ def test_text_recognizer() -> None:
     find(path, {"x": (1, 3, 48, 320)})
 
 
+@pytest.mark.slow
 @pytest.mark.zoo
 @pytest.mark.parametrize("model", ["segformer-torchscript", "swin-torchscript"])
 def test_zoo(model: str) -> None:

@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 from burnish.errors import BurnishError, InvalidInput, UnsupportedModel
 from burnish.ir import Graph
+from tests.depth import part
 
 HEADER = '<ir_version: 10, opset_import: ["": 21]>\n'
 
@@ -320,7 +321,7 @@ def rich() -> bytes:
 RICH = rich()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=part(400), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_bytes_never_crash(data: st.DataObject) -> None:
     content = bytearray(RICH)

@@ -22,6 +22,7 @@ from burnish.backends.self_test import Vector
 from burnish.errors import BurnishError, GateFailed, InvalidInput, UnsupportedModel, UsageError
 from burnish.target import Target
 from tests.backends.artifact import toy
+from tests.depth import part
 
 
 def test_runs(artifact: Artifact) -> None:
@@ -266,6 +267,7 @@ def test_the_default_is_no_more_threads_than_processors(saved: Path) -> None:
 import os
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 from burnish.backends.artifact import load_artifact
+from tests.depth import part
 assert load_artifact({str(saved)!r}).native.threads == 1
 assert load_artifact({str(saved)!r}, threads=2).native.threads == 2
 """
@@ -285,8 +287,9 @@ def test_a_processor_that_lacks_a_feature_is_told_so(kernels: bytes, target: Tar
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=part(400), deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
 @given(data=st.data())
 def test_damage_anywhere_is_one_clear_error_or_harmless(
     data: st.DataObject, artifact: Artifact, tmp_path: Path

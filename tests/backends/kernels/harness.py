@@ -21,6 +21,7 @@ AVX512 = Target(
 SERIAL = Target(
     "test", "x86_64", "x86_64-linux-gnu", "x86-64-v3", vector_bits=256, registers=16, threads=1
 )
+TARGETS = {"wide": AVX512, "serial": SERIAL}
 
 
 def fuse(build: Build, shapes: Sequence[tuple[int, ...]]) -> tirx.PrimFunc:

@@ -17,7 +17,16 @@ from burnish.backends.kernels.convolution import convolution, convolution_over, 
 from burnish.backends.kernels.depthwise import depthwise_convolution
 from burnish.backends.kernels.product import product
 from burnish.target import Target
-from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
+from tests.backends.kernels.harness import (
+    AVX512,
+    TARGETS,
+    Array,
+    error,
+    fuse,
+    randoms,
+    run,
+)  # fmt: skip
+from tests.depth import every_other
 
 TOLERANCE = 1e-5
 
@@ -94,8 +103,7 @@ def channels_last(x: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(x, 1, -1))
 
 
-@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize(("name", "target"), every_other(list(CONVOLUTIONS), TARGETS))
 def test_convolution_with_bias_residual_and_activation(name: str, target: Target) -> None:
     case = CONVOLUTIONS[name]
     x, weights = randoms(case.x, case.weights)
@@ -144,8 +152,7 @@ def test_transposed_convolution(name: str) -> None:
     assert error(result, expected) < TOLERANCE
 
 
-@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
-@pytest.mark.parametrize("name", DEPTHWISE)
+@pytest.mark.parametrize(("name", "target"), every_other(list(DEPTHWISE), TARGETS))
 def test_depthwise_convolution(name: str, target: Target) -> None:
     case = DEPTHWISE[name]
     x, weights = randoms(case.x, case.weights)
@@ -173,17 +180,17 @@ EVERY_TILE = {
 """Convolutions, and whether they are transposed."""
 
 
-@pytest.mark.parametrize("name", EVERY_TILE)
+TILES = {
+    "columns first": TileConfig(3, 2, 1, 2, 1, True),
+    "rows first": TileConfig(4, 1, 3, 1, 2, False),
+    "one block": TileConfig(5, 3, 2, 100, 100, True),
+}
+
+
 @pytest.mark.parametrize(
-    "config",
-    [
-        TileConfig(3, 2, 1, 2, 1, True),
-        TileConfig(4, 1, 3, 1, 2, False),
-        TileConfig(5, 3, 2, 100, 100, True),
-    ],
-    ids=str,
+    ("config", "name", "target"), every_other(TILES, list(EVERY_TILE), TARGETS)
 )
-def test_every_tile_gives_the_same_result(config: TileConfig, name: str) -> None:
+def test_every_tile_gives_the_same_result(config: TileConfig, name: str, target: Target) -> None:
     case, transposed = EVERY_TILE[name]
     x, weights = randoms(case.x, case.weights)
     expected = channels_last(case.reference("ConvTranspose" if transposed else "Conv", x, weights))
@@ -198,9 +205,8 @@ def test_every_tile_gives_the_same_result(config: TileConfig, name: str) -> None
 
     inputs = [channels_last(x), pack(weights, 8)]
     func = fuse(build, [i.shape for i in inputs])
-    for target in (AVX512, SERIAL):
-        (result,) = run(func, inputs, [expected.shape], target, config)
-        assert error(result, expected) < TOLERANCE
+    (result,) = run(func, inputs, [expected.shape], target, config)
+    assert error(result, expected) < TOLERANCE
 
 
 def test_candidates_are_few_distinct_and_fit_the_registers() -> None:

@@ -14,14 +14,25 @@ from burnish.backends.kernels import packing
 from burnish.backends.kernels.geometry import Axis
 from burnish.backends.kernels.product import batch_product, product
 from burnish.target import Target
-from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms, run
+from tests.backends.kernels.harness import (
+    AVX512,
+    SERIAL,
+    TARGETS,
+    Array,
+    error,
+    fuse,
+    randoms,
+    run,
+)  # fmt: skip
+from tests.depth import every_other
 
 TOLERANCE = 1e-5
 
 
-@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
-@pytest.mark.parametrize("columns", [1, 5, 16, 40, 203])
-@pytest.mark.parametrize("lead", [(1,), (2, 19), (3, 1, 7), (2, 3, 5, 1)])
+@pytest.mark.parametrize(
+    ("lead", "columns", "target"),
+    every_other([(1,), (2, 19), (3, 1, 7), (2, 3, 5, 1)], [1, 5, 16, 40, 203], TARGETS),
+)
 def test_product_with_bias_and_residual(
     lead: tuple[int, ...], columns: int, target: Target
 ) -> None:
@@ -171,8 +182,7 @@ BATCHES = {
 }
 
 
-@pytest.mark.parametrize("target", [AVX512, SERIAL], ids=["wide", "serial"])
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize(("name", "target"), every_other(list(BATCHES), TARGETS))
 def test_batch_product(name: str, target: Target) -> None:
     a_shape, b_shape, transpose_a, transpose_b = BATCHES[name]
     a, b = randoms(a_shape, b_shape)

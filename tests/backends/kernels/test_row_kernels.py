@@ -9,6 +9,7 @@ from tvm import te, topi
 from burnish.backends.cpu.schedule import schedule_with_rule
 from burnish.backends.kernels import normalization, reduction, softmax
 from burnish.target import Target
+from tests.depth import every_other
 
 
 @pytest.fixture
@@ -39,8 +40,10 @@ def softmax64(x: numpy.ndarray, axis: int) -> numpy.ndarray:
     return powers / powers.sum(axis, keepdims=True)
 
 
-@pytest.mark.parametrize("shape", [(1, 197, 192), (3, 5, 7), (40, 663), (2, 16), (1, 33)])
-@pytest.mark.parametrize("axis", [-1, 0, 1])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    every_other([(1, 197, 192), (3, 5, 7), (40, 663), (2, 16), (1, 33)], [-1, 0, 1]),
+)
 def test_softmax(shape, axis, check):
     x = random(*shape) * 5
     check(lambda p: softmax.softmax(p, axis), [x], softmax64(x, axis))
@@ -95,8 +98,7 @@ def test_rms_norm_and_l2_norm(check):
     check(normalization.l2_norm, [x], wide / numpy.where(norm == 0, 1, norm))
 
 
-@pytest.mark.parametrize("channel_axis", [1, 3])
-@pytest.mark.parametrize("groups", [1, 3, 6])
+@pytest.mark.parametrize(("groups", "channel_axis"), every_other([1, 3, 6], [1, 3]))
 def test_group_norm(groups, channel_axis, check):
     x, scale, bias = random(2, 6, 9, 11) + 3, random(6), random(6)
     expected = layer_norm64(x.reshape(2, groups, -1), -1, 1e-5).reshape(x.shape)
@@ -148,8 +150,7 @@ def test_every_kind_has_a_reference():
     assert set(REFERENCES) == set(reduction.KINDS)
 
 
-@pytest.mark.parametrize("axes", AXES)
-@pytest.mark.parametrize("kind", reduction.KINDS)
+@pytest.mark.parametrize(("axes", "kind"), every_other(AXES, reduction.KINDS))
 def test_reduce(kind, axes, check):
     x = (numpy.random.default_rng(0).random((3, 7, 41)) * 0.2 + 0.9).astype("float32")
     keepdims = len(axes) % 2 == 0
@@ -168,9 +169,9 @@ def test_unknown_reduction():
         reduction.reduce(te.placeholder((4,)), "median", [0])
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    ("axis", "largest", "last"), every_other([0, 1, 2], [True, False], [True, False])
+)
 def test_arg_extreme(axis, largest, last, check):
     # Few distinct values: ties in every row.
     x = numpy.random.default_rng(0).integers(0, 4, (3, 37, 41)).astype("float32")

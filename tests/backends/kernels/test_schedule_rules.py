@@ -11,6 +11,7 @@ from burnish.backends.cpu import codegen
 from burnish.backends.cpu.schedule import schedule, schedule_with_rule
 from burnish.backends.cpu.schedule.nest import nests, strides
 from burnish.target import Target
+from tests.depth import every_other
 
 
 def float_(*shape: int) -> te.Tensor:
@@ -108,10 +109,21 @@ def test_scheduled_operator_agrees(name, target: Target, run):
 AXES = [axes for count in (1, 2, 3, 4) for axes in itertools.combinations(range(4), count)]
 
 
-@pytest.mark.parametrize("axes", AXES)
-@pytest.mark.parametrize("combine", [topi.sum, topi.max, topi.prod], ids=["sum", "max", "prod"])
+COMBINE = {
+    "sum": (topi.sum, numpy.sum),
+    "max": (topi.max, numpy.max),
+    "prod": (topi.prod, numpy.prod),
+}
+
+
+@pytest.mark.parametrize(("axes", "combine"), every_other(AXES, COMBINE))
 def test_reductions_over_every_axes(axes, combine, target: Target, run):
-    agree([NHWC], combine(NHWC, axis=list(axes)), target, run)
+    kernel, reference = combine
+    func = te.create_prim_func([NHWC, kernel(NHWC, axis=list(axes))])
+    array = data(NHWC)
+    result = run(schedule_with_rule(func, target).func, [array])
+    expected = reference(array.astype("float64"), axis=axes)
+    numpy.testing.assert_allclose(result, expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from burnish.backends.lowering.lower import Lowered
 from burnish.ir import Graph
 from burnish.oracle import Oracle
 from tests.backends.lowering.models import TARGET, check, check_all, model, normal, prepared
+from tests.depth import part
 
 CENTRED, CLASSES, BOXES = 1, 3, 40
 
@@ -52,7 +53,7 @@ def few(draw: st.DrawFn, shape: Sequence[int], values: Sequence[float]) -> np.nd
     return np.random.default_rng(seed).choice(np.array(values, np.float32), tuple(shape))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part(100), deadline=None)
 @given(data=st.data())
 def test_boxes_are_kept_as_onnx_runtime_keeps_them(
     suppressing: tuple[Oracle, Artifact], data: st.DataObject
@@ -145,7 +146,7 @@ def test_places_of_every_type() -> None:
             np.testing.assert_array_equal(found[f"p{i}"], np.nonzero(array))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=part(100), deadline=None)
 @given(data=st.data())
 def test_places_are_those_of_onnx_runtime(
     finding: tuple[Oracle, Artifact], data: st.DataObject

@@ -15,6 +15,7 @@ from benchmarks.zoo import find
 from burnish.bench.loading import load_task
 from burnish.bench.task import evaluate
 from burnish.oracle import Oracle
+from tests.depth import slow
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,9 +34,9 @@ def model(name: str) -> Path:
     ("name", "task", "least"),
     [
         ("fashion-cnn", replace(fashion.TASK, items=500), 0.9),
-        ("fashion-vit", replace(fashion.TASK, items=500), 0.88),
+        slow("fashion-vit", replace(fashion.TASK, items=500), 0.88),
         ("magika", replace(magika.TASK, each=2), 0.85),
-        pytest.param("ppocr-v4-rec", replace(ocr.TASK, items=12), 0.6, marks=pytest.mark.slow),
+        slow("ppocr-v4-rec", replace(ocr.TASK, items=12), 0.6),
     ],
 )
 def test_the_default_passes_cost_nothing(name: str, task: Any, least: float) -> None:
