@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from burnish.bench.paired import describe_metrics
 from burnish.bench.scoring import scores_of
 from burnish.bench.stats import Estimate
 from burnish.bench.task import Task
-from burnish.bench.timing import Plan, alternate, ratio
+from burnish.bench.timing import Plan, alternate, fastest_ratio, ratio
 from burnish.errors import GateFailed
 from burnish.ir import Graph
 from burnish.verification import Disagreement, Feeds, Reference
@@ -84,10 +84,14 @@ class Ring:
             GateFailed: an engine fails, or answers something else than the original; what is
                 wrong is not timed.
         """
-        return self._ratios(one, other, self.reference.feeds[:1])[0]
+        ((found, _),) = self._ratios(one, other, self.reference.feeds[:1])
+        return found
 
     def least_ratio(self, one: Contender, other: Contender) -> Estimate:
         """The same at those input shapes, of all that there are samples of, where it is least.
+
+        The interval takes in what the fastest runs say: where other work disturbs the machine, the
+        longer of two programs is disturbed more often.
 
         Raises:
             GateFailed: as of `ratio`.
@@ -95,13 +99,16 @@ class Ring:
         first: dict[Any, Feeds] = {}
         for feeds in self.reference.feeds:
             first.setdefault(tuple(array.shape for array in feeds.values()), feeds)
-        found = self._ratios(one, other, list(first.values()))
+        found = [
+            replace(each, low=min(each.low, fastest), high=max(each.high, fastest))
+            for each, fastest in self._ratios(one, other, list(first.values()))
+        ]
         return min(found, key=lambda ratio: ratio.low)
 
     def _ratios(
         self, one: Contender, other: Contender, inputs: Sequence[Feeds]
-    ) -> Sequence[Estimate]:
-        """A ratio for each of ``inputs``."""
+    ) -> Sequence[tuple[Estimate, float]]:
+        """A ratio for each of ``inputs``, of medians and of the fastest runs."""
         found = []
         with ExitStack() as stack:
             stack.enter_context(machine_to_ourselves())
@@ -113,7 +120,8 @@ class Ring:
                 for engine in engines.values():
                     engine.feed(feeds)
                 blocks = alternate(engines, SECONDS, "other")
-                found.append(ratio(blocks["one"], blocks["other"]))
+                pair = blocks["one"], blocks["other"]
+                found.append((ratio(*pair), fastest_ratio(*pair)))
         return found
 
     def _ready(self, engine: Engine, contender: Contender) -> None:

@@ -64,5 +64,15 @@ def test_the_least_ratio_is_of_the_shapes_where_one_is_slowest(
     assert next(speeds, None) is None
 
 
+def test_an_interval_takes_in_what_the_fastest_runs_say(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = {"one": [[9.0, 9.0, 1.1]] * 6, "other": [[3.0, 3.0, 1.0]] * 6}
+    monkeypatch.setattr(trial, "alternate", lambda *_: disturbed)
+    found = ring.least_ratio(ring.baseline, ring.baseline)
+    assert (found.median, found.low, found.high) == (3.0, 1.1, 3.0)
+    assert ring.ratio(ring.baseline, ring.baseline).low == 3.0
+
+
 def coarse(ring: Ring) -> Contender:
     return Contender("ort", ring.source.with_name("coarse.onnx"), is_quantized=True)
