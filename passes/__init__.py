@@ -67,6 +67,7 @@ PASSES: dict[str, str] = {
     ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
     "round-weights": "burnish.passes.quantization.round_weights:RoundWeights",
+    "scale-channels": "burnish.passes.quantization.scale_channels:ScaleChannels",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",
     "simplify-chains": "burnish.passes.cleanup.simplify_chains:SimplifyChains",
     "simplify-elementwise": "burnish.passes.cleanup.simplify_elementwise:SimplifyElementwise",

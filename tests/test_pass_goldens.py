@@ -39,6 +39,7 @@ CALIBRATED = {
     "correct-bias",
     "quantize-int8",
     "round-weights",
+    "scale-channels",
     "smooth-activations",
 }
 """Passes that only act where there is calibration data."""

@@ -25,7 +25,7 @@ from burnish.quantization.result import Layer, Quantized
 from burnish.suggest import unknown
 from burnish.target import Target
 
-BEFORE: tuple[str, ...] = ()
+BEFORE: tuple[str, ...] = ("scale-channels",)
 """Passes of the recipe that prepare a float model for quantization, in order."""
 ROUNDING = "quantize-int8"
 AFTER: tuple[tuple[str, ...], ...] = (("correct-bias",), ("round-weights", "correct-bias"))
@@ -159,6 +159,7 @@ class Work:
             before = self.graph, self.ranges, self._latest
             self.graph, self.ranges = copy_of(self.graph), {}
             report = run_pass(self.graph, get_pass(name), self.context)
+            name_values(self.graph)
             tried = self.quantized(self.keep) if report.changed else found
             share = guard.loss(tried[0]).share if report.changed else least
             if share <= (1 - LEAST_GAIN) * least:

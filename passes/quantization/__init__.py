@@ -2,8 +2,8 @@
 
 ``streams`` finds channels that may be scaled, with all that writes and reads them;
 ``equalize_channels`` scales them by their weights alone, ``simulation`` computes on some rows of
-data what 8 bits make of a product. ``weighted`` finds products and
-convolutions with weights, ``placement`` the values that are rounded with them, from what
+data what 8 bits make of a product, ``channel_scales`` chooses by that. ``weighted`` finds products
+and convolutions with weights, ``placement`` the values that are rounded with them, from what
 ``operators`` do to these; ``ranges`` finds out what ``formats`` have to cover, ``weights`` rounds
 weights and ``tables`` tables, ``pairs`` writes it down. ``twins`` knows what it was before,
 ``cascade`` runs both side by side from layer to layer, ``refining`` changes a layer at each of its

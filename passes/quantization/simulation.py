@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from burnish.calibration import S8_SYMMETRIC, U8, Interval, Rows, geometry_of
-from burnish.ir import Array, VariableNode
+from burnish.ir import Array, OperatorNode, VariableNode
 from burnish.passes.quantization.streams import End, is_depthwise
 
 HELD_BYTES = 4 << 20
@@ -31,11 +31,20 @@ def data_of(end: End) -> tuple[VariableNode, int]:
 
 def rows_of(end: End) -> Rows:
     """What keeps some rows of the data that is multiplied by the weights of ``end``."""
-    channels, taps, _ = weights_of(end).shape
+    rows = rows_for(end.node, data_of(end)[0], weights_of(end))
+    assert rows is not None
+    return rows
+
+
+def rows_for(node: OperatorNode, data: VariableNode, weights: Array) -> Rows | None:
+    """What keeps some rows of ``data``, as ``weights`` [channels, taps, results] multiply it.
+
+    None if it is not known how ``node`` does that.
+    """
+    channels, taps, _ = weights.shape
     limit = min(max(HELD_BYTES // (4 * channels * taps), FEWEST), MOST)
-    geometry = geometry_of(end.node, data_of(end)[0])
-    assert geometry is not None
-    return Rows(geometry, limit=limit)
+    geometry = geometry_of(node, data)
+    return None if geometry is None else Rows(geometry, limit=limit)
 
 
 def weights_of(end: End, array: Array | None = None) -> Array:
@@ -48,15 +57,19 @@ def weights_of(end: End, array: Array | None = None) -> Array:
         end: what reads a stream.
         array: weights that it is to have; those that it has by default.
     """
-    node = end.node
     if array is None:
         constant = end.member.value.constant
         assert constant is not None
         array = constant.numpy()
+    return as_multiplied(end.node, end.index, array)
+
+
+def as_multiplied(node: OperatorNode, index: int, array: Array) -> Array:
+    """The weights ``array``, input ``index`` of ``node``, as `weights_of` gives them."""
     array = array.astype(np.float32, copy=False)
     if node.is_op("MatMul"):
         matrix = array.reshape(array.shape[-2:])
-        return (matrix if end.index == 1 else matrix.T)[:, None]
+        return (matrix if index == 1 else matrix.T)[:, None]
     if node.is_op("Gemm"):
         return (array.T if node.attribute("transB", 0) else array)[:, None]
     if node.is_op("ConvTranspose"):
@@ -79,9 +92,13 @@ class Simulation:
     @classmethod
     def of(cls, end: End, rows: Rows, array: Array | None) -> Simulation:
         """The product of ``end`` with weights ``array`` on the data that ``rows`` has kept."""
-        weights = weights_of(end, array)
+        return cls.over(end.node, rows, weights_of(end, array))
+
+    @classmethod
+    def over(cls, node: OperatorNode, rows: Rows, weights: Array) -> Simulation:
+        """The product ``node`` with ``weights`` [channels, taps, results] on ``rows`` of data."""
         groups = rows.values
-        if not is_depthwise(end.node):
+        if not is_depthwise(node):
             return cls(groups[0].reshape(groups.shape[1], len(weights), -1), weights, False)
         copies = len(weights) // len(groups)
         return cls(np.repeat(groups.transpose(1, 0, 2), copies, axis=1), weights, True)

@@ -15,14 +15,13 @@ from burnish.ir import Array, Graph, VariableNode
 from burnish.numerics import Numerics
 from burnish.passes.folding.weights import NewWeights, response
 from burnish.passes.fusion.constants import Vector
+from burnish.passes.quantization.channel_scales import STRENGTHS, smoothing_scales
 from burnish.passes.quantization.simulation import Simulation, data_of, rows_of
 from burnish.passes.quantization.streams import End, Stream, streams
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
 
 RULE = "smooth-channels"
-STRENGTHS = tuple(step / 10 for step in range(11))
-"""Tried for each stream: how much of the differences goes from values to weights."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class SmoothActivations(Pass):
         for shift in (still, middle) if self.shift and _slots(stream) else (still,):
             largest = np.maximum(high - shift, shift - low)
             largest[~stream.free] = 0
-            candidates += [(_scale(largest, heaviest, part), shift) for part in STRENGTHS]
+            candidates += [(smoothing_scales(largest, heaviest, part), shift) for part in STRENGTHS]
             candidates.append((plain, shift))
         choices = [
             Choice(scale, shift, sum(
@@ -178,16 +177,6 @@ def _products(stream: Stream, seen: Seen, weights: NewWeights) -> list[tuple[Arr
         if rows.seen:
             now = weights.current(end.node, end.index)
             found.append((end.channels, Simulation.of(end, rows, now)))
-    return found
-
-
-def _scale(largest: Vector, heaviest: Vector, strength: float) -> Vector:
-    """What to divide each channel by; one on average, and for those that are always zero."""
-    usable = (largest > 0) & (heaviest > 0)
-    values, weights = np.where(usable, largest, 1), np.where(usable, heaviest, 1)
-    exponent = strength * np.log(values) - (1 - strength) * np.log(weights)
-    exponent = exponent - exponent[usable].mean() if usable.any() else exponent
-    found: Vector = np.where(usable, np.exp(exponent), 1.0)
     return found
 
 
