@@ -13,21 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from burnish.bench.environment import Stopwatch
 from burnish.errors import GateFailed
 from burnish.ir import Graph
+from burnish.quantization.deadline import Deadline
 from burnish.quantization.guard import Guard, Loss
 from burnish.wording import counted
 
 Attempt = Callable[[Sequence[str]], Graph]
 """Quantizes all layers but those that are named."""
-Progress = Callable[[str, int, int], None]
-"""Called with what is done, how many times so far, and how many times at most."""
 
-_PROBING = 0.6
-"""Share of the time that may go into quantizing layers one at a time."""
+_GROUPING, _PROBING = 0.8, 0.6
+"""Shares of the time until which layers are quantized a group and one at a time."""
 _LEAST_GAIN = 1e-9
 """Seconds that a layer counts as gaining at least, so that costs can be divided by it."""
 _GROUPS = 8
@@ -90,9 +87,7 @@ def decide(
     probe: Callable[[Sequence[str]], Loss],
     *,
     keep: Mapping[str, str],
-    seconds: float,
-    progress: Progress,
-    watch: Clock | None = None,
+    time: Deadline,
 ) -> Decision:
     """Choose layers.
 
@@ -102,43 +97,13 @@ def decide(
         guard: judges a selection.
         probe: says what is lost where all but the named layers are quantized, fast.
         keep: layers that stay in float whatever they cost, and why.
-        seconds: on the watch, after which nothing more is tried: the selection that is known to
-            hold is taken.
-        progress: what is told.
-        watch: runs already if time was spent before; by default one that starts now.
+        time: after which nothing more is tried: the selection that is known to hold is taken.
 
     Raises:
         GateFailed: the user's bound holds for no selection that quantizes anything. Where the
             bound is not the user's, all layers stay in float.
     """
-    told = Told(progress, watch or Stopwatch(), seconds)
-    return _Search(candidates, attempt, guard, probe, told).run(dict(keep))
-
-
-class Clock(Protocol):
-    """What tells time: a `Stopwatch`."""
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """Time that is limited, and told."""
-
-    progress: Progress
-    watch: Clock
-    seconds: float
-
-    def tell(self, doing: str, done: int, total: int) -> None:
-        """Say what is done, and how long deciding may still take."""
-        left = max(0.0, self.seconds - self.watch.seconds)
-        self.progress(f"{doing}, at most {left:.0f} s more", done, total)
-
-    def is_late(self, share: float = 1.0, needed: float = 0.0) -> bool:
-        """Whether so much of the time is over, once what takes ``needed`` seconds is done."""
-        return self.watch.seconds + needed > share * self.seconds
+    return _Search(candidates, attempt, guard, probe, time).run(dict(keep))
 
 
 @dataclass
@@ -147,7 +112,7 @@ class _Search:
     attempt: Attempt
     guard: Guard
     probe: Callable[[Sequence[str]], Loss]
-    time: Told
+    time: Deadline
 
     def run(self, keep: dict[str, str]) -> Decision:
         self.found = Decision(reasons=keep)
@@ -155,7 +120,7 @@ class _Search:
         self.took = 0.0
         if not self.open:
             return self.found
-        self.time.tell("judging int8 in all layers", 0, 1)
+        self.time.tell("judging int8 in all layers")
         if self._try(()):
             return self.found
         order = self._ranked()
@@ -166,14 +131,14 @@ class _Search:
 
     def _try(self, more: Sequence[str]) -> bool:
         """Whether the bound holds with ``more`` layers in float; keeps the selection if it does."""
-        begun = self.time.watch.seconds
+        begun = self.time.spent
         floats = (*self.found.reasons, *more)
         loss = self.guard.loss(self.attempt(floats))
         point = Point(floats, loss)
         self.found.points.append(point)
         if loss.holds:
             self.found.chosen = point
-        self.took = self.time.watch.seconds - begun
+        self.took = self.time.spent - begun
         return loss.holds
 
     def _ranked(self) -> list[str]:
@@ -198,7 +163,7 @@ class _Search:
         groups = [names[start : start + size] for start in range(0, len(names), size)]
         together: list[tuple[float, list[str]]] = []
         for number, group in enumerate(groups):
-            if self.time.is_late(_PROBING):
+            if self.time.is_late(_GROUPING):
                 break
             self.time.tell("quantizing some layers", number, len(groups))
             together.append((self._alone(group), group))

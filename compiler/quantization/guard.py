@@ -24,6 +24,9 @@ from burnish.verification import Feeds
 
 GUARDED, PROBED = 64, 16
 """Samples that a result is compared on, and that layers are compared on one at a time."""
+FIRST, CLEAR = 4, (0.02, 10.0)
+"""Samples that layers are compared on first, and shares of what is allowed below and above which
+these suffice."""
 HELD_BYTES = 256 << 20
 """What samples and answers to compare with may take."""
 
@@ -65,6 +68,8 @@ class DistanceGuard:
     """Compares with what the original answers on calibration data."""
 
     is_asked = False
+    _first = 0
+    """Samples that suffice where what they say is clear; 0 for all."""
 
     def __init__(
         self, graph: Graph, calibration: Calibration, samples: int = GUARDED,
@@ -93,9 +98,13 @@ class DistanceGuard:
             taken += _bytes(feeds) + _bytes(self._expected[-1])
 
     def fewer(self, samples: int) -> DistanceGuard:
-        """The same with as many of the samples at most."""
+        """The same with as many of the samples at most, and the first ones alone if they suffice.
+
+        They do where what is lost is next to nothing, or far beyond what is allowed.
+        """
         made = copy(self)
         made._feeds, made._expected = self._feeds[:samples], self._expected[:samples]
+        made._first = FIRST
         return made
 
     @property
@@ -106,8 +115,15 @@ class DistanceGuard:
 
     def distance(self, graph: Graph) -> Distance | None:
         """The output that is farthest away."""
-        oracle = Oracle(graph, optimized=True)
-        return farthest(self._expected, [oracle.run(feeds) for feeds in self._feeds])
+        oracle, answers = Oracle(graph, optimized=True), list[Mapping[str, Any]]()
+        found: Distance | None = None
+        every = len(self._feeds)
+        for count in sorted({min(self._first or every, every), every}):
+            answers += [oracle.run(feeds) for feeds in self._feeds[len(answers) : count]]
+            found = farthest(self._expected[:count], answers)
+            if found is None or not CLEAR[0] < found.share < CLEAR[1]:
+                break
+        return found
 
     def loss(self, graph: Graph) -> Loss:
         """The share that the farthest output takes of what it is allowed.

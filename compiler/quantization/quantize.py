@@ -12,6 +12,7 @@ from burnish.calibration.store import Calibration
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
 from burnish.pipeline import Progress
+from burnish.quantization.deadline import Deadline
 from burnish.quantization.decision import Attempt, Candidate, Decision, decide
 from burnish.quantization.guard import PROBED, DistanceGuard, Guard
 from burnish.quantization.result import Layer, Quantized, Times
@@ -69,8 +70,8 @@ def quantize_model(
         UsageError: ``keep`` names what is no layer.
         BurnishError: the model or the data cannot be used.
     """
-    watch = Stopwatch()
-    work = Work(graph, calibration, target, tuple(keep), watch, seconds)
+    time = Deadline(seconds, progress, Stopwatch())
+    work = Work(graph, calibration, target, tuple(keep), time)
     whole, formats = work.prepared()
     names = [one.layer for one in formats if not one.reason]
     if not names:
@@ -79,22 +80,22 @@ def quantize_model(
     judge, work.distance = work.holding(guard or distance), distance
     whole, formats = work.improve(distance, (whole, formats))
     times = Times({}, {})
-    if timer is not None and watch.seconds < _TIMED * seconds:
-        progress("timing layers in float and int8", 0, 1)
+    if timer is not None and not time.is_late(_TIMED):
+        time.tell("timing layers in float and int8")
         times = timed(
             work.graph, whole, names, timer, lambda floats: work.quantized((*keep, *floats))[0]
         )
-    decision = _decision(work, names, times, judge, distance.fewer(PROBED), progress)
+    decision = _decision(work, names, times, judge, distance.fewer(PROBED))
     result, reports = work.chosen(decision)
     notices = [decision.notice] if decision.notice else []
     found = Quantized(
         result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
-        judge.bound, watch.seconds, [*notices, *calibration.notices], times,
+        judge.bound, time.spent, [*notices, *calibration.notices], times,
     )  # fmt: skip
     if times.speedup is None or not found.count:
         return found
-    progress("timing the model in float and int8", 0, 1)
-    return replace(found, speedup=_speedup(found, work.graph, timer), seconds=watch.seconds)
+    time.tell("timing the model in float and int8")
+    return replace(found, speedup=_speedup(found, work.graph, timer), seconds=time.spent)
 
 
 def _decision(
@@ -103,7 +104,6 @@ def _decision(
     times: Times,
     judge: Guard,
     probe: DistanceGuard,
-    progress: Progress,
 ) -> Decision:
     """Which of the layers ``names`` stay in float."""
     gains = {name: each.median for name, each in times.gains.items()} or work.sizes(names)
@@ -113,9 +113,7 @@ def _decision(
         judge,
         lambda floats: probe.loss(work.quantized(floats)[0]),
         keep={**dict.fromkeys(work.keep, "it is to be kept"), **times.slow},
-        seconds=work.seconds,
-        progress=progress,
-        watch=work.watch,
+        time=work.time,
     )
 
 

@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from burnish.bench.environment import Stopwatch
 from burnish.calibration.store import Calibration
 from burnish.errors import UsageError
 from burnish.ir import Graph
@@ -17,6 +16,7 @@ from burnish.layer_formats import LayerFormat
 from burnish.passes import get_pass
 from burnish.passes.quantization.quantize_int8 import quantized_already
 from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
+from burnish.quantization.deadline import Deadline
 from burnish.quantization.decision import Decision
 from burnish.quantization.distance import BOUND
 from burnish.quantization.gains import estimated_gains
@@ -64,9 +64,8 @@ class Work:
     calibration: Calibration
     target: Target | None
     keep: tuple[str, ...]
-    watch: Stopwatch
-    seconds: float
-    """On the watch, that making models may take."""
+    time: Deadline
+    """Of deciding, making models included."""
     distance: DistanceGuard | None = None
     _held: Made | None = None
     """The latest final model that was judged to hold."""
@@ -86,7 +85,7 @@ class Work:
 
     def _is_late(self) -> bool:
         """Whether refining has had its time."""
-        return self.watch.seconds > _REFINED * self.seconds
+        return self.time.is_late(_REFINED)
 
     def prepared(self) -> tuple[Graph, list[LayerFormat]]:
         """Quantize all layers for the first time; every value has a name then: ranges go by it.
@@ -140,7 +139,7 @@ class Work:
         notices = [f"nothing is quantized: {reason}" for reason in reasons]
         layers = [Layer(one) for one in formats]
         return Quantized(
-            self.graph, self.reports, layers, Decision(), BOUND, self.watch.seconds,
+            self.graph, self.reports, layers, Decision(), BOUND, self.time.spent,
             [*notices, *self.calibration.notices],
         )  # fmt: skip
 
@@ -154,7 +153,7 @@ class Work:
         """
         names = list(BEFORE)
         least = guard.loss(found[0]).share if names else 0.0
-        while names and least > _SMALL_LOSS and self.watch.seconds < _IMPROVING * self.seconds:
+        while names and least > _SMALL_LOSS and not self.time.is_late(_IMPROVING):
             name = names.pop(0)
             before = self.graph, self.ranges, self._latest
             self.graph, self.ranges = copy_of(self.graph), {}
@@ -205,8 +204,9 @@ class Work:
         for names in AFTER:
             if not _SMALL_LOSS < least.share < _HOPELESS:
                 break
-            if self.watch.seconds > _REFINING * self.seconds:
+            if self.time.is_late(_REFINING):
                 break
+            self.time.tell("refining layers")
             tried = copy_of(graph)
             reports = [run_pass(tried, get_pass(name), self.context) for name in names]
             loss = self.distance.loss(tried)

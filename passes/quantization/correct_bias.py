@@ -82,15 +82,23 @@ def _mean_error(layer: RoundedLayer, stop: Stop, geometry: Geometry) -> tuple[Ar
     integers = layer.matrices(layer.integers.numpy()).astype(np.float64)
     found_weights = integers * layer.steps[:, :, None]
     parts = max(1, math.ceil(ESTIMATES / max(1, len(stop.found))))
-    errors, size = [], 0.0
-    for found, wanted in zip(stop.found, stop.wanted, strict=True):
-        means = [_means(geometry, array, parts) for array in (wanted, found)]
-        for was, by_now in zip(*means, strict=True):
-            before = _by_channel(layer, wanted_weights @ was[:, :, None])
-            errors.append(_by_channel(layer, found_weights @ by_now[:, :, None]) - before)
-            size = max(size, float(np.abs(before).max(initial=0.0)))
-    if not errors:
+    means = [
+        pair
+        for found, wanted in zip(stop.found, stop.wanted, strict=True)
+        for pair in zip(*(_means(geometry, each, parts) for each in (wanted, found)), strict=True)
+    ]
+    if not means:
         return np.zeros(0), 0.0
+    before, after = (
+        [_by_channel(layer, column) for column in np.split(matrices @ vectors, len(means), 2)]
+        for matrices, vectors in zip(
+            (wanted_weights, found_weights),
+            (np.stack(each, 2) for each in zip(*means, strict=True)),
+            strict=True,
+        )
+    )
+    size = max(float(np.abs(each).max(initial=0.0)) for each in before)
+    errors = [now - was for was, now in zip(before, after, strict=True)]
     spread = np.var(errors, axis=0, ddof=1) / len(errors) if len(errors) > 1 else 0.0
     error = np.mean(errors, axis=0) + _bias_error(layer)
     # As much of it as is not explained by which samples were seen (James and Stein, 1961).

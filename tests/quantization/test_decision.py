@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from burnish.errors import GateFailed
 from burnish.ir import Graph
+from burnish.quantization.deadline import Deadline
 from burnish.quantization.decision import Candidate, Decision, decide
 from burnish.quantization.guard import Loss
 
@@ -40,7 +41,7 @@ def decided(
     candidates = [Candidate(name, (gains or {}).get(name, 1.0)) for name in costs]
     found = decide(
         candidates, attempt, guard, lambda floats: guard.loss(attempt(floats)), keep=keep or {},
-        seconds=60, progress=lambda *_: None,
+        time=Deadline(60, lambda *_: None),
     )  # fmt: skip
     return found, guard
 
@@ -116,3 +117,51 @@ def test_what_is_chosen_holds(costs: list[float]) -> None:
         return
     assert sum(cost for name, cost in named.items() if name not in found.floats) <= 1
     assert len(found.floats) < len(costs)
+
+
+@dataclass
+class Slow:
+    """A watch that goes on by so much each time a model is judged or probed."""
+
+    seconds: float = 0.0
+    told: list[str] = field(default_factory=list)
+
+    def decided(self, costs: Mapping[str, float], judging: float, probing: float) -> Decision:
+        guard = Costs(costs)
+        names = frozenset(costs)
+
+        def takes(seconds: float, floats: Sequence[str]) -> Graph:
+            self.seconds += seconds
+            return names - frozenset(floats)  # type: ignore[return-value]
+
+        return decide(
+            [Candidate(name, 1.0) for name in costs], lambda floats: takes(judging, floats), guard,
+            lambda floats: guard.loss(takes(probing, floats)), keep={},
+            time=Deadline(100, lambda doing, *_: self.told.append(doing), self),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("judging", "probing"), [(10.0, 1.0), (30.0, 0.1), (1.0, 8.0)])
+def test_time_is_kept_to_within_one_judgement(judging: float, probing: float) -> None:
+    costs = {f"l{index}": 0.1 * index for index in range(12)}
+    watch = Slow()
+    found = watch.decided(costs, judging, probing)
+    assert found.chosen is not None
+    assert sum(costs[name] for name in costs if name not in found.floats) <= 1
+    assert watch.seconds <= 100 + judging + 5 * probing
+
+
+def test_how_much_time_is_left_is_told() -> None:
+    watch = Slow()
+    watch.decided({f"l{index}": 0.1 * index for index in range(12)}, 10, 1)
+    assert watch.told[0] == "judging int8 in all layers, at most 100 s more"
+    left = [int(doing.split("at most ")[1].split()[0]) for doing in watch.told]
+    assert left == sorted(left, reverse=True)
+
+
+def test_few_selections_are_judged_where_probes_tell() -> None:
+    costs = {f"l{index:02}": 0.01 * index for index in range(64)}
+    found, _ = decided(costs)
+    assert found.chosen is not None
+    assert len(found.points) <= 4
+    assert 1 - found.chosen.loss.share < 0.1
