@@ -119,7 +119,11 @@ def _problem(value: VariableNode, pair: OperatorNode | None) -> Miss | None:
     for reader in (node for one in read for node in one.consumers):
         if not (is_elementwise(reader) or reader.op_type in NORMS) or reader.domain:
             return Miss(f"{reader.op_type} takes channels together", reader)
+        if _is_joined(reader) and any(use.is_op("QuantizeLinear") for use in _users(reader)):
+            return Miss(f"{reader.op_type} of integers has one scale in ONNX Runtime", reader)
     maker = value.producer
+    if maker is not None and _is_joined(maker):
+        return Miss(f"{maker.op_type} of integers has one scale in ONNX Runtime", maker)
     if maker is not None and maker.is_op(*WEIGHTED):
         return Miss("integers that a product gives have one zero point", maker)
     if any(one.is_graph_output for one in read):
@@ -127,6 +131,22 @@ def _problem(value: VariableNode, pair: OperatorNode | None) -> Miss | None:
     if not _axes(value):
         return Miss("how many channels it has is not known", value.producer)
     return None
+
+
+def _is_joined(node: OperatorNode) -> bool:
+    """Whether all that a function computes with is dequantized.
+
+    ONNX Runtime makes one operator of that and the QuantizeLinear behind it, and refuses the model
+    as it is loaded if there are several scales.
+    """
+    makers = [value.producer for value in node.inputs if value is not None]
+    return is_elementwise(node) and all(
+        maker is not None and maker.is_op("DequantizeLinear") for maker in makers
+    )
+
+
+def _users(node: OperatorNode) -> list[OperatorNode]:
+    return [reader for value in node.outputs for reader in value.consumers]
 
 
 def _axes(value: VariableNode) -> list[int]:

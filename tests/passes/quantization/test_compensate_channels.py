@@ -80,6 +80,27 @@ def test_what_takes_channels_together(line, reason):
     assert any(reason in miss.reason for miss in report.missed), report.missed
 
 
+JOINED = ROUNDED.replace(
+    "{}", "k = Sigmoid(h)  i = QuantizeLinear(k, s, z)  e = DequantizeLinear(i, s, z)  {}"
+)
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add"])
+def test_what_onnx_runtime_computes_with_integers(op):
+    """It refuses such a model as it loads it, if there are scales of channels."""
+    line = f"p = {op}(d, e)  j = QuantizeLinear(p, s, z)  a = DequantizeLinear(j, s, z)"
+    *_, report = applied(NAME, JOINED.format(line), rounded())
+    assert not report.changed
+    reasons = [miss.reason for miss in report.missed]
+    assert reasons.count(f"{op} of integers has one scale in ONNX Runtime") >= 2, reasons
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add"])
+def test_what_onnx_runtime_computes_with_floats(op):
+    *_, report = applied(NAME, JOINED.format(f"a = {op}(d, e)"), rounded())
+    assert len(report.fired) == 2
+
+
 def test_integers_that_a_product_gives():
     text = ROUNDED.replace("h = Add(m, b)", "h = Identity(m)").format("a = Relu(d)")
     graph = build(text.replace("h = Identity(m)  q = QuantizeLinear(h", "q = QuantizeLinear(m"),
