@@ -19,7 +19,7 @@ from tvm.s_tir import SBlock
 from tvm.tirx import Buffer, BufferStore, PrimFunc
 from tvm.tirx.stmt import IterVar
 
-from burnish.backends.kernels import exact
+from burnish.backends.kernels import exact, lookup, saturation
 
 Array: TypeAlias = Any
 """Numbers of any dtype."""
@@ -196,9 +196,19 @@ class _Meaning:
             return _reinterpreted(np.asarray(self.of(value.args[0])), np.dtype(str(value.ty.dtype)))
         if exact.unwrapped(value) is not value:
             return self.of(exact.unwrapped(value))
+        if (byte := saturation.operands(value)) is not None:
+            return self._saturated(byte)
+        if (entry := lookup.operands(value)) is not None:
+            return self.of(entry.load)
         if name not in _CALLS:
             raise Unknown(f"a call of {name}")
         return _CALLS[name](*map(self.of, value.args))
+
+    def _saturated(self, value: saturation.Saturated) -> Array:
+        low, high = saturation.RANGES[value.dtype]
+        rounded = np.asarray(np.rint(self.of(value.value)) + self.of(value.middle))
+        rounded = np.where(np.isnan(rounded), low, np.clip(rounded, low, high))
+        return rounded.astype(value.dtype)
 
     def _let(self, value: tirx.Let) -> Array:
         known = {**self._known, value.var: self.of(value.value)}

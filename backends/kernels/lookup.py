@@ -38,6 +38,13 @@ class LookedUp:
     """The first one of the table."""
     dtype: str
 
+    @property
+    def load(self) -> Expr:
+        """The same as a load from the table."""
+        (first,) = self.entry.indices
+        place = self.index.astype("int32").astype(str(first.ty))
+        return tirx.BufferLoad(self.entry.source, [first + place])
+
 
 def operands(call: Expr) -> LookedUp | None:
     """The operands of a call of `looked_up`; None of anything else."""
@@ -53,11 +60,7 @@ def expand(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
     def replace(call: ir.Call) -> Expr:
         found = operands(call)
-        if found is None:
-            return call
-        (first,) = found.entry.indices
-        place = found.index.astype("int32").astype(str(first.ty))
-        return tirx.BufferLoad(found.entry.source, [first + place])
+        return call if found is None else found.load
 
     mapped: tirx.PrimFunc = tvm_ffi.structural_map(func, (ir.Call, replace), order="post")
     return mapped

@@ -7,6 +7,7 @@ import pytest
 from tvm import te, tirx, topi
 
 from burnish.backends.cpu.definition import Definition, Unknown
+from burnish.backends.kernels import lookup, saturation
 from tests.backends.tuning.kernels import product
 
 
@@ -73,3 +74,30 @@ def test_what_numpy_does_not_know_is_said() -> None:
     )
     with pytest.raises(Unknown, match="a call of"):
         everything(func, [uniform(4), np.empty(4)])
+
+
+@pytest.mark.parametrize(("dtype", "middle"), [("uint8", 3), ("int8", -5)])
+def test_bytes_are_rounded_and_saturate(dtype: str, middle: int) -> None:
+    x = te.placeholder((6,), name="x")
+    whole = tirx.IntImm("int32", middle)
+    func = te.create_prim_func(
+        [x, te.compute((6,), lambda i: saturation.saturated(x[i], whole, dtype))]
+    )
+    values = np.array([-1e9, -2.5, 0.5, 1.5, 1e9, np.nan], np.float32)
+    low, high = saturation.RANGES[dtype]
+    expected = np.clip([low, -2 + middle, middle, 2 + middle, high, low], low, high)
+    found = everything(func, [values, np.empty(6)])
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_bytes_are_looked_up_by_their_bits() -> None:
+    x = te.placeholder((4,), "int8", name="x")
+    table = te.placeholder((256,), "uint8", name="table")
+    func = te.create_prim_func(
+        [x, table, te.compute((4,), lambda i: lookup.looked_up(x[i], table))]
+    )
+    values = np.array([0, 127, -128, -1], np.int8)
+    entries = np.arange(256)[::-1].astype(np.uint8)
+    found = everything(func, [values, entries, np.empty(4)])
+    np.testing.assert_array_equal(found, [255, 128, 127, 0])
