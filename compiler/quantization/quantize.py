@@ -87,7 +87,7 @@ def quantize_model(
         )
     decision = _decision(work, names, times, judge, distance.fewer(PROBED))
     result, reports = work.chosen(decision)
-    notices = [decision.notice] if decision.notice else []
+    notices = [*work.notices, *([decision.notice] if decision.notice else [])]
     found = Quantized(
         result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
         judge.bound, time.spent, [*notices, *calibration.notices], times,

@@ -77,6 +77,18 @@ class Work:
     """Of the passes that made the graph."""
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Of values that were quantized before, by name."""
+    all_results: bool | None = None
+    """Whether what convolutions give and sums add is rounded; None for as what runs it needs."""
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user should know of the recipe."""
+        if self.all_results is None:
+            return []
+        return [
+            "what convolutions give is not rounded, as that costs accuracy: ONNX Runtime computes "
+            "those in floats, `burnish compile` in integers"
+        ]
 
     @property
     def context(self) -> PassContext:
@@ -103,7 +115,9 @@ class Work:
     def quantized(self, floats: Sequence[str]) -> tuple[Graph, list[LayerFormat]]:
         """Quantize a copy, without the layers ``floats``; ranges are found once for each value."""
         copy = copy_of(self.graph)
-        step = get_pass(ROUNDING, keep=tuple(floats), ranges=dict(self.ranges))
+        step = get_pass(
+            ROUNDING, keep=tuple(floats), ranges=dict(self.ranges), all_results=self.all_results
+        )
         report = run_pass(copy, step, self.context)
         self._latest = report
         self.ranges = {**found_ranges(copy), **self.ranges}
@@ -151,11 +165,15 @@ class Work:
         Nothing is tried where the loss is small, or when it is late. What is ``found`` is the
         model with all layers quantized, and so is the result.
         """
-        names = list(BEFORE)
-        least = guard.loss(found[0]).share if names else 0.0
+        first = guard.loss(found[0]).share
+        start, names, reports = (self._state, found), list(BEFORE), len(self.reports)
+        if self.target is None and first > 1 and not self.time.is_late(_IMPROVING):
+            # Scales of channels end where results are rounded, which only ONNX Runtime needs.
+            self.all_results = False
+            found = self.quantized(self.keep)
+        least = first if self.all_results is None else guard.loss(found[0]).share
         while names and least > _SMALL_LOSS and not self.time.is_late(_IMPROVING):
-            name = names.pop(0)
-            before = self.graph, self.ranges, self._latest
+            name, before = names.pop(0), self._state
             self.graph, self.ranges = copy_of(self.graph), {}
             report = run_pass(self.graph, get_pass(name), self.context)
             name_values(self.graph)
@@ -165,8 +183,22 @@ class Work:
                 least, found = share, tried
                 self.reports.append(report)
             else:
-                self.graph, self.ranges, self._latest = before
+                self._state = before
+        if self.all_results is not None and least > (1 - LEAST_GAIN) * first:
+            self._state, found = start
+            del self.reports[reports:]
         return found
+
+    @property
+    def _state(self) -> tuple[Graph, dict[str, tuple[float, float]], PassReport, bool | None]:
+        """What quantizing again depends on, and its latest report."""
+        return self.graph, self.ranges, self._latest, self.all_results
+
+    @_state.setter
+    def _state(
+        self, state: tuple[Graph, dict[str, tuple[float, float]], PassReport, bool | None]
+    ) -> None:
+        self.graph, self.ranges, self._latest, self.all_results = state
 
     def final(self, floats: Sequence[str]) -> Graph:
         """Quantize a copy without the layers ``floats``, and refine it as far as there is time.

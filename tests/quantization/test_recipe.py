@@ -1,0 +1,74 @@
+"""The recipe: what prepares a model is kept where it lowers the loss, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from burnish.calibration.store import Calibration
+from burnish.ir import Graph
+from burnish.quantization.quantize import quantize_model
+from burnish.quantization.result import Quantized
+from burnish.target import Target, resolve
+from tests.passes.conftest import build
+
+CHANNELS = 16
+
+
+def network(decades: float, function: str = "HardSwish") -> Graph:
+    """Channels that differ by so many decades, in front of a depthwise convolution."""
+    random = np.random.default_rng(3)
+    sizes = 10 ** np.linspace(-decades, 0, CHANNELS)
+    text = f"""g (float[1, 4, 8, 8] x, float[{CHANNELS}, 4, 1, 1] w, float[{CHANNELS}, 1, 3, 3] d,
+        float[4, {CHANNELS}, 1, 1] v) => (float[1, 4, 6, 6] y) {{
+        c = Conv(x, w)  h = {function}(c)  e = Conv<group = {CHANNELS}>(h, d)  y = Conv(e, v) }}"""
+    return build(text, 21, {
+        "w": np.float32(random.normal(size=(CHANNELS, 4, 1, 1)) * sizes[:, None, None, None]),
+        "d": np.float32(random.normal(size=(CHANNELS, 1, 3, 3)) / sizes[:, None, None, None]),
+        "v": np.float32(random.normal(size=(4, CHANNELS, 1, 1))),
+    })  # fmt: skip
+
+
+def quantized(graph: Graph, target: Target | None = None) -> Quantized:
+    random = np.random.default_rng(0)
+    feeds = [{"x": random.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(8)]
+    return quantize_model(
+        graph, Calibration(feeds), target=target, seconds=100, progress=lambda *_: None
+    )
+
+
+@pytest.mark.parametrize("function", ["HardSwish", "Gelu", "Mish", "Relu"])
+def test_uneven_channels_take_int8_once_they_are_scaled(function):
+    found = quantized(network(3, function))
+    assert "scale-channels" in [one.name for one in found.reports]
+    assert [layer.format.reason for layer in found.layers] == [""] * 3
+
+
+@pytest.mark.parametrize("function", ["HardSwish", "Relu", "Identity"])
+def test_even_channels_are_left_alone(function):
+    found = quantized(network(0, function))
+    assert "scale-channels" not in [one.name for one in found.reports]
+
+
+def test_values_that_are_scaled_have_names():
+    """Ranges of them are found once, and go by name."""
+    found = quantized(network(3))
+    names = [value.name for node in found.graph for value in node.outputs]
+    scaled = next(node for node in found.graph if node.is_op("Mul"))
+    assert scaled.output.name
+    assert names.count(scaled.output.name) == 1
+
+
+def test_results_that_onnx_runtime_rounds_are_left_in_float_where_that_costs_too_much():
+    found = quantized(network(3))
+    assert any("ONNX Runtime computes those in floats" in notice for notice in found.notices)
+    convolutions = [node for node in found.graph if node.is_op("Conv")]
+    assert not any(node.output.consumers[0].is_op("QuantizeLinear") for node in convolutions[:1])
+
+
+@pytest.mark.parametrize("target", [None, resolve("cpu")])
+def test_results_are_rounded_for_onnx_runtime_alone(target):
+    found = quantized(network(0), target)
+    first = next(node for node in found.graph if node.is_op("Conv"))
+    assert first.output.consumers[0].is_op("QuantizeLinear") == (target is None)
+    assert not any("ONNX Runtime computes" in notice for notice in found.notices)
