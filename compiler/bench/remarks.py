@@ -43,10 +43,10 @@ def remarks(
         )
     untimed = timings.untimed
     if untimed:
+        were = "was" if len(untimed) == 1 else "were"
         yield (
-            f"{counted(len(untimed), 'variant')} of {len(timings.names)} were not timed in "
-            f"{seconds:g} s; raise --time, or look at some passes only with "
-            "--passes or --skip"
+            f"{counted(len(untimed), 'variant')} {were} not timed in {seconds:g} s; raise --time, "
+            "or leave passes out with --skip"
         )
     sat = sum(len(sitting) for sitting in timings.sittings)
     contrasts = timings.contrasts()

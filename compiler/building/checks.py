@@ -8,15 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from burnish.bench.loading import named_in
-from burnish.building.data import declared
+from burnish.building.data import check_shapes, declared
 from burnish.building.job import Job
 from burnish.calibration.data import UserData, load_data
 from burnish.calibration.store import Calibration
-from burnish.compilation import require_shapes
 from burnish.errors import UsageError
 from burnish.ir import Graph
-from burnish.passes import get_pass
-from burnish.pipeline import PassContext, copy_of, run_pass
 from burnish.quantization.request import SAMPLES, Quantization
 from burnish.source import load
 
@@ -37,10 +34,7 @@ def check(job: Job) -> None:
     graph = load(job.source)
     if job.quantization is not None and isinstance(job.quantization.source, str):
         _check_data(job, job.quantization, graph)
-    for shapes in job.shapes:
-        if job.target is not None:
-            require_shapes(graph, shapes)
-        run_pass(copy_of(graph), get_pass("freeze-input-shapes", shapes=shapes), PassContext())
+    check_shapes(job, graph)
 
 
 def check_task(text: str) -> None:

@@ -11,6 +11,7 @@ from burnish.bench.task_data import TaskData
 from burnish.building.job import Job
 from burnish.calibration.data import load_data
 from burnish.calibration.store import Calibration
+from burnish.compilation import require_shapes
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.passes import get_pass
@@ -33,6 +34,18 @@ def given_data(
         return None
     feeds = load_data(str(given)) if isinstance(given, str | Path) else given
     return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress)
+
+
+def check_shapes(job: Job, graph: Graph) -> None:
+    """Refuse input shapes that do not fit, or leave one open where code is to be generated.
+
+    Raises:
+        UsageError: there are such.
+    """
+    for shapes in job.shapes:
+        if job.target is not None:
+            require_shapes(graph, shapes)
+        run_pass(copy_of(graph), get_pass("freeze-input-shapes", shapes=shapes), PassContext())
 
 
 def declared(job: Job, graph: Graph) -> Graph:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from burnish.bench.stats import Estimate
 from burnish.bench.task import Task
-from burnish.building.data import declared, given_data, require_task_fits
+from burnish.building.data import check_shapes, declared, given_data, require_task_fits
 from burnish.building.job import Job
 from burnish.calibration.store import Calibration
 from burnish.compilation import Request
@@ -19,7 +19,8 @@ from burnish.errors import BurnishError
 from burnish.ir import Graph
 from burnish.optimization import infer, optimize_model
 from burnish.oracle import random_inputs
-from burnish.pipeline import PipelineReport, Progress
+from burnish.passes import get_pass
+from burnish.pipeline import PassContext, PipelineReport, Progress, run_pass
 from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
 from burnish.quantization.quantize import Timer, quantize_model
@@ -31,6 +32,7 @@ from burnish.wording import counted
 if TYPE_CHECKING:
     from burnish.building.workshop import Made, Workshop
 
+TIDYING = "common-subexpressions"
 RANDOM_DATA = (
     "quantized on random inputs, as there are no calibration data: accuracy on real ones is not "
     "known; give --calibration with a folder of .npz files, or --eval"
@@ -80,6 +82,7 @@ def prepare(
     """
     asked = job.quantization
     assert asked is not None
+    check_shapes(job, graph)
     drop = job.budgets.max_drop
     if task is not None and drop is not None:
         require_task_fits(job, graph, task)
@@ -87,8 +90,9 @@ def prepare(
     if calibration is not None:
         calibration.check(declared(job, graph))
     better, report = optimize_model(
-        graph, selection, verify=job.verify, samples=job.samples, progress=progress
-    )
+        graph, selection, verify=job.verify, samples=job.samples, keep=job.keep,
+        progress=progress,
+    )  # fmt: skip
     is_random = calibration is None
     if calibration is None:
         shapes = job.shapes[0] if job.shapes else {}
@@ -101,6 +105,9 @@ def prepare(
         better, calibration, target=job.target, guard=guard, timer=_timer(job, progress),
         keep=asked.keep, seconds=asked.seconds, progress=progress,
     )  # fmt: skip
+    if job.target is None and TIDYING in job.passes:
+        # Scales and zero points are often equal, and what is optimized once is to stay as it is.
+        found.reports.append(run_pass(found.graph, get_pass(TIDYING), PassContext()))
     report.passes += found.reports
     samples = _fitting(calibration, better, job)
     if is_random and found.count:

@@ -9,6 +9,9 @@ from statistics import median
 from burnish.calibration.collectors import Range
 from burnish.wording import counted
 
+GROWING = 0.02
+"""Growth of ranges, in the median, from which on more samples are worth asking for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sufficiency:
@@ -30,9 +33,10 @@ class Sufficiency:
         of_what = f"the first {self.half} of {counted(self.samples, 'sample')}"
         if not self.largest:
             return f"{of_what} give the same ranges as all"
+        more = "; give more samples, as ranges still grow" if self.median > GROWING else ""
         return (
             f"ranges from {of_what} are up to {self.largest:.1%} narrower than from all, that of "
-            f"{self.tensor!r}, and {self.median:.1%} in the median"
+            f"{self.tensor!r}, and {self.median:.1%} in the median{more}"
         )
 
 

@@ -94,9 +94,13 @@ class Distance:
             return f"{100 * self.differing:.1f} % of integers differ"
         if np.isinf(self.noise):
             return "other numbers are NaN or infinite"
+        if self.noise == 0:
+            return "nothing"
         if self.divergence is None:
             return f"{self.sqnr:.1f} dB"
-        return f"KL {self.divergence:.2g}, top-1 {100 * (self.agreement or 0):.1f} %"
+        return (
+            f"KL {self.divergence:.2g} nats, the same top-1 in {100 * (self.agreement or 0):.1f} %"
+        )
 
 
 def distances(expected: Answers, actual: Answers) -> list[Distance]:

@@ -79,7 +79,7 @@ def sentence(found: Quantized) -> str:
     text = f"{found.count} of {counted(len(found.layers), 'layer')} multiply integers of 8 bits"
     if not found.loss:
         return text + "."
-    return f"{text}. The result loses {found.loss}; allowed are {found.bound}."
+    return f"{text}. Loss: {found.loss}; allowed: {found.bound}."
 
 
 def _tiles(found: Quantized) -> list[Tile]:
@@ -195,14 +195,14 @@ def _value(value: ValueFormat | None) -> str:
 
 def _points(found: Quantized) -> Table:
     rows = [_point_row(found, point) for point in found.decision.points]
-    heads = ["layers in float", "loss", "of the bound", "a run"]
+    heads = ["left in float", "loss", "of the bound", "a run"]
     return Table("Selections", heads, rows, right=frozenset({2, 3}))
 
 
 def _point_row(found: Quantized, point: Point) -> list[str]:
     seconds = found.latency(point.floats)
     return [
-        str(len(point.floats)), visible(point.loss.text), _percent(point.loss.share),
+        counted(len(point.floats), "layer"), visible(point.loss.text), _percent(point.loss.share),
         "" if seconds is None else duration(seconds),
     ]  # fmt: skip
 

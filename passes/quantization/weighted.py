@@ -50,7 +50,9 @@ def weighted(node: OperatorNode) -> Weighted | str | None:
     axis = _output_axis(node, weights)
     if isinstance(axis, str):
         return axis
-    if weights.size == 0 or not np.isfinite(weights.numpy()).all():
+    if weights.size == 0:
+        return "its weights are empty"
+    if not np.isfinite(weights.numpy()).all():
         return "its weights are no finite numbers"
     others = [other for other in value.consumers if not _reads_alike(other, value, axis)]
     if others or value.is_graph_output:

@@ -53,8 +53,10 @@ addEventListener("load", () => {
   };
   const field = document.querySelector("[data-filter^='#list-b'] input");
   const rows = [...document.querySelectorAll("#list-b tbody tr")];
-  field.value = "CONV_0/ conv";
-  field.dispatchEvent(new Event("input"));
+  if (field) {
+    field.value = "CONV_0/ conv";
+    field.dispatchEvent(new Event("input"));
+  }
   found.rows = rows.filter((row) => shown(row)).map((row) => row.id);
   found.marks = [...document.querySelectorAll("a.hit")].map((mark) => mark.getAttribute("href"));
   const told = document.createElement("script");

@@ -25,6 +25,12 @@ def test_the_range_that_grew_most_is_named() -> None:
     assert str(note).startswith("ranges from the first 2 of 4 samples are up to 25.0% narrower")
 
 
+def test_more_samples_are_asked_for_where_most_ranges_grow() -> None:
+    grown = {"a": ranges(1, 2, 2, 3), "b": ranges(1, 3, 3, 4), "c": ranges(*[1] * 4)}
+    assert str(calibration_note(grown)).endswith("give more samples, as ranges still grow")
+    assert "give more" not in str(calibration_note(grown | {"d": grown["c"], "e": grown["c"]}))
+
+
 def test_ranges_that_did_not_grow() -> None:
     note = calibration_note({"a": ranges(2, 1, 1)})
     assert str(note) == "the first 1 of 3 samples give the same ranges as all"

@@ -162,10 +162,15 @@ def test_what_is_optimized_stays_as_it_is(
     assert optimize().code == 0
     again = burnish("optimize", tmp_path / "out.onnx", "-o", tmp_path / "b.onnx")
     assert again.code == 0
-    first, second = (onnx.load(tmp_path / name) for name in ("out.onnx", "b.onnx"))
-    assert [node.op_type for node in first.graph.node] == [
-        node.op_type for node in second.graph.node
-    ]
+    assert "no pass found anything to do" in again.out
+    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_values_to_keep_are_kept_in_int8(optimize: Burnish, tmp_path: Path) -> None:
+    assert optimize("--keep", "product").code == 0
+    made = onnx.load(tmp_path / "out.onnx").graph
+    assert "product" in [name for node in made.node for name in node.output]
+    assert "QuantizeLinear" in [node.op_type for node in made.node]
 
 
 @pytest.mark.parametrize("option", ["--precision", "--weights"])
@@ -177,6 +182,21 @@ def test_bfloat16_beside_int8_is_refused_before_any_file_is_read(
                    "--quantize", "int8")  # fmt: skip
     assert done.code == 2
     assert f"{option} bf16 beside it is not supported" in done.message
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((), "some open; give --input-shape"), (("--input-shape", "x=1,5"), "fixed at 6")],
+)
+def test_shapes_that_do_not_fit_are_refused_before_anything_is_quantized(
+    burnish: Burnish, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[str, ...], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    done = burnish("compile", model, "-o", model.with_suffix(""), "--quantize", "int8",
+                   "--calibration", data, *shape)  # fmt: skip
+    assert done.code == 2
+    assert message in done.message
 
 
 def test_passes_of_the_recipe_cannot_be_skipped(optimize: Burnish) -> None:

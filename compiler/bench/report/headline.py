@@ -36,6 +36,11 @@ def sentence(facts: Facts) -> str:
     if facts.original is facts.whole and facts.whole is not None:
         return f"The pipeline changes nothing in {name} that {ENGINES[document.engine]} would see."
     worth = facts.worth()
+    if worth is None and _is_timed(facts):
+        return (
+            f"What the pipeline is worth in {name} is not known: too few processes were timed to "
+            "tell, and a larger --time would time more."
+        )
     if worth is None:
         return f"What the pipeline is worth in {name} was not measured."
     before, after = (duration(facts.time(key)) for key in (document.original, document.whole))
@@ -45,6 +50,11 @@ def sentence(facts: Facts) -> str:
     if worth.high < 1:
         return f"The pipeline makes {name} slower, {times(worth.value)} as fast: {times_now}."
     return f"The pipeline makes no difference to the speed of {name} beyond noise: {times_now}."
+
+
+def _is_timed(facts: Facts) -> bool:
+    """Whether the pipeline's result was timed at all."""
+    return facts.whole is not None and facts.whole.blocks > 0
 
 
 def tiles(facts: Facts) -> list[Tile]:
@@ -70,7 +80,8 @@ def comparison(facts: Facts) -> str:
 def _speed(facts: Facts) -> Tile:
     worth = facts.worth()
     if worth is None:
-        return Tile("Speed", UNKNOWN, "not measured")
+        why = "too few processes were timed to tell" if _is_timed(facts) else "not measured"
+        return Tile("Speed", UNKNOWN, why)
     return Tile("Speed", times(worth.value), f"of the original's; 95% interval {ends(worth)}")
 
 
