@@ -77,8 +77,9 @@ class Methods:
             selection, skip=[name for name in selection.skip if name not in own],
             settings=_settings(selection, lambda name: name not in own),
         )  # fmt: skip
-        better, _ = optimize_model(graph, before, progress=progress)
         limit = asked.samples or SAMPLES
+        Calibration(source, most=limit + COMPARED).check(graph)
+        better, _ = optimize_model(graph, before, progress=progress)
         calibration = Calibration(source, samples=asked.samples, most=SAMPLES, progress=progress)
         feeds, count = _last(source, limit + COMPARED, better, shapes)
         among = "" if count > limit else ", which are among them"

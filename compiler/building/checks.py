@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from burnish.bench.loading import named_in
-from burnish.building.data import check_shapes, declared
+from burnish.building.data import check_kept, check_shapes, declared
 from burnish.building.job import Job
 from burnish.calibration.data import UserData, load_data
 from burnish.calibration.store import Calibration
@@ -32,8 +32,11 @@ def check(job: Job) -> None:
         check_task(job.task)
     assert job.source is not None  # a build reads files
     graph = load(job.source)
-    if job.quantization is not None and isinstance(job.quantization.source, str):
-        _check_data(job, job.quantization, graph)
+    asked = job.quantization
+    if asked is not None:
+        check_kept(graph, asked.keep)
+    if asked is not None and isinstance(asked.source, str):
+        _check_data(job, asked, graph)
     check_shapes(job, graph)
 
 

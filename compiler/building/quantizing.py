@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from burnish.bench.stats import Estimate
 from burnish.bench.task import Task
-from burnish.building.data import check_shapes, declared, given_data, require_task_fits
+from burnish.building.data import (
+    check_kept,
+    check_shapes,
+    declared,
+    given_data,
+    require_task_fits,
+)
 from burnish.building.job import Job
 from burnish.calibration.store import Calibration
 from burnish.compilation import Request
@@ -83,6 +89,7 @@ def prepare(
     asked = job.quantization
     assert asked is not None
     check_shapes(job, graph)
+    check_kept(graph, asked.keep)
     drop = job.budgets.max_drop
     if task is not None and drop is not None:
         require_task_fits(job, graph, task)

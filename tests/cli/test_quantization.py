@@ -199,6 +199,28 @@ def test_shapes_that_do_not_fit_are_refused_before_anything_is_quantized(
     assert message in done.message
 
 
+def test_layers_to_keep_are_looked_for_before_any_work(
+    optimize: Burnish, write: Write, burnish: Burnish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert optimize("--keep-float", "product").code == 0
+    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    done = optimize("--keep-float", "produkt")
+    assert done.code == 2
+    assert done.message.endswith("--keep-float: unknown layer 'produkt'; did you mean product?")
+    write(quantize='"int8"', keep_float='["produkt"]')
+    assert "keep-float: unknown layer 'produkt'" in burnish("build", "--plan").message
+
+
+def test_a_bench_looks_at_the_data_first(
+    burnish: Burnish, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("burnish.bench.quantized.optimize_model", None)
+    np.savez(data / "b.npz", x=spoiled(np.nan))
+    done = burnish("bench", model, "--quantize", "int8", "--calibration", data)
+    assert done.code == 4
+    assert str(data / "b.npz") in done.message
+
+
 def test_passes_of_the_recipe_cannot_be_skipped(optimize: Burnish) -> None:
     done = optimize("--skip", "round-weights")
     assert done.code == 2

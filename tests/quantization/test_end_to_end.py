@@ -179,6 +179,7 @@ def test_random_data_are_said_to_be_random(model: onnx.ModelProto) -> None:
     graph, report = burnish.optimize(model, quantize="int8")
     assert "QuantizeLinear" in types(graph)
     assert "quantized on random inputs" in str(report)
+    assert "give calibration with a folder" in str(report)
 
 
 def test_a_bound_that_cannot_be_met_is_refused(
