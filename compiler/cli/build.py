@@ -80,6 +80,7 @@ def _plan(session: Session, path: Path, jobs: dict[str, Job]) -> int:
 def _build(session: Session, jobs: dict[str, Job]) -> int:
     from burnish.building.execute import execute
     from burnish.building.keys import in_keys
+    from burnish.cli.quantization import quantization_json
     from burnish.errors import BurnishError, GateFailed
 
     code = 0
@@ -102,9 +103,10 @@ def _build(session: Session, jobs: dict[str, Job]) -> int:
             session.warn_of_rollbacks(built.made.report)
             for notice in built.notices:
                 session.note(f"models.{name}: {notice}")
-            done.append({"name": name, **built.as_json()})
+            quantized = quantization_json(built.made.quantized)
+            done.append({"name": name, **built.as_json(), **quantized})
             if session.shows_tables:
-                _show_built(name, built)
+                _show_built(session, name, built)
     if session.json:
         session.data({"models": done})
     return code
@@ -124,15 +126,19 @@ def _make_room(folder: Path) -> None:
         raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
-def _show_built(name: str, built: Built) -> None:
+def _show_built(session: Session, name: str, built: Built) -> None:
+    from burnish.cli.quantization import quantization_lines, stage
     from burnish.cli.tables import agreement_line
     from burnish.wording import data_size
 
     size = data_size(built.size)
     typer.echo(f"{name}: wrote {built.job.output} in {built.seconds:.1f} s, {size}")
-    typer.echo(f"  {agreement_line(built.made.report)}")
-    for line in built.judgements():
-        typer.echo(f"  {line}")
+    quantized = built.made.quantized
+    compared = stage(built.made) if built.job.target is None else ""
+    typer.echo(f"  {compared}{agreement_line(built.made.report)}")
+    summary = None if quantized is None else quantized.summary()
+    for line in (*quantization_lines(summary), *built.judgements()):
+        session.tell(f"  {line}")
 
 
 def _show_plan(session: Session, path: Path, entries: list[dict[str, Any]]) -> None:

@@ -13,7 +13,6 @@ from burnish.cli.session import Session
 if TYPE_CHECKING:
     from burnish.building.execute import Built
     from burnish.pipeline import PipelineReport
-    from burnish.quantization.result import Quantized
 
 
 def optimize(
@@ -81,7 +80,7 @@ def optimize(
 def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bool) -> None:
     """Print what was rewritten."""
     from burnish.building.workshop import MadeOnnx
-    from burnish.cli.quantization import quantization_json, show_quantization
+    from burnish.cli.quantization import quantization_json, show_quantization, stage
     from burnish.report import describe_graph, describe_run
     from burnish.wording import data_size
 
@@ -94,7 +93,7 @@ def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bo
                       **built.judgement(), "notices": list(built.notices),
                       **quantization_json(built.made.quantized)})  # fmt: skip
     elif session.shows_tables:
-        _show(session, report, before, after, built.made.quantized)
+        _show(session, report, before, after, stage(built.made))
         show_quantization(session, built.made.quantized, verbose=verbose)
         for line in built.judgements():
             typer.echo(line)
@@ -106,7 +105,7 @@ def _show(
     report: PipelineReport,
     before: dict[str, Any],
     after: dict[str, Any],
-    quantized: Quantized | None,
+    stage: str,
 ) -> None:
     from burnish.cli.tables import agreement_line, pass_table, size_line, type_table
 
@@ -116,6 +115,4 @@ def _show(
         session.out.print(type_table(before["types"], after["types"]))
         typer.echo("")
     typer.echo(size_line(before, after))
-    # What integers change is not compared bit by bit, but judged by what they may lose.
-    stage = "before int8: " if quantized is not None and quantized.count else ""
     typer.echo(stage + agreement_line(report))

@@ -14,6 +14,7 @@ from burnish.wording import counted, shortened
 
 if TYPE_CHECKING:
     from burnish.building.execute import Built
+    from burnish.building.workshop import Made
     from burnish.cli.session import Session
     from burnish.layer_formats import ValueFormat
     from burnish.quantization.result import Layer, Quantized
@@ -53,6 +54,15 @@ def write_page(page: Path | None, built: Built) -> None:
 def quantization_json(found: Quantized | None) -> dict[str, Any]:
     """What JSON says of it: nothing if nothing was to be quantized."""
     return {} if found is None else {"quantization": found.as_json()}
+
+
+def stage(made: Made) -> str:
+    """What a comparison of ONNX with ONNX is about, as the beginning of a line: empty if of all.
+
+    What integers change is not compared bit by bit, but judged by what they may lose.
+    """
+    quantized = made.quantized
+    return "before int8: " if quantized is not None and quantized.count else ""
 
 
 def show_quantization(session: Session, found: Quantized | None, *, verbose: bool) -> None:

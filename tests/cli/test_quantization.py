@@ -199,6 +199,17 @@ def test_shapes_that_do_not_fit_are_refused_before_anything_is_quantized(
     assert message in done.message
 
 
+def test_a_build_says_what_is_quantized(write: Write, burnish: Burnish, data: Path) -> None:
+    assert data.is_dir()
+    write(quantize='"int8"', calibration='"data"', output="w.onnx")
+    done = burnish("build")
+    assert done.code == 0, done.err
+    assert "  before int8: verified" in done.out
+    assert "  int8: 1 of 1 layer; loss: " in done.out
+    (told,) = json.loads(burnish("build", "--json").out)["models"]
+    assert told["quantization"]["layers"][0]["layer"] == "product"
+
+
 def test_layers_to_keep_are_looked_for_before_any_work(
     optimize: Burnish, write: Write, burnish: Burnish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
