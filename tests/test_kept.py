@@ -38,7 +38,7 @@ def outputs(model: onnx.ModelProto, *names: str) -> dict[str, np.ndarray]:
 
 def test_the_interface_stays() -> None:
     source = graph(TEXT).to_onnx()
-    result = api.optimize(source, verify="each")[0].to_onnx()
+    result = api.optimize(source, verify="end")[0].to_onnx()
     for field in ("input", "output"):
         assert list(getattr(result.graph, field)) == list(getattr(source.graph, field))
     assert result.metadata_props == source.metadata_props

@@ -23,6 +23,7 @@ from burnish.pipeline import (
 from burnish.rewrite import Any, Op, Rewriter, RewriteResult, Rule
 from burnish.testing import graph
 from burnish.verification import Reference
+from tests.depth import every_other
 
 CONTEXT = PassContext()
 Edit = Callable[[Graph], None]
@@ -154,9 +155,9 @@ def test_good_passes_are_kept(verify: str) -> None:
     assert agrees(before, after)
 
 
-@pytest.mark.parametrize("verify", ["each", "end"])
-@pytest.mark.parametrize("kind", WRONG)
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("verify", "kind", "place"), every_other(["each", "end"], list(WRONG), [0, 1, 2])
+)
 def test_the_guilty_pass_is_undone_and_named(verify: str, kind: str, place: int) -> None:
     passes: list[Pass] = [GOOD, NUDGE]
     passes.insert(place, Custom("guilty", edit=WRONG[kind]))

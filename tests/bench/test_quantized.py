@@ -21,6 +21,7 @@ from burnish.bench.variants import Pipeline
 from burnish.cli import main
 from burnish.oracle import Oracle
 from burnish.passes import get_pass
+from tests.depth import slow
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 agraph (float[N, 6] x) => (float[N, 4] y) {
@@ -104,7 +105,7 @@ def variant(document: Document, id: str) -> Variant:
     return next(one for one in document.variants if one.id == id)
 
 
-@pytest.mark.parametrize("engine", ["ort", "tvm"])
+@pytest.mark.parametrize("engine", ["ort", slow("tvm")])
 def test_methods_are_the_steps(bench: Any, tmp_path: Path, engine: str) -> None:
     model, out, page = written(tmp_path), tmp_path / "out.json", tmp_path / "out.html"
     said = bench(model, "--engine", engine, "--quantize", "int8", "--calibration", data(tmp_path),

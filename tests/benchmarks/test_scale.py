@@ -26,6 +26,7 @@ def test_the_same_graph_each_time() -> None:
         assert make(60) == make(60)
 
 
+@pytest.mark.slow
 def test_growth_is_measured() -> None:
     small, large = measure_scale(["constants"], [400, 200])
     assert (small.nodes, large.nodes) == (200, 400)

@@ -24,7 +24,7 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(PASSES, "planted", "tests.diagnosis.planted:Planted")
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "deep.onnx"
-    onnx.save(deep_model(40), path)
+    onnx.save(deep_model(20), path)
     return path
 
 

@@ -18,6 +18,7 @@ from burnish.backends.artifact import Artifact
 from burnish.cli import main
 from burnish.ir import Graph
 from tests.cli.conftest import Burnish, Outcome
+from tests.depth import slow
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -135,7 +136,7 @@ def test_interrupt_of_a_process(model: Path, tmp_path: Path) -> None:
     assert done.code == INTERRUPTED
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, slow(signal.SIGHUP)])
 def test_what_ends_a_job_leaves_nothing_behind(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

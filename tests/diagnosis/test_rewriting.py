@@ -37,7 +37,7 @@ def deep() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def small() -> onnx.ModelProto:
-    return deep_model(60)
+    return deep_model(36)
 
 
 def test_one_wrong_application_among_hundreds(deep: onnx.ModelProto) -> None:

@@ -17,10 +17,12 @@ from burnish.ir.printer import to_text
 from burnish.ir.verify import verify
 from burnish.numerics import Numerics
 from burnish.oracle import Oracle, compare, random_inputs
+from tests.depth import mostly_slow
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 FILES = sorted(p for folder in ("light", "simple", "pytorch-converted", "pytorch-operator")
                for p in (DATA / folder).rglob("*.onnx"))  # fmt: skip
+LARGE = {"light_densenet121", "light_inception_v2", "light_resnet50", "light_vgg19"}
 # One in so many also runs, before and after; every one would take half a minute.
 SAMPLE = 6
 
@@ -58,7 +60,11 @@ def check_same_results(model: onnx.ModelProto, graph: Graph) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(DATA)))
+@pytest.mark.parametrize(
+    "path",
+    mostly_slow(FILES, [path for path in FILES if path.stem not in LARGE]),
+    ids=lambda path: str(path.relative_to(DATA)),
+)
 def test_shipped_file(path: Path, tmp_path: Path) -> None:
     model = onnx.load(path)
     graph = check_round_trip(model)

@@ -17,6 +17,7 @@ from burnish.backends.kernels.convolution import convolution
 from burnish.backends.kernels.winograd import OUTPUTS, transforms
 from burnish.target import Target
 from tests.backends.kernels.harness import AVX512, SERIAL, Array, error, fuse, randoms
+from tests.depth import slow
 
 Exact = NDArray[np.float64]
 
@@ -79,6 +80,8 @@ CASES = {
     "one output": Case((1, 3, 3, 17), 16, (0, 0, 0, 0)),
     "weights in chunks": Case((1, 9, 5, 330), 32),
 }
+REPEATED = ("whole tiles", "no padding", "uneven padding")
+"""What is in others as well."""
 
 CONFIGS = [
     TileConfig(8, 2, row_block=100, column_block=100, tile=4),
@@ -97,7 +100,11 @@ def test_transforms_filter(outputs: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "config"),
-    [*((name, CONFIGS[0]) for name in CASES), *(("odd", config) for config in CONFIGS[1:])],
+    [
+        *((name, CONFIGS[0]) for name in CASES if name not in REPEATED),
+        *(slow(name, CONFIGS[0]) for name in REPEATED),
+        *(("odd", config) for config in CONFIGS[1:]),
+    ],
 )
 def test_every_tile_gives_the_same_result(name: str, config: TileConfig) -> None:
     inputs, expected = CASES[name].arrays(16)

@@ -35,7 +35,7 @@ def model(name: str) -> Path:
     [
         ("fashion-cnn", replace(fashion.TASK, items=500), 0.9),
         slow("fashion-vit", replace(fashion.TASK, items=500), 0.88),
-        ("magika", replace(magika.TASK, each=2), 0.85),
+        slow("magika", replace(magika.TASK, each=2), 0.85),
         slow("ppocr-v4-rec", replace(ocr.TASK, items=12), 0.6),
     ],
 )
