@@ -54,8 +54,8 @@ PAYS = 1.02
 noise: rounding costs accuracy, and times of another day differ by as much."""
 CLEAR, CLEAR_TUNED = 1.1, 1.4
 """The same measured without tuning that has to be exceeded for the artifacts not to be compared:
-tuning makes a float model 1.25 times as fast at most (no model of those measured has gained more),
-and noise is not all that intervals show."""
+benchmarks hold code without tuning to 1.25 times the time of tuned code, and intervals do not show
+all noise."""
 
 
 @dataclass(frozen=True)

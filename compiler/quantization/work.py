@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
@@ -42,9 +42,11 @@ LEAST_GAIN = 0.02
 """Share of the loss that a pass of the recipe has to take away to be kept."""
 _IMPROVING = 0.3
 """Share of the time until which passes of the recipe begin that prepare the model."""
+_IMPROVED = 0.4
+"""The same until which such a pass may change layers."""
 _REFINING = 0.5
 """The same of those that refine it; what runs by then ends soon."""
-_REFINED = 0.7
+_REFINED = 0.6
 """The same until which such a pass may change layers: the rest stay as they are."""
 _SMALL_LOSS = 0.1
 """Share of the bound below which neither is worth its time."""
@@ -94,6 +96,11 @@ class Work:
     def context(self) -> PassContext:
         """What passes are told."""
         return PassContext(self.target, calibration=self.calibration, is_late=self._is_late)
+
+    @property
+    def _preparing(self) -> PassContext:
+        """The same for passes that prepare."""
+        return replace(self.context, is_late=lambda: self.time.is_late(_IMPROVED))
 
     def _is_late(self) -> bool:
         """Whether refining has had its time."""
@@ -175,7 +182,8 @@ class Work:
         while names and least > _SMALL_LOSS and not self.time.is_late(_IMPROVING):
             name, before = names.pop(0), self._state
             self.graph, self.ranges = copy_of(self.graph), {}
-            report = run_pass(self.graph, get_pass(name), self.context)
+            self.time.tell("preparing layers")
+            report = run_pass(self.graph, get_pass(name), self._preparing)
             name_values(self.graph)
             tried = self.quantized(self.keep) if report.changed else found
             share = guard.loss(tried[0]).share if report.changed else least

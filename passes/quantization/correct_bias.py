@@ -18,8 +18,9 @@ from burnish.passes.quantization.twins import RoundedLayer, rounded_layer
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Rewriter, RewriteResult
 
-POSITIONS = 256
-"""Rows that are looked at for each item of a sample."""
+POSITIONS, ROWS = (48, 256), 8192
+"""Fewest and most rows that are looked at for each item of a sample, and about how many in all:
+they are the same ones in both graphs, so that few tell what the difference is."""
 ESTIMATES = 4
 """Means that the spread of an error is told from, at least."""
 LEAST = 1e-4
@@ -82,10 +83,15 @@ def _mean_error(layer: RoundedLayer, stop: Stop, geometry: Geometry) -> tuple[Ar
     integers = layer.matrices(layer.integers.numpy()).astype(np.float64)
     found_weights = integers * layer.steps[:, :, None]
     parts = max(1, math.ceil(ESTIMATES / max(1, len(stop.found))))
+    fewest, most = POSITIONS
+    items = sum(array.shape[0] if array.ndim > 1 else 1 for array in stop.found)
+    per_item = max(fewest, min(most, ROWS // max(1, items)))
     means = [
         pair
         for found, wanted in zip(stop.found, stop.wanted, strict=True)
-        for pair in zip(*(_means(geometry, each, parts) for each in (wanted, found)), strict=True)
+        for pair in zip(
+            *(_means(geometry, each, parts, per_item) for each in (wanted, found)), strict=True
+        )
     ]
     if not means:
         return np.zeros(0), 0.0
@@ -106,10 +112,10 @@ def _mean_error(layer: RoundedLayer, stop: Stop, geometry: Geometry) -> tuple[Ar
     return error * certain, size
 
 
-def _means(geometry: Geometry, array: Array, parts: int) -> list[Array]:
+def _means(geometry: Geometry, array: Array, parts: int, per_item: int) -> list[Array]:
     """Means of the rows of one sample, in so many parts; float64 [groups, inputs] each."""
     total = geometry.positions(array.shape)
-    count = min(total, POSITIONS * (array.shape[0] if array.ndim > 1 else 1))
+    count = min(total, per_item * (array.shape[0] if array.ndim > 1 else 1))
     at = np.arange(total)
     if count < total:
         at = np.sort(np.random.default_rng(0).choice(total, count, replace=False, shuffle=False))

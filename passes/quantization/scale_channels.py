@@ -17,6 +17,7 @@ from burnish.passes.quantization.simulation import Simulation, as_multiplied, ro
 from burnish.passes.quantization.weighted import Weighted, weighted
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, Miss, NearMiss, Rewriter, RewriteResult
+from burnish.wording import counted
 
 RULE = "scale-channels"
 
@@ -63,7 +64,11 @@ class ScaleChannels(Pass):
         multiplied: list[tuple[_Channels, Vector]] = []
         found = _candidates(graph, result)
         _observe(graph, found, context.calibration)
-        for each in found:
+        for number, each in enumerate(found):
+            if context.is_late():
+                many = counted(len(found), "value")
+                result.notes.append(f"stopped after {number} of {many}: time is up")
+                break
             scales = each.scales(self.least_gain)
             if scales is None:
                 continue

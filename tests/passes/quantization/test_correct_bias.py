@@ -77,6 +77,23 @@ def test_errors_that_samples_disagree_about_stay() -> None:
     assert [miss.reason for miss in report.missed] == ["its mean error is too small to tell"]
 
 
+@pytest.mark.parametrize("name", ["correct-bias", "round-weights"])
+def test_layers_stay_once_time_is_up(name: str) -> None:
+    text = """g (float[1, 64] x, float[64, 64] w, float[64, 8] v) => (float y) {
+        p = MatMul(x, w) h = Relu(p) y = MatMul(h, v) }"""
+    case = Judged(text, correlated(20, 64), w=randoms(64, 64), v=randoms(64, 8, seed=4))
+    asked: list[bool] = []
+
+    def is_late() -> bool:
+        asked.append(len(asked) == 1)
+        return asked[-1]
+
+    context = PassContext(calibration=Calibration(correlated(20, 64)), is_late=is_late)
+    report = run_pass(case.graph, get_pass(name), context)
+    assert len(report.fired) == 1
+    assert report.notes == ["stopped after 1 of 2 layers: time is up"]
+
+
 def test_nothing_happens_without_data() -> None:
     case = judged("gemm")
     report = run_pass(case.graph, get_pass("correct-bias"), PassContext())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,14 @@ def test_even_channels_stay():
 
 def test_less_than_the_least_gain():
     assert not applied(NAME, DEPTHWISE.format(LINE), weights(), least_gain=1.0)[2].changed
+
+
+def test_channels_stay_once_time_is_up():
+    graph = build(DEPTHWISE.format(LINE), 18, weights())
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    report = run_pass(graph, get_pass(NAME), replace(on(graph), is_late=lambda: True))
+    assert not report.changed
+    assert report.notes == ["stopped after 0 of 2 values: time is up"]
 
 
 def test_without_data():
