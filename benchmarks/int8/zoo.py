@@ -177,9 +177,10 @@ def _row(model: Model, case: Case, plan: ZooPlan, onnx: Path, folder: Path) -> Z
 def _reason(said: Mapping[str, Any]) -> str:
     """Why nothing is quantized: what the command says of all, and of its layers."""
     told = [note for note in said["notices"] if "quantized" in note or "float" in note]
-    layers = said["quantization"]["layers"]
-    told += [f"{one['op_type']}: {one['reason']}" for one in layers if one["reason"] not in told]
-    return "; ".join(dict.fromkeys(told))
+    for one in said["quantization"]["layers"]:
+        if not any(one["reason"] in note for note in told):
+            told.append(f"{one['op_type']}: {one['reason']}")
+    return "; ".join(told)
 
 
 def same_code(one: Compiled, other: Compiled) -> bool:
