@@ -341,6 +341,7 @@ def refuse(*arguments: Any) -> Any:
     raise UnsupportedModel("there is no compiler for what measures the machine")
 
 
+@pytest.mark.slow
 def test_what_has_no_kernel_is_noted(
     burnish: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from burnish.oracle import Oracle, compare
 from burnish.pipeline import PassContext, RulePass, run_pass
 from burnish.rewrite import Any, Op, Rule
 from burnish.testing import graph
+from tests.depth import slow
 from tests.diagnosis.planted import ByHand, Planted, deep_model
 
 BEFORE = ("infer-shapes", "fold-constants", "remove-no-ops")
@@ -32,7 +33,7 @@ def diagnose(model: onnx.ModelProto | Graph, *steps: object, **options: object):
 
 @pytest.fixture(scope="module")
 def deep() -> onnx.ModelProto:
-    return deep_model()
+    return deep_model(400)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_files_show_it(small: onnx.ModelProto, tmp_path: Path) -> None:
     ("how", "kind"),
     [
         ("raise", "exception IndexError"),
-        ("refuse", "exception UnsupportedModel"),
+        slow("refuse", "exception UnsupportedModel"),
         ("invalid", "invalid"),
     ],
 )
@@ -98,7 +99,7 @@ def test_a_guard_that_fails(small: onnx.ModelProto) -> None:
     assert found.reproducer.nodes == ["Sigmoid layer5/sigmoid5"]
 
 
-@pytest.mark.parametrize(("how", "number"), [("crash", True), ("crashing guard", False)])
+@pytest.mark.parametrize(("how", "number"), [("crash", True), slow("crashing guard", False)])
 def test_a_pass_that_ends_the_process(small: onnx.ModelProto, how: str, number: bool) -> None:
     found = diagnose(small, Planted(layer=5, how=how))
     assert (found.kind, found.guilty) == ("crash: SIGABRT", "planted")
@@ -126,7 +127,7 @@ def test_a_pass_without_rules(deep: onnx.ModelProto) -> None:
     assert found.reproducer.nodes == ["Sigmoid layer33/sigmoid33"]
 
 
-@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("is_last", [False, slow(True)])
 def test_a_pass_that_does_not_say_what_it_did(small: onnx.ModelProto, is_last: bool) -> None:
     steps = ["infer-shapes", ByHand(3, honest=False)]
     if not is_last:
