@@ -23,7 +23,7 @@ _LARGE = 2.0**24
 
 
 def separate(value: Expr) -> Expr:
-    """The float32 product ``value``, rounded to float32 whatever is done with it."""
+    """A float32 product or sum, ``value``, rounded to float32 whatever is done with it."""
     return tirx.call_pure_extern("float32", _SEPARATE, value)
 
 

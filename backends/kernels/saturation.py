@@ -16,7 +16,7 @@ from tvm.ir import Expr, StringImm
 from tvm.tirx import Stmt
 from tvm.tirx.stmt import AttrStmt
 
-from burnish.backends.kernels.exact import unwrapped
+from burnish.backends.kernels.exact import separate, unwrapped
 from burnish.backends.kernels.float_terms import bits, constant, integer
 from burnish.target import Target
 
@@ -109,7 +109,8 @@ def _rounded(of: Saturated) -> Expr:
     low, high = RANGES[of.dtype]
     middle = int(of.middle.value)
     clamped = _clamped(of.value, constant(low - middle), constant(high - middle))
-    return (clamped + constant(_ROUND_SHIFT)) - constant(_ROUND_SHIFT - middle)
+    # Separate, or both constants would be taken for one.
+    return separate(clamped + constant(_ROUND_SHIFT)) - constant(_ROUND_SHIFT - middle)
 
 
 def _converted(of: Saturated) -> Expr:

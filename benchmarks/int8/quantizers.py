@@ -55,7 +55,9 @@ def plain(model: Path, output: Path, shapes: Mapping[str, Shape], threads: int) 
 
 
 def onnx_runtime(model: Path, samples: Path, output: Path, *, operators: bool = False) -> None:
-    """ONNX Runtime's ``quantize_static``: weights per channel, after its pre-processing.
+    """ONNX Runtime's ``quantize_static`` after its pre-processing.
+
+    Weights per channel; per tensor where it cannot do that.
 
     Args:
         model: an ONNX file.
@@ -80,12 +82,18 @@ def onnx_runtime(model: Path, samples: Path, output: Path, *, operators: bool = 
         def get_next(self) -> Any:
             return next(self._samples, None)
 
-    with _prepared(model) as prepared:
+    def make(prepared: Path, *, per_channel: bool) -> None:
         quantize_static(
-            str(prepared), str(output), Reader(), per_channel=True,
+            str(prepared), str(output), Reader(), per_channel=per_channel,
             quant_format=QuantFormat.QOperator if operators else QuantFormat.QDQ,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
+
+    with _prepared(model) as prepared:
+        try:
+            make(prepared, per_channel=True)
+        except ValueError:  # for some products followed by a bias it compares whole vectors
+            make(prepared, per_channel=False)
 
 
 def onnx_runtime_dynamic(model: Path, output: Path) -> None:
@@ -114,7 +122,7 @@ def _prepared(model: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="burnish-int8-") as folder:
         prepared = Path(folder, "prepared.onnx")
         try:
-            model = _recent(model, Path(folder, "recent.onnx"))
+            model = _whole(model, Path(folder, "whole.onnx"))
             try:
                 quant_pre_process(str(model), str(prepared))
             except Exception:  # symbolic shape inference knows fewer models than its optimizer
@@ -124,16 +132,24 @@ def _prepared(model: Path) -> Iterator[Path]:
             raise QuantizerFailed(f"onnxruntime: {error}") from error
 
 
-def _recent(model: Path, converted: Path) -> Path:
-    """The model, or a file of it in the first opset whose scales may be per channel."""
+def _whole(model: Path, converted: Path) -> Path:
+    """A file with all weights of the model, in the first opset whose scales may be per channel.
+
+    What ONNX Runtime's pre-processing makes of weights in files of their own it cannot read.
+    """
     import onnx
     from onnx import version_converter
 
     content = onnx.load(model)
     opset = next(one.version for one in content.opset_import if one.domain in ("", "ai.onnx"))
-    if opset >= PER_CHANNEL:
-        return model
-    onnx.save(version_converter.convert_version(content, PER_CHANNEL), converted)
+    if opset < PER_CHANNEL:
+        content = version_converter.convert_version(content, PER_CHANNEL)
+    # Exporters write shapes of weights down, which their quantizer transposes.
+    weights = {one.name for one in content.graph.initializer}
+    values = [one for one in content.graph.value_info if one.name not in weights]
+    del content.graph.value_info[:]
+    content.graph.value_info.extend(values)
+    onnx.save(content, converted)
     return converted
 
 

@@ -72,3 +72,17 @@ def test_quotients_are_those_of_a_division(target: str, known: bool) -> None:
     with np.errstate(over="ignore"):
         expected = np.clip(np.rint(x / scale) + 131, 0, 255)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("zero", [0, 131, 77])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_quantized_twice_within_a_kernel_is_rounded_twice(target: str, zero: int) -> None:
+    x = np.random.default_rng(0).random((4, 198)).astype(np.float32)
+    text = f"""g (float[4, 198] x) => (uint8[4, 198] y)
+        <float s = {{0.00390625}}, uint8 z = {{{zero}}}, float t = {{0.00133487}}, uint8 o = {{5}}>
+        {{ r = Sqrt(x)  q = QuantizeLinear(r, s, z)  d = DequantizeLinear(q, s, z)
+        y = QuantizeLinear(d, t, o) }}"""
+    found = run(text, target, x=x)["y"]
+    once = np.clip(np.rint(np.sqrt(x) / np.float32(0.00390625)) + zero, 0, 255) - zero
+    twice = np.rint(once * np.float32(0.00390625) / np.float32(0.00133487)) + 5
+    np.testing.assert_array_equal(found, np.clip(twice, 0, 255))

@@ -71,6 +71,24 @@ def test_a_model_of_an_old_opset_is_quantized_per_channel(tmp_path: Path) -> Non
     assert 16 in sizes
 
 
+def test_a_model_with_weights_in_a_file_of_their_own_is_quantized(tmp_path: Path) -> None:
+    """As exporters write it, with the shapes of weights, which the quantizer transposes."""
+    made = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[4, 64] x) => (float[4, 48] y) { y = Gemm <transB = 1> (x, w) }"""
+    )
+    weights = np.random.default_rng(0).normal(size=(48, 64)).astype(np.float32)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    told = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [48, 64])
+    made.graph.value_info.append(told)
+    onnx.save(made, tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    write(tmp_path / "samples", iter([{"x": np.ones((4, 64), np.float32)}]))
+    quantizers.onnx_runtime(tmp_path / "m.onnx", tmp_path / "samples", tmp_path / "static.onnx")
+    quantizers.onnx_runtime_dynamic(tmp_path / "m.onnx", tmp_path / "dynamic.onnx")
+    found = onnx.load(tmp_path / "dynamic.onnx")
+    assert "MatMulInteger" in {node.op_type for node in found.graph.node}
+
+
 def test_a_quantizer_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     write(tmp_path / "samples", iter(()))
