@@ -45,7 +45,7 @@ class ScaleChannels(Pass):
     Zero stays zero, so that padding does. Nothing is done where anything else reads the channels.
     """
 
-    least_gain: float = 0.5
+    least_gain: float = 0.2
     """Part of the noise that has to go, or channels stay as they are."""
 
     name: ClassVar[str] = "scale-channels"
@@ -151,7 +151,9 @@ def _channels(value: VariableNode, sites: Sequence[Weighted]) -> _Channels | Mis
         return Miss(f"{other.op_type} reads the channels as they are", other)
     if value.is_graph_output:
         return Miss("the model returns the channels", value.producer)
-    if value.producer is not None and moved(value.producer):
+    if value.producer is None:
+        return Miss("nothing that could multiply them makes the channels", sites[0].node)
+    if moved(value.producer):
         return Miss("what moves the channels keeps their scale", value.producer)
     if len({_axis(site, value) for site in sites}) > 1 or value.dtype is not DType.FLOAT:
         return Miss("its readers do not agree on what a channel is", sites[0].node)
@@ -230,9 +232,9 @@ def _multiply(
 def _write(rw: Rewriter, found: _Channels, factors: Vector) -> None:
     """Let all that reads the channels read them multiplied."""
     value = found.value
-    maker, first = value.producer, found.sites[0].node
-    rw.anchor = rw.graph.first if maker is None else maker.next
-    rw.provenance = first.provenance if maker is None else maker.provenance
+    maker = value.producer
+    assert maker is not None
+    rw.anchor, rw.provenance = maker.next, maker.provenance
     rank = value.rank or 0
     vector = along(factors, found.seen.axis, rank).astype(value.dtype.numpy)
     # Without the axes in front of the channels, which broadcasting adds.

@@ -181,6 +181,14 @@ def test_near_misses(text, reason):
     assert any(reason in miss.reason for miss in report.missed), report.missed
 
 
+def test_what_the_model_gets():
+    text = """g (float[1, 8, 6, 6] x, float[8, 1, 3, 3] d) => (float y) {
+        y = Conv<group = 8>(x, d) }"""
+    *_, report = applied(NAME, text, weights(), least_gain=0.0)
+    assert not report.changed
+    assert "nothing that could multiply" in report.missed[0].reason
+
+
 def test_even_channels_stay():
     even = weights(w=np.ones((8, 4, 1, 1), np.float32), b=np.zeros(8, np.float32))
     assert not applied(NAME, DEPTHWISE.format(LINE), even)[2].changed
@@ -195,7 +203,7 @@ def test_channels_stay_once_time_is_up():
     run_pass(graph, get_pass("infer-shapes"), PassContext())
     report = run_pass(graph, get_pass(NAME), replace(on(graph), is_late=lambda: True))
     assert not report.changed
-    assert report.notes == ["stopped after 0 of 2 values: time is up"]
+    assert report.notes == ["stopped after 0 of 1 value: time is up"]
 
 
 def test_without_data():
