@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison import INT8, LOSSY, TOLERANCE, Disagreement, worst_error
+from benchmarks.comparison import Compare, Disagreement, comparison, worst_error
 from benchmarks.inputs import Array, Case, draw_feeds
 from benchmarks.zoo import Model
 from burnish.bench.client import Engine, EngineFailed
@@ -16,28 +16,37 @@ Answer = tuple[dict[str, Array], dict[str, Array]]
 """Feeds by the names of inputs, and what is right for them by the names of outputs."""
 
 
-def expected_outputs(model: Model, case: Case, onnx: Path) -> Iterator[Answer]:
-    """Yield the feeds of each seed, the first one last, and what the oracle says of them."""
+def expected_outputs(
+    model: Model, case: Case, onnx: Path, given: Sequence[Mapping[str, Array]] | None = None
+) -> Iterator[Answer]:
+    """Yield feeds, the first ones last, and what the oracle says of them.
+
+    Args:
+        model: what is fed.
+        case: the shapes of feeds.
+        onnx: the model's file.
+        given: the feeds; None for those drawn from each seed.
+    """
+    every = given or [draw_feeds(model.inputs, case, seed) for seed in SEEDS]
     with Engine("oracle") as oracle:
         oracle.load(onnx, threads=1)
-        for seed in reversed(SEEDS):
-            feeds = draw_feeds(model.inputs, case, seed)
+        for feeds in reversed(every):
             oracle.feed(feeds)
-            yield feeds, oracle.outputs()
+            yield dict(feeds), oracle.outputs()
 
 
 def check_engine(
-    engine: Engine, answers: Sequence[Answer], tolerance: Mapping[str, float] = TOLERANCE
+    engine: Engine, answers: Sequence[Answer], compare: Compare = worst_error
 ) -> float:
     """Compare a loaded engine with the oracle; it is left with the feeds of the last answer.
 
     Args:
         engine: the engine, which has loaded the model.
         answers: of the oracle.
-        tolerance: largest errors allowed, by dtype.
+        compare: says how far off outputs are, and whether that is too far.
 
     Returns:
-        The largest relative error.
+        The largest error.
 
     Raises:
         EngineFailed: if the engine fails.
@@ -46,7 +55,7 @@ def check_engine(
     worst = 0.0
     for feeds, expected in answers:
         engine.feed(feeds)
-        worst = max(worst, worst_error(engine.outputs(), expected, tolerance))
+        worst = max(worst, compare(engine.outputs(), expected))
     return worst
 
 
@@ -67,14 +76,13 @@ def seated(seat: Seat, onnx: Path, threads: int, case: Case, answers: Sequence[A
         Disagreement: likewise, it is wrong.
     """
     peer = seat.peer
-    kind = peer.name.rpartition("-")[2]
-    allowed = {"bf16": LOSSY, "int8": INT8}.get(kind, TOLERANCE)
+    compare = comparison(peer.name.rpartition("-")[2])
     first: EngineFailed | Disagreement | None = None
     for level in (Level(peer.loader or peer.name, "all optimizations"), *peer.lower):
         engine = Engine(level.loader, seat.python)
         try:
             engine.load(seat.path or onnx, threads, case.shapes)
-            check_engine(engine, answers, allowed)
+            check_engine(engine, answers, compare)
         except BaseException as failure:
             engine.end()
             if not isinstance(failure, (EngineFailed, Disagreement)):

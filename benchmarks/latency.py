@@ -11,7 +11,7 @@ from benchmarks.cache import Zoo
 from benchmarks.checking import check_engine, expected_outputs, seated
 from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, Compiled, compile_artifact
-from benchmarks.inputs import Case
+from benchmarks.inputs import Array, Case
 from benchmarks.partial import Partial
 from benchmarks.plan import Plan
 from benchmarks.zoo import Model
@@ -207,21 +207,23 @@ def check_and_time(
     onnx: Path,
     artifact: Path,
     seats: Sequence[Seat],
+    feeds: Sequence[Mapping[str, Array]] | None = None,
 ) -> Checked:
     """Compare an artifact with the oracle, then time it against other engines.
 
-    A peer that fails or is wrong is timed with the most optimizations that leave it right; it is
-    left out, with the reason, if there are none.
+    That is on ``feeds``, the first of which is timed, or else on drawn ones. A peer that fails or
+    is wrong is timed with the most optimizations that leave it right; it is left out, with the
+    reason, if there are none.
 
     Raises:
         EngineFailed: if burnish or the oracle cannot load or run the model.
         Disagreement: if burnish is wrong; nothing is timed then.
     """
-    answers = list(expected_outputs(model, case, onnx))
+    answers = list(expected_outputs(model, case, onnx, feeds))
     with ExitStack() as stack:
         ours = stack.enter_context(Engine(US))
         ours.load(artifact, threads)
-        error = check_engine(ours, answers, plan.tolerance)
+        error = check_engine(ours, answers, plan.compare)
         peers: dict[str, Engine] = {}
         untimed: dict[str, str] = {}
         lowered: dict[str, str] = {}

@@ -1,9 +1,8 @@
 """How the suite compiles what it times, and how long it does."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.comparison import INT8, LOSSY, TOLERANCE
+from benchmarks.comparison import Compare, comparison
 from burnish.bench.timing import Plan as Pace
 
 
@@ -17,6 +16,6 @@ class Plan(Pace):
     """Its default if None."""
 
     @property
-    def tolerance(self) -> Mapping[str, float]:
-        """Largest errors of burnish that are allowed, by dtype of the output."""
-        return {"bf16": LOSSY, "int8": INT8}.get(self.precision or "", TOLERANCE)
+    def compare(self) -> Compare:
+        """How results of burnish are compared with what is right."""
+        return comparison(self.precision or "")

@@ -11,6 +11,7 @@ import burnish
 from benchmarks.cache import Zoo
 from benchmarks.compiling import CommandFailed, shape_options
 from benchmarks.int8 import quantizers
+from benchmarks.int8.agreement import WithAgreement
 from benchmarks.int8.quantizers import QuantizerFailed
 from benchmarks.int8.samples import of_task, write
 from benchmarks.partial import Partial
@@ -97,7 +98,7 @@ def measure_accuracy(
 
 def _row(judged: Judged, plan: AccuracyPlan, zoo: Zoo) -> AccuracyRow:
     started = time.perf_counter()
-    task, model = judged.task, judged.locate(zoo)
+    task, model = WithAgreement(judged.task), judged.locate(zoo)
     inputs = burnish.load(model).inputs
     scores: dict[str, Mapping[str, Scores]] = {}
     failures: dict[str, str] = {}

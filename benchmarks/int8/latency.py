@@ -3,9 +3,11 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.cache import Zoo
+from benchmarks.checking import SEEDS
 from benchmarks.comparison import Disagreement
 from benchmarks.compiling import CommandFailed, shape_options
 from benchmarks.inputs import Case
@@ -75,7 +77,9 @@ def _row(model: Model, case: Case, plan: LatencyPlan, onnx: Path) -> Row:
     with tempfile.TemporaryDirectory(prefix="burnish-int8-") as scratch:
         folder = Path(scratch)
         samples, artifact = folder / "samples", folder / "int8"
-        write(samples, of_model(model, case, plan.samples))
+        drawn = of_model(model, case, plan.samples + len(SEEDS))
+        write(samples, islice(drawn, plan.samples))
+        compared = list(drawn)
         shapes = shape_options(case.shapes)
         said = quantizers.ours(
             onnx, samples, artifact, [*shapes, "--threads", str(plan.threads)]
@@ -83,7 +87,7 @@ def _row(model: Model, case: Case, plan: LatencyPlan, onnx: Path) -> Row:
         seats, missing = _seats(model, case, plan, onnx, samples, folder)
         with machine_to_ourselves():
             checked = check_and_time(
-                model, case, plan.threads, plan.timing, onnx, artifact, seats
+                model, case, plan.threads, plan.timing, onnx, artifact, seats, compared
             )  # fmt: skip
         found = checked.row(
             model, case, plan.threads, float(said["seconds"]), float(said["native"]["operators"])

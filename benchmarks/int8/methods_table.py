@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.int8.methods import FLOAT, VIEWS, WHOLE, Effect, MethodsRow, helpful, verdict
+from benchmarks.markdown import markdown
 from burnish.bench.document import Metric
 from burnish.bench.methods import BASE, NOISE
 from burnish.quantization import work
@@ -118,14 +119,9 @@ def methods_tables(record: Recorded) -> str:
     rows = [row for row in record.rows if not row.failure]
     first = ["model", "metric", "items", "float", "`quantize-int8` - float", "all methods - float"]
     return "\n\n".join([
-        _markdown(first, totals(rows)), _markdown(HEADS, method_cells(rows)),
+        markdown(first, totals(rows)), markdown(HEADS, method_cells(rows)),
         conclusion(rows), circumstances(record),
     ])  # fmt: skip
-
-
-def _markdown(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def circumstances(record: Recorded) -> str:

@@ -53,8 +53,8 @@ UP = 0
 """The way of the four in which everything is moved up."""
 MOVED = "moved"
 """ONNX Runtime as anybody runs it, on the model whose ties are moved."""
-CHANCE = 3.0
-"""Decibels less than to itself that are put down to chance: twice the noise."""
+CHANCE = 1.0
+"""Decibels less than to itself that are put down to chance: a quarter more noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,12 @@ class OthersRow:
         if any(one.holds for one in self.near.values()):
             return True
         defined = min(one.sqnr for one in self.itself.values())
-        return max(one.sqnr for one in self.near.values()) >= defined - CHANCE
+        agreed = [one.agreement for one in self.itself.values() if one.agreement is not None]
+        least = min([AGREEMENT, *agreed])
+        return any(
+            one.sqnr >= defined - CHANCE and (one.agreement is None or one.agreement >= least)
+            for one in self.near.values()
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -23,6 +23,7 @@ from burnish.calibration.store import Calibration
 from burnish.compilation import Request
 from burnish.errors import BurnishError
 from burnish.ir import Graph
+from burnish.kept import conceal, expose
 from burnish.optimization import infer, optimize_model
 from burnish.oracle import random_inputs
 from burnish.passes import get_pass
@@ -104,14 +105,14 @@ def prepare(
     if calibration is None:
         shapes = job.shapes[0] if job.shapes else {}
         calibration = Calibration(_random(better, shapes), progress=progress)
-    guard: Guard | None = None
-    if task is not None and drop is not None:
-        threads = job.target.threads if job.target is not None else 0
-        guard = TaskGuard(graph, task, drop, threads)
+    # Values that are to be kept are outputs meanwhile: no pass may give them another scale.
+    exposed = expose(better, job.keep)
     found = quantize_model(
-        better, calibration, target=job.target, guard=guard, timer=_timer(job, progress),
+        better, calibration, target=job.target, guard=_guard(job, graph, task),
+        timer=_timer(job, progress),
         keep=asked.keep, seconds=asked.seconds, progress=progress,
     )  # fmt: skip
+    conceal(found.graph, exposed)
     if job.target is None and TIDYING in job.passes:
         # Scales and zero points are often equal, and what is optimized once is to stay as it is.
         found.reports.append(run_pass(found.graph, get_pass(TIDYING), PassContext()))
@@ -121,6 +122,14 @@ def prepare(
         report.notices.append(RANDOM_DATA)
     report.notices += [*found.notices, *_left(found)]
     return Start(found.graph, report, found, samples)
+
+
+def _guard(job: Job, graph: Graph, task: Task | None) -> Guard | None:
+    """What holds the model to the points that the job allows, None if it says none."""
+    drop = job.budgets.max_drop
+    if task is None or drop is None:
+        return None
+    return TaskGuard(graph, task, drop, job.target.threads if job.target is not None else 0)
 
 
 def _left(found: Quantized) -> list[str]:

@@ -53,7 +53,8 @@ def even_scales(seen: Channels, least_gain: float) -> Vector | None:
     # Each bit is a fourth of the noise.
     if 4.0**-gain > 1 - least_gain:
         return None
-    found: Vector = best / best.max()
+    # What is nothing on these data may be more on others: it stays as it is.
+    found: Vector = np.where(used, best, best.max()) / best.max()
     return found
 
 

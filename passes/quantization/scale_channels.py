@@ -74,7 +74,8 @@ class ScaleChannels(Pass):
                 continue
             for site in each.sites:
                 _multiply(weights, site.node, 1, site.read_axis, scales)
-            maker = _maker(each.value)
+            # The results of a convolution lie along its second axis.
+            maker = _maker(each.value) if each.seen.axis == 1 else None
             if maker is None:
                 multiplied.append((each, 1 / scales))
             else:
@@ -145,16 +146,9 @@ def _candidates(graph: Graph, result: RewriteResult) -> list[_Channels]:
 
 def _channels(value: VariableNode, sites: Sequence[Weighted]) -> _Channels | Miss:
     """The channels of ``value``, or why they cannot be scaled, or not for nothing."""
-    readers = {site.node for site in sites}
-    other = next((node for node in value.consumers if node not in readers), None)
-    if other is not None:
-        return Miss(f"{other.op_type} reads the channels as they are", other)
-    if value.is_graph_output:
-        return Miss("the model returns the channels", value.producer)
-    if value.producer is None:
-        return Miss("nothing that could multiply them makes the channels", sites[0].node)
-    if moved(value.producer):
-        return Miss("what moves the channels keeps their scale", value.producer)
+    held = _held(value, sites)
+    if held is not None:
+        return held
     if len({_axis(site, value) for site in sites}) > 1 or value.dtype is not DType.FLOAT:
         return Miss("its readers do not agree on what a channel is", sites[0].node)
     kinds = {_is_depthwise(site) for site in sites}
@@ -173,6 +167,23 @@ def _channels(value: VariableNode, sites: Sequence[Weighted]) -> _Channels | Mis
     return _Channels(value, Channels(_axis(sites[0], value)), made, kinds == {True})
 
 
+def _held(value: VariableNode, sites: Sequence[Weighted]) -> Miss | None:
+    """What keeps channels from being multiplied, None if nothing does."""
+    readers = {site.node for site in sites}
+    other = next((node for node in value.consumers if node not in readers), None)
+    if other is not None:
+        return Miss(f"{other.op_type} reads the channels as they are", other)
+    if value.is_graph_output:
+        return Miss("the model returns the channels", value.producer)
+    if value.producer is None:
+        return Miss("nothing that could multiply them makes the channels", sites[0].node)
+    if value.rank is None:
+        return Miss("it is not known how many axes it has", value.producer)
+    if moved(value.producer):
+        return Miss("what moves the channels keeps their scale", value.producer)
+    return None
+
+
 def _is_depthwise(site: Weighted) -> bool:
     """Whether each result is made of one channel."""
     shape = site.data.shape
@@ -185,8 +196,9 @@ def _axis(site: Weighted, value: VariableNode) -> int:
     """Of the channels in ``value``, which a node reads."""
     if site.node.is_op("Conv", "ConvTranspose"):
         return 1
+    assert value.rank is not None
     is_turned = site.node.is_op("Gemm") and bool(site.node.attribute("transA", 0))
-    return 0 if is_turned else (value.rank or 0) - 1
+    return 0 if is_turned else value.rank - 1
 
 
 def _read_axis(site: Weighted) -> int:
@@ -235,8 +247,8 @@ def _write(rw: Rewriter, found: _Channels, factors: Vector) -> None:
     maker = value.producer
     assert maker is not None
     rw.anchor, rw.provenance = maker.next, maker.provenance
-    rank = value.rank or 0
-    vector = along(factors, found.seen.axis, rank).astype(value.dtype.numpy)
+    assert value.rank is not None
+    vector = along(factors, found.seen.axis, value.rank).astype(value.dtype.numpy)
     # Without the axes in front of the channels, which broadcasting adds.
     vector = vector.reshape(vector.shape[found.seen.axis :])
     scaled = rw.op("Mul", [value, rw.constant(vector)], like=value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.comparison import Disagreement, worst_error
+from benchmarks.comparison import Disagreement, comparison, power_error, worst_error
 from benchmarks.inputs import Array
 
 
@@ -59,3 +59,26 @@ def test_empty_and_zero_outputs_agree() -> None:
     assert worst_error(floats(0.0), floats(0.0)) == 0.0
     with pytest.raises(Disagreement, match="off by"):
         worst_error(floats(0.1), floats(0.0))
+
+
+def test_int8_is_compared_by_power_so_that_single_numbers_may_be_off() -> None:
+    right = np.ones(100, np.float32)
+    single = right.copy()
+    single[3] = -1
+    assert power_error({"y": single}, {"y": right}) == pytest.approx(0.2)
+    assert power_error({"y": single, "n": np.arange(2)}, {"y": right, "n": np.arange(1, 3)}) > 0.1
+    assert comparison("int8") is power_error
+
+
+@pytest.mark.parametrize("wrong", [
+    np.zeros(100, np.float32), np.full(100, 1.6, np.float32), np.ones(99, np.float32),
+    np.ones(100, np.float64), np.where(np.arange(100) == 5, np.nan, 1).astype(np.float32),
+])  # fmt: skip
+def test_int8_that_says_nothing_is_refused(wrong: Array) -> None:
+    with pytest.raises(Disagreement):
+        power_error({"y": wrong}, {"y": np.ones(100, np.float32)})
+
+
+def test_int8_without_an_output_is_refused() -> None:
+    with pytest.raises(Disagreement, match="outputs are"):
+        power_error({}, {"y": np.ones(1, np.float32)})

@@ -6,6 +6,7 @@ import pytest
 
 from burnish.quantization.distance import (
     DIVERGENCE,
+    EMBEDDING,
     NOISE,
     SEQUENCE,
     are_distributions,
@@ -77,6 +78,13 @@ def test_an_embedding_is_judged_by_noise_as_its_softmax_says_nothing() -> None:
     embedding = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     (found,) = distances([{"y": embedding}], [{"y": embedding + 0.1}])
     assert found.divergence is None
+    assert found.share == pytest.approx(found.noise / EMBEDDING)
+
+
+@pytest.mark.parametrize("shape", [(4, 32), (4, 2, 64), (64,), (1, 64, 2, 2)])
+def test_few_numbers_tokens_and_maps_are_no_embeddings(shape: tuple[int, ...]) -> None:
+    want = np.random.default_rng(0).normal(size=shape) / 8
+    (found,) = distances([{"y": want}], [{"y": want * 1.1}])
     assert found.share == pytest.approx(found.noise / NOISE)
 
 

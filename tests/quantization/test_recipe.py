@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import burnish
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
+from burnish.oracle import Oracle
 from burnish.quantization.quantize import quantize_model
 from burnish.quantization.result import Quantized
 from burnish.target import Target, resolve
@@ -72,3 +74,18 @@ def test_results_are_rounded_for_onnx_runtime_alone(target):
     first = next(node for node in found.graph if node.is_op("Conv"))
     assert first.output.consumers[0].is_op("QuantizeLinear") == (target is None)
     assert not any("ONNX Runtime computes" in notice for notice in found.notices)
+
+
+def test_a_value_that_is_kept_is_not_scaled():
+    before = network(3, "Relu")
+    random = np.random.default_rng(0)
+    feeds = [{"x": random.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(8)]
+    found = [
+        burnish.optimize(before, quantize=kind, calibration=data, keep=["c"])[0]
+        for kind, data in ((None, None), ("int8", feeds))
+    ]
+    for graph in found:
+        value = next(value for node in graph for value in node.outputs if value.name == "c")
+        graph.outputs, graph.output_names = (value,), ("c",)
+    want, have = (Oracle(graph).run(feeds[0])["c"] for graph in found)
+    assert np.abs(want - have).max() < 0.05 * np.abs(want).max()

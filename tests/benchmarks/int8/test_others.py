@@ -29,8 +29,10 @@ agraph (float[1, 8, 6, 6] x) => (float[1, 16, 4, 4] y) { c = Conv (x, w) y = Rel
 RIGHT, FAR = Near(40.0, 1.0), Near(5.0, None)
 
 
-def row(to_ort: Near, optimized: float, moved: float, to_plain: Near = FAR) -> OthersRow:
-    itself = {"oracle": Near(optimized, None), "moved": Near(moved, None)}
+def row(
+    to_ort: Near, optimized: float, moved: float, to_plain: Near = FAR, agreed: float | None = None
+) -> OthersRow:
+    itself = {"oracle": Near(optimized, None), "moved": Near(moved, agreed)}
     return OthersRow("m", "qdq", 1.0, 1.0, {"ort": to_ort, "oracle": to_plain}, itself)
 
 
@@ -39,9 +41,12 @@ def row(to_ort: Near, optimized: float, moved: float, to_plain: Near = FAR) -> O
     (row(Near(29.9, 1.0), EQUAL, EQUAL), False),
     (row(Near(40.0, 0.98), EQUAL, EQUAL), False),
     (row(Near(40.0, None), EQUAL, EQUAL), True),
-    (row(Near(20.0, 0.9), 19.0, EQUAL), True),
-    (row(Near(20.0, 0.9), EQUAL, 22.0), True),
-    (row(Near(18.9, 0.9), EQUAL, 22.0), False),
+    (row(Near(20.0, 0.99), 19.0, EQUAL), True),
+    (row(Near(20.0, None), EQUAL, 20.9), True),
+    (row(Near(20.0, None), EQUAL, 21.1), False),
+    (row(Near(20.0, 0.98), EQUAL, 20.0), False),
+    (row(Near(20.0, 0.98), EQUAL, 20.0, agreed=0.97), True),
+    (row(Near(20.0, 0.96), EQUAL, 20.0, agreed=0.97), False),
     (row(Near(3.0, None), EQUAL, EQUAL, to_plain=RIGHT), True),
     (OthersRow("m", "qdq", failure="it failed"), False),
 ])  # fmt: skip

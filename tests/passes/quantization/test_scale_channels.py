@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from burnish.calibration import Channels
+from burnish.calibration import Calibration, Channels
 from burnish.ir import Graph, OperatorNode
 from burnish.oracle import Oracle, random_inputs
 from burnish.passes import get_pass
@@ -181,6 +181,28 @@ def test_near_misses(text, reason):
     assert any(reason in miss.reason for miss in report.missed), report.missed
 
 
+@pytest.mark.parametrize(("channels", "width"), [(8, 8), (8, 6), (4, 8)])
+def test_a_product_over_the_last_axis_reads_no_channels_of_a_convolution(channels, width):
+    text = f"""g (float[2, 3, {width}] x, float[{channels}, 3, 1] w, float[{width}, 5] m) =>
+        (float y) {{ c = Conv(x, w)  h = Relu(c)  y = MatMul(h, m) }}"""
+    given = {
+        "w": uneven(1, channels, 3, 1, axis=0, decades=0),
+        "m": uneven(2, width, 5, axis=0),
+    }
+    before, after, _ = applied(NAME, text, given)
+    assert_equivalent(before, after, get_pass(NAME).numerics)
+
+
+def test_values_without_a_known_rank_stay():
+    text = """g (float[2, 8] x, int64[k] s, float[8, 5] m) => (float y) {
+        r = Reshape(x, s)  h = HardSwish(r)  y = MatMul(h, m) }"""
+    graph = build(text, 21, {"m": uneven(2, 8, 5, axis=0)})
+    feeds = [{"x": np.ones((2, 8), np.float32), "s": np.array([2, 8], np.int64)}]
+    context = PassContext(calibration=Calibration(feeds))
+    report = run_pass(graph, get_pass(NAME), context)
+    assert not report.changed
+
+
 def test_what_the_model_gets():
     text = """g (float[1, 8, 6, 6] x, float[8, 1, 3, 3] d) => (float y) {
         y = Conv<group = 8>(x, d) }"""
@@ -238,9 +260,9 @@ def test_nothing_to_even_out(low, high):
 
 
 def test_a_channel_that_is_nothing_is_not_blown_up():
+    """Other data may have more in it than these."""
     scales = even_scales(seen([0, 0, 0, 0], [1, 1e-30, 0, 0.01]), 0.1)
-    assert scales is not None
-    assert scales.min() >= 1 / 4097
+    np.testing.assert_allclose(scales, [1, 1, 1, 0.01])
 
 
 def test_nothing_is_known():
