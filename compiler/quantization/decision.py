@@ -201,6 +201,9 @@ class _Search:
             self.time.tell("choosing layers", len(self.found.points), 2 + len(order).bit_length())
             hurried = self.time.is_late(needed=2 * self.took)
             count = guess.between(low, high, hurried=hurried and best is None)
+            if best is None and self.time.is_late(needed=self.took):
+                # Probing took what was left.
+                count = guess.between(low, high, hurried=True)
             if best is not None and guess.is_alike(count, best):
                 break
             if self._try(order[:count]):

@@ -92,7 +92,7 @@ def quantize_model(
         result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
         judge.bound, time.spent, [*notices, *calibration.notices], times,
     )  # fmt: skip
-    if times.speedup is None or not found.count:
+    if times.speedup is None or not found.count or time.is_late():
         return found
     time.tell("timing the model in float and int8")
     return replace(found, speedup=_speedup(found, work.graph, timer), seconds=time.spent)

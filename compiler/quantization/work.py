@@ -69,6 +69,8 @@ class Work:
     time: Deadline
     """Of deciding, making models included."""
     distance: DistanceGuard | None = None
+    _given: Graph | None = None
+    """The graph as it came."""
     _held: Made | None = None
     """The latest final model that was judged to hold."""
     _made: Made | None = None
@@ -112,7 +114,7 @@ class Work:
         Raises:
             UsageError: a layer to leave in float does not exist.
         """
-        self.graph = copy_of(self.graph)
+        self._given, self.graph = self.graph, copy_of(self.graph)
         self.reports.append(run_pass(self.graph, get_pass("infer-shapes"), self.context))
         name_values(self.graph)
         whole, formats = self.quantized(self.keep)
@@ -227,11 +229,12 @@ class Work:
             self._held = self._made
 
     def chosen(self, decision: Decision) -> Made:
-        """The very model that was judged, or the one in float if none holds."""
+        """The very model that was judged, or the one that came if none holds, as it is."""
         if decision.chosen is not None and self._held is not None:
             return self._held
-        graph = self.quantized(decision.floats)[0]
-        return graph, [self._latest]
+        assert self._given is not None
+        self.reports, self.all_results = [], None
+        return copy_of(self._given), []
 
     def _refined(self, graph: Graph) -> Made:
         """The best of what the passes come to that follow rounding, as far as there is time."""

@@ -243,7 +243,7 @@ def test_short_of_time_the_result_is_timed_against_the_original(
     document = Document.model_validate_json(done.out)
     assert document.result.latency is not None
     assert document.baseline.latency is not None
-    assert any("were not timed in 0 s; raise --time" in note for note in document.notes)
+    assert any("not timed in 0 s; raise --time" in note for note in document.notes)
     assert "untimed" in {step.verdict for step in document.steps}
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,6 +123,8 @@ def test_what_is_chosen_holds(costs: list[float]) -> None:
 class Slow:
     """A watch that goes on by so much each time a model is judged or probed."""
 
+    seen: float = 1.0
+    """Part of the loss that probes see."""
     seconds: float = 0.0
     told: list[str] = field(default_factory=list)
 
@@ -134,9 +136,13 @@ class Slow:
             self.seconds += seconds
             return names - frozenset(floats)  # type: ignore[return-value]
 
+        def probed(floats: Sequence[str]) -> Loss:
+            loss = guard.loss(takes(probing, floats))
+            return replace(loss, share=loss.share**self.seen)
+
         return decide(
             [Candidate(name, 1.0) for name in costs], lambda floats: takes(judging, floats), guard,
-            lambda floats: guard.loss(takes(probing, floats)), keep={},
+            probed, keep={},
             time=Deadline(100, lambda doing, *_: self.told.append(doing), self),
         )  # fmt: skip
 
@@ -149,6 +155,19 @@ def test_time_is_kept_to_within_one_judgement(judging: float, probing: float) ->
     assert found.chosen is not None
     assert sum(costs[name] for name in costs if name not in found.floats) <= 1
     assert watch.seconds <= 100 + judging + 5 * probing
+
+
+@pytest.mark.parametrize("seen", [0.2, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("judging", "probing"), [(10, 5), (12, 4), (8, 5), (5, 5), (20, 2)])
+@pytest.mark.parametrize("layers", [12, 64, 256])
+def test_something_that_holds_is_found_before_time_is_over(
+    layers: int, judging: float, probing: float, seen: float
+) -> None:
+    costs = {f"l{index}": 6 * index / layers**2 for index in range(layers)}
+    watch = Slow(seen)
+    found = watch.decided(costs, judging, probing)
+    assert found.chosen is not None
+    assert len(found.floats) < layers
 
 
 def test_how_much_time_is_left_is_told() -> None:

@@ -9,6 +9,7 @@ import burnish
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
 from burnish.oracle import Oracle
+from burnish.quantization.guard import Guard, Loss
 from burnish.quantization.quantize import quantize_model
 from burnish.quantization.result import Quantized
 from burnish.target import Target, resolve
@@ -31,11 +32,16 @@ def network(decades: float, function: str = "HardSwish") -> Graph:
     })  # fmt: skip
 
 
-def quantized(graph: Graph, target: Target | None = None) -> Quantized:
+def quantized(graph: Graph, target: Target | None = None, guard: Guard | None = None) -> Quantized:
     random = np.random.default_rng(0)
     feeds = [{"x": random.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(8)]
     return quantize_model(
-        graph, Calibration(feeds), target=target, seconds=100, progress=lambda *_: None
+        graph,
+        Calibration(feeds),
+        target=target,
+        guard=guard,
+        seconds=100,
+        progress=lambda *_: None,
     )
 
 
@@ -74,6 +80,24 @@ def test_results_are_rounded_for_onnx_runtime_alone(target):
     first = next(node for node in found.graph if node.is_op("Conv"))
     assert first.output.consumers[0].is_op("QuantizeLinear") == (target is None)
     assert not any("ONNX Runtime computes" in notice for notice in found.notices)
+
+
+class Never:
+    """No model holds."""
+
+    bound, is_asked = "nothing", False
+
+    def loss(self, graph: Graph) -> Loss:
+        return Loss(2.0, "too much")
+
+
+def test_what_holds_to_no_bound_comes_back_as_it_came():
+    before = network(3)
+    found = quantized(before, guard=Never())
+    assert [node.op_type for node in found.graph] == [node.op_type for node in before]
+    assert found.reports == []
+    assert not any("not rounded" in notice for notice in found.notices)
+    assert all(layer.format.reason for layer in found.layers)
 
 
 def test_a_value_that_is_kept_is_not_scaled():
