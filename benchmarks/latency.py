@@ -35,6 +35,13 @@ class Versus:
     fastest_ratio: float
     """The same of the fastest runs: what is left when other work on the machine is not counted."""
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Versus":
+        """Return what plain values stand for."""
+        return cls(
+            Estimate(**content["seconds"]), Estimate(**content["ratio"]), content["fastest_ratio"]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -91,10 +98,7 @@ class Row:
 
 
 def _figures(content: Mapping[str, Any]) -> Figures:
-    peers = {
-        name: Versus(Estimate(**one["seconds"]), Estimate(**one["ratio"]), one["fastest_ratio"])
-        for name, one in content["peers"].items()
-    }
+    peers = {name: Versus.from_json(one) for name, one in content["peers"].items()}
     return Figures(Estimate(**content["burnish"]), peers)
 
 

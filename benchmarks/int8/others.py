@@ -137,7 +137,7 @@ class OthersRow:
         time, versus = content["burnish"], content["versus"]
         return cls(**{
             **content, "near": near, "itself": itself,
-            "burnish": time and Estimate(**time), "versus": versus and _versus(versus),
+            "burnish": time and Estimate(**time), "versus": versus and Versus.from_json(versus),
         })  # fmt: skip
 
     def __str__(self) -> str:
@@ -150,12 +150,6 @@ class OthersRow:
         if self.versus is not None:
             found.append(f"ort takes {self.versus.ratio.median:.2f}")
         return f"{what}{100 * (self.native_share or 0):.0f} % native, {', '.join(found)}"
-
-
-def _versus(content: Mapping[str, Any]) -> Versus:
-    return Versus(
-        Estimate(**content["seconds"]), Estimate(**content["ratio"]), content["fastest_ratio"]
-    )
 
 
 def measure_others(

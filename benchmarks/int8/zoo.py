@@ -115,7 +115,8 @@ class ZooRow:
         """Return what `as_json` was called on."""
         ours, versus = content["burnish"], content["versus"]
         return cls(**{
-            **content, "burnish": ours and Estimate(**ours), "versus": versus and _versus(versus),
+            **content, "burnish": ours and Estimate(**ours),
+            "versus": versus and Versus.from_json(versus),
         })  # fmt: skip
 
     def __str__(self) -> str:
@@ -129,12 +130,6 @@ class ZooRow:
         if self.versus is not None:
             found.append(f"float takes {self.versus.ratio.median:.2f}")
         return f"{what}{', '.join(filter(None, [*found, self.distance, self.reason]))}"
-
-
-def _versus(content: Mapping[str, Any]) -> Versus:
-    return Versus(
-        Estimate(**content["seconds"]), Estimate(**content["ratio"]), content["fastest_ratio"]
-    )
 
 
 def measure_zoo(
