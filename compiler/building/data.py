@@ -101,8 +101,8 @@ def require_task_fits(job: Job, graph: Graph, task: Task) -> None:
             if name not in fixed:
                 raise TaskFailed(f"{told}, and the model takes {_sizes(own)}; feed it that")
             raise UsageError(
-                f"{told}, and --input-shape fixes that to {_sizes(own)}, with which layers cannot "
-                "be judged: leave --input-shape out, and fix it in the result by another "
+                f"{told}, and --input-shape fixes that to {_sizes(own)}, with which nothing can "
+                "be scored: leave --input-shape out, and fix it in the result by another "
                 "`burnish optimize`"
             )
 

@@ -91,8 +91,7 @@ def prepare(
     assert asked is not None
     check_shapes(job, graph)
     check_kept(graph, asked.keep)
-    drop = job.budgets.max_drop
-    if task is not None and drop is not None:
+    if task is not None:
         require_task_fits(job, graph, task)
     calibration = given_data(asked, task, progress)
     if calibration is not None:

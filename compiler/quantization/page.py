@@ -77,6 +77,8 @@ def render(found: Quantized, name: str, notices: Sequence[str]) -> str:
 def sentence(found: Quantized) -> str:
     """What came of it."""
     text = f"{found.count} of {counted(len(found.layers), 'layer')} multiply integers of 8 bits"
+    if not found.count and len(reasons := {one.format.reason for one in found.layers}) == 1:
+        text += f"; {visible(*reasons)}"
     if not found.loss:
         return text + "."
     return f"{text}. Loss: {found.loss}; allowed: {found.bound}."

@@ -83,7 +83,7 @@ def quantize_model(
     if timer is not None and not time.is_late(_TIMED):
         time.tell("timing layers in float and int8")
         times = timed(
-            work.graph, whole, names, timer, lambda floats: work.quantized((*keep, *floats))[0]
+            work.plain, whole, names, timer, lambda floats: work.quantized((*keep, *floats))[0]
         )
     decision = _decision(work, names, times, judge, distance.fewer(PROBED))
     result, reports = work.chosen(decision)
@@ -95,7 +95,7 @@ def quantize_model(
     if times.speedup is None or not found.count or time.is_late():
         return found
     time.tell("timing the model in float and int8")
-    return replace(found, speedup=_speedup(found, work.graph, timer), seconds=time.spent)
+    return replace(found, speedup=_speedup(found, work.plain, timer), seconds=time.spent)
 
 
 def _decision(

@@ -66,7 +66,8 @@ class Quantized:
     speedup: Estimate | None = None
     """The time in float over that of just this result, both without tuning, if measured."""
     final_speedup: Estimate | None = None
-    """The same of the two artifacts, if it took measuring these to tell that this is faster."""
+    """The same of the two artifacts, if it took measuring these to tell that this is faster. None
+    for a model that is left in float, as is ``speedup``: the reason has what was measured."""
 
     @property
     def loss(self) -> str:
@@ -93,7 +94,7 @@ class Quantized:
             for one in self.layers
         ]
         decision = replace(self.decision, chosen=None)
-        return replace(self, layers=layers, decision=decision, speedup=None)
+        return replace(self, layers=layers, decision=decision, speedup=None, final_speedup=None)
 
     @property
     def told_speedup(self) -> str:

@@ -63,6 +63,7 @@ class Work:
     """A graph that is quantized again and again, with other layers in float each time."""
 
     graph: Graph
+    """What is quantized: once layers are prepared, no longer as it came."""
     calibration: Calibration
     target: Target | None
     keep: tuple[str, ...]
@@ -71,6 +72,8 @@ class Work:
     distance: DistanceGuard | None = None
     _given: Graph | None = None
     """The graph as it came."""
+    _plain: Graph | None = None
+    """The same with a name for every value."""
     _held: Made | None = None
     """The latest final model that was judged to hold."""
     _made: Made | None = None
@@ -117,9 +120,16 @@ class Work:
         self._given, self.graph = self.graph, copy_of(self.graph)
         self.reports.append(run_pass(self.graph, get_pass("infer-shapes"), self.context))
         name_values(self.graph)
+        self._plain = self.graph
         whole, formats = self.quantized(self.keep)
         self._check_kept(formats)
         return whole, formats
+
+    @property
+    def plain(self) -> Graph:
+        """What int8 is to be faster than: the model in float before layers are prepared."""
+        assert self._plain is not None
+        return self._plain
 
     def quantized(self, floats: Sequence[str]) -> tuple[Graph, list[LayerFormat]]:
         """Quantize a copy, without the layers ``floats``; ranges are found once for each value."""
@@ -149,9 +159,8 @@ class Work:
                 raise UsageError(f"--keep-float: {unknown('layer', name, names)}")
 
     def left_alone(self, formats: Sequence[LayerFormat]) -> Quantized:
-        """The model as it is, where nothing can be quantized, and why."""
-        self.reports.append(self._latest)
-        reasons = list(dict.fromkeys(self._latest.notes))
+        """The model as it is, where no layer can be quantized; why, unless ``formats`` say that."""
+        reasons = [] if formats else list(dict.fromkeys(self._latest.notes))
         if already := quantized_already(self.graph):
             reasons = [
                 f"the model is quantized already ({already}) and computed with the integers that "

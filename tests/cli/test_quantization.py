@@ -261,12 +261,13 @@ class Signs:
 """
 
 
+@pytest.mark.parametrize("bound", [("--max-drop", 1), ()])
 def test_a_task_that_the_frozen_model_does_not_take_is_refused_at_once(
-    optimize: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimize: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: tuple[Any, ...]
 ) -> None:
     (tmp_path / "judge.py").write_text(TASK)
     monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
-    task = ("--eval", tmp_path / "judge.py", "--max-drop", 1)
+    task = ("--eval", tmp_path / "judge.py", *bound)
     done = optimize("--input-shape", "x=1,6", *task)
     assert done.code == 2
     assert "task signs feeds 'x' as [4, 6], and --input-shape fixes that to [1, 6]" in done.message

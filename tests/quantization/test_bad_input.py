@@ -16,6 +16,7 @@ from burnish.backends.artifact import Artifact
 from burnish.cli import main
 from burnish.errors import BurnishError, InvalidInput, UsageError
 from burnish.oracle import Oracle
+from burnish.pipeline import PipelineReport
 from burnish.quantization import guard
 
 Samples: TypeAlias = list[dict[str, np.ndarray]]
@@ -102,9 +103,14 @@ def test_fewer_samples_than_asked_are_noted() -> None:
 
 def test_what_is_quantized_already_is_left_alone() -> None:
     once, _ = quantized(made(), samples())
-    twice, report = quantized(once.to_onnx(), samples())
+    asked = burnish.Quantization("int8", samples())
+    twice, found = burnish.optimize(once.to_onnx(), quantize=asked)
+    report = str(found)
     assert "nothing is quantized: the model is quantized already (QuantizeLinear" in report
     assert "leave quantize out" in report
+    assert [one for one in [*found.notices, *notes(found)] if "quantized already" in one] == [
+        one for one in found.notices if one.startswith("nothing is quantized")
+    ]
     assert count(twice) == count(once)
 
 
@@ -117,6 +123,32 @@ def test_a_model_without_products_is_left_alone() -> None:
     graph, report = quantized(model, samples())
     assert "nothing is quantized: no product or convolution has constant weights" in report
     assert count(graph) == 0
+
+
+TABLE = """<ir_version: 10, opset_import: ["": 21]>
+agraph (float[1, 16] x, int64[3] i) => (float[1, 16] y, float[3, 4] z) {
+  l = Log (x)  y = MatMul (l, w)  g = Gather (t, i)  z = Relu (g)
+}
+"""
+
+
+def notes(report: PipelineReport) -> list[str]:
+    return [note for one in report for note in one.notes]
+
+
+@pytest.mark.parametrize("number", [1.0, np.inf])
+def test_why_layers_are_left_alone_is_said_once(number: float) -> None:
+    model = made(TABLE, w=(16, 16))
+    table = np.full((5000, 4), number, np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(table, "t"))
+    feeds = [{**each, "i": np.arange(3)} for each in samples()]
+    asked = burnish.Quantization("int8", feeds)
+    graph, report = burnish.optimize(model, quantize=asked)
+    (said,) = [one for one in report.notices if "nothing is quantized" in one]
+    assert "numbers seen are not finite" in said
+    assert not any("its table" in one for one in [*report.notices, *notes(report)])
+    assert not any(one.changed for one in report if one.name == "quantize-int8")
+    assert count(graph, "DequantizeLinear") == 0
 
 
 def test_only_products_with_constant_weights_are_layers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,23 @@ def test_accuracy_is_drawn_against_time_or_else_layers(tmp_path: Path, is_timed:
     assert f"Accuracy against {'latency' if is_timed else 'layers in int8'}" in text
     assert ("9 of 9 layers in int8: loses KL 0.007 nats" in text) is True
     assert ("ms a run, without tuning" in text) is is_timed
+
+
+def test_a_model_left_in_float_has_no_figure_but_a_reason(tmp_path: Path) -> None:
+    measured = Estimate(0.9, 0.88, 0.92)
+    found = replace(quantized(), speedup=Estimate(1.2, 1.1, 1.3), final_speedup=measured)
+    assert "0.90x" in found.told_speedup
+    reason = "left in float: int8 takes 1.11 times as long, measured"
+    found = found.in_float(reason)
+    assert found.told_speedup == ""
+    assert (found.as_json()["untuned_speedup"], found.as_json()["final_speedup"]) == (None, None)
+    found.layers[1] = replace(
+        found.layers[1], format=replace(found.layers[1].format, reason=reason)
+    )
+    write_page(found, "m.onnx", [], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "Speed over float" not in text
+    assert f"0 of 9 layers multiply integers of 8 bits; {reason}." in text
 
 
 @pytest.mark.skipif(FOUND is None, reason="no browser is on the PATH")

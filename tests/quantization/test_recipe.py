@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 import burnish
+from burnish.bench.stats import Estimate
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
 from burnish.oracle import Oracle
 from burnish.quantization.guard import Guard, Loss
-from burnish.quantization.quantize import quantize_model
+from burnish.quantization.quantize import Timer, quantize_model
 from burnish.quantization.result import Quantized
 from burnish.target import Target, resolve
 from tests.passes.conftest import build
@@ -32,7 +35,10 @@ def network(decades: float, function: str = "HardSwish") -> Graph:
     })  # fmt: skip
 
 
-def quantized(graph: Graph, target: Target | None = None, guard: Guard | None = None) -> Quantized:
+def quantized(
+    graph: Graph, target: Target | None = None, guard: Guard | None = None,
+    timer: Timer | None = None,
+) -> Quantized:  # fmt: skip
     random = np.random.default_rng(0)
     feeds = [{"x": random.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(8)]
     return quantize_model(
@@ -40,6 +46,7 @@ def quantized(graph: Graph, target: Target | None = None, guard: Guard | None = 
         Calibration(feeds),
         target=target,
         guard=guard,
+        timer=timer,
         seconds=100,
         progress=lambda *_: None,
     )
@@ -56,6 +63,35 @@ def test_uneven_channels_take_int8_once_they_are_scaled(function):
 def test_even_channels_are_left_alone(function):
     found = quantized(network(0, function))
     assert "scale-channels" not in [one.name for one in found.reports]
+
+
+class Stopped:
+    """A timer that keeps the graphs in float, and says that the first layer loses time."""
+
+    def __init__(self) -> None:
+        self.floats: list[Graph] = []
+
+    def gains(self, before: Graph, after: Graph, layers: Sequence[str]) -> dict[str, Estimate]:
+        self.floats.append(before)
+        signs = [-1.0, *[1.0] * (len(layers) - 1)]
+        return {name: Estimate(s, s, s) for name, s in zip(layers, signs, strict=True)}
+
+    def seconds(self, graph: Graph) -> float:
+        self.floats.append(graph)
+        return 1.0
+
+    def speedups(self, base: Graph, others: Sequence[Graph]) -> list[Estimate]:
+        self.floats.append(base)
+        return [Estimate(1.5, 1.5, 1.5) for _ in others]
+
+
+def test_int8_is_timed_against_float_as_it_is_without_int8():
+    timer, before = Stopped(), network(3)
+    found = quantized(before, resolve("cpu"), timer=timer)
+    assert "scale-channels" in [one.name for one in found.reports]
+    assert len(timer.floats) > 2
+    for graph in timer.floats:
+        assert [node.op_type for node in graph] == [node.op_type for node in before]
 
 
 def test_values_that_are_scaled_have_names():
