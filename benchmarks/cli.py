@@ -20,7 +20,7 @@ from benchmarks.latency_table import as_table
 from benchmarks.node_tests import report
 from benchmarks.options import Engines, Folder, Names, Pythons, chosen, integers, seated, versions
 from benchmarks.output import show, write_json
-from benchmarks.partial import Partial, fingerprint
+from benchmarks.partial import Partial, kept_in_cache
 from benchmarks.peers import as_table as peer_table
 from benchmarks.plan import Plan
 from benchmarks.pool import as_table as pool_table
@@ -28,7 +28,6 @@ from benchmarks.pool import measure_pool
 from benchmarks.scale import measure_scale, scale_table
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Group
-from burnish.backends.cache import cache_folder
 from burnish.bench.environment import machine_to_ourselves, record_environment
 
 app = typer.Typer(
@@ -191,7 +190,7 @@ def acceptance(
         record_environment(versions(seats)),
         Plan(tune=tune),
     )
-    kept = Partial(partial or cache_folder("acceptance", fingerprint(environment)))
+    kept = Partial(partial) if partial else kept_in_cache("acceptance", environment, plan)
     try:
         gatherer = Gatherer(every, integers(threads), plan, Zoo(folder), seats, kept)
         evidence = gatherer.gather(wanted)

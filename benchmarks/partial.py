@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 import burnish
 import burnish.backends
 import burnish.passes
+from burnish.backends.cache import cache_folder
 from burnish.bench.environment import Environment
 
 
@@ -23,6 +24,18 @@ def fingerprint(environment: Environment) -> str:
             if path.suffix in (".py", ".c", ".h"):
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def kept_in_cache(name: str, environment: Environment, plan: object) -> "Partial":
+    """Results of these sources, versions and options, in the cache.
+
+    Args:
+        name: of what is measured.
+        environment: where.
+        plan: how, with every option that results depend on; its ``repr`` has them.
+    """
+    digest = hashlib.sha256(f"{fingerprint(environment)} {plan!r}".encode())
+    return Partial(cache_folder(name, digest.hexdigest()[:16]))
 
 
 class Kept(Protocol):

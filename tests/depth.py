@@ -33,7 +33,13 @@ def every_other(*axes: Collection[Any]) -> list[Any]:
 
     Every value comes up each time, and of three parameters or more every pair of values does. An
     axis that is a mapping gives its values names.
+
+    Raises:
+        ValueError: an axis has one value, so that some of the others' come up with the slow tests
+            only.
     """
+    if short := [axis for axis in axes if len(axis) < 2]:
+        raise ValueError(f"half of what goes with {short} would be slow alone")
     made = []
     for places in product(*(range(len(axis)) for axis in axes)):
         each = [_named(axis)[place] for axis, place in zip(axes, places, strict=True)]
@@ -51,5 +57,13 @@ def _named(axis: Collection[Any]) -> list[tuple[str, Any]]:
 
 
 def mostly_slow(values: Iterable[Any], often: Collection[Any]) -> list[Any]:
-    """Values of one parameter: those in ``often`` are tried every time, the others are slow."""
-    return [value if value in often else slow(value) for value in values]
+    """Values of one parameter: those in ``often`` are tried every time, the others are slow.
+
+    Raises:
+        ValueError: ``often`` is empty, or has what is none of the values.
+    """
+    every = list(values)
+    unknown = [value for value in often if value not in every]
+    if unknown or not often:
+        raise ValueError(f"to try often: {unknown or 'nothing'}, of {every}")
+    return [value if value in often else slow(value) for value in every]

@@ -34,8 +34,9 @@ def quantized(
         scale: a positive number.
         zero: None for 0.
         dtype: int8, uint8, int16 or uint16.
-        uniform: whether ``scale`` is the same for many values: they are then multiplied by its
-            reciprocal, which can move what lies within an ulp of halfway by one step.
+        uniform: whether ``scale`` is the same for many values. A sum of stored numbers then has
+            one factor for each, which can move what lies within an ulp of halfway by one step;
+            other quotients are as of a division.
     """
     middle = integer(0) if zero is None else zero.astype("int32")
     folded = _folded(value, scale) if uniform else None

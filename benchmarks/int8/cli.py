@@ -1,10 +1,11 @@
 """Commands about int8: accuracy on tasks, latency, models that others quantized, all models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from benchmarks.cache import Zoo, ZooError
 from benchmarks.compiling import CommandFailed
@@ -26,11 +27,10 @@ from benchmarks.int8.table import (
 from benchmarks.int8.zoo import ZooPlan, measure_zoo
 from benchmarks.options import Folder, Names, Pythons, chosen
 from benchmarks.output import show, write_json
-from benchmarks.partial import Partial
+from benchmarks.partial import Partial, kept_in_cache
 from benchmarks.plan import Plan
 from benchmarks.tasks.table import JUDGED, Judged, maker_versions
-from burnish.backends.cache import cache_folder
-from burnish.bench.environment import record_environment
+from burnish.bench.environment import Environment, record_environment
 from burnish.bench.seats import NotInstalled, PeerEngine, interpreters, seat
 
 app = typer.Typer(help="int8 against float and against other quantizers.", no_args_is_help=True)
@@ -72,15 +72,11 @@ def accuracy(
     judged = _judged(models)
     python, versions = _nncf(pythons)
     environment = record_environment({**maker_versions(), **versions})
-    kept = Partial(partial or cache_folder("int8-accuracy"))
-    measured = measure_accuracy(judged, AccuracyPlan(samples, threads, python), Zoo(folder), kept)
-    rows = _gathered(measured, "Quantizing", len(judged))
-    show(accuracy_table(rows))
-    typer.echo(environment)
-    plan = {"samples": samples, "threads": threads}
-    _write(output, environment, plan, rows)
-    if any(row.failure for row in rows):
-        raise typer.Exit(1)
+    plan = AccuracyPlan(samples, threads, python)
+    kept = _kept(partial, environment, plan)
+    rows = _gathered(measure_accuracy(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
+    told = {"samples": samples, "threads": threads}
+    _finish(output, environment, told, rows, accuracy_table(rows))
 
 
 @app.command()
@@ -101,14 +97,11 @@ def latency(
     zoo = Zoo(folder)
     cases = chosen_cases(None if models is None else models.split(","))
     timing = Plan(blocks=blocks, seconds=seconds, precision="int8")
-    kept = Partial(partial or cache_folder("int8-latency"))
-    measured = measure_latency(cases, LatencyPlan(samples, threads, timing, python), zoo, kept)
-    rows = _gathered(measured, "Timing", len(cases))
-    show(latency_table(rows))
-    typer.echo(environment)
-    _write(output, environment, {"samples": samples, "threads": threads}, rows)
-    if any(row.failure for row in rows):
-        raise typer.Exit(1)
+    plan = LatencyPlan(samples, threads, timing, python)
+    kept = _kept(partial, environment, plan)
+    rows = _gathered(measure_latency(cases, plan, zoo, kept), "Timing", len(cases))
+    told = {"samples": samples, "threads": threads}
+    _finish(output, environment, told, rows, latency_table(rows))
 
 
 @app.command()
@@ -141,15 +134,13 @@ def others(
     python, versions = _nncf(pythons) if "nncf" in asked else (None, {})
     environment = record_environment({**maker_versions(), **versions})
     timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
-    kept = Partial(partial or cache_folder("int8-others"))
     plan = OthersPlan(samples, compared, threads, timing, python)
+    kept = _kept(partial, environment, plan)
     measured = measure_others(names, asked, plan, Zoo(folder), kept)
     rows = _gathered(measured, "Compiling", len(names) * len(asked))
-    show(others_table(rows))
-    typer.echo(environment)
-    _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
-    if any(row.failure or not row.is_right for row in rows):
-        raise typer.Exit(1)
+    told = {"samples": samples, "threads": threads, "tune": tune}
+    holds = all(row.is_right for row in rows)
+    _finish(output, environment, told, rows, others_table(rows), holds=holds)
 
 
 @app.command()
@@ -167,15 +158,11 @@ def methods(
     """Score tasks with all methods of quantization, without each, and with each alone."""
     judged = _judged(models)
     environment = record_environment(maker_versions())
-    kept = Partial(partial or cache_folder("int8-methods"))
-    measured = measure_methods(judged, MethodsPlan(samples, compared, threads), Zoo(folder), kept)
-    rows = _gathered(measured, "Quantizing", len(judged))
-    show(methods_table(rows))
-    typer.echo(conclusion(rows))
-    typer.echo(environment)
-    _write(output, environment, {"samples": samples, "threads": threads}, rows)
-    if any(row.failure for row in rows):
-        raise typer.Exit(1)
+    plan = MethodsPlan(samples, compared, threads)
+    kept = _kept(partial, environment, plan)
+    rows = _gathered(measure_methods(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
+    told = {"samples": samples, "threads": threads}
+    _finish(output, environment, told, rows, methods_table(rows), conclusion(rows))
 
 
 @app.command()
@@ -197,17 +184,14 @@ def zoo(
     """Compile all of the zoo in float and in int8: is int8 ever slower, wrong, or refused?"""
     found = chosen(models)
     environment = record_environment()
-    kept = Partial(partial or cache_folder("int8-zoo"))
     timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
     plan = ZooPlan(samples, compared, threads, deciding, timing)
+    kept = _kept(partial, environment, plan)
     rows = _gathered(measure_zoo(found, plan, Zoo(folder), kept), "Compiling", len(found))
-    show(zoo_table(rows))
-    typer.echo("\n".join(zoo_remarks(rows)))
-    typer.echo(zoo_conclusion(rows))
-    typer.echo(environment)
-    _write(output, environment, {"samples": samples, "threads": threads, "tune": tune}, rows)
-    if not all(row.holds for row in rows):
-        raise typer.Exit(1)
+    told = {"samples": samples, "threads": threads, "tune": tune}
+    remarks = (*zoo_remarks(rows), zoo_conclusion(rows))
+    holds = all(row.holds for row in rows)
+    _finish(output, environment, told, rows, zoo_table(rows), *remarks, holds=holds)
 
 
 def _gathered(measured: Iterable[Result], doing: str, total: int) -> list[Result]:
@@ -227,7 +211,24 @@ def _judged(models: str | None) -> dict[str, Judged]:
     return {name: JUDGED[name] for name in names}
 
 
-def _write(output: Path | None, environment: Any, plan: dict[str, Any], rows: list[Any]) -> None:
+def _kept(partial: Path | None, environment: Environment, plan: object) -> Partial:
+    """Rows where the user says, else those of this code and these options."""
+    if partial is not None:
+        return Partial(partial)
+    return kept_in_cache("int8", environment, plan)
+
+
+def _finish(
+    output: Path | None, environment: Environment, plan: dict[str, Any], rows: Sequence[Any],
+    table: Table, *remarks: str, holds: bool = True,
+) -> None:  # fmt: skip
+    """Show what came of a command and write it; fail if a row did, or if it does not hold."""
+    show(table)
+    for remark in remarks:
+        typer.echo(remark)
+    typer.echo(environment)
     if output is not None:
         content = {"plan": plan, "rows": [row.as_json() for row in rows]}
         write_json(output, {"environment": environment.as_json(), **content})
+    if not holds or any(row.failure for row in rows):
+        raise typer.Exit(1)

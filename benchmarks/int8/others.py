@@ -77,9 +77,9 @@ class Near:
     """How near two engines are, in the output that is farthest off."""
 
     sqnr: float
-    """Signal over noise in decibels; `EQUAL` where all bits are the same."""
+    """Signal over noise in decibels; `EQUAL` where all bits are the same, and of integers."""
     agreement: float | None
-    """Share of equal classes; None where the output is no distribution."""
+    """Share of equal classes, or of equal integers where no output is float; None elsewhere."""
 
     @property
     def holds(self) -> bool:
@@ -271,6 +271,8 @@ def _answer(engine: Engine, feeds: Feeds) -> Mapping[str, Any]:
 def near(expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]]) -> Near:
     """How near two engines' answers to the same feeds are, in the output farthest off."""
     distance: Distance | None = farthest(expected, actual)
-    if distance is None or distance.differing is not None:
+    if distance is None:
         return Near(EQUAL, None)
+    if distance.differing is not None:
+        return Near(EQUAL, 1 - distance.differing)
     return Near(round(min(distance.sqnr, EQUAL), 1), distance.agreement)

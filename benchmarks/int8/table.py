@@ -114,8 +114,12 @@ FORM_TITLES = {"ort": "ORT", "oracle": "ORT unoptimized"}
 def _near(one: Near | None) -> str:
     if one is None:
         return "-"
-    found = "same bits" if one.sqnr >= EQUAL else f"{one.sqnr:.1f} dB"
-    return found if one.agreement is None else f"{found}, {100 * one.agreement:.1f} %"
+    agreed = "" if one.agreement is None else f"{100 * one.agreement:.1f} %"
+    if one.sqnr < EQUAL:
+        found = f"{one.sqnr:.1f} dB"
+    else:
+        found = "same bits" if one.agreement in (None, 1.0) else ""
+    return ", ".join(filter(None, [found, agreed]))
 
 
 def others_table(rows: Sequence[OthersRow]) -> Table:

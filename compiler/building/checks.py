@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from burnish.bench.loading import named_in
-from burnish.building.data import check_kept, check_shapes, declared
+from burnish.building.data import check_shapes, declared
 from burnish.building.job import Job
 from burnish.calibration.data import UserData, load_data
 from burnish.calibration.store import Calibration
 from burnish.errors import UsageError
 from burnish.ir import Graph
+from burnish.quantization.kept_layers import require_nodes
 from burnish.quantization.request import SAMPLES, Quantization
 from burnish.source import load
 
@@ -34,7 +35,7 @@ def check(job: Job) -> None:
     graph = load(job.source)
     asked = job.quantization
     if asked is not None:
-        check_kept(graph, asked.keep)
+        require_nodes(graph, asked.keep)
     if asked is not None and isinstance(asked.source, str):
         _check_data(job, asked, graph)
     check_shapes(job, graph)

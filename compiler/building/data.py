@@ -15,10 +15,8 @@ from burnish.compilation import require_shapes
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.passes import get_pass
-from burnish.passes.quantization.weighted import WEIGHTED
 from burnish.pipeline import PassContext, Progress, copy_of, run_pass
 from burnish.quantization.request import SAMPLES, Quantization
-from burnish.suggest import unknown
 
 
 def given_data(
@@ -48,26 +46,6 @@ def check_shapes(job: Job, graph: Graph) -> None:
         if job.target is not None:
             require_shapes(graph, shapes)
         run_pass(copy_of(graph), get_pass("freeze-input-shapes", shapes=shapes), PassContext())
-
-
-def check_kept(graph: Graph, names: Sequence[str]) -> None:
-    """Refuse layers to leave in float that are none of the model's nodes.
-
-    Names of values count, too: a layer whose node has no name is called like its result.
-
-    Raises:
-        UsageError: there are such.
-    """
-    layers: dict[str, None] = {}
-    known: set[str] = set()
-    for node in graph.walk() if names else ():
-        own = [name for name in (node.name, *node.provenance) if name]
-        known.update(own, (value.name for value in node.outputs))
-        if node.is_op(*WEIGHTED):
-            layers.update(dict.fromkeys(own))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"--keep-float: {unknown('layer', name, layers)}")
 
 
 def declared(job: Job, graph: Graph) -> Graph:

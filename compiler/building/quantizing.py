@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from burnish.bench.stats import Estimate
 from burnish.bench.task import Task
 from burnish.building.data import (
-    check_kept,
     check_shapes,
     declared,
     given_data,
@@ -30,9 +29,11 @@ from burnish.passes import get_pass
 from burnish.pipeline import PassContext, PipelineReport, Progress, run_pass
 from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
+from burnish.quantization.kept_layers import require_nodes
 from burnish.quantization.quantize import Timer, quantize_model
 from burnish.quantization.result import Quantized
 from burnish.selection import Selection
+from burnish.shape_sets import Shapes
 from burnish.verification import Feeds, random_feeds
 from burnish.wording import counted
 
@@ -67,8 +68,8 @@ class Start:
     report: PipelineReport
     """Of the passes that came before."""
     quantized: Quantized
-    samples: Sequence[Feeds] | None
-    """Of the data that ranges were found on, of the shapes of the target; None if none fit."""
+    samples: Sequence[Feeds]
+    """For each set of shapes of the target: of the data that ranges were found on, if any fit."""
 
 
 def prepare(
@@ -90,7 +91,7 @@ def prepare(
     asked = job.quantization
     assert asked is not None
     check_shapes(job, graph)
-    check_kept(graph, asked.keep)
+    require_nodes(graph, asked.keep)
     if task is not None:
         require_task_fits(job, graph, task)
     calibration = given_data(asked, task, progress)
@@ -140,15 +141,26 @@ def _left(found: Quantized) -> list[str]:
     return [f"nothing is quantized: {'; '.join(reasons[:NAMED])}{more}"] if reasons else []
 
 
-def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds] | None:
-    """Samples to compare and time on: numbers far from the data say nothing of int8."""
+def _fitting(calibration: Calibration, graph: Graph, job: Job) -> list[Feeds]:
+    """Samples of each set of shapes to compare and time on; random ones where none has them.
+
+    Numbers far from the data say nothing of int8, but how long it takes.
+    """
     found: list[Feeds] = []
     for shapes in job.shapes:
+        static = infer(graph, shapes)
         try:
-            found += islice(calibration.feeds(infer(graph, shapes)), COMPARED)
+            own = list(islice(calibration.feeds(static), COMPARED))
         except BurnishError:
-            return None
+            # Samples of several shapes, the first ones of which are of another set.
+            fitting = (feeds for feeds in calibration.feeds(graph) if _has(feeds, shapes))
+            own = list(islice(fitting, COMPARED))
+        found += own or random_feeds(static)[:COMPARED]
     return found
+
+
+def _has(feeds: Feeds, shapes: Shapes) -> bool:
+    return all(feeds[name].shape == shape for name, shape in shapes.items())
 
 
 def _random(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[Feeds]:

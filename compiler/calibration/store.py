@@ -78,7 +78,7 @@ class Calibration:
         self._cut: Cut = getattr(feeds, "cut", Cut.NEVER)
         self._count: int | None = None
         self._sufficiency: Sufficiency | None = None
-        self._monotony = ""
+        self._monotony, self._constants = "", ""
         self._left_out, self._batch = 0, 1
 
     @property
@@ -93,12 +93,12 @@ class Calibration:
         """What a user should know: that there are too few samples, and whether more would matter.
 
         That items were left out, as batches do not come out even, is one, too, and that the
-        samples do not differ.
+        samples or some of their inputs do not differ.
 
-        The latter is told of the last ranges that `collect` found.
+        Whether more would matter is told of the last ranges that `collect` found.
         """
         enough = "" if self._sufficiency is None else str(self._sufficiency)
-        found = [self._shortage, self._rest, self._monotony or enough]
+        found = [self._shortage, self._rest, self._constants, self._monotony or enough]
         return [notice for notice in found if notice]
 
     @property
@@ -137,7 +137,7 @@ class Calibration:
             raise InvalidInput("the calibration data is empty; give at least one sample")
         self._count = count
         if variety is not None:
-            self._monotony = str(variety)
+            self._monotony, self._constants = variety.monotony, variety.constants
 
     def check(self, graph: Graph) -> None:
         """Read the samples once, so that what is wrong with any is said before long work.

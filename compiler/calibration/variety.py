@@ -38,12 +38,14 @@ class Variety:
                 del self._constant[name]
         self._count += 1
 
-    def __str__(self) -> str:
-        """Return one sentence, empty where samples differ."""
-        for name, number in self._constant.items():
+    @property
+    def monotony(self) -> str:
+        """That nothing differs, in one sentence; empty where something does."""
+        several = [name for name, array in self._first.items() if array.size > 1]
+        if self._constant and len(self._constant) == len(several):
             return (
-                f"input {name!r} is {number:g} everywhere in the calibration data: ranges fit no "
-                "other data; give samples that the model is meant for"
+                f"{self._constants} in the calibration data: ranges fit no other data; give "
+                "samples that the model is meant for"
             )
         if self._count > 1 and self._are_equal:
             return (
@@ -51,3 +53,19 @@ class Variety:
                 "other data; give samples that differ"
             )
         return ""
+
+    @property
+    def constants(self) -> str:
+        """That some inputs are one number where others differ; empty where none is."""
+        if not self._constant or self.monotony:
+            return ""
+        return (
+            f"{self._constants} in the calibration data: if that is not so where the model is "
+            "used, give samples that are as there"
+        )
+
+    @property
+    def _constants(self) -> str:
+        return " and ".join(
+            f"input {name!r} is {number:g} everywhere" for name, number in self._constant.items()
+        )

@@ -221,8 +221,9 @@ class _Search:
         if share is None:
             return ""
         if count is None:
-            return f": alone it takes {100 * share:.0f} % of the bound"
-        return f": with its neighbours, {count} layers, it takes {100 * count * share:.0f} %"
+            return f": alone it takes {100 * share:.0f} % of the allowed loss"
+        whole = f"{100 * count * share:.0f} % of the allowed loss"
+        return f": with its neighbours, {count} layers, it takes {whole}"
 
     def _is_over(self, best: int | None) -> bool:
         """Whether there is no time for one more; one that does not hold yet may be the last."""
@@ -237,7 +238,7 @@ class _Search:
             f"{layers - len(best.floats)} of {counted(layers, 'layer')} quantized"
         )
         if self.time.is_late():
-            story += f", and the {self.time.seconds:g} s of --time are over"
+            story += f", and the {self.time.seconds:g} s that deciding may take are over"
         if self.guard.is_asked:
             raise GateFailed(
                 f"{story}; allow more, give more calibration data, or leave --quantize out"

@@ -197,7 +197,7 @@ def _value(value: ValueFormat | None) -> str:
 
 def _points(found: Quantized) -> Table:
     rows = [_point_row(found, point) for point in found.decision.points]
-    heads = ["left in float", "loss", "of the bound", "a run"]
+    heads = ["left in float", "loss", "of what is allowed", "a run"]
     return Table("Selections", heads, rows, right=frozenset({2, 3}))
 
 

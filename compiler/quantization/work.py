@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 
 from burnish.calibration.store import Calibration
-from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
 from burnish.passes import get_pass
@@ -21,8 +20,8 @@ from burnish.quantization.decision import Decision
 from burnish.quantization.distance import BOUND
 from burnish.quantization.gains import estimated_gains
 from burnish.quantization.guard import DistanceGuard, Guard, Loss
+from burnish.quantization.kept_layers import require_layers
 from burnish.quantization.result import Layer, Quantized
-from burnish.suggest import unknown
 from burnish.target import Target
 
 BEFORE: tuple[str, ...] = ("scale-channels",)
@@ -122,7 +121,7 @@ class Work:
         name_values(self.graph)
         self._plain = self.graph
         whole, formats = self.quantized(self.keep)
-        self._check_kept(formats)
+        require_layers(self.graph, self.keep, formats)
         return whole, formats
 
     @property
@@ -141,22 +140,6 @@ class Work:
         self._latest = report
         self.ranges = {**found_ranges(copy), **self.ranges}
         return copy, list(report.layers)
-
-    def _check_kept(self, formats: Sequence[LayerFormat]) -> None:
-        """Refuse names to leave in float that are no layer's, nor of what became part of one.
-
-        Raises:
-            UsageError: there is one, though the model has layers.
-        """
-        layers = dict.fromkeys(one.layer for one in formats)
-        names = dict(layers)
-        for node in self.graph.walk():
-            own = (node.name, *node.provenance)
-            if node.is_op("Gather") or any(name in layers for name in own):
-                names.update(dict.fromkeys(name for name in own if name))
-        for name in self.keep:
-            if layers and name not in names:
-                raise UsageError(f"--keep-float: {unknown('layer', name, names)}")
 
     def left_alone(self, formats: Sequence[LayerFormat]) -> Quantized:
         """The model as it is, where no layer can be quantized; why, unless ``formats`` say that."""

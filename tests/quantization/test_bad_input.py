@@ -13,11 +13,16 @@ import pytest
 
 import burnish
 from burnish.backends.artifact import Artifact
+from burnish.building import quantizing
+from burnish.building.job import Job
 from burnish.cli import main
 from burnish.errors import BurnishError, InvalidInput, UsageError
 from burnish.oracle import Oracle
-from burnish.pipeline import PipelineReport
+from burnish.pipeline import PipelineReport, silent
 from burnish.quantization import guard
+from burnish.quantization.request import Quantization
+from burnish.selection import Selection
+from burnish.target import resolve
 
 Samples: TypeAlias = list[dict[str, np.ndarray]]
 TEXT = """<ir_version: 10, opset_import: ["": 21]>
@@ -223,6 +228,17 @@ def test_several_sets_of_shapes_are_quantized_alike() -> None:
     artifact = compiled(made(), input_shapes=[{"x": (1, 16)}, {"x": (3, 16)}], target="x86-64-v3")
     assert len(artifact.manifest.entries) == 2
     assert (artifact.manifest.quantization or {})["layers"] == 2
+
+
+def test_each_set_of_shapes_is_compared_on_samples_that_have_it() -> None:
+    sizes, data = (1, 3, 2), [{"x": np.full((rows, 16), rows, np.float32)} for rows in (1, 3, 1, 3)]
+    sets = tuple({"x": (rows, 16)} for rows in sizes)
+    asked, target = Quantization("int8", data), resolve("x86-64-v3")
+    job = Job(None, Path("out"), Selection(), sets, target, quantization=asked)
+    graph = burnish.Graph.from_onnx(made())
+    found = quantizing.prepare(job, graph, None, silent, Selection("default")).samples
+    assert [len(feeds["x"]) for feeds in found] == [1, 1, 3, 3, 2, 2]
+    assert all((feeds["x"] == len(feeds["x"])).all() for feeds in found[:4])
 
 
 @pytest.mark.parametrize(("name", "text"), [("layr", "did you mean layer"), ("r", "there are")])

@@ -56,7 +56,7 @@ def test_all_are_quantized_where_that_holds() -> None:
 def test_the_one_that_costs_too_much_stays_in_float() -> None:
     found, _ = decided({"a": 0.1, "b": 5.0, "c": 0.1})
     assert found.floats == ("b",)
-    assert "alone it takes 500 % of the bound" in found.reasons["b"]
+    assert "alone it takes 500 % of the allowed loss" in found.reasons["b"]
     assert found.chosen is not None
     assert found.chosen.loss.holds
 
@@ -176,6 +176,12 @@ def test_how_much_time_is_left_is_told() -> None:
     assert watch.told[0] == "judging int8 in all layers, at most 100 s more"
     left = [int(doing.split("at most ")[1].split()[0]) for doing in watch.told]
     assert left == sorted(left, reverse=True)
+
+
+def test_that_time_is_over_is_told_in_words_of_no_option() -> None:
+    with pytest.raises(GateFailed, match="the 100 s that deciding may take are over") as raised:
+        Slow().decided({"a": 3.0, "b": 2.0}, judging=60.0, probing=1.0)
+    assert "--time" not in str(raised.value)
 
 
 def test_few_selections_are_judged_where_probes_tell() -> None:

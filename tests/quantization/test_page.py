@@ -26,7 +26,7 @@ NAMES = tuple(f"/encoder/layer.{number}/attention/output/dense/MatMul" for numbe
 def layer(number: int) -> Layer:
     data = ValueFormat("uint8", -1.25, 3.5, 1, "percentile-99.999", 41.2)
     weights = ValueFormat("int8", -0.5, 0.5, 384, "mse", 38.7)
-    reason = "costs accuracy: alone it takes 130 % of the bound" if number == 1 else ""
+    reason = "costs accuracy: alone it takes 130 % of the allowed loss" if number == 1 else ""
     form = LayerFormat(NAMES[number], "MatMul", data, weights, reason)
     gain = Estimate(3.2e-6, 3.0e-6, 3.5e-6) if number < 8 else None
     sensitivity, group = ((1.3, 1), (0.05, 4), (None, 1))[min(2, number - 1)] if number else (0, 1)
@@ -63,7 +63,7 @@ def test_every_layer_has_its_formats_ranges_noise_cost_gain_and_reason() -> None
     assert (second[5], third[5], last[5]) == ("130 %", "5 %\n1 of 4", "")
     assert first[6] == "3.2 µs\n3.0 to 3.5"
     assert (first[7], last[6]) == ("", "")
-    assert second[7] == "costs accuracy: alone it takes 130 % of the bound"
+    assert second[7] == "costs accuracy: alone it takes 130 % of the allowed loss"
 
 
 def test_costs_of_groups_are_told_as_such() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+import typer
+from rich.table import Table
 from typer.testing import CliRunner
 
+from benchmarks import partial
 from benchmarks.cli import app
-from benchmarks.int8 import quantizers
+from benchmarks.int8 import cli, quantizers
 from benchmarks.int8.accuracy import FLOAT, NNCF, OURS, AccuracyRow
 from benchmarks.int8.latency import chosen_cases
 from benchmarks.int8.samples import of_model, read, write
@@ -19,6 +23,7 @@ from benchmarks.int8.table import accuracy_cells, latency_cells
 from benchmarks.latency import Figures, Row, Versus
 from benchmarks.zoo import find
 from burnish.bench.document import Interval, Metric
+from burnish.bench.environment import record_environment
 from burnish.bench.stats import Estimate
 
 TEXT = """<ir_version: 7, opset_import: ["": 11]>
@@ -129,3 +134,56 @@ def test_cases_are_those_that_int8_is_held_to() -> None:
 def test_what_does_not_exist_is_refused(arguments: list[str]) -> None:
     result: Any = CliRunner().invoke(app, ["int8", *arguments])
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "measure"),
+    [("accuracy", "measure_accuracy"), ("latency", "measure_latency"), ("zoo", "measure_zoo"),
+     ("others", "measure_others"), ("methods", "measure_methods")],
+)  # fmt: skip
+def test_rows_are_kept_for_one_code_and_its_options(
+    command: str, measure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def measured(*arguments: Any) -> Iterator[Any]:
+        folders.append(arguments[-1].folder)
+        return iter(())
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli, measure, measured)
+    monkeypatch.setattr(cli, "_nncf", lambda _: (None, {}))
+    monkeypatch.setattr(cli, "_finish", lambda *_, **__: None)
+
+    def run(*options: str, code: str = "a") -> Path:
+        monkeypatch.setattr(partial, "fingerprint", lambda _: code)
+        result = CliRunner().invoke(app, ["int8", command, *options])
+        assert result.exit_code == 0, result.output
+        return folders[-1]
+
+    assert run() == run()
+    others = [run(), run("--samples", "5"), run("--threads", "7"), run(code="b")]
+    assert len(set(others)) == len(others)
+    assert all(tmp_path / "cache" in folder.parents for folder in others)
+    own = tmp_path / "own"
+    assert run("--partial", str(own)) == run("--partial", str(own), code="b") == own
+
+
+@pytest.mark.parametrize(("holds", "failure", "code"), [
+    (True, None, 0), (False, None, 1), (True, "it failed", 1),
+])  # fmt: skip
+def test_a_command_fails_if_a_row_does(
+    holds: bool, failure: str | None, code: int, tmp_path: Path
+) -> None:
+    rows = [Row("a", "1x3", 2, failure=failure)]
+    output, environment = tmp_path / "rows.json", record_environment()
+    command = typer.Typer()
+
+    @command.command()
+    def ends() -> None:
+        cli._finish(output, environment, {"threads": 2}, rows, Table(), "a remark", holds=holds)
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == code
+    assert "a remark" in result.output
+    assert json.loads(output.read_text())["rows"] == [rows[0].as_json()]

@@ -60,21 +60,31 @@ def test_nearness_is_that_of_the_output_farthest_off() -> None:
     found = near([{"a": rows, "b": rows}], [{"a": rows, "b": swapped}])
     assert found.agreement == 0.5
     assert near([{"a": rows}], [{"a": rows}]) == Near(EQUAL, 1.0)
-    integers = np.arange(3)
-    assert near([{"a": integers}], [{"a": integers}]) == Near(EQUAL, None)
+    empty = np.zeros((0, 3))
+    assert near([{"a": empty}], [{"a": empty}]) == Near(EQUAL, None)
+
+
+@pytest.mark.parametrize(("moved", "agreement", "holds"), [(0, 1.0, True), (1, 0.75, False)])
+def test_integers_are_compared_where_no_output_is_float(
+    moved: int, agreement: float, holds: bool
+) -> None:
+    integers = np.arange(4)
+    found = near([{"a": integers}], [{"a": integers + moved * (integers == 2)}])
+    assert found == Near(EQUAL, agreement)
+    assert found.holds is holds
 
 
 def test_rows_come_back_and_are_laid_out() -> None:
     one = Estimate(2.0, 1.9, 2.1)
     timed = OthersRow(
         "m", "dynamic", 3.0, 0.5, {"ort": RIGHT, "oracle": Near(EQUAL, None)},
-        {"oracle": Near(21.0, None), "moved": RIGHT},
+        {"oracle": Near(21.0, None), "moved": Near(EQUAL, 0.98)},
         Estimate(0.004, 0.004, 0.004), Versus(one, one, 2.0),
     )  # fmt: skip
     assert OthersRow.from_json(json.loads(json.dumps(timed.as_json()))) == timed
     _, cells = others_cells([timed, OthersRow("n", "nncf", failure="it failed")])
     assert cells[0] == [
-        "m", "dynamic", "50 %", "40.0 dB, 100.0 %", "same bits", "21.0 dB", "40.0 dB, 100.0 %",
+        "m", "dynamic", "50 %", "40.0 dB, 100.0 %", "same bits", "21.0 dB", "98.0 %",
         "yes", "4", "2.00",
     ]  # fmt: skip
     assert cells[1][2] == "failed"
