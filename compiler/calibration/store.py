@@ -7,6 +7,7 @@ ask again. Nothing is kept between samples but what collectors keep.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Protocol, TypeAlias
 
@@ -80,6 +81,13 @@ class Calibration:
         self._sufficiency: Sufficiency | None = None
         self._monotony, self._constants = "", ""
         self._left_out, self._batch = 0, 1
+
+    def fewer(self, samples: int) -> Calibration:
+        """The same data, of which the first ``samples`` are used at most."""
+        made = copy(self)
+        made._limit = min(samples, self._limit or samples)
+        made._wanted = made._count = None
+        return made
 
     @property
     def samples(self) -> int | None:

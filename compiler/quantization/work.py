@@ -19,7 +19,7 @@ from burnish.quantization.deadline import Deadline
 from burnish.quantization.decision import Decision
 from burnish.quantization.distance import BOUND
 from burnish.quantization.gains import estimated_gains
-from burnish.quantization.guard import DistanceGuard, Guard, Loss
+from burnish.quantization.guard import PROBED, DistanceGuard, Guard, Loss
 from burnish.quantization.kept_layers import require_layers
 from burnish.quantization.result import Layer, Quantized
 from burnish.target import Target
@@ -167,29 +167,50 @@ class Work:
         model with all layers quantized, and so is the result.
         """
         first = guard.loss(found[0]).share
+        if first <= _SMALL_LOSS:
+            return found
         start, names, reports = (self._state, found), list(BEFORE), len(self.reports)
         if self.target is None and first > 1 and not self.time.is_late(_IMPROVING):
             # Scales of channels end where results are rounded, which only ONNX Runtime needs.
             self.all_results = False
             found = self.quantized(self.keep)
-        least = first if self.all_results is None else guard.loss(found[0]).share
-        while names and least > _SMALL_LOSS and not self.time.is_late(_IMPROVING):
+        least: float | None = None
+        while names and not self.time.is_late(_IMPROVING):
             name, before = names.pop(0), self._state
             self.graph, self.ranges = copy_of(self.graph), {}
             self.time.tell("preparing layers")
             report = run_pass(self.graph, get_pass(name), self._preparing)
+            if not report.changed:
+                self._state = before
+                continue
             name_values(self.graph)
-            tried = self.quantized(self.keep) if report.changed else found
-            share = guard.loss(tried[0]).share if report.changed else least
+            tried = self.quantized(self.keep)
+            least = self._expected(guard, found[0]) if least is None else least
+            share = self._expected(guard, tried[0])
             if share <= (1 - LEAST_GAIN) * least:
                 least, found = share, tried
                 self.reports.append(report)
             else:
                 self._state = before
-        if self.all_results is not None and least > (1 - LEAST_GAIN) * first:
-            self._state, found = start
-            del self.reports[reports:]
+        if self.all_results is not None:
+            least = self._expected(guard, found[0]) if least is None else least
+            if least > (1 - LEAST_GAIN) * self._expected(guard, start[1][0]):
+                self._state, found = start
+                del self.reports[reports:]
         return found
+
+    def _expected(self, guard: DistanceGuard, graph: Graph) -> float:
+        """The share of what is allowed that a model is to lose once it is refined.
+
+        Most of what is lost may be means of errors, which refining takes away: what prepares
+        layers is judged by the rest. The fastest way to refine, on few samples, tells enough.
+        """
+        self.time.tell("judging what prepares layers")
+        refined = copy_of(graph)
+        few = replace(self.context, calibration=self.calibration.fewer(PROBED))
+        for name in AFTER[0] if AFTER else ():
+            run_pass(refined, get_pass(name), few)
+        return guard.loss(refined).share
 
     @property
     def _state(self) -> tuple[Graph, dict[str, tuple[float, float]], PassReport, bool | None]:

@@ -55,6 +55,16 @@ class Source:
         return iter(self.samples)
 
 
+@pytest.mark.parametrize(("asked", "count"), [(1, 1), (2, 2), (9, 3)])
+def test_fewer_of_the_samples(asked: int, count: int) -> None:
+    every = Calibration(Source(rows(1), rows(2), rows(3), rows(4)), samples=3)
+    fewer = every.fewer(asked)
+    assert [feeds["x"][0, 0] for feeds in fewer.feeds(model())] == [1, 2, 3][:count]
+    assert fewer.samples == count
+    assert len(list(every.feeds(model()))) == 3
+    assert not fewer.notices
+
+
 def test_each_sample_gives_the_values_asked_for() -> None:
     built = model()
     a, b = named(built, "a"), named(built, "b")

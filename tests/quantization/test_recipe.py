@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import burnish
+from burnish import pipeline
 from burnish.bench.stats import Estimate
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
 from burnish.oracle import Oracle
-from burnish.quantization.guard import Guard, Loss
+from burnish.pipeline import Pass, PassContext, PassReport
+from burnish.quantization import work
+from burnish.quantization.guard import DistanceGuard, Guard, Loss
 from burnish.quantization.quantize import Timer, quantize_model
 from burnish.quantization.result import Quantized
 from burnish.target import Target, resolve
@@ -94,6 +97,43 @@ def test_int8_is_timed_against_float_as_it_is_without_int8():
         assert [node.op_type for node in graph] == [node.op_type for node in before]
 
 
+@pytest.mark.parametrize(("share", "is_kept"), [(0.9, True), (1.79, False)])
+def test_what_prepares_is_judged_with_corrected_biases(monkeypatch, share, is_kept):
+    """Means of errors, which are corrected later, may hide what scales of channels take away."""
+    corrected: list[Graph] = []
+    losses = {(False, False): 2.0, (True, False): 2.1, (False, True): 1.8, (True, True): share}
+
+    def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
+        if step.name == "correct-bias":
+            corrected.append(graph)
+        return pipeline.run_pass(graph, step, context)
+
+    def loss(_: DistanceGuard, graph: Graph) -> Loss:
+        is_scaled = any(node.is_op("Mul") for node in graph)
+        return Loss(losses[is_scaled, any(graph is one for one in corrected)], "much")
+
+    monkeypatch.setattr(work, "run_pass", run_pass)
+    monkeypatch.setattr(DistanceGuard, "loss", loss)
+    found = quantized(network(3), resolve("cpu"), Always())
+    assert ("scale-channels" in [one.name for one in found.reports]) == is_kept
+
+
+def test_what_prepares_is_judged_by_few_samples(monkeypatch):
+    asked: list[int | None] = []
+
+    def run_pass(graph: Graph, step: Pass, context: PassContext) -> PassReport:
+        if step.name == "correct-bias" and context.calibration is not None:
+            asked.append(context.calibration.samples)
+        return pipeline.run_pass(graph, step, context)
+
+    monkeypatch.setattr(work, "run_pass", run_pass)
+    monkeypatch.setattr(work, "PROBED", 3)
+    monkeypatch.setattr(work, "_SMALL_LOSS", 0.0)
+    quantized(network(3), resolve("cpu"))
+    assert asked[0] == 3
+    assert asked[-1] == 8
+
+
 def test_values_that_are_scaled_have_names():
     """Ranges of them are found once, and go by name."""
     found = quantized(network(3))
@@ -116,6 +156,15 @@ def test_results_are_rounded_for_onnx_runtime_alone(target):
     first = next(node for node in found.graph if node.is_op("Conv"))
     assert first.output.consumers[0].is_op("QuantizeLinear") == (target is None)
     assert not any("ONNX Runtime computes" in notice for notice in found.notices)
+
+
+class Always:
+    """All models hold."""
+
+    bound, is_asked = "anything", False
+
+    def loss(self, graph: Graph) -> Loss:
+        return Loss(0.5, "little")
 
 
 class Never:
