@@ -64,6 +64,22 @@ def test_nearness_is_that_of_the_output_farthest_off() -> None:
     assert near([{"a": empty}], [{"a": empty}]) == Near(EQUAL, None)
 
 
+def test_classes_of_quantized_probabilities_are_compared() -> None:
+    rows = np.full((1, 4, 10), 1 / 256, np.float32)
+    rows[0, np.arange(4), np.arange(4)] = 220 / 256
+    other = rows[:, [0, 1, 2, 0]]
+    assert near([{"a": rows}], [{"a": rows}]).agreement == 1.0
+    assert near([{"a": rows}], [{"a": other}]).agreement == 0.75
+    assert near([{"a": rows}], [{"a": other[:, :2]}]).agreement is None
+    assert near([{"a": rows / 2}], [{"a": other}]).agreement is None
+    assert near([{"a": -rows}], [{"a": other}]).agreement is None
+    assert near([{"a": rows * np.nan}], [{"a": rows}]).agreement is None
+    assert near([{"a": rows}, {"a": rows[:, :0]}], [{"a": other}, {"a": rows[:, :0]}]) == Near(
+        near([{"a": rows}], [{"a": other}]).sqnr, 0.75
+    )
+    assert near([{"a": rows[0, 0]}], [{"a": rows[0, 0]}]).agreement is None
+
+
 @pytest.mark.parametrize(("moved", "agreement", "holds"), [(0, 1.0, True), (1, 0.75, False)])
 def test_integers_are_compared_where_no_output_is_float(
     moved: int, agreement: float, holds: bool
