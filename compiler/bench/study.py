@@ -30,7 +30,7 @@ from burnish.bench.scoring import Judge, Judgement, scored
 from burnish.bench.sittings import Pace, Table, Timings
 from burnish.bench.subjects import Keeper, Seating, Subject, Workshop
 from burnish.bench.task import input_shapes_of
-from burnish.bench.variants import NEEDED, Forms, Pipeline
+from burnish.bench.variants import NEEDED, Forms, Pipeline, Question
 from burnish.compilation import require_shapes, tuning_seconds
 from burnish.errors import BurnishError, GateFailed, UnsupportedModel, UsageError
 from burnish.numerics import Numerics, loosest
@@ -45,6 +45,8 @@ from burnish.wording import counted, data_size
 EngineName = Literal["tvm", "ort"]
 SECONDS = 300.0
 """Spent on timing unless the user says otherwise."""
+REWRITING = 0.5
+"""Share of the time for making variants of methods until which methods are run for one more."""
 TOLD = 3
 """Variants that sit first: the baseline, the original, and cleanup."""
 
@@ -140,10 +142,11 @@ class _Study:
 
     def document(self) -> Document:
         """Do all of it."""
+        self.making = Stopwatch()
         pipeline, parts = self.checked_pipeline()
-        forms = self.rewritten(pipeline)
+        forms, questions = self.rewritten(pipeline)
         with Keeper() as keeper:
-            asked = self.made(forms, keeper)
+            asked = self.made(forms, questions, keeper)
         judged = self.scored(asked)
         with Keeper() as keeper:
             rivals = self.rivals(keeper)
@@ -187,8 +190,12 @@ class _Study:
             notes=self.notes,
         )
 
-    def rewritten(self, pipeline: Pipeline) -> Forms:
-        """The graphs of all variants."""
+    def is_late(self, share: float = 1.0) -> bool:
+        """Whether making variants of methods has had that share of its time."""
+        return self.methods is not None and self.making.seconds > share * self.request.seconds
+
+    def rewritten(self, pipeline: Pipeline) -> tuple[Forms, list[Question]]:
+        """The graphs of all variants, and the questions that they answer, as there is time."""
         ladder = Ladder(self.graph, PassContext(self.target), self.settles)
         if self.methods is not None:
             ladder = Ladder(self.methods.graph, self.methods.context)
@@ -196,10 +203,15 @@ class _Study:
         questions = pipeline.questions()
         if self.methods is not None:
             self.methods.require_quantized(forms)
+        # What all others are compared with is made however late it is.
+        _ = forms.whole, forms.original, forms.cleanup
+        kept = []
         for done, each in enumerate(questions):
             self.progress("rewrite variants", done, len(questions))
-            forms.of(each.having), forms.of(each.lacking)
-        return forms
+            if forms.knows(each) or not self.is_late(REWRITING):
+                forms.of(each.having), forms.of(each.lacking)
+                kept.append(each)
+        return forms, kept
 
     def checked_pipeline(self) -> tuple[Pipeline, GraphParts]:
         """The passes of the run, without those that verification undoes."""
@@ -229,17 +241,21 @@ class _Study:
             self.notes.append(f"{entry.name} was undone and is left out: {entry.rolled_back}")
         return {entry.name for entry in report.rolled_back}
 
-    def made(self, forms: Forms, keeper: Keeper) -> Answers:
-        """Every variant, built and checked; the whole pipeline first.
+    def made(self, forms: Forms, questions: Sequence[Question], keeper: Keeper) -> Answers:
+        """Variants, built and checked, and what they answer; the whole pipeline first.
 
         Raises:
             UnsupportedModel: the whole pipeline's does not build.
         """
         workshop = Workshop(self.builder(forms), self.reference, self.threads, self.shapes, keeper)
         whole, pipeline = forms.whole, forms.pipeline
-        order = [whole, *(form for form in forms.by_id.values() if form is not whole)]
+        first = {form.id: form for form in (whole, forms.original, forms.cleanup)}
+        asked = (forms.of(names) for each in questions for names in (each.having, each.lacking))
+        order = list((first | {form.id: form for form in asked}).values())
         found: dict[str, Subject] = {}
         for done, form in enumerate(order):
+            if form.id not in first and self.is_late():
+                continue
             self.progress("build variants", done, len(order))
             graph = None if form.digest is None else forms.ladder.graph(form.digest)
             promises = [step.numerics for step in pipeline.steps if step.name in form.passes]
@@ -249,7 +265,14 @@ class _Study:
             if form is whole:
                 self.require_usable(found[form.id], len(order))
         self.workshop = workshop
-        return Answers(pipeline.questions(), forms, found)
+        pairs = ({forms.of(each.having).id, forms.of(each.lacking).id} for each in questions)
+        answered = [each for each, ids in zip(questions, pairs, strict=True) if ids <= found.keys()]
+        if left := len(pipeline.questions()) - len(answered):
+            self.notes.append(
+                f"{counted(left, 'comparison')} left out, as making variants took longer than "
+                f"{self.request.seconds:g} s; raise --time, or leave methods out with --skip"
+            )
+        return Answers(answered, forms, found)
 
     def require_usable(self, whole: Subject, count: int) -> None:
         """Give up where there is nothing to compare with, or no room for the others.

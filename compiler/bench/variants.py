@@ -127,6 +127,10 @@ class Forms:
             self._found[names] = self.by_id.setdefault(form.id, form)
         return self._found[names]
 
+    def knows(self, question: Question) -> bool:
+        """Whether the graphs that answer it are known already."""
+        return {question.having, question.lacking} <= self._found.keys()
+
     @property
     def whole(self) -> Form:
         """What all passes lead to."""

@@ -35,7 +35,8 @@ def bench(
         typer.Option(
             "--time", metavar="SECONDS",
             help="Time to spend on timing; it ends when every comparison is decided. However "
-            "little it is, the result is timed against the original and ONNX Runtime.",
+            "little it is, the result is timed against the original and ONNX Runtime. Making "
+            "variants of methods with --quantize may take as long again.",
         ),
     ] = 300.0,
     out: Annotated[

@@ -11,7 +11,7 @@ from burnish.bench.report.facts import Facts
 from burnish.cli.session import Session
 from burnish.cli.tables import new_table
 from burnish.cli.wrapping import wrapped
-from burnish.wording import counted, counted_passes, data_size, duration, of_thousand
+from burnish.wording import UNKNOWN, counted, counted_passes, data_size, duration, of_thousand
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -64,12 +64,13 @@ def _show_passes(session: Session, document: Document) -> None:
     table = new_table("pass", "operators", *VIEWS, right=("operators", *VIEWS))
     quiet = []
     for name in dict.fromkeys(step.name for step in document.steps):
-        row = [steps[name, view] for view in VIEWS]
-        if all(step.verdict == "same" for step in row):
+        row = [steps.get((name, view)) for view in VIEWS]
+        if all(step is not None and step.verdict == "same" for step in row):
             quiet.append(name)
         else:
             # As the page has it: these add up to what all passes remove.
-            removed = steps[name, "cumulative"].operators
+            added = steps.get((name, "cumulative"))
+            removed = 0 if added is None else added.operators
             table.add_row(name, f"{-removed:+d}" if removed else "", *map(_cell, row))
     session.out.print(table)
     typer.echo(wrapped(LEGEND.format(document.base), "", "  "))
@@ -82,9 +83,12 @@ def _show_passes(session: Session, document: Document) -> None:
     typer.echo("")
 
 
-def _cell(step: Step) -> Text:
+def _cell(step: Step | None) -> Text:
+    """What a pass is worth in a view; a dash where there was no time to make that."""
     from rich.text import Text
 
+    if step is None:
+        return Text(UNKNOWN)
     known = _told(step.speedup)
     text = step.verdict if known is None else percent(known)
     if step.verdict == "noise" and known is not None:
@@ -114,7 +118,11 @@ def _show_effects(session: Session, document: Document) -> None:
     shown: tuple[View, ...] = ("alone", "without")
     table = new_table("pass", *shown, right=shown)
     for name in dict.fromkeys(step.name for step in document.steps):
-        found = {view: {m.name: m for m in steps[name, view].metrics} for view in shown}
+        views = {view: steps.get((name, view)) for view in shown}
+        found = {
+            view: {m.name: m for m in (step.metrics if step else ())}
+            for view, step in views.items()
+        }
         metrics = dict.fromkeys(metric for each in found.values() for metric in each)
         if metrics:
             table.add_row(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,21 @@ import onnx
 import onnx.parser
 import pytest
 
-from burnish.bench import study, subjects
+from burnish.bench import ladder, study, subjects
+from burnish.bench.builders import ModelBuilder
 from burnish.bench.document import Document, Variant
 from burnish.bench.methods import BASE, item_distances, method_names, method_pipeline
+from burnish.bench.report import write_report
+from burnish.bench.study import Request
 from burnish.bench.subjects import NotEquivalent, require_near
 from burnish.bench.variants import Pipeline
 from burnish.cli import main
+from burnish.cli.bench_tables import show
+from burnish.cli.session import Session
 from burnish.oracle import Oracle
 from burnish.passes import get_pass
+from burnish.quantization.request import Quantization
+from burnish.wording import counted
 from tests.depth import slow
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
@@ -45,10 +52,17 @@ SKIPPED: dict[str, tuple[str, ...]] = {
 QUICK = ("--time", "0", "--threads", "1")
 
 
+class Watch:
+    """Time that passes only where a test says so."""
+
+    seconds = 0.0
+
+
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures do not matter here, so nothing waits for the machine to be free."""
+    """Figures do not matter here, so nothing waits for the machine to be free, or is late."""
     monkeypatch.setattr(study, "machine_to_ourselves", nullcontext)
+    monkeypatch.setattr(study, "Stopwatch", Watch)
 
 
 def written(folder: Path, text: str = TEXT, opset: int = 17) -> Path:
@@ -133,6 +147,52 @@ def test_methods_are_the_steps(bench: Any, tmp_path: Path, engine: str) -> None:
     assert "What each pass does to accuracy" in page.read_text()
     assert max(map(len, said.out.splitlines()[1:])) <= 80
     assert "noise-to-signal" in said.out
+
+
+@pytest.mark.parametrize("seconds", [slow(0.5), 6.0, slow(20.0), 1000.0])
+def test_making_variants_ends_with_the_time_and_what_is_left_out_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: float
+) -> None:
+    watch, building = Watch(), 1.0
+    build, run_pass, measure = ModelBuilder.build, ladder.run_pass, study.Table.measure
+
+    def slowly(graph: Any, step: Any, context: Any) -> Any:
+        watch.seconds += step.name in method_names()
+        return run_pass(graph, step, context)
+
+    def built(self: ModelBuilder, graph: Any, name: str) -> Any:
+        watch.seconds += building
+        return build(self, graph, name)
+
+    spent: list[float] = []
+
+    def timed(table: Any, *arguments: Any) -> Any:
+        spent.append(watch.seconds)
+        return measure(replace(table, pace=replace(table.pace, seconds=0.0)), *arguments)
+
+    monkeypatch.setattr(study, "Stopwatch", lambda: watch)
+    monkeypatch.setattr(ladder, "run_pass", slowly)
+    monkeypatch.setattr(ModelBuilder, "build", built)
+    monkeypatch.setattr(study.Table, "measure", timed)
+    methods = len(method_names())
+    document = study.bench(Request(
+        written(tmp_path), "ort", threads=1, seconds=seconds,
+        quantization=Quantization("int8", str(data(tmp_path))),
+    ))  # fmt: skip
+    # The result, what all others are about, and one more, which may begin just in time.
+    assert spent[0] <= max(seconds, methods + 3 * building + 1) + methods + building
+    every, left = 3 * methods, [n for n in document.notes if "left out, as making" in n]
+    assert len(document.steps) < every if seconds < 100 else len(document.steps) == every
+    assert bool(left) is (len(document.steps) < every)
+    if left:
+        assert left[0].startswith(f"{counted(every - len(document.steps), 'comparison')} left out")
+    assert f"{seconds:g} s" in "".join(left) or not left
+    assert document.result.failure is None
+    ids = {one.id for one in document.variants}
+    assert {document.whole, document.original, document.cleanup} <= ids
+    assert all({step.variant, step.against} <= ids for step in document.steps)
+    write_report(document, tmp_path / "page.html")
+    show(Session(), document)
 
 
 def test_an_old_opset_is_raised_by_the_method(bench: Any, tmp_path: Path) -> None:
