@@ -82,9 +82,11 @@ def _terms(match: Match) -> _Terms | Miss:
         [np.float32(each.scales()) for each in every],
         [np.float64(each.zeros()) for each in every],
     )
-    factors = np.float32(one / step), np.float32(other / step)
-    second = np.float64(np.float32(factors[1] * np.float32(zeros[1])))
-    offset = np.float32(zeros[2] - np.float64(np.float32(factors[0] * zeros[0] + second)))
+    # Scales may be infinite: quantizers write such for masks of minus infinity.
+    with np.errstate(all="ignore"):
+        factors = np.float32(one / step), np.float32(other / step)
+        second = np.float64(np.float32(factors[1] * np.float32(zeros[1])))
+        offset = np.float32(zeros[2] - np.float64(np.float32(factors[0] * zeros[0] + second)))
     if not _is_normal(np.array([*factors, offset], np.float32)):
         return Miss("a factor leaves the range of float32", node)
     return _Terms(a, b, factors, offset)

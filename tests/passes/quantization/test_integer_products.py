@@ -296,6 +296,18 @@ def test_product_of_two_values(fires: Callable[..., Graph]) -> None:
     fires(NAME, text, "integer-product", **(ONE | {"zw": np.int8(-7)}))
 
 
+@pytest.mark.parametrize("scale", [np.inf, 0.0])
+def test_a_scale_out_of_range_stays_without_a_warning(
+    misses: Callable[..., None], scale: float
+) -> None:
+    """As other quantizers write for masks of minus infinity."""
+    odd = {"sx": np.float32(scale), "sy": np.float32(scale)}
+    misses(
+        NAME, total(), "leaves the range", zx=np.uint8(0), sw=np.float32(0.07), zw=np.uint8(7),
+        zy=np.uint8(0), each=np.float32(1), **odd,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("weights", "reason"), [
     ("axis = 0", "what is summed up"),
     ("axis = -2", "what is summed up"),
