@@ -1,6 +1,7 @@
 """`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`.
 
-The pages docs/latency.md and docs/passes.md and the schemas beside them are written as well.
+The pages docs/latency.md, docs/passes.md and docs/int8.md and the schemas beside them are written
+as well.
 """
 
 import json
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import worth
-from benchmarks.int8 import methods_table
+from benchmarks.int8 import record as int8
 from benchmarks.measured import (
     circumstances,
     full_table,
@@ -27,6 +28,7 @@ from burnish.target import catalogue as targets
 README = Path(__file__).resolve().parent.parent / "README.md"
 PAGE = README.parent / "docs" / "latency.md"
 WORTH_PAGE = PAGE.with_name("passes.md")
+INT8_PAGE = PAGE.with_name("int8.md")
 NUMERICS = {"exact": "same bits", "reassociates": "other rounding", "lossy": "another function"}
 
 
@@ -102,18 +104,15 @@ def worth_page() -> str:
     )
 
 
-def methods_tables() -> str:
-    """What was recorded of what each method of quantization is worth."""
-    return methods_table.methods_tables(methods_table.load_record())
-
-
 TABLES: Mapping[str, Callable[[], str]] = {
     "passes": passes_table,
     "targets": targets_table,
     "latency": latency_tables,
     "tasks": task_tables,
     "worth": worth_tables,
-    "int8-methods": methods_tables,
+    "int8-accuracy": int8.accuracy_tables,
+    "int8-latency": int8.latency_tables,
+    "int8-methods": int8.methods_tables,
 }
 
 
@@ -144,5 +143,6 @@ if __name__ == "__main__":
     README.write_text(refreshed(README.read_text()))
     PAGE.write_text(latency_page())
     WORTH_PAGE.write_text(worth_page())
+    INT8_PAGE.write_text(int8.page())
     for name, described in SCHEMAS.items():
         (PAGE.parent / f"{name}.schema.json").write_text(json.dumps(described(), indent=2) + "\n")

@@ -17,11 +17,12 @@ class WithAgreement:
     """A task that also scores classifiers by how often they agree with the first one evaluated.
 
     A classifier is what answers probabilities or logits of classes, [items, classes], in its first
-    output.
+    output. The first one says whether all are: quantized probabilities need not sum to one.
     """
 
     task: Task
     _first: np.ndarray[Any, Any] | None = None
+    _is_classifier: bool | None = None
 
     @property
     def name(self) -> str:
@@ -47,7 +48,10 @@ class WithAgreement:
             return outputs
 
         scores = dict(self.task.evaluate(watched))
-        if any(each.ndim != 2 for each in answers) or not are_distributions(answers):
+        if self._is_classifier is None:
+            flat = all(each.ndim == 2 for each in answers)
+            self._is_classifier = flat and are_distributions(answers)
+        if not self._is_classifier:
             return scores
         # The last batch may be filled up beyond the items.
         items = next(iter(scores.values())).values.size

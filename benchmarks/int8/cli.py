@@ -1,6 +1,7 @@
 """Commands about int8: accuracy on tasks, latency, models that others quantized, all models."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ from benchmarks.partial import Partial, kept_in_cache
 from benchmarks.plan import Plan
 from benchmarks.tasks.table import JUDGED, Judged, maker_versions
 from burnish.bench.environment import Environment, record_environment
-from burnish.bench.seats import NotInstalled, PeerEngine, interpreters, seat
+from burnish.bench.seats import OPENVINO, ORT, NotInstalled, PeerEngine, interpreters, seat
 
 app = typer.Typer(help="int8 against float and against other quantizers.", no_args_is_help=True)
 NNCF = PeerEngine("nncf", "NNCF", "nncf")
@@ -49,13 +50,27 @@ Output = Annotated[Path | None, typer.Option("--json", help="Also write all figu
 
 
 def _nncf(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
-    """An interpreter that has NNCF, and its version; says what would help if there is none."""
+    """An interpreter that has NNCF, and versions there; says what would help if there is none."""
     try:
         found = seat(NNCF, interpreters(pythons or ()))
     except NotInstalled as missing:
         errors.print(str(missing), markup=False, highlight=False)
         return None, {}
-    return found.python, {"nncf": found.version}
+    versions = {"nncf": found.version}
+    with suppress(NotInstalled):
+        versions["openvino"] = seat(OPENVINO, [found.python]).version
+    return found.python, versions
+
+
+def _another(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
+    """An interpreter that has another version of ONNX Runtime than this one, and which."""
+    own, *others = interpreters(pythons or ())
+    for python in others:
+        with suppress(NotInstalled):
+            found = seat(ORT, [python])
+            if found.version != seat(ORT, [own]).version:
+                return python, {"another onnxruntime": found.version}
+    return None, {}
 
 
 @app.command()
@@ -132,9 +147,10 @@ def others(
         if unknown := [name for name in given if name not in known]:
             raise typer.BadParameter(f"no {what} {unknown[0]!r}; there are: {', '.join(known)}")
     python, versions = _nncf(pythons) if "nncf" in asked else (None, {})
-    environment = record_environment({**maker_versions(), **versions})
+    another, version = _another(pythons)
+    environment = record_environment({**maker_versions(), **versions, **version})
     timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
-    plan = OthersPlan(samples, compared, threads, timing, python)
+    plan = OthersPlan(samples, compared, threads, timing, python, another)
     kept = _kept(partial, environment, plan)
     measured = measure_others(names, asked, plan, Zoo(folder), kept)
     rows = _gathered(measured, "Compiling", len(names) * len(asked))

@@ -1,4 +1,8 @@
-"""What each method of quantization is worth on tasks with labels, in ONNX Runtime."""
+"""What each method of quantization is worth on tasks with labels.
+
+Numbers are rounded where compiled code rounds them; ONNX Runtime computes the models, which it does
+in floats where it has no integers for that.
+"""
 
 import tempfile
 import time
@@ -27,6 +31,7 @@ from burnish.oracle import Oracle
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext
 from burnish.selection import Selection
+from burnish.target import resolve
 from burnish.verification import Feeds
 
 View = Literal["alone", "without"]
@@ -191,7 +196,9 @@ class _Bench:
         self._task, self._threads, self._folder = judged.task, plan.threads, folder
         self._graph, self._model = burnish.load(model), model
         better, _ = optimize_model(self._graph, Selection(), verify="off")
-        context = PassContext(calibration=Calibration(samples, threads=plan.threads))
+        context = PassContext(
+            resolve("cpu", plan.threads), calibration=Calibration(samples, threads=plan.threads)
+        )
         self._pipeline = method_pipeline([get_pass(name) for name in method_names()])
         self._forms = Forms(self._pipeline, Ladder(better, context))
         self._others = others or samples

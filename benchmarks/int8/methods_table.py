@@ -1,36 +1,15 @@
 """What methods of quantization are worth, as tables for terminals and pages."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from benchmarks.int8.methods import FLOAT, VIEWS, WHOLE, Effect, MethodsRow, helpful, verdict
-from benchmarks.markdown import markdown
 from burnish.bench.document import Metric
 from burnish.bench.methods import BASE, NOISE
 from burnish.quantization import work
 
-RECORD = Path(__file__).resolve().parent.parent / "results" / "int8-methods.json"
-"""What `python -m benchmarks int8 methods --json` wrote."""
 HEADS = ("model", "method", "alone", "without", "noise alone", "noise without")
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A recorded run."""
-
-    environment: dict[str, Any]
-    rows: tuple[MethodsRow, ...]
-
-
-def load_record(path: Path = RECORD) -> Recorded:
-    """Read what was recorded."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Recorded(content["environment"], tuple(map(MethodsRow.from_json, content["rows"])))
 
 
 def method_cells(rows: Sequence[MethodsRow]) -> list[list[str]]:
@@ -112,30 +91,6 @@ def recipe() -> set[str]:
 
 def _place(name: str) -> str:
     return "in the default recipe" if name in recipe() else "not in the default recipe"
-
-
-def methods_tables(record: Recorded) -> str:
-    """Everything, in Markdown."""
-    rows = [row for row in record.rows if not row.failure]
-    first = ["model", "metric", "items", "float", "`quantize-int8` - float", "all methods - float"]
-    return "\n\n".join([
-        markdown(first, totals(rows)), markdown(HEADS, method_cells(rows)),
-        conclusion(rows), circumstances(record),
-    ])  # fmt: skip
-
-
-def circumstances(record: Recorded) -> str:
-    """In a line: machine, versions, date."""
-    found = record.environment
-    names = ("burnish", "onnxruntime", "onnx", "numpy")
-    versions = ", ".join(f"{name} {found['versions'][name]}" for name in names)
-    counts = ", ".join(
-        f"{row.model} on {row.samples} and {row.compared} others" for row in record.rows
-    )
-    return (
-        f"{found['cpu']}, {found['date'][:10]}, Python {found['python']}, {versions}. Feeds of the "
-        f"calibration split that each was quantized on, and that noise was measured on: {counts}."
-    )
 
 
 def methods_table(rows: Sequence[MethodsRow]) -> Table:

@@ -2,11 +2,13 @@
 
 A number that is computed in floats and then rounded to eight bits falls to either side of a tie by
 how its sum was rounded, and how far one such step moves the output is a property of the model. So
-ONNX Runtime is compared with itself as well: with no optimizations, and with what the model
-quantizes moved by a hair (`burnish.oracle.ties`). Where it is less than `LEAST` decibels from
-itself no engine can be asked for more, and an artifact is right that is as near.
+ONNX Runtime is compared with itself as well: with no optimizations, with what the model quantizes
+moved by a hair (`burnish.oracle.ties`), and in another version, if one is at hand. Where it is less
+than `LEAST` decibels from itself no engine can be asked for more, and an artifact is right that is
+as near.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +57,10 @@ UP = 0
 """The way of the four in which everything is moved up."""
 MOVED = "moved"
 """ONNX Runtime as anybody runs it, on the model whose ties are moved."""
+ANOTHER = "another"
+"""Another version of ONNX Runtime."""
+ITSELF = ("oracle", MOVED, ANOTHER)
+"""What ONNX Runtime as anybody runs it is compared with, itself."""
 CHANCE = 1.0
 """Decibels less than to itself that are put down to chance: a quarter more noise."""
 
@@ -72,6 +78,8 @@ class OthersPlan:
     """Also how to tune; nothing is timed in no blocks."""
     python: Path | None
     """An interpreter that has NNCF, if one was found."""
+    another: Path | None = None
+    """One that has another version of ONNX Runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,8 @@ class OthersRow:
     near: Mapping[str, Near] = field(default_factory=dict)
     """Our artifact to each form of ONNX Runtime."""
     itself: Mapping[str, Near] = field(default_factory=dict)
-    """ONNX Runtime without optimizations, and with ties moved, to itself as anybody runs it."""
+    """ONNX Runtime without optimizations, with ties moved, and in another version that runs the
+    model, to itself as anybody runs it."""
     burnish: Estimate | None = None
     """Seconds per run."""
     versus: Versus | None = None
@@ -246,18 +255,17 @@ def _row(name: str, kind: str, plan: OthersPlan, zoo: Zoo, folder: Path) -> Othe
     )
     taken = round(time.perf_counter() - started, 1)
     row = OthersRow(name, kind, taken, compiled.native_share)
+    burnish.save(moved(burnish.load(quantized), UP), folder / "moved.onnx")
     with ExitStack() as stack:
-        paths = {US: artifact, **dict.fromkeys(FORMS, quantized), MOVED: folder / "moved.onnx"}
-        burnish.save(moved(burnish.load(quantized), UP), paths[MOVED])
-        engines, answers = dict[str, Engine](), dict[str, list[Mapping[str, Any]]]()
-        for key, path in paths.items():
-            engines[key] = stack.enter_context(Engine("ort" if key == MOVED else key))
-            engines[key].load(path, plan.threads, shapes)
-            answers[key] = [_answer(engines[key], feeds) for feeds in found.compared]
+        engines = _engines(stack, plan, folder, shapes)
+        answers = {
+            key: [_answer(engine, feeds) for feeds in found.compared]
+            for key, engine in engines.items()
+        }
         row = replace(
             row,
             near={key: near(answers[key], answers[US]) for key in FORMS},
-            itself={key: near(answers["ort"], answers[key]) for key in ("oracle", MOVED)},
+            itself={key: near(answers["ort"], answers[key]) for key in ITSELF if key in answers},
         )
         if not row.is_right or not plan.timing.blocks:
             return row
@@ -265,6 +273,35 @@ def _row(name: str, kind: str, plan: OthersPlan, zoo: Zoo, folder: Path) -> Othe
         with machine_to_ourselves():
             figures = figures_of(alternate(timed, plan.timing, US))
         return replace(row, burnish=figures.burnish, versus=figures.peers["ort"])
+
+
+def _engines(
+    stack: ExitStack, plan: OthersPlan, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Engine]:
+    """Our artifact and ONNX Runtime in all forms, with their models loaded.
+
+    Raises:
+        EngineFailed: one of them cannot load its model, unless it is of another version.
+    """
+    quantized, python = folder / "quantized.onnx", Path(sys.executable)
+    places = {
+        US: (US, folder / "artifact", python),
+        **{form: (form, quantized, python) for form in FORMS},
+        MOVED: ("ort", folder / "moved.onnx", python),
+    }
+    if plan.another is not None:
+        places[ANOTHER] = ("ort", quantized, plan.another)
+    engines: dict[str, Engine] = {}
+    for key, (name, path, interpreter) in places.items():
+        engine = stack.enter_context(Engine(name, interpreter))
+        try:
+            engine.load(path, plan.threads, shapes)
+        except EngineFailed:
+            if key != ANOTHER:
+                raise
+            continue
+        engines[key] = engine
+    return engines
 
 
 def _answer(engine: Engine, feeds: Feeds) -> Mapping[str, Any]:

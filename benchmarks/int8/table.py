@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from benchmarks.int8.accuracy import FLOAT, NNCF, ORT, OURS, OURS_ONNX, AccuracyRow
-from benchmarks.int8.others import EQUAL, FORMS, MOVED, Near, OthersRow
+from benchmarks.int8.others import ANOTHER, EQUAL, FORMS, ITSELF, MOVED, Near, OthersRow
 from benchmarks.int8.zoo import ZooRow
 from benchmarks.latency import Row
 from benchmarks.latency_table import geometric_mean
@@ -87,7 +87,7 @@ def others_cells(rows: Sequence[OthersRow]) -> tuple[list[str], list[list[str]]]
     """Heads, and a row for each model by each quantizer."""
     heads = [
         "model", "quantized by", "native", *(f"to {FORM_TITLES[one]}" for one in FORMS),
-        *(f"{title} to ORT" for title in ("ORT unoptimized", "ORT, ties moved,")), "right",
+        *(f"{ITSELF_TITLES[one]} to ORT" for one in ITSELF), "right",
         "burnish, ms", "ORT / it",
     ]  # fmt: skip
     cells = []
@@ -97,7 +97,7 @@ def others_cells(rows: Sequence[OthersRow]) -> tuple[list[str], list[list[str]]]
             cells.append([*found, "failed", *("-" for _ in heads[3:])])
             continue
         near = [_near(row.near.get(one)) for one in FORMS] + [
-            _near(row.itself.get(one)) for one in ("oracle", MOVED)
+            _near(row.itself.get(one)) for one in ITSELF
         ]
         ours = "-" if row.burnish is None else f"{1e3 * row.burnish.median:.3g}"
         ratio = "-" if row.versus is None else f"{row.versus.ratio.median:.2f}"
@@ -109,6 +109,9 @@ def others_cells(rows: Sequence[OthersRow]) -> tuple[list[str], list[list[str]]]
 
 
 FORM_TITLES = {"ort": "ORT", "oracle": "ORT unoptimized"}
+ITSELF_TITLES = {
+    "oracle": "ORT unoptimized", MOVED: "ORT, ties moved,", ANOTHER: "another version of ORT",
+}  # fmt: skip
 
 
 def _near(one: Near | None) -> str:

@@ -46,6 +46,20 @@ def test_agreement_is_with_the_first_model_whatever_is_right() -> None:
     assert len(list(task.calibration())) == 1
 
 
+def test_rounded_probabilities_agree_too() -> None:
+    """They sum to one no longer, which is no reason to leave them out."""
+
+    def probabilities(feeds: Feeds) -> Mapping[str, np.ndarray[Any, Any]]:
+        return {"y": np.float32(feeds["x"]) / 9}
+
+    def rounded(feeds: Feeds) -> Mapping[str, np.ndarray[Any, Any]]:
+        return {"y": np.float32(feeds["x"]) / 9 * np.float32(0.9)}
+
+    task = WithAgreement(Wrong())
+    task.evaluate(probabilities)
+    assert task.evaluate(rounded)[AGREEMENT].values.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("shape", [(2, 2, 3), (6,)])
 def test_sequences_and_numbers_have_no_agreement(shape: tuple[int, ...]) -> None:
     def other(feeds: Feeds) -> Mapping[str, np.ndarray[Any, Any]]:

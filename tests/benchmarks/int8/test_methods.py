@@ -21,12 +21,12 @@ from benchmarks.int8.methods import (
 )
 from benchmarks.int8.methods_table import (
     conclusion,
-    load_record,
     method_cells,
     methods_table,
     recipe,
     totals,
 )
+from benchmarks.int8.record import load_record
 from benchmarks.partial import Partial
 from benchmarks.tasks.table import Judged
 from burnish.bench.document import Interval, Metric
@@ -112,13 +112,8 @@ def test_a_row_goes_through_json_and_a_run_that_was_stopped_goes_on(tmp_path: Pa
     assert methods_table([row]).row_count == len(method_names()) - 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="scale-channels is for code that rounds no results of convolutions, as compiled code "
-    "does not; what is recorded is of models that round them, in ONNX Runtime",
-)
 def test_the_default_recipe_has_no_method_that_helps_on_no_task() -> None:
-    found = helpful(load_record().rows)
+    found = helpful(load_record("methods", MethodsRow).rows)
     assert recipe()
     assert [name for name in recipe() if not found.get(name)] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_rows_come_back_and_are_laid_out() -> None:
     _, cells = others_cells([timed, OthersRow("n", "nncf", failure="it failed")])
     assert cells[0] == [
         "m", "dynamic", "50 %", "40.0 dB, 100.0 %", "same bits", "21.0 dB", "98.0 %",
-        "yes", "4", "2.00",
+        "-", "yes", "4", "2.00",
     ]  # fmt: skip
     assert cells[1][2] == "failed"
     assert cells[2][-1] == "2.00"
@@ -134,6 +135,21 @@ def test_a_model_of_quantized_operators_is_compiled_and_compared(
     assert found.near["ort"].sqnr >= 30
     (missing,) = others.measure_others(["m"], ["nncf"], plan, Zoo(tmp_path), Partial(tmp_path))
     assert missing.failure == "no interpreter here has NNCF"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_another_version_counts_where_it_runs_the_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    """Old ones have no kernels for some operators; what this one cannot run is a failure."""
+    monkeypatch.setattr(others, "material", lambda *_: Material(model, feeds(3), feeds(2)))
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n{"exec " + sys.executable if runs else "exit 3 #"} "$@"\n')
+    python.chmod(0o755)
+    plan = OthersPlan(3, 2, 1, Plan(blocks=0, tune="off"), None, python)
+    (found,) = others.measure_others(["m"], ["qdq"], plan, Zoo(tmp_path), Partial(tmp_path))
+    assert found.failure is None
+    assert (others.ANOTHER in found.itself) is runs
 
 
 def test_formats_are_those_of_onnx_runtime(model: Path, tmp_path: Path) -> None:
