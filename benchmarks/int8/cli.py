@@ -32,7 +32,15 @@ from benchmarks.partial import Partial, kept_in_cache
 from benchmarks.plan import Plan
 from benchmarks.tasks.table import JUDGED, Judged, maker_versions
 from burnish.bench.environment import Environment, record_environment
-from burnish.bench.seats import OPENVINO, ORT, NotInstalled, PeerEngine, interpreters, seat
+from burnish.bench.seats import (
+    OPENVINO,
+    ORT,
+    NoInterpreter,
+    NotInstalled,
+    PeerEngine,
+    interpreters,
+    seat,
+)
 
 app = typer.Typer(help="int8 against float and against other quantizers.", no_args_is_help=True)
 NNCF = PeerEngine("nncf", "NNCF", "nncf")
@@ -53,7 +61,7 @@ def _nncf(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
     """An interpreter that has NNCF, and versions there; says what would help if there is none."""
     try:
         found = seat(NNCF, interpreters(pythons or ()))
-    except NotInstalled as missing:
+    except (NoInterpreter, NotInstalled) as missing:
         errors.print(str(missing), markup=False, highlight=False)
         return None, {}
     versions = {"nncf": found.version}
@@ -66,7 +74,7 @@ def _another(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
     """An interpreter that has another version of ONNX Runtime than this one, and which."""
     own, *others = interpreters(pythons or ())
     for python in others:
-        with suppress(NotInstalled):
+        with suppress(NoInterpreter, NotInstalled):
             found = seat(ORT, [python])
             if found.version != seat(ORT, [own]).version:
                 return python, {"another onnxruntime": found.version}

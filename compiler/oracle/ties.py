@@ -5,8 +5,7 @@ and that step of the quantized number travels on to the outputs, where it may be
 tolerance for rounding covers it, and two engines that are both right differ by such steps. How far
 is measured on the model itself: the oracle runs it again with what is quantized moved by a hair, to
 either side. What is compared may be about as far off as those runs are, over each output and over
-the slices of it, as a channel (see `burnish.oracle.spread`, also for what that does not see); or as
-ONNX Runtime is with its optimizations, where floats of many layers come to lie farther off.
+the slices of it, as a channel (see `burnish.oracle.spread`, also for what that does not see).
 
 Shown by tests, on chains of six and twelve convolutions: a wrong zero point, scale, border or bias,
 and weights left out, whether early or in the last layer, of all channels or of one or two.
@@ -63,29 +62,27 @@ class Ties:
         """Look at ``graph``, which must not change afterwards."""
         self._graph = graph
         self._is_quantized = any(_moves(node) for node in graph.walk())
-        self._known: dict[tuple[bytes, bool], dict[str, Spread]] = {}
-        """By digest of the inputs and whether of another engine, oldest first."""
+        self._known: dict[bytes, dict[str, Spread]] = {}
+        """By digest of the inputs, oldest first."""
         self._shares: dict[str, float] = {}
         """The largest share that each output was seen to move by."""
 
     def spread(
-        self, feeds: Mapping[str, Array], expected: Mapping[str, Any], *, engine: bool = False
+        self, feeds: Mapping[str, Array], expected: Mapping[str, Any]
     ) -> Mapping[str, Spread]:
         """By how much each output moves with its ties, by name; empty where nothing is quantized.
 
         Args:
             feeds: inputs by name.
             expected: what the model answers to them.
-            engine: see how far another engine is instead, ONNX Runtime with its optimizations,
-                which is right as well: floats of many layers are off by more than a hair.
         """
         if not self._is_quantized:
             return {}
-        key = _digest(feeds), engine
+        key = _digest(feeds)
         if key in self._known:
             return self._known[key]
         try:
-            runs = [each.run(feeds) for each in ([self._optimized] if engine else self._oracles)]
+            runs = [oracle.run(feeds) for oracle in self._oracles]
         except UnsupportedModel:
             # What is quantized is of a type that cannot be moved: nothing is allowed for.
             runs = []
@@ -117,14 +114,9 @@ class Ties:
         self, feeds: Mapping[str, Array], expected: Mapping[str, Any], actual: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Outputs by name: ``actual``, as ``expected`` where ties account for the difference."""
-        found = dict(actual)
-        for engine in (False, True):
-            spreads = self.spread(feeds, expected, engine=engine)
-            found = {name: _settled(value, expected.get(name), spreads.get(name))
-                     for name, value in found.items()}  # fmt: skip
-            if all(found[name] is expected[name] for name in spreads if name in found):
-                break
-        return found
+        spreads = self.spread(feeds, expected)
+        return {name: _settled(value, expected.get(name), spreads.get(name))
+                for name, value in actual.items()}  # fmt: skip
 
     def leeway(self, feeds: Mapping[str, Array], expected: Mapping[str, Any]) -> dict[str, Leeway]:
         """The lowest and highest value that each element of an output may have, by name."""
@@ -138,10 +130,6 @@ class Ties:
     def _oracles(self) -> list[Oracle]:
         """Answer as the model does with what it quantizes moved."""
         return [Oracle(moved(self._graph, run)) for run in range(RUNS)]
-
-    @cached_property
-    def _optimized(self) -> Oracle:
-        return Oracle(self._graph, optimized=True)
 
 
 def moved(graph: Graph, run: int) -> Graph:

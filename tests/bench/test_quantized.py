@@ -181,7 +181,7 @@ def test_making_variants_ends_with_the_time_and_what_is_left_out_is_told(
     ))  # fmt: skip
     # The result, what all others are about, and one more, which may begin just in time.
     assert spent[0] <= max(seconds, methods + 3 * building + 1) + methods + building
-    every, left = 3 * methods, [n for n in document.notes if "left out, as making" in n]
+    every, left = 3 * methods, [n for n in document.notes if "left out, as there was no time" in n]
     assert len(document.steps) < every if seconds < 100 else len(document.steps) == every
     assert bool(left) is (len(document.steps) < every)
     if left:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks.cache import Zoo
 from benchmarks.cli import app
-from benchmarks.int8 import others, quantizers
+from benchmarks.int8 import cli, others, quantizers
 from benchmarks.int8.others import EQUAL, Material, Near, OthersPlan, OthersRow, near
 from benchmarks.int8.samples import write
 from benchmarks.int8.table import others_cells
@@ -173,3 +173,8 @@ def test_what_does_not_exist_is_refused(arguments: list[str]) -> None:
     result: Any = CliRunner().invoke(app, ["int8", "others", *arguments])
     assert result.exit_code == 2
     assert "nothing" in result.output
+
+
+def test_an_interpreter_that_cannot_be_started_is_no_peer(tmp_path: Path) -> None:
+    assert cli._another([tmp_path / "python"]) == (None, {})
+    assert cli._nncf([tmp_path / "python"]) == (None, {})
