@@ -269,9 +269,8 @@ class _Study:
         answered = [each for each, ids in zip(questions, pairs, strict=True) if ids <= found.keys()]
         if left := len(pipeline.questions()) - len(answered):
             self.notes.append(
-                f"{counted(left, 'comparison')} left out, as there was no time to make what they "
-                f"compare: --time is {self.request.seconds:g} s; raise it, or leave methods out "
-                "with --skip"
+                f"{counted(left, 'comparison')} left out, as there was no time to make them within "
+                f"{self.request.seconds:g} s; raise --time, or leave methods out with --skip"
             )
         return Answers(answered, forms, found)
 
