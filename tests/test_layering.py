@@ -54,10 +54,11 @@ LAYERS = (
     ("burnish.compilation", "burnish.optimization"),
     ("burnish.explanation",),
     # What a bench judges by.
-    ("burnish.quantization.distance", "burnish.quantization.request"),
+    ("burnish.quantization.distance", "burnish.quantization.request", "burnish.pruning.request"),
     ("burnish.bench",),
     ("burnish.diagnosis",),
     ("burnish.quantization",),
+    ("burnish.pruning",),
     ("burnish.building",),
     ("burnish.api",),
     ("burnish.cli",),

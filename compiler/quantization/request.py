@@ -94,7 +94,22 @@ def _check(kind: str, samples: int | None, seconds: float, names: Sequence[str])
     """Refuse values that do not exist; ``names`` are what the user calls them."""
     if kind not in KINDS:
         raise UsageError(f"{names[0]}: {unknown('format', kind, KINDS)}")
+    require_effort(samples, seconds, names[1], names[2])
+
+
+def require_effort(samples: int | None, seconds: float, samples_name: str, name: str) -> None:
+    """Refuse numbers of samples or seconds that there are none of.
+
+    Args:
+        samples: calibration samples at most, None for the usual.
+        seconds: that deciding may take.
+        samples_name: what the user calls the former.
+        name: the same of the latter.
+
+    Raises:
+        UsageError: there are such.
+    """
     if samples is not None and samples < 1:
-        raise UsageError(f"{names[1]} is at least 1, not {samples}")
+        raise UsageError(f"{samples_name} is at least 1, not {samples}")
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{names[2]} is a number of seconds above 0, not {seconds:g}")
+        raise UsageError(f"{name} is a number of seconds above 0, not {seconds:g}")
