@@ -47,6 +47,11 @@ def counted_passes(count: int) -> str:
     return "1 pass" if count == 1 else f"{count} passes"
 
 
+def percent(share: float) -> str:
+    """A share with two digits, or all before the point."""
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 def data_size(count: int) -> str:
     """Bytes for people: ``4.7 MB``."""
     size = float(count)

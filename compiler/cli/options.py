@@ -133,7 +133,7 @@ CalibrationSamples = Annotated[
 QuantizeTime = Annotated[
     float | None,
     typer.Option("--time", metavar="SECONDS", help="What deciding about layers may take; 300, if "
-                 "not given."),
+                 "not given. Passes, tuning (--tune) and comparing with float come on top."),
 ]  # fmt: skip
 KeepFloat = Annotated[
     list[str] | None,

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from burnish.errors import UsageError
-from burnish.wording import counted, shortened
+from burnish.wording import counted, duration, percent, shortened
 
 if TYPE_CHECKING:
     from burnish.building.execute import Built
@@ -75,7 +75,8 @@ def show_quantization(session: Session, found: Quantized | None, *, verbose: boo
     shown = found.layers if verbose else [one for one in found.layers if one.format.reason]
     if shown:
         session.out.print(layer_table(shown))
-    for line in (*quantization_lines(found.summary()), found.told_speedup):
+    deciding = f"deciding took {duration(found.seconds)}"
+    for line in (*quantization_lines(found.summary()), found.told_speedup, deciding):
         if line:
             session.tell(line)
 
@@ -116,7 +117,7 @@ def _cost(layer: Layer) -> str:
     """The share of the bound: of a layer alone, or its part of what several take together."""
     if layer.sensitivity is None:
         return ""
-    share = f"{100 * layer.sensitivity:.0f} %"
+    share = percent(layer.sensitivity)
     return share if layer.group == 1 else f"{share} (1/{layer.group})"
 
 

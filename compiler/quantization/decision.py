@@ -18,7 +18,7 @@ from burnish.errors import GateFailed
 from burnish.ir import Graph
 from burnish.quantization.deadline import Deadline
 from burnish.quantization.guard import Guard, Loss
-from burnish.wording import counted
+from burnish.wording import counted, percent
 
 Attempt = Callable[[Sequence[str]], Graph]
 """Quantizes all layers but those that are named."""
@@ -73,6 +73,10 @@ class Decision:
     chosen: Point | None = None
     notice: str = ""
     """Why nothing is quantized, if that is so for the bound's sake."""
+    unmeasured: int = 0
+    """Layers that there was no time to measure."""
+    cut: str = ""
+    """How far the search came, in words, if time cut it short."""
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ class _Search:
     def run(self, keep: dict[str, str]) -> Decision:
         self.found = Decision(reasons=keep)
         self.open = [one for one in self.candidates if one.name not in keep]
-        self.took = 0.0
+        self.took, self.is_cut = 0.0, False
         if not self.open:
             return self.found
         self.time.tell("judging int8 in all layers")
@@ -125,6 +129,8 @@ class _Search:
             return self.found
         order = self._ranked()
         fewest = self._fewest(order)
+        if self.is_cut:
+            self.found.cut = self._how_far()
         if fewest is None:
             self._give_up()
         return self.found
@@ -145,6 +151,7 @@ class _Search:
         """Layers, those first that cost the most for what they gain."""
         costs = self._costs()
         self.found.sensitivities = costs
+        self.found.unmeasured = len(self.open) - len(costs)
         # What there was no time for costs what the others do, on average.
         usual = sum(costs.values()) / len(costs) if costs else 1.0
 
@@ -163,7 +170,7 @@ class _Search:
         groups = [names[start : start + size] for start in range(0, len(names), size)]
         together: list[tuple[float, list[str]]] = []
         for number, group in enumerate(groups):
-            if self.time.is_late(_GROUPING):
+            if self._is_late(_GROUPING):
                 break
             self.time.tell("quantizing some layers", number, len(groups))
             together.append((self._alone(group), group))
@@ -175,13 +182,19 @@ class _Search:
         ]  # fmt: skip
         inside = [name for group in worse for name in group]
         for number, name in enumerate(inside):
-            if self.time.is_late(_PROBING):
+            if self._is_late(_PROBING):
                 break
             self.time.tell("quantizing one layer", number, len(inside))
             costs[name] = self._alone([name])
             sizes.pop(name, None)
         self.found.groups = sizes
         return costs
+
+    def _is_late(self, share: float = 1.0, needed: float = 0.0) -> bool:
+        """Whether to end a part of the search before it is done, which is remembered."""
+        late = self.time.is_late(share, needed)
+        self.is_cut |= late
+        return late
 
     def _alone(self, group: Sequence[str]) -> float:
         """The share of the bound that is taken when only ``group`` is quantized."""
@@ -212,22 +225,31 @@ class _Search:
                 low = count
             guess.learn(count, self.found.points[-1].loss.share)
         for name in order[: best or 0]:
-            self.found.reasons[name] = f"costs accuracy{self._cost(name)}"
+            self.found.reasons[name] = self._reason(name)
         return best
 
-    def _cost(self, name: str) -> str:
-        """What a layer was found to cost, in words; empty if there was no time to ask."""
-        share, count = self.found.sensitivities.get(name), self.found.groups.get(name)
+    def _reason(self, name: str) -> str:
+        """Why a layer stays in float: what it was found to cost, if there was time to ask."""
+        share, count = self.found.sensitivities.get(name), self.found.groups.get(name, 1)
         if share is None:
-            return ""
-        if count is None:
-            return f": alone it takes {100 * share:.0f} % of the allowed loss"
-        whole = f"{100 * count * share:.0f} % of the allowed loss"
-        return f": with its neighbours, {count} layers, it takes {whole}"
+            return "not measured in the time that deciding may take: raise --time"
+        whole = count * share
+        who = "alone it" if count == 1 else f"with its neighbours, {count} layers, it"
+        why = "costs too much accuracy" if whole > 1 else "too much is lost with the others"
+        return f"{why}: {who} takes {percent(whole)} of the allowed loss"
 
     def _is_over(self, best: int | None) -> bool:
         """Whether there is no time for one more; one that does not hold yet may be the last."""
-        return self.time.is_late(needed=0.0 if best is None else self.took)
+        return self._is_late(needed=0.0 if best is None else self.took)
+
+    def _how_far(self) -> str:
+        layers = len(self.open)
+        return (
+            f"the {self.time.seconds:g} s that deciding may take cut the search short: "
+            f"{layers - self.found.unmeasured} of {counted(layers, 'layer')} measured, "
+            f"{counted(len(self.found.points), 'selection')} judged; a larger --time may leave "
+            "fewer layers in float"
+        )
 
     def _give_up(self) -> None:
         best = min(self.found.points, key=lambda point: point.loss.share)
@@ -245,7 +267,7 @@ class _Search:
             )
         self.found.notice = f"left in float: {story}; --max-drop with --eval says what is allowed"
         for one in self.open:
-            self.found.reasons[one.name] = "costs accuracy, with whatever else is quantized"
+            self.found.reasons[one.name] = "no selection that was tried keeps to the bound"
 
 
 @dataclass

@@ -20,7 +20,7 @@ from burnish.layer_formats import ValueFormat
 from burnish.output import staged
 from burnish.quantization.decision import Point
 from burnish.quantization.result import Layer, Quantized
-from burnish.wording import counted, duration, visible
+from burnish.wording import counted, duration, percent, visible
 
 TEMPLATES = (Path(__file__).parent / "templates", SHARED)
 """Where the page and what it shares with that of benches come from."""
@@ -89,7 +89,7 @@ def _tiles(found: Quantized) -> list[Tile]:
     tiles = [Tile("Layers in int8", f"{found.count} of {len(found.layers)}", "the rest in float")]
     if chosen is not None:
         share = chosen.loss.share
-        tiles.append(Tile("Of what may be lost", _percent(share), visible(chosen.loss.text)))
+        tiles.append(Tile("Of what may be lost", percent(share), visible(chosen.loss.text)))
     if speedup is not None:
         how = "both without tuning" if found.final_speedup is None else "of the artifacts"
         interval = f"{speedup.low:.2f} to {speedup.high:.2f}, {how}"
@@ -179,7 +179,7 @@ def _layer_row(layer: Layer) -> list[str]:
     if layer.gain is not None:
         low, high = 1e6 * layer.gain.low, 1e6 * layer.gain.high
         gain = f"{1e6 * layer.gain.median:.1f} µs\n{low:.1f} to {high:.1f}"
-    cost = "" if layer.sensitivity is None else _percent(layer.sensitivity)
+    cost = "" if layer.sensitivity is None else percent(layer.sensitivity)
     if cost and layer.group > 1:
         cost += f"\n1 of {layer.group}"
     return [
@@ -204,11 +204,6 @@ def _points(found: Quantized) -> Table:
 def _point_row(found: Quantized, point: Point) -> list[str]:
     seconds = found.latency(point.floats)
     return [
-        counted(len(point.floats), "layer"), visible(point.loss.text), _percent(point.loss.share),
+        counted(len(point.floats), "layer"), visible(point.loss.text), percent(point.loss.share),
         "" if seconds is None else duration(seconds),
     ]  # fmt: skip
-
-
-def _percent(share: float) -> str:
-    """A share with two digits, or all before the point."""
-    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

@@ -25,6 +25,10 @@ HOPELESS = 0.85
 """Speedup without tuning below which no tuning makes integers faster than float."""
 
 
+UNTIMED = (
+    "deciding had no time left to time layers: multiply-adds stand for what they gain, and int8 "
+    "may not be faster in all of them; raise --time"
+)
 _TIMED = 0.5
 """Share of the time after which nothing is timed any more: multiply-adds stand for gains then."""
 
@@ -87,7 +91,8 @@ def quantize_model(
         )
     decision = _decision(work, names, times, judge, distance.fewer(PROBED))
     result, reports = work.chosen(decision)
-    notices = [*work.notices, *([decision.notice] if decision.notice else [])]
+    untimed = "" if timer is None or times.gains else UNTIMED
+    notices = [*work.notices, *filter(None, (decision.notice, decision.cut, untimed))]
     found = Quantized(
         result, [*work.reports, *reports], _layers(formats, decision, times.gains), decision,
         judge.bound, time.spent, [*notices, *calibration.notices], times,

@@ -15,7 +15,8 @@ KINDS = ("int8",)
 SAMPLES = 128
 """Calibration samples at most, unless the user says otherwise."""
 SECONDS = 300.0
-"""Time that deciding may take, unless the user says otherwise."""
+"""Time that deciding may take, unless the user says otherwise; what passes, tuning and comparing
+with float take comes on top."""
 
 Source: TypeAlias = str | Path | Iterable[Feeds]
 """Calibration data: samples, or what `burnish.calibration.data` takes as a name of them."""

@@ -126,6 +126,8 @@ class Quantized:
             ],
             "untuned_speedup": _ends(self.speedup),
             "final_speedup": _ends(self.final_speedup),
+            "cut_short": bool(self.decision.cut),
+            "unmeasured": self.decision.unmeasured,
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
 

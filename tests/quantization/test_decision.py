@@ -184,6 +184,54 @@ def test_that_time_is_over_is_told_in_words_of_no_option() -> None:
     assert "--time" not in str(raised.value)
 
 
+LARGE = {f"l{index:02}": 0.2 for index in range(16)}
+
+
+def test_layers_that_were_not_measured_are_not_said_to_cost_accuracy() -> None:
+    # Four groups of two until 80 s are over, and two layers would be next.
+    found = Slow().decided(LARGE, judging=10.0, probing=18.0)
+    assert found.unmeasured == 8
+    reasons = [found.reasons[name] for name in found.floats if name not in found.sensitivities]
+    assert reasons
+    assert set(reasons) == {"not measured in the time that deciding may take: raise --time"}
+
+
+def test_a_search_that_time_cuts_short_says_how_far_it_came() -> None:
+    found = Slow().decided(LARGE, judging=10.0, probing=18.0)
+    assert found.cut.startswith(
+        "the 100 s that deciding may take cut the search short: 8 of 16 layers measured, "
+        f"{len(found.points)} selections judged; "
+    )
+
+
+def test_layers_that_are_only_known_with_their_neighbours_count_as_measured() -> None:
+    found = Slow().decided(LARGE, judging=10.0, probing=8.0)
+    assert found.groups
+    assert found.unmeasured == 0
+    assert "16 of 16 layers measured" in found.cut
+
+
+@pytest.mark.parametrize("costs", [{"a": 0.3, "b": 0.3}, {"a": 0.1, "b": 5.0, "c": 0.1}, LARGE])
+def test_a_search_that_ends_by_itself_says_nothing_of_time(costs: Mapping[str, float]) -> None:
+    found, _ = decided(costs)
+    assert (found.cut, found.unmeasured) == ("", 0)
+
+
+def test_reasons_agree_with_the_costs_that_they_name() -> None:
+    found, _ = decided({"a": 3.0, **{f"b{index}": 0.3 for index in range(6)}})
+    assert found.reasons.pop("a").startswith("costs too much accuracy: alone it takes 300 % of")
+    assert found.reasons
+    for reason in found.reasons.values():
+        assert reason == "too much is lost with the others: alone it takes 30 % of the allowed loss"
+
+
+def test_a_group_is_named_where_it_costs_too_much() -> None:
+    costs = {f"l{index:02}": 0.6 if index < 2 else 0.02 for index in range(16)}
+    found = Slow().decided(costs, judging=10.0, probing=7.0)
+    whole = "costs too much accuracy: with its neighbours, 2 layers, it takes 120 % of the"
+    assert found.reasons["l00"].startswith(whole)
+
+
 def test_few_selections_are_judged_where_probes_tell() -> None:
     costs = {f"l{index:02}": 0.01 * index for index in range(64)}
     found, _ = decided(costs)

@@ -14,10 +14,13 @@ import pytest
 import burnish
 from burnish.bench.stats import Estimate
 from burnish.building import quantizing
+from burnish.calibration.store import Calibration
 from burnish.errors import GateFailed, InvalidInput, UsageError
 from burnish.oracle import Oracle
 from burnish.quantization import guard
+from burnish.quantization.quantize import UNTIMED, quantize_model
 from burnish.quantization.request import Quantization
+from burnish.target import resolve
 
 TEXT = """<ir_version: 10, opset_import: ["": 21]>
 agraph (float[1, 8, 12, 12] x) => (float[1, 10] y) {
@@ -258,6 +261,15 @@ def test_a_page_about_nothing_is_refused(
     assert "--report is about --quantize" in capfd.readouterr().err
     assert main([*given, "--quantize", "int8", "--report", str(tmp_path)]) == 2
     assert not out.exists()
+
+
+def test_layers_that_there_was_no_time_to_time_are_told_of(model: onnx.ModelProto) -> None:
+    graph = burnish.Graph.from_onnx(model)
+    found = quantize_model(
+        graph, Calibration(samples()), target=resolve("cpu"), timer=Timer(Estimate(2.0, 2.0, 2.0)),
+        seconds=1e-9, progress=lambda *_: None,
+    )  # fmt: skip
+    assert UNTIMED in found.notices
 
 
 def test_layers_to_keep_are_about_quantize() -> None:

@@ -72,6 +72,15 @@ def test_costs_of_groups_are_told_as_such() -> None:
     assert layer(8).as_json()["sensitivity_of"] is None
 
 
+def test_that_time_cut_the_search_short_is_told_to_programs() -> None:
+    told = quantized().as_json()
+    assert (told["cut_short"], told["unmeasured"]) == (False, 0)
+    found = quantized()
+    found.decision.cut, found.decision.unmeasured = "the 5 s that deciding may take ...", 4
+    told = found.as_json()
+    assert (told["cut_short"], told["unmeasured"]) == (True, 4)
+
+
 def test_what_the_model_and_the_data_are_called_is_text(page: Path) -> None:
     text = page.read_text()
     assert "<title>m&lt;b&gt;.onnx in int8</title>" in text
