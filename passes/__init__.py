@@ -45,6 +45,7 @@ PASSES: dict[str, str] = {
     "move-views": "burnish.passes.cleanup.move_views:MoveViews",
     "narrow-products": "burnish.passes.precision.narrow_products:NarrowProducts",
     "narrow-weights": "burnish.passes.precision.narrow_weights:NarrowWeights",
+    "prune-channels": "burnish.passes.pruning.prune_channels:PruneChannels",
     "quantize-dynamic": "burnish.passes.quantization.quantize_dynamic:QuantizeDynamic",
     "quantize-int8": "burnish.passes.quantization.quantize_int8:QuantizeInt8",
     "rearrange-blocks": "burnish.passes.cleanup.rearrange_blocks:RearrangeBlocks",

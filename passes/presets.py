@@ -137,6 +137,11 @@ def half() -> list[str]:
     return ["infer-shapes", "convert-float16"]
 
 
+def pruning() -> list[str]:
+    """What deletes channels that matter little, on calibration data; before values are rounded."""
+    return ["infer-shapes", "prune-channels"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -269,6 +274,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "dynamic": dynamic,
     "half": half,
     "int8": quantizing,
+    "prune": pruning,
 }
 
 

@@ -78,7 +78,7 @@ def test_a_pass_has_its_own_test_file(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["adapters", "cleanup", "folding", "fusion", "precision", "quantization"]
+    "family", ["adapters", "cleanup", "folding", "fusion", "precision", "pruning", "quantization"]
 )
 def test_a_family_says_what_its_modules_are_for(family: str) -> None:
     text = import_module(f"burnish.passes.{family}").__doc__ or ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from burnish.calibration.matrices import Matrices
 from burnish.ir import Array, Constant, DType, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.passes.quantization.weighted import WEIGHTED
@@ -27,33 +28,22 @@ class RoundedLayer:
     """Of the output channels."""
 
     @property
+    def form(self) -> Matrices:
+        """How the weights are laid out."""
+        return Matrices(self.node, self.axis, self.integers.shape)
+
+    @property
     def groups(self) -> int:
         """Parts of the channels that are multiplied by themselves."""
-        is_convolution = self.node.is_op("Conv", "ConvTranspose")
-        return int(self.node.attribute("group", 1)) if is_convolution else 1
+        return self.form.groups
 
     def matrices(self, weights: Array) -> Array:
-        """Weights as ``[groups, outputs, inputs]``, to be multiplied with rows of the data.
-
-        Rows are as `burnish.calibration.geometry` takes them.
-        What an output channel of a transposed convolution has at each place of the kernel counts
-        as an output of its own.
-        """
-        groups = self.groups
-        if self.node.is_op("Conv"):
-            return weights.reshape(groups, weights.shape[0] // groups, -1)
-        if self.node.is_op("ConvTranspose"):
-            split = weights.reshape(groups, weights.shape[0] // groups, -1)
-            return split.transpose(0, 2, 1)
-        return (weights if self.axis == 0 else weights.T)[None]
+        """Weights as ``[groups, outputs, inputs]``, to be multiplied with rows of the data."""
+        return self.form.split(weights)
 
     def weights(self, matrices: Array) -> Array:
         """The inverse of `matrices`."""
-        if self.node.is_op("ConvTranspose"):
-            matrices = matrices.transpose(0, 2, 1)
-        elif not self.node.is_op("Conv"):
-            matrices = matrices[0] if self.axis == 0 else matrices[0].T
-        return np.ascontiguousarray(matrices.reshape(self.integers.shape))
+        return self.form.joined(matrices)
 
     @property
     def steps(self) -> Array:

@@ -1,0 +1,162 @@
+"""Delete the channels that matter least, and let what reads the others make up for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from burnish.analysis.axis_graph import axis_graph
+from burnish.analysis.axis_graph_edits import delete
+from burnish.analysis.axis_graph_flow import bias_slot
+from burnish.analysis.axis_graph_sites import Member
+from burnish.calibration import geometry_of
+from burnish.ir import Array, Graph, OperatorNode
+from burnish.ir.clone import clone
+from burnish.numerics import Numerics
+from burnish.passes.folding.weights import NewWeights
+from burnish.passes.pruning.criteria import CRITERIA
+from burnish.passes.pruning.readings import form_of, matrix_of, readings
+from burnish.passes.pruning.refit import Refit, refit
+from burnish.passes.pruning.structures import Structure, structures
+from burnish.passes.pruning.survey import survey
+from burnish.passes.quantization.cascade import Stop, cascade
+from burnish.pipeline import Pass, PassContext
+from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
+
+
+@dataclass(frozen=True)
+class PruneChannels(Pass):
+    """Keep the channels of hidden values that matter most, and refit what reads them.
+
+    Layer after layer from the first: ridge regression on the channels that are left, as the thinned
+    out layers before give them by now, makes each reader give what it gave before as nearly as it
+    can. Which channels are kept is compared after that (`survey`). The graph becomes smaller; its
+    inputs and outputs stay.
+
+    Before:
+        h = Relu(Conv(x, w, b))           w: [64, 3, 3, 3]
+        y = Conv(h, v, c)                 v: [32, 64, 3, 3]
+
+    After:
+        h = Relu(Conv(x, w', b'))         w': [32, 3, 3, 3], rows of w
+        y = Conv(h, v', c')               v': [32, 32, 3, 3], fitted
+
+    After Kurtic et al., "GRAIL", 2026, arXiv 2602.23795, and "CORP", 2026, arXiv 2602.05243.
+    """
+
+    keep: float = 0.5
+    """Share of the channels of each structure that is kept, where ``kept`` does not say."""
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Units to keep by the name of the structure; where it names any, others stay whole."""
+    align: int = 8
+    """What is kept is a multiple of this, where the whole was."""
+    criterion: str = ""
+    """The order in which channels are kept; empty to compare all of them."""
+    refit: bool = True
+    """Whether readers make up for what goes."""
+
+    name: ClassVar[str] = "prune-channels"
+    numerics: ClassVar[Numerics] = Numerics.LOSSY
+
+    def run(self, graph: Graph, context: PassContext) -> RewriteResult:
+        """Thin out all structures that can be.
+
+        Raises:
+            BurnishError: the calibration data do not fit the graph.
+        """
+        result, rewriter = RewriteResult(), Rewriter(graph)
+        if context.calibration is None:
+            result.notes.append("left alone: there is no calibration data to refit readers on")
+            return result
+        found = structures(axis_graph(graph))
+        result.missed += [
+            NearMiss(self.name, one.reason, one.group.writers[0].node.provenance)
+            for one in found if one.reason
+        ]  # fmt: skip
+        chosen = self._chosen(graph, [one for one in found if not one.reason], context)
+        if not chosen:
+            return result
+        _refit_readers(rewriter, graph, chosen, context, is_fitted=self.refit)
+        for structure, units in chosen.items():
+            gone = np.setdiff1d(np.arange(len(structure.units)), units)
+            delete(rewriter, structure.group, structure.channels(gone).tolist())
+            result.fired.append(Firing(self.name, structure.group.writers[0].node.provenance))
+        result.edits = rewriter.edits
+        return result
+
+    def _chosen(
+        self, graph: Graph, found: list[Structure], context: PassContext
+    ) -> dict[Structure, Array]:
+        """The units to keep of each structure that is thinned out."""
+        if self.kept:
+            kept = {one: np.asarray(self.kept[one.name]) for one in found if one.name in self.kept}
+            return {one: units for one, units in kept.items() if len(units) < len(one.units)}
+        assert context.calibration is not None
+        criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else CRITERIA
+        chosen = {}
+        for structure, given in readings(graph, found, context.calibration):
+            width = rounded(self.keep * len(structure.units), len(structure.units), self.align)
+            if width < len(structure.units):
+                chosen[structure] = survey(structure, given, [width], criteria).kept[width]
+        return chosen
+
+
+def rounded(width: float, whole: int, align: int) -> int:
+    """The nearest number of units that kernels like: a multiple of ``align`` if ``whole`` is."""
+    step = align if whole % align == 0 else 1
+    return min(whole, max(step, step * round(width / step)))
+
+
+def _refit_readers(
+    rewriter: Rewriter, graph: Graph, chosen: Mapping[Structure, Array], context: PassContext,
+    *, is_fitted: bool,
+) -> dict[Member, Refit]:  # fmt: skip
+    """Give every reader of what is thinned out weights for what is kept, in order of the graph."""
+    readers = {
+        reader.node: (structure, reader) for structure in chosen for reader in structure.readers
+    }
+    layers = [node for node in graph if node in readers]
+    original, made = clone(graph)
+    assert context.calibration is not None
+    found: dict[Member, Refit] = {}
+    if not is_fitted:
+        return found
+    for stop in cascade(graph, original, made.nodes, layers, context.calibration):
+        structure, reader = readers[stop.node]
+        kept = np.isin(structure.rows(reader), chosen[structure])
+        found[reader] = _refit(rewriter, reader, kept, stop)
+    return found
+
+
+def _refit(rewriter: Rewriter, reader: Member, kept: Array, stop: Stop) -> Refit:
+    """Fit one reader; what goes has weights of zero until it is deleted."""
+    node: OperatorNode = stop.node
+    data = node.input(0)
+    assert data is not None
+    geometry, slot = geometry_of(node, data), bias_slot(node, reader.index)
+    assert geometry is not None
+    matrix = matrix_of(reader)
+    new = refit(matrix, kept, stop.found, stop.wanted, geometry, has_bias=slot is not None)
+    matrix = np.zeros_like(matrix)
+    matrix[:, kept] = new.weights
+    weights = NewWeights()
+    weights.inputs[node, reader.index] = form_of(reader).joined(matrix[None])
+    if slot is not None:
+        alpha = float(node.attribute("alpha", 1.0)) if node.is_op("Gemm") else 1.0
+        weights.add(slot, alpha * _per_channel(reader, new.shift))
+    problem = weights.write(rewriter)
+    assert problem is None
+    return new
+
+
+def _per_channel(reader: Member, shift: Array) -> Array:
+    """The shift of a reader's channels; of a transposed convolution its places share a bias."""
+    if not reader.node.is_op("ConvTranspose"):
+        return shift
+    constant = reader.value.constant
+    assert constant is not None
+    found: Array = shift.reshape(constant.shape[1], -1).mean(1)
+    return found

@@ -1,0 +1,100 @@
+"""What of a graph can be thinned out: groups of channels, and which of them go together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from burnish.analysis.axis_graph import AxisGraph, ChannelGroup
+from burnish.analysis.axis_graph_sites import Member
+from burnish.analysis.axis_graph_sizes import cannot_delete
+from burnish.calibration import geometry_of
+from burnish.ir import Array
+from burnish.passes.folding.redundancy import PRODUCTS, unsuitable
+from burnish.passes.folding.weights import shared_elsewhere
+from burnish.passes.quantization.weighted import layer_name
+
+CHANNELS = "channels"
+ROWS = 8192
+"""Numbers that a reader multiplies with its weights at once, at most: moments of more take more
+than half a gigabyte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A channel group, and its units: channels that are kept or deleted together."""
+
+    name: str
+    """Of the first layer that writes it, unlike that of any other structure."""
+    kind: str
+    group: ChannelGroup
+    units: tuple[Array, ...]
+    """Channels of the group."""
+    reason: str = ""
+    """Why it is left as it is; empty if it can be thinned out."""
+
+    @property
+    def readers(self) -> tuple[Member, ...]:
+        """Weights that contract the channels."""
+        return self.group.readers
+
+    @cached_property
+    def unit_of(self) -> Array:
+        """Int [size of the group]: the unit that each channel belongs to, -1 for none."""
+        found = np.full(self.group.size, -1)
+        for number, unit in enumerate(self.units):
+            found[unit] = number
+        return found
+
+    def rows(self, reader: Member) -> Array:
+        """Int [inputs of the reader's matrix]: the unit of each, as `matrices` orders them."""
+        places = self.unit_of[self.group.channels_of(reader).reshape(-1)]
+        return np.repeat(places, taps(reader))
+
+    def channels(self, units: Array) -> Array:
+        """The channels of ``units``."""
+        found: Array = np.concatenate([self.units[unit] for unit in units])
+        return found
+
+
+def structures(axes: AxisGraph) -> list[Structure]:
+    """The structures of a graph in its order, also those that have to stay as they are."""
+    found, names = [], dict[str, int]()
+    for group in axes.groups:
+        writers = [member for member in group.writers if member.node.is_op(*PRODUCTS)]
+        if group.size < 2 or not writers:
+            continue
+        name = layer_name(writers[0].node)
+        names[name] = names.get(name, 0) + 1
+        if names[name] > 1:
+            name = f"{name}:{names[name]}"
+        units = tuple(np.arange(group.size).reshape(-1, 1))
+        found.append(Structure(name, CHANNELS, group, units, _obstacle(group)))
+    return found
+
+
+def _obstacle(group: ChannelGroup) -> str:
+    """Why channels of ``group`` cannot go one by one."""
+    reason = cannot_delete(group) or unsuitable(group)
+    if reason is not None:
+        return reason
+    for reader in group.readers:
+        data = reader.node.input(0)
+        if reader.index != 1 or data is None or geometry_of(reader.node, data) is None:
+            return f"{reader.node.op_type} reads it otherwise than a product with its weights does"
+        if reader.node.is_op("Conv", "ConvTranspose") and reader.node.attribute("group", 1) != 1:
+            return "a convolution in groups reads it"
+        if reader.numbers.size * taps(reader) > ROWS:
+            return f"{reader.node.op_type} multiplies more than {ROWS} numbers of it at once"
+    shared = shared_elsewhere(group.members)
+    return "" if shared is None else shared.reason
+
+
+def taps(reader: Member) -> int:
+    """Places of the kernel whose inputs a reader multiplies at once."""
+    constant = reader.value.constant
+    assert constant is not None
+    return math.prod(constant.shape[2:]) if reader.node.is_op("Conv") else 1

@@ -1,0 +1,114 @@
+"""What is lost at the readers of a structure for each number of units that are kept.
+
+Readers make up for what goes: with the inputs in the order in which they are kept, one Cholesky
+factor of the moments tells what the first so many cannot explain of the others, for each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from burnish.analysis.axis_graph_sites import Member
+from burnish.ir import Array
+from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence, damped
+from burnish.passes.pruning.readings import Reading
+from burnish.passes.pruning.structures import Structure
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Which units of a structure to keep, and what is lost."""
+
+    structure: Structure
+    kept: Mapping[int, Array]
+    """By number of units: which ones, ascending."""
+    errors: Mapping[int, float]
+    """By number: mean square error of what the readers give, refitted, in parts of its power and
+    summed over the readers."""
+    criteria: Mapping[int, str]
+    """By number: the criterion whose order loses least."""
+
+
+def survey(
+    structure: Structure, readings: Sequence[Reading], widths: Sequence[int],
+    criteria: Mapping[str, Criterion] = CRITERIA,
+) -> Survey:  # fmt: skip
+    """Compare orders of the units of a structure at each of ``widths``.
+
+    Args:
+        structure: what is thinned out.
+        readings: of its readers.
+        widths: numbers of units to keep, each at least 1 and less than all.
+        criteria: orders to compare.
+    """
+    evidence = evidence_of(structure, readings)
+    kept: dict[int, Array] = {}
+    errors = dict.fromkeys(widths, np.inf)
+    names: dict[int, str] = {}
+    for name, criterion in criteria.items():
+        importance = criterion(evidence)
+        if importance is None:
+            continue
+        order = np.argsort(-importance, kind="stable")
+        losses = _losses(readings, order)
+        for width in widths:
+            if losses[width] < errors[width]:
+                errors[width], names[width] = float(losses[width]), name
+                kept[width] = np.sort(order[:width])
+    return Survey(structure, kept, errors, names)
+
+
+def evidence_of(structure: Structure, readings: Sequence[Reading]) -> Evidence:
+    """What criteria look at."""
+    group = structure.group
+    rows, scales = [], None
+    for member in (*group.writers, *group.riders):
+        if _is_constant_of_products(member):
+            rows.append(_by_unit(structure, member))
+        elif member.node.is_op("BatchNormalization") and member.index == 1:
+            scales = np.abs(_by_unit(structure, member)).sum(1)
+    return Evidence(np.concatenate(rows, 1), scales, readings)
+
+
+def _is_constant_of_products(member: Member) -> bool:
+    return member.node.is_op("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def _by_unit(structure: Structure, member: Member) -> Array:
+    """A constant's elements by unit, float64 [units, ...]; zeros for units that it lacks."""
+    constant = member.value.constant
+    assert constant is not None
+    array = np.moveaxis(constant.numpy().astype(np.float64), member.axes, range(len(member.axes)))
+    flat = array.reshape(member.numbers.size, -1)
+    units = structure.unit_of[structure.group.channels_of(member).reshape(-1)]
+    most = int(np.bincount(units[units >= 0], minlength=1).max())
+    found = np.zeros((len(structure.units), most, flat.shape[1]))
+    places = np.zeros(len(structure.units), np.int64)
+    for unit, row in zip(units, flat, strict=True):
+        if unit >= 0:
+            found[unit, places[unit]] = row
+            places[unit] += 1
+    return found.reshape(len(found), -1)
+
+
+def _losses(readings: Sequence[Reading], order: Array) -> Array:
+    """What is lost if only the first so many units of ``order`` are kept, float64 [units + 1]."""
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    found = np.zeros(len(order) + 1)
+    for reading in readings:
+        energy = reading.energy
+        if energy <= 0:
+            continue
+        # Inputs of no unit of the structure stay: they come first.
+        ranks = np.where(reading.units >= 0, rank[reading.units], -1)
+        at = np.argsort(ranks, kind="stable")
+        lower = np.linalg.cholesky(damped(reading.moments)[np.ix_(at, at)])
+        # With M = L L^T, column j of W L is what input j adds that those before do not explain.
+        powers = np.square(reading.weights[:, at] @ lower).sum(0)
+        each = np.bincount(1 + ranks[at], powers, len(order) + 1)
+        found += (each.sum() - np.cumsum(each)) / energy
+    return found

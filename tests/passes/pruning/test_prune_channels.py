@@ -1,0 +1,136 @@
+"""Channels go from everything that knows of them, and readers make up for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from burnish.analysis.axis_graph import axis_graph
+from burnish.passes import get_pass
+from burnish.passes.pruning.structures import structures
+from burnish.pipeline import PassContext, run_pass
+from tests.passes.conftest import build
+from tests.passes.pruning.thinned import answers, data, noise, prune, residual, weights
+
+
+def shapes(graph) -> dict[str, list[tuple[int, ...]]]:
+    return {
+        node.output.name: [v.constant.shape for v in node.inputs if v and v.constant]
+        for node in graph
+        if any(v and v.constant for v in node.inputs)
+    }
+
+
+def test_every_reader_and_writer_of_a_group_shrinks():
+    before, after = residual(), residual()
+    report = prune(after, keep=0.5, align=1)
+    assert len(report.fired) == 2
+    found = shapes(after)
+    assert found["h"] == [(8, 3, 3, 3), (8,)]
+    assert found["s"] == [(4, 8, 3, 3), (4,)]
+    assert found["k"] == [(4, 4, 1, 1), (4,)]
+    assert found["y"] == [(4, 4), (4,)]
+    assert [value.name for value in after.outputs] == [value.name for value in before.outputs]
+    assert after.outputs[0].shape == before.outputs[0].shape
+
+
+def test_refitted_readers_lose_less():
+    fresh = data(residual(), 8, seed=7)
+    lost = {}
+    for is_fitted in (True, False):
+        graph = residual()
+        prune(graph, keep=0.5, align=1, refit=is_fitted)
+        lost[is_fitted] = noise(residual(), graph, fresh)
+    assert lost[True] < 0.5 * lost[False]
+
+
+def test_channels_that_others_add_up_to_cost_nothing():
+    given = weights(w=(16, 3, 1, 1), v=(4, 16))
+    # What is left of sixteen linear channels of three inputs are three.
+    text = """g (float[2, 3, 4, 4] x, float[16, 3, 1, 1] w, float[4, 16, 1, 1] v)
+        => (float[2, 4, 4, 4] y) { h = Conv(x, w) y = Conv(h, v) }"""
+    given["v"] = given["v"].reshape(4, 16, 1, 1)
+    before, after = build(text, 21, given), build(text, 21, given)
+    prune(after, keep=0.25, align=1)
+    assert shapes(after)["y"] == [(4, 4, 1, 1), (4,)]
+    assert noise(before, after, data(before, 4, seed=9)) < 1e-4
+
+
+def test_keeping_all_changes_nothing():
+    before, after = residual(), residual()
+    assert not prune(after, keep=1.0).changed
+    samples = data(before, 2)
+    assert np.array_equal(answers(before, samples), answers(after, samples))
+
+
+def test_dead_channels_go_exactly():
+    given = weights(w=(16, 3, 3, 3), b=(16,))
+    given["w"][::2], given["b"][::2] = 0, 0
+    before, after = residual(**given), residual(**given)
+    name = structures(axis_graph(after))[0].name
+    prune(after, kept={name: tuple(range(1, 16, 2))})
+    assert shapes(after)["h"] == [(8, 3, 3, 3), (8,)]
+    assert noise(before, after, data(before, 4, seed=3)) < 1e-9
+
+
+def test_only_what_is_named_is_thinned_out():
+    graph = residual()
+    found = [one for one in structures(axis_graph(graph)) if not one.reason]
+    prune(graph, kept={found[1].name: (0, 3, 5)})
+    assert shapes(graph)["h"] == [(16, 3, 3, 3), (16,)]
+    assert shapes(graph)["s"] == [(3, 16, 3, 3), (3,)]
+
+
+def test_widths_stay_multiples_of_what_kernels_like():
+    graph = residual()
+    prune(graph, keep=0.6, align=8)
+    assert shapes(graph)["h"][0] == (8, 3, 3, 3)
+    assert shapes(graph)["s"][0] == (8, 8, 3, 3)
+
+
+def test_without_data_nothing_happens():
+    graph = residual()
+    report = run_pass(graph, get_pass("prune-channels"), PassContext(explain=True))
+    assert not report.changed
+    assert "no calibration data" in report.notes[0]
+
+
+NEAR_MISSES = [
+    ("w = Conv(x, k) y = Relu(w)", "the graph returns it"),
+    ("w = Conv(x, k) s = Softmax<axis = 1>(w) y = Conv(s, m)", "Softmax looks at all channels"),
+    ("w = Conv(x, k) s = Shape(w) t = Cast<to = 1>(s) u = ReduceSum<keepdims = 0>(t) "
+     "z = Conv(w, m) y = Mul(z, u)", "Shape measures the channels"),
+    ("w = Conv(x, k) y = Conv<group = 2>(w, n)", "Conv works on groups of channels"),
+    ("w = Conv(x, k) v = Relu(w) a = Mul(v, v) y = ConvTranspose<group = 2>(a, o)",
+     "ConvTranspose reads it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "reason"), NEAR_MISSES)
+def test_what_stays_whole(body: str, reason: str):
+    given = weights(k=(4, 3, 1, 1), m=(2, 4, 1, 1), n=(2, 2, 1, 1), o=(4, 1, 1, 1))
+    outputs = {"Relu": "float[2, 4, 4, 4] y"}.get(body.split("y = ")[1][:4], "float[2, 2, 4, 4] y")
+    text = f"""g (float[2, 3, 4, 4] x, float[4, 3, 1, 1] k, float[2, 4, 1, 1] m,
+        float[2, 2, 1, 1] n, float[4, 1, 1, 1] o) => ({outputs}) {{ {body} }}"""
+    graph = build(text, 21, given)
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    report = prune(graph, keep=0.5, align=1)
+    assert not report.changed
+    assert report.missed
+    assert reason in report.missed[0].reason
+
+
+def test_the_name_of_a_structure_is_its_own():
+    names = [one.name for one in structures(axis_graph(residual()))]
+    assert len(names) == len(set(names))
+
+
+def test_the_data_decide_which_channels_stay():
+    """Channels that no sample excites go first."""
+    given = weights(w=(16, 3, 3, 3), b=(16,))
+    given["w"][:8], given["b"][:8] = 0.0, -1.0
+    graph = residual(**given)
+    prune(graph, keep=0.5, align=1)
+    first = next(iter(graph)).constant_input(1)
+    assert first is not None
+    assert np.array_equal(first.numpy(), given["w"][8:])
