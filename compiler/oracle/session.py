@@ -19,6 +19,7 @@ from burnish.ir.external_data import put
 from burnish.ir.onnx_io import skeleton
 from burnish.ir.saver import EXTERNAL_ABOVE, save
 from burnish.onnx_runtime import import_onnx_runtime
+from burnish.oracle.saturation import exact
 
 RAW_TYPES = {
     f"tensor({dtype})": dtype
@@ -169,6 +170,7 @@ class _OnnxRuntime(_Engine):
             return bytes(model.SerializeToString())
         if not isinstance(model, Graph):
             return str(model)
+        model = exact(model)
         parts, path = skeleton(model), folder / "model.onnx"
         main = {tensor.name for tensor in parts.model.graph.initializer}
         lent = {
