@@ -10,8 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeAlias
 
-from burnish.ir import OperatorNode
+from burnish.ir import OperatorNode, VariableNode
+
+ShapeOf: TypeAlias = Callable[[VariableNode], tuple[Any, ...] | None]
+"""The sizes of a value, None if one is not known: numbers, or arrays of numbers that broadcast."""
 
 MOVES_DATA = frozenset(
     {
@@ -34,73 +38,88 @@ EXPONENTIAL = 16
 """Operations of an exponential of differences from the largest, as in softmax."""
 
 
+def static_shape(value: VariableNode) -> tuple[int, ...] | None:
+    """The shape that the graph states."""
+    return value.static_shape
+
+
 def node_flops(node: OperatorNode) -> int | None:
     """Operations of ``node`` without its subgraphs, None if a shape that matters is not known."""
+    count: int | None = shaped_flops(node, static_shape)
+    return count
+
+
+def shaped_flops(node: OperatorNode, shape_of: ShapeOf) -> Any:
+    """The same for values of other shapes; an array where sizes that matter are arrays."""
     if node.is_region or node.subgraphs:
         return 0
     if node.domain not in ("", "com.microsoft"):
         return None
-    return _operations(node)
+    return _operations(node, shape_of)
 
 
 def kernel_flops(node: OperatorNode) -> int | None:
     """Operations of ``node`` for a kernel: a region counts as the operator whose name it has."""
-    return _operations(node) if node.is_region else node_flops(node)
+    count: int | None = _operations(node, static_shape) if node.is_region else node_flops(node)
+    return count
 
 
-def _operations(node: OperatorNode) -> int | None:
+def _operations(node: OperatorNode, shape_of: ShapeOf) -> Any:
     if node.op_type in MOVES_DATA:
         return 0
     count = COUNTERS.get(node.op_type)
     if count is not None:
-        return count(node)
+        return count(node, shape_of)
     if node.op_type.startswith(REDUCTIONS):
-        return _elements(node, 0, of_input=True)
-    elements = _elements(node, 0)
+        return _elements(_input(node, 0, shape_of))
+    elements = _elements(_output(node, shape_of))
     return None if elements is None else elements * FUNCTIONS.get(node.op_type, 1)
 
 
-def _shape(node: OperatorNode, index: int, *, of_input: bool = False) -> tuple[int, ...] | None:
-    values = node.inputs if of_input else node.outputs
-    value = values[index] if index < len(values) else None
-    return None if value is None else value.static_shape
+def _output(node: OperatorNode, shape_of: ShapeOf) -> tuple[Any, ...] | None:
+    value = node.outputs[0] if node.outputs else None
+    return None if value is None else shape_of(value)
 
 
-def _elements(node: OperatorNode, index: int, *, of_input: bool = False) -> int | None:
-    shape = _shape(node, index, of_input=of_input)
+def _input(node: OperatorNode, index: int, shape_of: ShapeOf) -> tuple[Any, ...] | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    return None if value is None else shape_of(value)
+
+
+def _elements(shape: tuple[Any, ...] | None) -> Any:
     return None if shape is None else math.prod(shape)
 
 
-def _convolution(node: OperatorNode, weight_index: int = 1) -> int | None:
-    out, weight = _shape(node, 0), _shape(node, weight_index, of_input=True)
-    if out is None or weight is None or not weight[0]:
+def _convolution(node: OperatorNode, shape_of: ShapeOf, weight_index: int = 1) -> Any:
+    out, weight = _output(node, shape_of), _input(node, weight_index, shape_of)
+    if out is None or weight is None:
         return None
     return 2 * math.prod(out) * math.prod(weight[1:])
 
 
-def _transposed_convolution(node: OperatorNode) -> int | None:
-    data, weight = _shape(node, 0, of_input=True), _shape(node, 1, of_input=True)
+def _transposed_convolution(node: OperatorNode, shape_of: ShapeOf) -> Any:
+    data, weight = _input(node, 0, shape_of), _input(node, 1, shape_of)
     if data is None or weight is None:
         return None
     return 2 * math.prod(data) * math.prod(weight[1:])
 
 
-def _product(node: OperatorNode) -> int | None:
-    out, left = _shape(node, 0), _shape(node, 0, of_input=True)
+def _product(node: OperatorNode, shape_of: ShapeOf) -> Any:
+    out, left = _output(node, shape_of), _input(node, 0, shape_of)
     if out is None or not left:
         return None
     return 2 * math.prod(out) * left[-1]
 
 
-def _gemm(node: OperatorNode) -> int | None:
-    out, left = _shape(node, 0), _shape(node, 0, of_input=True)
+def _gemm(node: OperatorNode, shape_of: ShapeOf) -> Any:
+    out, left = _output(node, shape_of), _input(node, 0, shape_of)
     if out is None or left is None:
         return None
     return 2 * math.prod(out) * left[0 if node.attribute("transA", 0) else 1]
 
 
-def _recurrent(node: OperatorNode) -> int | None:
-    data, weight = _shape(node, 0, of_input=True), _shape(node, 1, of_input=True)
+def _recurrent(node: OperatorNode, shape_of: ShapeOf) -> Any:
+    data, weight = _input(node, 0, shape_of), _input(node, 1, shape_of)
     hidden: int | None = node.attribute("hidden_size")
     if data is None or weight is None or not hidden:
         return None
@@ -108,10 +127,10 @@ def _recurrent(node: OperatorNode) -> int | None:
     return 2 * directions * steps * GATES[node.op_type] * hidden * (inputs + hidden)
 
 
-def _attention(node: OperatorNode) -> int | None:
+def _attention(node: OperatorNode, shape_of: ShapeOf) -> Any:
     """Both products of scaled dot-product attention, scores and their use, and the softmax."""
-    query, key = _shape(node, 0, of_input=True), _shape(node, 1, of_input=True)
-    out = _shape(node, 0)
+    query, key = _input(node, 0, shape_of), _input(node, 1, shape_of)
+    out = _output(node, shape_of)
     if query is None or key is None or out is None:
         return None
     # The difference from the largest score, its exponential, the sum.
@@ -119,13 +138,13 @@ def _attention(node: OperatorNode) -> int | None:
     return (2 * (math.prod(query) + math.prod(out)) + softmax) * key[-2]
 
 
-def _softmax(node: OperatorNode) -> int | None:
+def _softmax(node: OperatorNode, shape_of: ShapeOf) -> Any:
     """Also its logarithm: differences from the largest, exponentials, their sum, the quotients."""
-    elements = _elements(node, 0)
+    elements = _elements(_output(node, shape_of))
     return None if elements is None else (EXPONENTIAL + 3) * elements
 
 
-COUNTERS: dict[str, Callable[[OperatorNode], int | None]] = {
+COUNTERS: dict[str, Callable[[OperatorNode, ShapeOf], Any]] = {
     "Attention": _attention,
     "Conv": _convolution,
     "ConvInteger": _convolution,

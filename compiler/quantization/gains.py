@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from burnish.analysis.cost import node_flops
-from burnish.backends.artifact import Artifact, load_artifact
+from burnish.backends.artifact import Artifact, CallTiming, load_artifact
 from burnish.backends.self_test import Tensors
 from burnish.bench.environment import machine_to_ourselves
 from burnish.bench.stats import Estimate, estimate_median
@@ -87,6 +87,26 @@ class Clock:
         """The fastest run of ``graph`` in all of `speedups`; None if it was in none."""
         return self._fastest.get(id(graph))
 
+    def calls(self, graphs: Sequence[Graph]) -> list[list[tuple[tuple[str, ...], float]]]:
+        """For each call of each graph, the nodes that it computes, and the seconds of its fastest.
+
+        Raises:
+            BurnishError: one cannot be compiled.
+        """
+        artifacts = [self._artifact(each) for each in graphs]
+        fastest: list[list[float]] = [[] for _ in graphs]
+        with machine_to_ourselves():
+            for turn in range(ROUNDS):
+                order = range(len(artifacts)) if turn % 2 == 0 else reversed(range(len(artifacts)))
+                for at in order:
+                    times = [call.fastest for call in _profile(artifacts[at])]
+                    pairs = zip(times, fastest[at] or times, strict=True)
+                    fastest[at] = [min(pair) for pair in pairs]
+        return [
+            [(spec.sources, time) for spec, time in zip(each.calls() or (), times, strict=True)]
+            for each, times in zip(artifacts, fastest, strict=True)
+        ]
+
     def _artifact(self, graph: Graph) -> Artifact:
         """The compiled graph, made once."""
         if id(graph) not in self._made:
@@ -123,13 +143,16 @@ def _owners(artifact: Artifact, layers: Sequence[str]) -> list[list[str]]:
 
 def _times(artifact: Artifact, owners: Sequence[Sequence[str]]) -> Mapping[str, float]:
     """Seconds of the kernels of each layer: of each call the fastest of one turn."""
-    inputs = artifact.example().inputs
-    calls = artifact.profile(inputs, _count(artifact))
     found = dict[str, float]()
-    for call, names in zip(calls, owners, strict=True):
+    for call, names in zip(_profile(artifact), owners, strict=True):
         for name in names:
             found[name] = found.get(name, 0.0) + call.fastest / len(names)
     return found
+
+
+def _profile(artifact: Artifact) -> list[CallTiming]:
+    """Each call in one turn."""
+    return artifact.profile(artifact.example().inputs, _count(artifact))
 
 
 def _whole(artifact: Artifact) -> float:

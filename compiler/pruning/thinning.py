@@ -1,0 +1,43 @@
+"""Models with fewer channels, whatever they answer: what they cost can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from burnish.analysis.axis_graph import AxisGraph, axis_graph
+from burnish.analysis.axis_graph_edits import delete
+from burnish.ir import Graph
+from burnish.pipeline import copy_of
+from burnish.pruning.shapes import Structure, Widths
+from burnish.rewrite import Rewriter
+
+
+def thinned(
+    graph: Graph, axes: AxisGraph, structures: Sequence[Structure], widths: Widths
+) -> Graph:
+    """A copy of ``graph`` with ``widths`` and nothing in place of what is gone.
+
+    Args:
+        graph: the model.
+        axes: its axis graph, which the groups of ``structures`` are of.
+        structures: what is thinned out.
+        widths: units of each that stay: the last ones.
+
+    Raises:
+        ValueError: channels of a group cannot be deleted.
+    """
+    copy = copy_of(graph)
+    groups = axis_graph(copy).groups
+    rewriter = Rewriter(copy)
+    for number, group in enumerate(axes.groups):
+        gone = [
+            channels
+            for one in structures
+            if one.group is group
+            for channels in one.units[: len(one.units) - widths.get(one.name, len(one.units))]
+        ]
+        if gone:
+            delete(rewriter, groups[number], np.unique(np.concatenate(gone)).tolist())
+    return copy
