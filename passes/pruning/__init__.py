@@ -1,6 +1,6 @@
 """Structured pruning: whole channels, heads and neurons go, and what reads them makes up for it.
 
 ``structures`` finds what can be thinned out, ``readings`` what its readers are given, ``criteria``
-in which order its units matter, ``survey`` what is lost at each width, ``refit`` new weights for
-what reads the rest; ``prune_channels`` is the pass.
+in which order its units matter, ``survey`` what is lost at each width. ``refit`` is the regression,
+``fitting`` applies it to layer after layer; ``prune_channels`` is the pass.
 """

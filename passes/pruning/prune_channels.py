@@ -10,19 +10,13 @@ import numpy as np
 
 from burnish.analysis.axis_graph import axis_graph
 from burnish.analysis.axis_graph_edits import delete
-from burnish.analysis.axis_graph_flow import bias_slot
-from burnish.analysis.axis_graph_sites import Member
-from burnish.calibration import geometry_of
-from burnish.ir import Array, Graph, OperatorNode
-from burnish.ir.clone import clone
+from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
-from burnish.passes.folding.weights import NewWeights
 from burnish.passes.pruning.criteria import CRITERIA
-from burnish.passes.pruning.readings import form_of, matrix_of, readings
-from burnish.passes.pruning.refit import Refit, refit
+from burnish.passes.pruning.fitting import fit_layers
+from burnish.passes.pruning.readings import readings
 from burnish.passes.pruning.structures import Structure, structures
 from burnish.passes.pruning.survey import survey
-from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 
@@ -31,10 +25,10 @@ from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 class PruneChannels(Pass):
     """Keep the channels of hidden values that matter most, and refit what reads them.
 
-    Layer after layer from the first: ridge regression on the channels that are left, as the thinned
-    out layers before give them by now, makes each reader give what it gave before as nearly as it
-    can. Which channels are kept is compared after that (`survey`). The graph becomes smaller; its
-    inputs and outputs stay.
+    Layer after layer from the first, ridge regression on what the layers before give by now makes
+    each give what it gave before as nearly as it can; where its results are added to others, it
+    makes up for what those have lost as well. Which channels are kept is compared after readers
+    are refitted (`survey`). The graph becomes smaller; its inputs and outputs stay.
 
     Before:
         h = Relu(Conv(x, w, b))           w: [64, 3, 3, 3]
@@ -79,7 +73,8 @@ class PruneChannels(Pass):
         chosen = self._chosen(graph, [one for one in found if not one.reason], context)
         if not chosen:
             return result
-        _refit_readers(rewriter, graph, chosen, context, is_fitted=self.refit)
+        if self.refit:
+            fit_layers(rewriter, graph, chosen, context.calibration)
         for structure, units in chosen.items():
             gone = np.setdiff1d(np.arange(len(structure.units)), units)
             delete(rewriter, structure.group, structure.channels(gone).tolist())
@@ -108,55 +103,3 @@ def rounded(width: float, whole: int, align: int) -> int:
     """The nearest number of units that kernels like: a multiple of ``align`` if ``whole`` is."""
     step = align if whole % align == 0 else 1
     return min(whole, max(step, step * round(width / step)))
-
-
-def _refit_readers(
-    rewriter: Rewriter, graph: Graph, chosen: Mapping[Structure, Array], context: PassContext,
-    *, is_fitted: bool,
-) -> dict[Member, Refit]:  # fmt: skip
-    """Give every reader of what is thinned out weights for what is kept, in order of the graph."""
-    readers = {
-        reader.node: (structure, reader) for structure in chosen for reader in structure.readers
-    }
-    layers = [node for node in graph if node in readers]
-    original, made = clone(graph)
-    assert context.calibration is not None
-    found: dict[Member, Refit] = {}
-    if not is_fitted:
-        return found
-    for stop in cascade(graph, original, made.nodes, layers, context.calibration):
-        structure, reader = readers[stop.node]
-        kept = np.isin(structure.rows(reader), chosen[structure])
-        found[reader] = _refit(rewriter, reader, kept, stop)
-    return found
-
-
-def _refit(rewriter: Rewriter, reader: Member, kept: Array, stop: Stop) -> Refit:
-    """Fit one reader; what goes has weights of zero until it is deleted."""
-    node: OperatorNode = stop.node
-    data = node.input(0)
-    assert data is not None
-    geometry, slot = geometry_of(node, data), bias_slot(node, reader.index)
-    assert geometry is not None
-    matrix = matrix_of(reader)
-    new = refit(matrix, kept, stop.found, stop.wanted, geometry, has_bias=slot is not None)
-    matrix = np.zeros_like(matrix)
-    matrix[:, kept] = new.weights
-    weights = NewWeights()
-    weights.inputs[node, reader.index] = form_of(reader).joined(matrix[None])
-    if slot is not None:
-        alpha = float(node.attribute("alpha", 1.0)) if node.is_op("Gemm") else 1.0
-        weights.add(slot, alpha * _per_channel(reader, new.shift))
-    problem = weights.write(rewriter)
-    assert problem is None
-    return new
-
-
-def _per_channel(reader: Member, shift: Array) -> Array:
-    """The shift of a reader's channels; of a transposed convolution its places share a bias."""
-    if not reader.node.is_op("ConvTranspose"):
-        return shift
-    constant = reader.value.constant
-    assert constant is not None
-    found: Array = shift.reshape(constant.shape[1], -1).mean(1)
-    return found

@@ -11,7 +11,7 @@ from burnish.analysis.axis_graph_flow import bias_slot
 from burnish.analysis.axis_graph_sites import Member
 from burnish.calibration import Calibration, Geometry, Gram, geometry_of
 from burnish.calibration.matrices import Matrices
-from burnish.ir import Array, Graph, VariableNode
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.passes.pruning.structures import Structure
 
 HELD_BYTES = 512 << 20
@@ -54,25 +54,28 @@ class Reading:
         return float(np.vdot(self.weights @ self.moments, self.weights))
 
 
-def form_of(reader: Member) -> Matrices:
-    """How a reader's weights are laid out."""
-    constant = reader.value.constant
+def form_of(node: OperatorNode) -> Matrices:
+    """How a layer's weights are laid out."""
+    constant = node.constant_input(1)
     assert constant is not None
-    axis = {"Conv": 0, "ConvTranspose": 1}.get(reader.node.op_type, 1 - reader.axes[0])
-    return Matrices(reader.node, axis, constant.shape)
+    if node.is_op("Conv", "ConvTranspose"):
+        axis = 0 if node.is_op("Conv") else 1
+    else:
+        axis = 0 if node.is_op("Gemm") and node.attribute("transB", 0) else 1
+    return Matrices(node, axis, constant.shape)
 
 
 def matrix_of(reader: Member) -> Array:
     """A reader's weights, float64 [outputs, inputs]."""
     constant = reader.value.constant
     assert constant is not None
-    found: Array = form_of(reader).split(constant.numpy().astype(np.float64))[0]
+    found: Array = form_of(reader.node).split(constant.numpy().astype(np.float64))[0]
     return found
 
 
-def rows_per_item(items: int, inputs: int) -> int:
+def rows_per_item(items: int, inputs: int, fewest: int = FEWEST_ROWS) -> int:
     """How many rows to take of each of ``items``, for moments of ``inputs`` numbers."""
-    return -(-max(FEWEST_ROWS, EACH * inputs) // max(1, items))
+    return -(-max(fewest, EACH * inputs) // max(1, items))
 
 
 def readings(

@@ -34,6 +34,8 @@ class Stop:
     """What it is given there, sample by sample."""
     wanted: list[Array]
     """What it would be given in the other graph."""
+    beside: list[tuple[Array, Array]] | None = None
+    """What its results are added to here and in the other graph, if that is known by now."""
 
 
 def cascade(
@@ -64,10 +66,33 @@ def cascade(
     del samples
     for node in layers:
         found, wanted = one.before(node), two.before(twins[node])
-        yield Stop(node, found, wanted)
+        yield Stop(node, found, wanted, _beside(one, two, node, twins[node]))
         while one.nbytes + two.nbytes > limit and len(one) > FEWEST_SAMPLES:
             one.drop()
             two.drop()
+
+
+def _beside(
+    one: _Front, two: _Front, node: OperatorNode, twin: OperatorNode
+) -> list[tuple[Array, Array]] | None:
+    pair = _added(node), _added(twin)
+    if pair[0] is None or pair[1] is None:
+        return None
+    found, wanted = one.held(pair[0]), two.held(pair[1])
+    return None if found is None or wanted is None else list(zip(found, wanted, strict=True))
+
+
+def _added(node: OperatorNode) -> VariableNode | None:
+    """What the results of ``node`` are added to, a bias left aside."""
+    while len(node.output.uses) == 1 and node.output.consumers:
+        reader = node.output.consumers[0]
+        if not reader.is_op("Add") or reader.output.shape != node.output.shape:
+            return None
+        other = next((value for value in reader.inputs if value is not node.output), None)
+        if other is None or not other.is_constant:
+            return other if other is not None and other.shape == node.output.shape else None
+        node = reader
+    return None
 
 
 class _Front:
@@ -98,6 +123,12 @@ class _Front:
     def drop(self) -> None:
         """Go on without the last sample."""
         self._held.pop()
+
+    def held(self, value: VariableNode) -> list[Array] | None:
+        """What ``value`` is for each sample, None if that is not known yet."""
+        if any(value not in held for held in self._held):
+            return None
+        return [held[value] for held in self._held]
 
     def before(self, node: OperatorNode) -> list[Array]:
         """Run all that comes before ``node``; its first input for each sample."""

@@ -88,3 +88,19 @@ def test_a_layer_at_the_start_is_given_the_inputs() -> None:
     layers = [next(iter(graph))]
     (stop,) = cascade(graph, twin, made.nodes, layers, Calibration(samples(2)))
     np.testing.assert_array_equal(stop.found[1], samples(2)[1]["x"])
+
+
+def test_what_results_are_added_to_is_seen_once_both_graphs_have_it() -> None:
+    graph = model()
+    twin, made = clone(graph)
+    layers = [node for node in graph if node.op_type == "MatMul"]
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    run_pass(twin, get_pass("infer-shapes"), PassContext())
+    stops = list(cascade(graph, twin, made.nodes, layers, Calibration(samples())))
+    # The first is read by two, the second is added to it, the last to what may have any shape.
+    assert stops[0].beside is None
+    assert stops[2].beside is None
+    assert stops[1].beside is not None
+    for feeds, (found, wanted) in zip(samples(), stops[1].beside, strict=True):
+        np.testing.assert_allclose(found, seen(graph, "a", feeds)[0], rtol=1e-5)
+        np.testing.assert_array_equal(wanted, found)

@@ -1,0 +1,103 @@
+"""Fits layers anew, one after the other, as those before them were fitted and thinned out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from burnish.analysis.axis_graph_flow import bias_slot
+from burnish.calibration import Calibration, geometry_of
+from burnish.calibration.matrices import Matrices
+from burnish.ir import Array, Graph, OperatorNode
+from burnish.ir.clone import clone
+from burnish.passes.folding.weights import NewWeights
+from burnish.passes.pruning.readings import form_of
+from burnish.passes.pruning.refit import Pair, Refit, refit
+from burnish.passes.pruning.structures import Structure
+from burnish.passes.quantization.cascade import Stop, cascade
+from burnish.passes.quantization.weighted import Weighted, weighted
+from burnish.rewrite import Rewriter
+
+
+def fit_layers(
+    rewriter: Rewriter, graph: Graph, chosen: Mapping[Structure, Array], calibration: Calibration
+) -> dict[OperatorNode, Refit]:
+    """Fit every layer that is given something else by now, in order of the graph.
+
+    Args:
+        rewriter: of the graph.
+        graph: its layers get other weights; nothing is deleted yet.
+        chosen: units of structures that are kept; readers get weights of zero for the others.
+        calibration: the data.
+
+    Raises:
+        BurnishError: the data do not fit, or the graph does not run.
+    """
+    kept = {
+        reader.node: np.isin(structure.rows(reader), units)
+        for structure, units in chosen.items() for reader in structure.readers
+    }  # fmt: skip
+    layers = [node for node in graph if node in kept or _is_own(node)]
+    original, made = clone(graph)
+    found: dict[OperatorNode, Refit] = {}
+    for stop in cascade(graph, original, made.nodes, layers, calibration):
+        node = stop.node
+        pairs = list(map(Pair, stop.found, stop.wanted, _missing(stop)))
+        if node in kept or _differ(pairs[0]):
+            found[node] = _refit(rewriter, node, kept.get(node), pairs)
+    return found
+
+
+def _is_own(node: OperatorNode) -> bool:
+    """Whether a product's weights are constant and read by nothing else."""
+    layer = weighted(node)
+    if not isinstance(layer, Weighted) or node.is_op("ConvTranspose"):
+        return False
+    value = node.input(1)
+    return value is not None and len(value.uses) == 1 and geometry_of(node, layer.data) is not None
+
+
+def _differ(pair: Pair) -> bool:
+    return pair.missing is not None or not np.array_equal(pair.found, pair.wanted)
+
+
+def _missing(stop: Stop) -> list[Array | None]:
+    """What the results are added to has lost, with channels last; None where that is nothing."""
+    if stop.beside is None:
+        return [None] * len(stop.found)
+    found = [wanted - now for now, wanted in stop.beside]
+    if stop.node.is_op("Conv"):
+        found = [np.moveaxis(one, 1, -1) for one in found]
+    return list(found)
+
+
+def _refit(
+    rewriter: Rewriter, node: OperatorNode, kept: Array | None, pairs: Sequence[Pair]
+) -> Refit:
+    """Fit one layer; what goes has weights of zero until it is deleted."""
+    data, constant = node.input(0), node.constant_input(1)
+    assert data is not None
+    assert constant is not None
+    geometry, slot = geometry_of(node, data), bias_slot(node)
+    assert geometry is not None
+    form = form_of(node)
+    matrices = form.split(constant.numpy().astype(np.float64))
+    kept = np.ones(matrices.shape[2], bool) if kept is None else kept
+    new = refit(matrices, kept, pairs, geometry, has_bias=slot is not None)
+    weights = NewWeights()
+    weights.inputs[node, 1] = form.joined(new.weights)
+    if slot is not None:
+        alpha = float(node.attribute("alpha", 1.0)) if node.is_op("Gemm") else 1.0
+        weights.add(slot, alpha * _per_channel(form, new.shift))
+    problem = weights.write(rewriter)
+    assert problem is None
+    return new
+
+
+def _per_channel(form: Matrices, shift: Array) -> Array:
+    """The shift of a layer's channels; of a transposed convolution all places share a bias."""
+    if not form.node.is_op("ConvTranspose"):
+        return shift.reshape(-1)
+    found: Array = shift.reshape(form.shape[1], -1).mean(1)
+    return found
