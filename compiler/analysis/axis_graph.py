@@ -34,8 +34,8 @@ from burnish.analysis.symmetry import Transform, meet
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 
 __all__ = [
-    "AxisGraph", "Bound", "ChannelGroup", "Member", "Part", "Passage", "Role", "Site", "Variance",
-    "axis_graph", "channel_groups",
+    "AxisGraph", "Bound", "ChannelGroup", "Member", "Part", "Passage", "Role", "Site", "Tie",
+    "Variance", "axis_graph", "channel_groups",
 ]  # fmt: skip
 
 HANDLERS = {**VIEWS, **ELEMENTWISE, **PRODUCTS}
@@ -58,6 +58,8 @@ class ChannelGroup:
     resized: tuple[tuple[OperatorNode, Site, Site | None], ...]
     _ranks: Array
     """Number of a channel -> its place in this group."""
+    ties: list[Tie] = field(default_factory=list)
+    """Heads whose channels are in this group, or that this group consists of."""
 
     @property
     def writers(self) -> tuple[Member, ...]:
@@ -98,6 +100,23 @@ class ChannelGroup:
         """Which channel of this group stands where in a constant or a value."""
         found: Array = self._ranks[at.numbers]
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Tie:
+    """Heads of an attention, which are channels of its scores, and what is inside each of them.
+
+    A head that goes takes its channels along, and goes if all of them do.
+    """
+
+    group: ChannelGroup
+    """The heads."""
+    heads: Array
+    """[heads]: channels of ``group``."""
+    inside: ChannelGroup
+    """Queries and keys, or values, or all of them if one product writes them."""
+    channels: Array
+    """[heads, channels of a head]: channels of ``inside``."""
 
 
 @dataclass(eq=False)
@@ -213,14 +232,7 @@ def _fix_others(sites: Sites, node: OperatorNode, known: tuple[int, int, int, in
 
 
 def _groups(axes: AxisGraph) -> list[ChannelGroup]:
-    sites, canonical = axes.sites, axes.canonical
-    everywhere = [*axes.all_sites, *(member.site for member in sites.members)]
-    arrays = {id(site.numbers): site.numbers for site in everywhere}
-    stars = []
-    for numbers in arrays.values():
-        flat = canonical[numbers.reshape(-1)]
-        stars.append((flat, np.broadcast_to(flat[:1], flat.shape)))
-    group_of = connected(sites.count, [*sites.equal, *stars])
+    sites, group_of = axes.sites, _components(axes)
 
     def key(site: Site) -> int:
         return int(group_of[site.numbers.reshape(-1)[0]]) if site.numbers.size else -1
@@ -228,6 +240,8 @@ def _groups(axes: AxisGraph) -> list[ChannelGroup]:
     drafts: dict[int, _Draft] = {}
     for site in axes.all_sites:
         drafts.setdefault(key(site), _Draft()).sites.append(site)
+    for heads, _ in sites.ties:
+        drafts.setdefault(int(group_of[heads[0]]), _Draft())
     for member in sites.members:
         drafts[key(member.site)].members.append(member)
     for bound in sites.bounds:
@@ -239,8 +253,28 @@ def _groups(axes: AxisGraph) -> list[ChannelGroup]:
     for part in axes.parts():
         drafts[key(part.sites[0])].parts.append(part)
     drafts.pop(-1, None)
-    ranks, sizes = _ranked(canonical, group_of)
-    return [_finish(found, sizes[number], ranks) for number, found in sorted(drafts.items())]
+    ranks, sizes = _ranked(axes.canonical, group_of)
+    groups = {
+        number: _finish(found, sizes[number], ranks) for number, found in sorted(drafts.items())
+    }
+    for heads, channels in sites.ties:
+        group, inside = groups[int(group_of[heads[0]])], groups[int(group_of[channels.flat[0]])]
+        tie = Tie(group, ranks[heads], inside, ranks[channels])
+        group.ties.append(tie)
+        inside.ties.append(tie)
+    return list(groups.values())
+
+
+def _components(axes: AxisGraph) -> Array:
+    """Number of a channel -> the least number of those in its group."""
+    sites = axes.sites
+    everywhere = [*axes.all_sites, *(member.site for member in sites.members)]
+    arrays = {id(site.numbers): site.numbers for site in everywhere}
+    stars = []
+    for numbers in (*arrays.values(), *(heads for heads, _ in sites.ties)):
+        flat = axes.canonical[numbers.reshape(-1)]
+        stars.append((flat, np.broadcast_to(flat[:1], flat.shape)))
+    return connected(sites.count, [*sites.equal, *stars])
 
 
 @dataclass(eq=False)
@@ -268,7 +302,8 @@ def _finish(found: _Draft, size: int, ranks: Array) -> ChannelGroup:
     labels = np.zeros(size, np.int64)
     for blocks in found.blocks:
         other = np.zeros(size, np.int64)
-        other[ranks[blocks.site.numbers.reshape(-1)]] = blocks.labels.reshape(-1)
+        # Channels that the blocks say nothing of are in none of them.
+        other[ranks[blocks.site.numbers.reshape(-1)]] = 1 + blocks.labels.reshape(-1)
         labels = np.unique(labels * (other.max() + 1) + other, return_inverse=True)[1]
     return ChannelGroup(
         size, tuple(found.members), tuple(found.sites), tuple(found.parts), tuple(found.bounds),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from burnish.analysis.axis_graph import ChannelGroup, Part
+from burnish.analysis.axis_graph_heads import removal
+from burnish.analysis.axis_graph_restate import restate
 from burnish.analysis.axis_graph_sites import Member, Variance
-from burnish.analysis.axis_graph_sizes import cannot_delete, resize
+from burnish.analysis.axis_graph_sizes import cannot_delete, left_of
 from burnish.analysis.symmetry import Transform
 from burnish.ir import Array
 from burnish.rewrite import Rewriter
@@ -23,6 +25,8 @@ def permute(rw: Rewriter, group: ChannelGroup, order: Sequence[int]) -> None:
     where = np.asarray(order)
     if group.fixed is not None:
         raise ValueError(f"the channels cannot be moved: {group.fixed.reason}")
+    if any(tie.group is group for tie in group.ties):
+        raise ValueError("the channels cannot be moved: they are heads with channels of their own")
     if not np.array_equal(np.sort(where), np.arange(group.size)):
         raise ValueError("not a permutation of the channels")
     if not np.array_equal(group.labels[where], group.labels):
@@ -111,9 +115,12 @@ def _complex_by_label(matrix: Array, labels: Array) -> bool:
 
 
 def _edit(
-    rw: Rewriter, members: Sequence[Member], change: Callable[[Member, Array], Array]
+    rw: Rewriter,
+    members: Sequence[Member],
+    change: Callable[[Member, Array], Array],
+    sizes: Callable[[Member], tuple[int, ...]] = lambda member: member.numbers.shape,
 ) -> None:
-    """Replace the constant of every member; its channels come as rows."""
+    """Replace the constant of every member; its channels come as rows, and are ``sizes`` then."""
     for member in members:
         constant = member.value.constant
         assert constant is not None
@@ -122,8 +129,7 @@ def _edit(
         shape = rows.shape
         flat = rows.reshape(-1, *shape[len(member.axes) :])
         changed = change(member, flat.astype(np.float64))
-        sizes = shape[: len(member.axes)] if len(changed) == len(flat) else (len(changed),)
-        back = changed.reshape(*sizes, *shape[len(member.axes) :])
+        back = changed.reshape(*sizes(member), *shape[len(member.axes) :])
         result = np.moveaxis(back, range(len(member.axes)), member.axes).astype(array.dtype)
         if not np.array_equal(result, array):
             rw.set_input(member.node, member.index, rw.constant(np.ascontiguousarray(result)))
@@ -166,25 +172,35 @@ def _mixed(channels: Array, rows: Array, matrix: Array) -> Array:
     return result
 
 
-def delete(rw: Rewriter, group: ChannelGroup, indices: Sequence[int]) -> None:
+def delete(rw: Rewriter, group: ChannelGroup, indices: Sequence[int] | Array) -> None:
     """Take channels out of all weights and values of the group.
 
-    What they contributed is gone: fold it into biases first where it matters.
+    A head that loses all its queries and keys, or all its values, goes as a whole. What the
+    channels contributed is gone: fold it into biases first where it matters.
 
     Raises:
         ValueError: see ``cannot_delete``.
     """
-    reason = cannot_delete(group)
+    reason = cannot_delete(group, indices)
     if reason is not None:
         raise ValueError(reason)
-    kept = np.ones(group.size, bool)
-    kept[np.asarray(indices, np.int64)] = False
-    if not kept.any():
-        raise ValueError("no channel would be left")
-    _edit(rw, group.members, lambda member, rows: rows[kept[group.channels_of(member)]])
-    resize(rw, group, kept)
-    for site in group.sites:
-        shape = list(site.value.shape or ())
-        if site.value.constant is None and shape:
-            shape[site.axes[0]] = int(kept[group.channels_of(site)].sum())
-            site.value.shape = tuple(shape)
+    left = {of: kept for of, kept in removal(group, indices).items() if not kept.all()}
+    for of, kept in left.items():
+        _thin_out(rw, of, kept)
+    restate(rw, left)
+    for of, kept in left.items():
+        for site in of.sites:
+            shape = list(site.value.shape or ())
+            if site.value.constant is None and shape:
+                for axis, size in zip(site.axes, left_of(of, site, kept), strict=True):
+                    shape[axis] = size
+                site.value.shape = tuple(shape)
+
+
+def _thin_out(rw: Rewriter, group: ChannelGroup, kept: Array) -> None:
+    """Leave only channels ``kept``, bool [size], in the constants of a group."""
+
+    def change(member: Member, rows: Array) -> Array:
+        return rows[kept[group.channels_of(member).reshape(-1)]]
+
+    _edit(rw, group.members, change, lambda member: left_of(group, member, kept))

@@ -246,6 +246,7 @@ def normalize_groups(sites: Sites, node: OperatorNode) -> None:
     result = sites.forget_scale(node, site, node.output, passage(node.op_type))
     for index in (1, 2):
         sites.member(node, index, (0,), result, Role.RIDER, Variance.COVARIANT)
+    sites.resized.append((node, site, result))
     labels = np.arange(site.numbers.size) // (site.numbers.size // groups)
     sites.blocks.append(Blocks(site, labels))
 

@@ -130,17 +130,45 @@ def _of_values(sites: Sites, node: OperatorNode, left: VariableNode, right: Vari
                 sites.bound(
                     alone, Transform.IDENTITY, "MatMul contracts it with what nothing writes", node
                 )
-    for value, shift, skip in ((left, shifts[0], met[0]), (right, shifts[1], met[1])):
-        shape = node.output.shape or ()
+    shape = node.output.shape or ()
+    for value, beside, shift in ((left, right, shifts), (right, left, shifts[::-1])):
         for site in sites.sites(value):
-            if site is skip:
+            if site in met:
                 continue
-            axes = tuple(axis + shift for axis in site.axes)
+            axes = tuple(axis + shift[0] for axis in site.axes)
             if tuple(shape[axis] for axis in axes) != site.numbers.shape:
                 sites.bound(site, Transform.IDENTITY, "MatMul repeats channels", node)
-                continue
-            sites.carry(node, site, node.output, axes=axes)
-            _heads(sites, site, site.axes.index(max(site.axes)))
+            elif not _weighs(sites, node, site, axes, beside, shift[1]):
+                sites.carry(node, site, node.output, axes=axes)
+                _heads(sites, site, site.axes.index(max(site.axes)))
+
+
+def _weighs(
+    sites: Sites,
+    node: OperatorNode,
+    heads: Site,
+    axes: tuple[int, ...],
+    value: VariableNode,
+    shift: int,
+) -> bool:
+    """Whether ``heads`` are those of channels in ``value``: then they are tied, and end here."""
+    for site in sites.sites(value):
+        own = tuple(axis + shift for axis in site.axes)
+        if not set(axes) < set(own):
+            continue
+        places = [own.index(axis) for axis in axes]
+        channels = np.moveaxis(site.numbers, places, range(len(places)))
+        if channels.shape[: len(axes)] == heads.numbers.shape:
+            _tie(sites, node, heads, channels)
+            return True
+    return False
+
+
+def _tie(sites: Sites, node: OperatorNode, heads: Site, channels: Array) -> None:
+    """What is in a head of ``channels`` [*heads, channels of a head] goes with the head."""
+    numbers = heads.numbers.reshape(-1)
+    sites.ties.append((numbers, channels.reshape(len(numbers), -1)))
+    sites.bounds.append(Bound(heads, Transform.IDENTITY, f"{node.op_type} has heads", node))
 
 
 def _meet(
@@ -162,6 +190,9 @@ def _meet(
     sites.same(left.numbers, right.numbers)
     sites.passages.append(Passage(node, left, right, Transform.GENERAL, dual=True))
     _heads(sites, left, len(own) - 1)
+    if len(own) > 1:
+        scores = sites.put(node.output, own[:-1], sites.fresh(*left.numbers.shape[:-1]))
+        _tie(sites, node, scores, left.numbers)
 
 
 def _heads(sites: Sites, site: Site, mixed: int) -> None:
@@ -241,7 +272,7 @@ def attention(sites: Sites, node: OperatorNode) -> None:
     past = any(node.input(index) is not None for index in (4, 5))
     if past or any(output.uses for output in node.outputs[1:]):
         return unknown(sites, node)
-    _scores(sites, node, query, key)
+    shared = _scores(sites, node, query, key)
     view = _by_head(sites, node, value, "kv_num_heads")
     heads = _query_heads(node)
     if view is None or not heads or heads % view[1].shape[0]:
@@ -253,22 +284,43 @@ def attention(sites: Sites, node: OperatorNode) -> None:
     else:
         sites.carry(node, site, node.output, axes=(2,), numbers=result.reshape(-1))
     _by_labels(sites, site, numbers)
+    if shared is not None and len(shared) == len(numbers):
+        _masked_heads(sites, node, shared, numbers, heads)
+    sites.resized.append((node, site, None))
+
+
+def _masked_heads(
+    sites: Sites, node: OperatorNode, keys: Array, values: Array, queries: int
+) -> None:
+    """Heads of Attention [heads, channels each], which may each have a mask of their own."""
+    heads = sites.fresh(len(keys))
+    sites.ties += [(heads, keys), (heads, values)]
+    mask = node.input(3)
+    if mask is None or (mask.shape is not None and (1, *mask.shape[:-2])[-1] == 1):
+        return
+    site = Site(mask, ((mask.rank or 4) - 3,), np.repeat(heads, queries // len(heads)))
+    if mask.is_constant:
+        sites.member(node, 3, site.axes, site, Role.RIDER, Variance.INVARIANT)
+    else:
+        sites.bound(site, Transform.IDENTITY, "Attention has a mask for each head", node)
 
 
 def _scores(
     sites: Sites, node: OperatorNode, query: VariableNode | None, key: VariableNode | None
-) -> None:
+) -> Array | None:
     """Channels of queries and keys are the same ones, and transformed inversely."""
     left = _by_head(sites, node, query, "q_num_heads")
     right = _by_head(sites, node, key, "kv_num_heads")
     if left is None or right is None or left[1].shape[0] % right[1].shape[0]:
         for operand in (query, key):
             sites.pin(operand, NO_HEADS, node)
-        return
+        return None
     (one, numbers), (other, shared) = left, right
     sites.same(numbers, np.repeat(shared, numbers.shape[0] // shared.shape[0], axis=0))
     sites.passages.append(Passage(node, one, other, Transform.GENERAL, dual=True))
     _by_labels(sites, one, numbers)
+    sites.resized += [(node, one, None), (node, other, None)]
+    return shared
 
 
 def _by_labels(sites: Sites, site: Site, numbers: Array) -> None:
@@ -317,7 +369,7 @@ def rotary(sites: Sites, node: OperatorNode) -> None:
         if not last or not heads or size % (2 * heads) or node.attribute("rotary_embedding_dim", 0):
             sites.bound(site, Transform.IDENTITY, "RotaryEmbedding turns parts of it", node)
             continue
-        sites.carry(node, site, node.output)
+        sites.resized.append((node, site, sites.carry(node, site, node.output)))
         place, width = np.arange(size), size // heads
         inside = place % width
         pair = inside // 2 if node.attribute("interleaved", 0) else inside % (width // 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 
 import numpy as np
 
@@ -118,6 +119,8 @@ class Sites:
     bounds: list[Bound] = field(default_factory=list)
     blocks: list[Blocks] = field(default_factory=list)
     equal: list[tuple[Array, Array]] = field(default_factory=list)
+    ties: list[tuple[Array, Array]] = field(default_factory=list)
+    """[heads] and [heads, channels]: heads, and the channels that go with each of them."""
     resized: list[tuple[OperatorNode, Site, Site | None]] = field(default_factory=list)
     """Nodes whose attributes or integer inputs may state the number of channels."""
     count: int = 0
@@ -207,6 +210,10 @@ class Sites:
         padded: bool = False,
     ) -> None:
         """The constant at input ``index`` of ``node`` knows about channels."""
+        for known in takewhile(lambda known: known.node is node, reversed(self.members)):
+            # A constant beside several values that have the same channels.
+            if (known.index, known.axes) == (index, axes):
+                return self.same(known.numbers, site.numbers)
         self.members.append(Member(node, index, axes, site, role, variance, padded))
 
     def source(self, node: OperatorNode, index: int) -> None:

@@ -35,9 +35,14 @@ class Plan:
     twins: list[Twin] = field(default_factory=list)
 
     @property
+    def channels(self) -> list[int]:
+        """The channels that go."""
+        return [*self.dead, *self.constant, *(twin.other for twin in self.twins)]
+
+    @property
     def size(self) -> int:
         """How many channels go."""
-        return len(self.dead) + len(self.constant) + len(self.twins)
+        return len(self.channels)
 
     def limit(self, count: int) -> None:
         """Delete no more than ``count``, the simplest first."""
@@ -120,7 +125,8 @@ class RemoveRedundantChannels(Pass):
                 f"no multiple of {self.align}: set align to 1 to delete them anyway"
             )
         plan.limit(group.size - left)
-        return None
+        reason = cannot_delete(group, plan.channels)
+        return Miss(f"channels have no effect, but {reason}") if reason is not None else None
 
 
 def _plan(axes: AxisGraph, group: ChannelGroup) -> Plan:
@@ -164,8 +170,7 @@ def _apply(rw: Rewriter, group: ChannelGroup, plan: Plan) -> Miss | None:
             _add_columns(weights, group, reader, twin)
     problem = weights.write(rw)
     if problem is None:
-        gone = [*plan.dead, *plan.constant, *(twin.other for twin in plan.twins)]
-        delete(rw, group, gone)
+        delete(rw, group, plan.channels)
     return problem
 
 

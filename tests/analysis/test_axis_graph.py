@@ -158,16 +158,50 @@ def test_deleting_leaves_a_smaller_model_that_runs() -> None:
     assert [n.attribute("group", 1) for n in made if n.op_type == "Conv"] == [1, 5, 1]
 
 
+def test_deleting_moves_cuts() -> None:
+    text = """g (float["B", 3] x, float[3, 6] w, float[2, 2] u, float[3, 2] v, float[3, 2] o)
+        => (float y) { h = MatMul(x, w)  one = Constant<value = int64[1] {1}>()
+        three = Constant<value = int64[1] {3}>()  s = Slice(h, one, three, one)
+        p, q = Split<axis = 1, num_outputs = 2>(h)  a = MatMul(s, u)  b = MatMul(p, v)
+        c = MatMul(q, o)  y = Sum(a, b, c) }"""
+    made = build(text, w=(3, 6), u=(2, 2), v=(3, 2), o=(3, 2))
+    group = written_by(made, "w")
+    assert cannot_delete(group) is None
+    delete(Rewriter(made), group, [0, 2])
+    verify(made)
+    assert_equivalent(made, Graph.from_onnx(made.to_onnx()), Numerics.EXACT)
+    cut = next(node for node in made if node.op_type == "Slice")
+    assert [int(cut.constant_input(i).numpy()[0]) for i in (1, 2)] == [0, 1]  # type: ignore[union-attr]
+    halves = next(node for node in made if node.op_type == "Split")
+    assert halves.constant_input(1).numpy().tolist() == [1, 3]  # type: ignore[union-attr]
+    assert "num_outputs" not in halves.attributes
+
+
+def test_a_value_keeps_some_channels() -> None:
+    text = """g (float[2, 4] x, float[4, 3] w, float[4, 2] u, float[5, 2] v) => (float[2, 2] y) {
+        a = MatMul(x, w)  b = MatMul(x, u)  j = Concat<axis = 1>(a, b)  y = MatMul(j, v) }"""
+    group = written_by(build(text, w=(4, 3), u=(4, 2), v=(5, 2)), "w")
+    assert cannot_delete(group) is None
+    assert cannot_delete(group, [3, 4]) == "no channel would be left"
+
+
+def test_a_constant_of_several_channels_is_cut_once() -> None:
+    text = """g (float[2, 4] x, float[4, 3] w, float[4, 3] u, float[3] c, float[3, 2] v)
+        => (float[2, 2] y) { a = MatMul(x, w)  b = MatMul(x, u)  s = Sum(a, b, c)
+        y = MatMul(s, v) }"""
+    made = build(text, w=(4, 3), u=(4, 3), c=(3,), v=(3, 2))
+    delete(Rewriter(made), written_by(made, "w"), [1])
+    assert_equivalent(made, Graph.from_onnx(made.to_onnx()), Numerics.EXACT)
+
+
 REFUSED = {
     "the graph returns it": ("y = Identity(h)", {}),
     "Reshape mixes": ("k = Shape(h)  j = Add(k, zero)  r = Reshape(h, j)  y = MatMul(r, v)", {}),
     "Shape measures": ("k = Shape(h)  f = Cast<to = 1>(k)  n = ReduceSum(f)  r = Mul(h, n)"
                        "  y = MatMul(r, v)", {}),
     "Slice chooses": ("o = Constant<value = int64[1] {0}>()  e = Constant<value = int64[1] {4}>()"
-                      "  i = Constant<value = int64[1] {1}>()  r = Slice(h, o, e, i)"
-                      "  y = MatMul(r, u)", {"u": (4, 2)}),
-    "into equal parts": ("p, q = Split<axis = 1, num_outputs = 2>(h)  r = Mul(p, q)"
-                         "  y = MatMul(r, u)", {"u": (3, 2)}),
+                      "  i = Constant<value = int64[1] {1}>()  t = Constant<value = int64[1] {2}>()"
+                      "  r = Slice(h, o, e, i, t)  y = MatMul(r, u)", {"u": (2, 2)}),
     "nothing writes": ("r = Add(h, z)  y = MatMul(r, v)", {}),
     "CumSum": ("one = Constant<value = int64 {1}>()  r = CumSum(h, one)  y = MatMul(r, v)", {}),
 }  # fmt: skip

@@ -137,6 +137,16 @@ def test_joined_and_split_channels(fires):
     ]  # fmt: skip
 
 
+def test_no_value_is_left_without_channels(misses):
+    text = """g (float[2, 4] x, float[4, 3] w, float[4, 2] u, float[5, 2] v) => (float[2, 2] y) {
+        a = MatMul(x, w)  b = MatMul(x, u)  s = Concat<axis = 1>(a, b)  r = Relu(s)
+        y = MatMul(r, v) }"""
+    weights = {"w": RNG.normal(size=(4, 3)), "u": RNG.normal(size=(4, 2)), "v": np.zeros((5, 2))}
+    weights["v"][:3] = RNG.normal(size=(3, 2))
+    misses(NAME, text, "no channel would be left",
+           **{name: array.astype(np.float32) for name, array in weights.items()})  # fmt: skip
+
+
 def test_widths_stay_a_multiple_of_what_kernels_take(fires):
     text = MLP.replace("6]", "24]").replace("[6,", "[24,")
     shapes = {"w": (4, 24), "b": (24,), "v": (24, 3), "c": (3,)}
