@@ -77,6 +77,16 @@ def test_another_number_of_results_is_too_far() -> None:
         narrow(graph, Precision("bf16"), PassContext(), Reference(graph))
 
 
+def test_steps_that_ties_account_for_are_no_errors() -> None:
+    # Two halves, which one rounding moves to the next integer and another does not.
+    text = """g (float[1, 2] x, float s) => (float[1, 2] y) {
+        q = QuantizeLinear(x, s) y = DequantizeLinear(q, s) }"""
+    graph = build(text, 21, {"s": np.array(1, np.float32)})
+    reference = Reference(graph, [{"x": np.array([[0.5, 4.2]], np.float32)}])
+    assert reference.errors_of(lambda _: {"y": np.float32([[1, 4]])}) == {"y": 0}
+    assert reference.errors_of(lambda _: {"y": np.float32([[0, 40]])})["y"] > 1
+
+
 def test_a_model_without_products() -> None:
     graph = build("g (float[2] x) => (float[2] y) { y = Neg(x) }", 21, {})
     found = narrow(graph, Precision("bf16"), PassContext(), Reference(graph))

@@ -164,7 +164,7 @@ def _paying(shop: Workshop, made: Made) -> Made:
     if not reason:
         return made.stating(found)
     plain.report.notices.append(reason)
-    return plain.stating(found.in_float(reason))
+    return plain.stating(found.in_float(reason).narrowed(plain.report))
 
 
 def _check_place(job: Job) -> None:

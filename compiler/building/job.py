@@ -62,6 +62,7 @@ class Job:
 
         Raises:
             UsageError: options do not exist, do not fit, or ask for what cannot be measured.
+            UnsupportedModel: the target lacks what the precision beside ``quantization`` needs.
         """
         running = self.passes
         self._check_quantization()
@@ -102,11 +103,8 @@ class Job:
                     f"--skip {name}: --quantize takes of its own passes what helps a model; leave "
                     "that out (`burnish bench --quantize int8` tells what each is worth)"
                 )
-        if not self.precision.is_full:
-            raise UsageError(
-                "--quantize rounds to int8 what gains by that and leaves the rest in float32; "
-                f"{self.precision.options} beside it is not supported: leave one of them out"
-            )
+        if self.target is not None:
+            self.precision.suited(self.target)
 
     @property
     def _runs(self) -> bool:

@@ -176,7 +176,8 @@ def _timer(job: Job, progress: Progress) -> Timer | None:
         return None
     request = Request(
         target, Selection(compiling=True), "off", tune="off", winograd=job.winograd,
-        shapes=job.shapes[:1],
+        # How far it moves outputs is judged of what is chosen.
+        precision=replace(job.precision, tolerance=1.0), shapes=job.shapes[:1],
     )  # fmt: skip
     return Clock(request, progress)
 

@@ -56,6 +56,8 @@ class Ring:
     """Inputs to compare on and to time, the first of all or of each shape; None for random ones."""
     quantized: Graph | None = None
     """What quantized results were made from; how far it is from the original is judged before."""
+    is_narrowed: bool = False
+    """Whether quantized results, too, are rounded as far as the tolerance allows."""
 
     @cached_property
     def reference(self) -> Reference:
@@ -141,13 +143,14 @@ class Ring:
 
     def _wrong(self, answer: Callable[[Feeds], Mapping[str, Any]], *, is_quantized: bool) -> str:
         """What is wrong with answers, empty if nothing is."""
-        if is_quantized:
+        if is_quantized and not self.is_narrowed:
             try:
                 self.rounded.check_compiled(answer)
             except Disagreement as disagreement:
                 return str(disagreement)
             return ""
-        for name, error in self.reference.errors_of(answer).items():
+        reference = self.rounded if is_quantized else self.reference
+        for name, error in reference.errors_of(answer).items():
             if not error <= self.tolerance:
                 return (
                     f"it is wrong: output {name!r} is off by {error:.1e} of its largest value, "

@@ -182,7 +182,7 @@ class Workshop:
         if start is None:
             return result
         made.report.notices += start.report.notices
-        return result.stating(start.quantized)
+        return result.stating(start.quantized.narrowed(made.report))
 
     @cached_property
     def start(self) -> Start | None:
@@ -207,7 +207,10 @@ class Workshop:
         if samples is None and start is not None:
             samples = start.samples
         quantized = None if start is None else start.graph
-        return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, samples, quantized)
+        return Ring(
+            self.graph, self.source, job.shapes[0], threads, tolerance, samples, quantized,
+            is_narrowed=not job.precision.is_full,
+        )  # fmt: skip
 
     @cached_property
     def source(self) -> Path:

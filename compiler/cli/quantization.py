@@ -86,6 +86,8 @@ def quantization_lines(summary: Mapping[str, Any] | None) -> list[str]:
     if summary is None:
         return []
     count = f"{summary['format']}: {summary['layers']} of {counted(summary['of'], 'layer')}"
+    if summary.get("bf16"):
+        count += f", {summary['bf16']} in bf16"
     if not summary["loss"]:
         return [count]
     return [f"{count}; loss: {summary['loss']}; allowed: {summary['bound']}"]
@@ -96,6 +98,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("layer", overflow="fold")
     table.add_column("operator")
+    table.add_column("format")
     table.add_column("range", justify="right")
     table.add_column("dB", justify="right")
     table.add_column("cost", justify="right")
@@ -104,7 +107,7 @@ def layer_table(layers: Sequence[Layer]) -> Table:
     for layer in layers:
         format = layer.format
         table.add_row(
-            Text(shortened(format.layer, _NAME)), format.op_type, _range(format.data),
+            Text(shortened(format.layer, _NAME)), format.op_type, layer.kind, _range(format.data),
             _noise(format.data, format.weights),
             _cost(layer),
             "" if layer.gain is None else f"{1e6 * layer.gain.median:.0f} us",

@@ -71,8 +71,8 @@ def _moved(node: OperatorNode, value: VariableNode, to: DType) -> VariableNode:
     """``value`` in the bytes of the other sign."""
     by = _HALF if to is DType.UINT8 else -_HALF
     if value.constant is not None:
-        wide = np.asarray(value.constant.numpy().astype(np.int16) + by)
-        return _constant(wide.astype(to.numpy))
+        numbers = np.asarray(value.constant.numpy().astype(np.int16) + by)
+        return _constant(numbers.astype(to.numpy))
     wide = _before(node, "Cast", value, dtype=DType.INT32, to=int(DType.INT32))
     number = _constant(np.array(by, np.int32))
     return _before(

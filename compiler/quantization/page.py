@@ -167,9 +167,10 @@ def _draw(canvas: Canvas, drawn: Sequence[Spot], timed: bool) -> None:
 
 def layer_rows(found: Quantized) -> Table:
     """A row for each layer."""
-    heads = ["layer", "operator", "data", "weights", "dB", "cost", "gain", "why it stays in float"]
+    heads = ["layer", "operator", "format", "data", "weights", "dB", "cost", "gain",
+             "why it stays in float"]  # fmt: skip
     rows = [_layer_row(layer) for layer in found.layers]
-    return Table("Layers", heads, rows, right=frozenset({4, 5, 6}), long=frozenset({0, 7}))
+    return Table("Layers", heads, rows, right=frozenset({5, 6, 7}), long=frozenset({0, 8}))
 
 
 def _layer_row(layer: Layer) -> list[str]:
@@ -183,7 +184,8 @@ def _layer_row(layer: Layer) -> list[str]:
     if cost and layer.group > 1:
         cost += f"\n1 of {layer.group}"
     return [
-        visible(form.layer), visible(form.op_type), _value(form.data), _value(form.weights),
+        visible(form.layer), visible(form.op_type), layer.kind, _value(form.data),
+        _value(form.weights),
         " ".join(f"{noise:.0f}" for noise in noises), cost, gain, visible(form.reason),
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 from burnish.bench.stats import Estimate
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
-from burnish.pipeline import PassReport
+from burnish.pipeline import PassReport, PipelineReport
 from burnish.quantization.decision import Decision
 
 
@@ -25,12 +25,21 @@ class Layer:
     """Seconds that it takes less in int8, measured."""
     group: int = 1
     """Layers that were quantized together to find the sensitivity."""
+    is_narrowed: bool = False
+    """Whether it multiplies bfloat16 numbers where it is not quantized."""
+
+    @property
+    def kind(self) -> str:
+        """What it multiplies: ``int8``, ``bf16``, or else ``float``."""
+        if not self.format.reason:
+            return "int8"
+        return "bf16" if self.is_narrowed else "float"
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         gain = self.gain
         return {
-            **asdict(self.format), "sensitivity": self.sensitivity,
+            **asdict(self.format), "format": self.kind, "sensitivity": self.sensitivity,
             "sensitivity_of": None if self.sensitivity is None else self.group,
             "gain": gain and gain.median, "gain_interval": gain and [gain.low, gain.high],
         }  # fmt: skip
@@ -84,8 +93,15 @@ class Quantized:
         """What the manifest of an artifact says of it."""
         return {
             "format": "int8", "layers": self.count, "of": len(self.layers), "loss": self.loss,
-            "bound": self.bound,
+            "bound": self.bound, "bf16": sum(layer.kind == "bf16" for layer in self.layers),
         }  # fmt: skip
+
+    def narrowed(self, report: PipelineReport) -> Quantized:
+        """The same with what rounding to bfloat16 did to layers that stay in float."""
+        steps = (step for step in report if step.name == "narrow-products")
+        names = {name for step in steps for each in step.fired for name in each.provenance}
+        layers = [replace(one, is_narrowed=one.format.layer in names) for one in self.layers]
+        return replace(self, layers=layers)
 
     def in_float(self, reason: str) -> Quantized:
         """The record of a model that was left in float after all."""

@@ -50,7 +50,8 @@ class Rounder:
     def value(self, value: VariableNode) -> bool:
         """Let all operators read ``value`` rounded; False if it is that already.
 
-        The model itself goes on to return it as it was computed.
+        The model itself goes on to return it as it was computed, and what is quantized to integers
+        is rounded once.
         """
         if _is_rounded(value):
             return False
@@ -65,7 +66,7 @@ class Rounder:
         self._rewriter.insert(there, place)
         self._rewriter.insert(back, place)
         for user, index in readers:
-            if isinstance(user, OperatorNode):
+            if isinstance(user, OperatorNode) and not user.is_op("QuantizeLinear"):
                 self._rewriter.set_input(user, index, back.output)
         return True
 

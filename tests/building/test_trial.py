@@ -46,6 +46,19 @@ def test_a_quantized_result_that_is_not_its_graph_is_not_timed(ring: Ring) -> No
         ring.ratio(ring.baseline, wrong)
 
 
+@pytest.mark.parametrize(("tolerance", "is_right"), [(0.3, True), (0.1, False)])
+def test_a_quantized_result_that_is_narrowed_is_held_to_the_tolerance(
+    ring: Ring, tolerance: float, is_right: bool
+) -> None:
+    ring = replace(ring, tolerance=tolerance, is_narrowed=True)
+    other = replace(coarse(ring), path=ring.source.with_name("coarser.onnx"))
+    if is_right:
+        assert ring.ratio(ring.baseline, other).median > 0
+        return
+    with pytest.raises(GateFailed, match=r"'y' is off by 2.* where 1.0e-01 is allowed"):
+        ring.ratio(ring.baseline, other)
+
+
 def test_a_result_in_float_is_held_to_the_original(ring: Ring) -> None:
     with pytest.raises(GateFailed, match=r"'y' is off by .* where 1.0e-02 is allowed"):
         ring.ratio(ring.baseline, replace(coarse(ring), is_quantized=False))

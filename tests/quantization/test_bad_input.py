@@ -16,7 +16,7 @@ from burnish.backends.artifact import Artifact
 from burnish.building import quantizing
 from burnish.building.job import Job
 from burnish.cli import main
-from burnish.errors import BurnishError, InvalidInput, UsageError
+from burnish.errors import BurnishError, InvalidInput, UnsupportedModel, UsageError
 from burnish.oracle import Oracle
 from burnish.pipeline import PipelineReport, silent
 from burnish.quantization import guard
@@ -219,9 +219,9 @@ def test_code_for_other_machines_is_quantized_without_times(target: str) -> None
     assert stated["layers"] == stated["of"] == 2
 
 
-def test_int8_beside_bfloat16_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"bf16.* beside it is not supported"):
-        compiled(made(), precision="bf16", input_shapes={"x": (1, 16)})
+def test_bfloat16_beside_int8_needs_a_target_that_has_it() -> None:
+    with pytest.raises(UnsupportedModel, match="x86-64-v4 has no avx512bf16"):
+        compiled(made(), target="x86-64-v4", precision="bf16", input_shapes={"x": (1, 16)})
 
 
 def test_several_sets_of_shapes_are_quantized_alike() -> None:

@@ -58,12 +58,13 @@ def test_every_layer_has_its_formats_ranges_noise_cost_gain_and_reason() -> None
     table = layer_rows(quantized())
     assert [row[0] for row in table.rows] == list(NAMES)
     first, second, third, last = (table.rows[at] for at in (0, 1, 2, 8))
-    assert first[2:5] == ["uint8 -1.25 to 3.5\npercentile-99.999", "int8 -0.5 to 0.5\nmse, "
+    assert first[2:6] == ["int8", "uint8 -1.25 to 3.5\npercentile-99.999", "int8 -0.5 to 0.5\nmse, "
                           "384 scales", "41 39"]  # fmt: skip
-    assert (second[5], third[5], last[5]) == ("130 %", "5 %\n1 of 4", "")
-    assert first[6] == "3.2 µs\n3.0 to 3.5"
-    assert (first[7], last[6]) == ("", "")
-    assert second[7] == "costs accuracy: alone it takes 130 % of the allowed loss"
+    assert (second[6], third[6], last[6]) == ("130 %", "5 %\n1 of 4", "")
+    assert first[7] == "3.2 µs\n3.0 to 3.5"
+    assert (first[8], last[7]) == ("", "")
+    assert second[2] == "float"
+    assert second[8] == "costs accuracy: alone it takes 130 % of the allowed loss"
 
 
 def test_costs_of_groups_are_told_as_such() -> None:

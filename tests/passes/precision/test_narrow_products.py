@@ -50,6 +50,14 @@ def test_weights_and_data_are_rounded(fires: Callable[..., Graph]) -> None:
     np.testing.assert_array_equal(held[16,], b)
 
 
+def test_what_is_quantized_as_well_is_not_rounded_twice(fires: Callable[..., Graph]) -> None:
+    text = """g (float[2, 8] x, float[8, 8] w, float s) => (float[2, 8] y, uint8[2, 8] z) {
+        h = Exp(x) y = MatMul(h, w) z = QuantizeLinear(h, s) }"""
+    after = fires(NAME, text, NAME, w=randoms(8, 8), s=np.float32(0.1))
+    exp = next(node for node in after if node.op_type == "Exp")
+    assert {node.op_type for node in exp.output.consumers} == {"Cast", "QuantizeLinear"}
+
+
 def test_who_else_reads_the_value_reads_it_rounded(fires: Callable[..., Graph]) -> None:
     text = """g (float[2, 8] x, float[8, 8] w, float[8, 8] v) => (float[2, 8] y, float[2, 8] z) {
         h = Exp(x) p = MatMul(h, w) y = Add(p, h) z = MatMul(h, v) }"""
