@@ -18,6 +18,7 @@ PASSES: dict[str, str] = {
     "correct-bias": "burnish.passes.quantization.correct_bias:CorrectBias",
     "equalize-channels": "burnish.passes.quantization.equalize_channels:EqualizeChannels",
     "expand-quantized": "burnish.passes.quantization.expand_quantized:ExpandQuantized",
+    "fix-norm-scale": "burnish.passes.folding.norm_scale:FixNormScale",
     "fold-attention-biases": "burnish.passes.folding.attention_biases:FoldAttentionBiases",
     "fold-constants": "burnish.passes.cleanup.fold_constants:FoldConstants",
     "fold-layer-norm": "burnish.passes.folding.layer_norm:FoldLayerNorm",

@@ -142,6 +142,11 @@ def pruning() -> list[str]:
     return ["infer-shapes", "prune-channels"]
 
 
+def approximate() -> list[str]:
+    """What takes scales of rows for constants, on calibration data; only where it is asked for."""
+    return ["infer-shapes", "fold-layer-norm", "fix-norm-scale"]
+
+
 def _static() -> list[str]:
     """Find out all that can be known ahead of time."""
     return [
@@ -275,6 +280,7 @@ PRESETS: dict[str, Callable[[], list[str]]] = {
     "half": half,
     "int8": quantizing,
     "prune": pruning,
+    "approximate": approximate,
 }
 
 

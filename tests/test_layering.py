@@ -39,7 +39,8 @@ LAYERS = (
     ("burnish.ir",),
     ("burnish.rewrite",),
     ("burnish.analysis",),
-    ("burnish.target", "burnish.oracle"),
+    # What benches, and passes that lose something, judge by.
+    ("burnish.target", "burnish.oracle", "burnish.quantization.distance"),
     ("burnish.kept", "burnish.verification", "burnish.testing", "burnish.calibration"),
     ("burnish.census",),
     ("burnish.pass_reports",),

@@ -37,6 +37,7 @@ CALIBRATED = {
     "compensate-channels",
     "convert-float16",
     "correct-bias",
+    "fix-norm-scale",
     "prune-channels",
     "quantize-int8",
     "round-weights",

@@ -141,6 +141,8 @@ class Tokens:
     """Of the standard deviations of tokens, one quantity."""
     rms: Moments = field(default_factory=Moments)
     """Of their root mean squares, one quantity."""
+    peaks: tuple[float, float] = (0.0, 0.0)
+    """The largest of either."""
 
     @staticmethod
     def variation(moments: Moments) -> float:
@@ -166,12 +168,12 @@ class Tokens:
             piece = rows[start : start + step]
             mean = piece.mean(1, keepdims=True)
             variance = np.square(piece - mean).mean(1)
-            for moments, squares in (
-                (self.deviation, variance),
-                (self.rms, variance + np.square(mean[:, 0])),
-            ):
-                found = np.sqrt(squares.astype(np.float64))
-                found = found[np.isfinite(found)]
+            both = (variance, variance + np.square(mean[:, 0]))
+            scales = [np.sqrt(squares.astype(np.float64)) for squares in both]
+            scales = [found[np.isfinite(found)] for found in scales]
+            largest = [float(found.max(initial=0.0)) for found in scales]
+            self.peaks = (max(self.peaks[0], largest[0]), max(self.peaks[1], largest[1]))
+            for moments, found in zip((self.deviation, self.rms), scales, strict=True):
                 if found.size:
                     moments.merge(
                         np.array([float(found.size)]), np.array([found.mean()]),

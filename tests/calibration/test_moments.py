@@ -84,6 +84,7 @@ def test_tokens_against_numpy() -> None:
     assert found.variation(found.deviation) == pytest.approx(variation, rel=1e-4)
     rms = np.sqrt(np.square(values.astype(np.float64)).mean(-1))
     assert found.rms.mean[0] == pytest.approx(rms.mean(), rel=1e-5)
+    assert found.peaks == pytest.approx((deviations.max(), rms.max()), rel=1e-5)
 
 
 def test_tokens_of_several_axes() -> None:
