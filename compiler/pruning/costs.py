@@ -112,7 +112,7 @@ def flops(
     graph: Graph,
     structures: Sequence[Structure],
     choices: Choices,
-    sizes: Mapping[str, int] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Cost:
     """Operations of all nodes, as `burnish.analysis.cost` counts them.
 
@@ -120,9 +120,12 @@ def flops(
         graph: the model.
         structures: what is thinned out.
         choices: widths of each.
-        sizes: what stands for sizes that are open, by name; the others are suggested.
+        input_shapes: by input; sizes that are open besides are suggested.
+
+    Raises:
+        UsageError: a shape does not fit the model.
     """
-    shapes = Shapes(graph, structures, choices, sizes)
+    shapes = Shapes(graph, structures, choices, input_shapes)
     terms = [operations(node, shapes) for node in graph.walk()]
     return Cost.of("operations", shapes.names, choices, terms)
 

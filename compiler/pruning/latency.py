@@ -11,13 +11,13 @@ After the tables of Kwon et al. (2022, arXiv:2204.09656), which are linear in pi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from burnish.analysis.axis_graph import AxisGraph
+from burnish.analysis.axis_graph import AxisGraph, ChannelGroup
 from burnish.ir import Array, Graph, OperatorNode
 from burnish.pruning.costs import Cost, operations
 from burnish.pruning.shapes import Choices, Shapes, Structure, Table, Widths, places, spread
@@ -63,6 +63,7 @@ def latency(
     structures: Sequence[Structure],
     choices: Choices,
     timer: Timer,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     seed: int = 0,
 ) -> Latency:
@@ -73,14 +74,16 @@ def latency(
         axes: its axis graph, which the groups of ``structures`` are of.
         structures: what is thinned out.
         choices: widths of each.
-        timer: compiles and times models, with fixed shapes of inputs.
+        timer: compiles and times models.
+        input_shapes: those that ``timer`` compiles for.
         seed: of the widths that the error is measured at.
 
     Raises:
         BurnishError: a model cannot be compiled.
         ValueError: channels of a group cannot be deleted.
     """
-    shapes = Shapes(graph, structures, choices)
+    structures = [_Spread.of(one) for one in structures]
+    shapes = Shapes(graph, structures, choices, input_shapes)
     tried = [*_levels(choices), _mixed(choices, seed)]
     graphs = [_numbered(thinned(graph, axes, structures, widths)) for widths in tried]
     work = [_work(node, shapes) for node in graph.walk()]
@@ -97,6 +100,22 @@ def latency(
     ]
     cost = Cost.of("seconds", shapes.names, choices, terms)
     return Latency(cost, cost(tried[-1]) / sum(timed[-1]) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """A structure of which every width keeps units from everywhere, also of values joined in it."""
+
+    name: str
+    group: ChannelGroup
+    units: Sequence[Array]
+
+    @classmethod
+    def of(cls, one: Structure) -> _Spread:
+        # Units for which what multiples of the golden ratio are above integers exceeds a bound,
+        # whichever, are about equally far apart.
+        places = np.arange(len(one.units)) * ((math.sqrt(5) - 1) / 2) % 1
+        return cls(one.name, one.group, [one.units[number] for number in np.argsort(places)])
 
 
 def _levels(choices: Choices) -> list[Widths]:

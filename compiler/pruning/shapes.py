@@ -15,8 +15,8 @@ import numpy as np
 
 from burnish.analysis.axis_graph import ChannelGroup, Member, Site
 from burnish.analysis.axis_graph_elementwise import ELEMENTWISE
-from burnish.analysis.sizes import from_dim
-from burnish.ir import Array, Dim, Graph, OperatorNode, VariableNode
+from burnish.ir import Array, Graph, OperatorNode, VariableNode
+from burnish.optimization import infer
 from burnish.oracle.inputs import suggest_sizes
 
 Widths: TypeAlias = Mapping[str, int]
@@ -87,7 +87,10 @@ class Shapes:
         graph: the model.
         structures: what is thinned out.
         choices: widths of each.
-        sizes: what stands for sizes that are open, by name; the others are suggested.
+        input_shapes: by input; sizes that are open besides are suggested.
+
+    Raises:
+        UsageError: a shape does not fit the model.
     """
 
     def __init__(
@@ -95,10 +98,10 @@ class Shapes:
         graph: Graph,
         structures: Sequence[Structure],
         choices: Choices,
-        sizes: Mapping[str, int] | None = None,
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.names = tuple(dict.fromkeys(one.name for one in structures))
-        self._sizes = {**suggest_sizes(graph), **(sizes or {})}
+        self._whole = _inferred(graph, input_shapes)
         self._values: dict[VariableNode, dict[int, Table]] = {}
         self._weights: dict[tuple[OperatorNode, int], dict[int, Table]] = {}
         groups: dict[ChannelGroup, dict[int, Array]] = {}
@@ -124,23 +127,11 @@ class Shapes:
     def _shape(
         self, value: VariableNode, tables: Mapping[int, Table] | None = None
     ) -> tuple[Size, ...] | None:
-        if value.shape is None:
+        whole = value.constant.shape if value.constant is not None else self._whole.get(value)
+        if whole is None:
             return None
         tables = self._values.get(value, {}) if tables is None else tables
-        sizes: list[Size] = []
-        for axis, dim in enumerate(value.shape):
-            size = tables.get(axis, self._number(dim))
-            if size is None:
-                return None
-            sizes.append(size)
-        return tuple(sizes)
-
-    def _number(self, dim: Dim) -> int | None:
-        size = from_dim(dim)
-        if size is None or isinstance(size, int):
-            return size
-        number = size.substitute(self._sizes)
-        return number if isinstance(number, int) else None
+        return tuple(tables.get(axis, size) for axis, size in enumerate(whole))
 
     def _add(self, group: ChannelGroup, masks: Mapping[int, Array]) -> None:
         """Note the sizes of all that has channels of ``group``."""
@@ -149,6 +140,7 @@ class Shapes:
         for place, mask in masks.items():
             shape = [len(mask) if each == place else 1 for each in of]
             kept = kept & mask.reshape(*shape, group.size)
+        keep_some(group, kept)
         known: dict[int, list[Table]] = {}
         everywhere: tuple[Site | Member, ...] = (*group.sites, *group.members)
         for at in everywhere:
@@ -176,6 +168,18 @@ class Shapes:
                     self._values.setdefault(node.output, {}).setdefault(axis, table)
 
 
+def keep_some(group: ChannelGroup, kept: Array) -> None:
+    """Keep a channel of each weight: one of several values that are joined might have none.
+
+    Args:
+        group: whose channels go.
+        kept: bool [..., channels]; changed in place.
+    """
+    for member in group.members:
+        channels = group.channels_of(member).reshape(-1)
+        kept[..., channels[-1]] |= ~kept[..., channels].any(axis=-1)
+
+
 def places(shapes: Iterable[tuple[Size, ...]]) -> tuple[int, ...]:
     """Structures that ``shapes`` depend on, ascending."""
     sizes = (size for shape in shapes for size in shape)
@@ -185,6 +189,28 @@ def places(shapes: Iterable[tuple[Size, ...]]) -> tuple[int, ...]:
 def spread(shape: tuple[Size, ...], of: Sequence[int]) -> tuple[int | Array, ...]:
     """``shape`` as numbers, and as arrays with an axis for each of the structures ``of``."""
     return tuple(size.over(of) if isinstance(size, Table) else size for size in shape)
+
+
+def _inferred(
+    graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None
+) -> dict[VariableNode, tuple[int, ...] | None]:
+    """Shapes of all values for inputs of fixed shapes."""
+    fixed = infer(graph, input_shapes)
+    sizes = suggest_sizes(fixed)
+    suggested = {
+        value.name: [
+            size if isinstance(size, int) else sizes[size or f"{value.name}.{axis}"]
+            for axis, size in enumerate(value.shape)
+        ]
+        for value in fixed.inputs
+        if value.shape is not None
+    }
+    values, others = graph.variables(), infer(fixed, suggested).variables()
+    return {
+        value: other.static_shape
+        for value, other in zip(values, others, strict=True)
+        if not value.is_constant
+    }
 
 
 def _kept(one: Structure, choices: Sequence[int]) -> Array:

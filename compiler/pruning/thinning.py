@@ -10,7 +10,7 @@ from burnish.analysis.axis_graph import AxisGraph, axis_graph
 from burnish.analysis.axis_graph_edits import delete
 from burnish.ir import Graph
 from burnish.pipeline import copy_of
-from burnish.pruning.shapes import Structure, Widths
+from burnish.pruning.shapes import Structure, Widths, keep_some
 from burnish.rewrite import Rewriter
 
 
@@ -18,6 +18,8 @@ def thinned(
     graph: Graph, axes: AxisGraph, structures: Sequence[Structure], widths: Widths
 ) -> Graph:
     """A copy of ``graph`` with ``widths`` and nothing in place of what is gone.
+
+    Where all channels of one of several values that are joined would go, one stays.
 
     Args:
         graph: the model.
@@ -39,5 +41,8 @@ def thinned(
             for channels in one.units[: len(one.units) - widths.get(one.name, len(one.units))]
         ]
         if gone:
-            delete(rewriter, groups[number], np.unique(np.concatenate(gone)).tolist())
+            kept = np.ones(group.size, bool)
+            kept[np.concatenate(gone)] = False
+            keep_some(group, kept)
+            delete(rewriter, groups[number], np.flatnonzero(~kept).tolist())
     return copy

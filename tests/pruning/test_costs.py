@@ -136,7 +136,26 @@ def test_open_sizes_are_suggested_or_given() -> None:
     made = build(text, w=(6, 8), v=(8, 2))
     _, parts, choices = prepared(made)
     assert flops(made, parts, choices).full == 2 * (48 + 16)
-    assert flops(made, parts, choices, {"batch": 3})({"s0": 4}) == 3 * 2 * (24 + 8)
+    assert flops(made, parts, choices, {"x": (3, 6)})({"s0": 4}) == 3 * 2 * (24 + 8)
+
+
+def test_sizes_without_names_are_suggested_too() -> None:
+    text = """g (float[1, 3, *, *] x, float[4, 3, 3, 3] w, float[2, 4, 1, 1] v) => (float y) {
+        h = Conv<strides = [2, 2]>(x, w)  y = Conv(h, v) }"""
+    made = build(text.replace("*", '""'), w=(4, 3, 3, 3), v=(2, 4, 1, 1))
+    assert all(node.output.static_shape is None for node in made)
+    _, parts, choices = prepared(made)
+    found = flops(made, parts, choices, {"x": (1, 3, 9, 9)})
+    assert found({"s0": 2}) == 2 * 16 * (2 * 27 + 2 * 2)
+    assert flops(made, parts, choices).full > found.full
+
+
+def test_no_value_that_is_joined_to_others_loses_all_channels() -> None:
+    axes, parts, choices = prepared(GRAPHS["concat"])
+    joined = max(parts, key=lambda part: len(part.units))
+    thin = thinned(GRAPHS["concat"], axes, parts, {joined.name: 2})
+    assert flops(GRAPHS["concat"], parts, choices)({joined.name: 2}) == counted(thin)
+    assert [node.output.static_shape[1] for node in thin][:4] == [1, 1, 2, 3]  # type: ignore[index]
 
 
 def test_a_sum_of_tables() -> None:
