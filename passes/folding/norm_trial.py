@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from burnish.analysis.axis_graph_flow import Reader, Slot
 from burnish.calibration import Calibration, geometry_of
-from burnish.ir import Array, Graph, OperatorNode
+from burnish.ir import Graph, OperatorNode
 from burnish.ir.clone import CloneMap, clone
 from burnish.oracle import Oracle
 from burnish.passes.folding.constant_norm import ConstantNorm
 from burnish.passes.folding.weights import NewWeights
 from burnish.passes.fusion.linear import Linear, read_linear
-from burnish.passes.pruning.readings import form_of, matrix_of
-from burnish.passes.pruning.refit import Refit, refit
+from burnish.passes.pruning.readings import form_of
+from burnish.passes.pruning.refit import Pair, Refit, refit
 from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.quantization.distance import Distance, farthest
 from burnish.rewrite import Rewriter
@@ -96,31 +96,35 @@ def _put(rw: Rewriter, weights: NewWeights, copies: CloneMap) -> None:
 
 def _fold(weights: NewWeights, norm: ConstantNorm, reader: Reader, new: Refit | None) -> None:
     """Let ``reader`` read what ``norm`` does, with its own weights for the result or new ones."""
-    layer = read_linear(reader.node)
-    assert isinstance(layer, Linear)
+    layer, slot = _layer(reader), _slot(reader)
     array = layer.weight.numpy().astype(np.float64)
     if new is not None:
-        array = form_of(reader.member).joined(new.weights[None])
+        array = form_of(reader.node).joined(new.weights)
     weights.inputs[reader.node, reader.member.index] = norm.folded(array, layer.in_axis)
-    slot = _slot(reader)
     if new is not None and slot is not None:
         factor = layer.node.attribute("alpha", 1.0) if layer.node.is_op("Gemm") else 1.0
-        weights.add(slot, factor * new.shift)
+        weights.add(slot, factor * new.shift.reshape(-1))
 
 
-def _refitted(norm: ConstantNorm, reader: Reader, stop: Stop) -> Refit | None:
-    """Weights that give what ``reader`` gave, from what it is given now; None if no better."""
-    layer, data = read_linear(reader.node), stop.node.input(0)
+def _refitted(norm: ConstantNorm, reader: Reader, stop: Stop) -> Refit:
+    """Weights that give what ``reader`` gave, from what it is given now."""
+    layer, data = _layer(reader), stop.node.input(0)
     geometry = None if data is None else geometry_of(stop.node, data)
-    assert isinstance(layer, Linear)
     assert geometry is not None
-    matrix = matrix_of(reader.member)
-    new = refit(
-        matrix, np.ones(matrix.shape[1], bool),
-        [norm.normalized(array, layer.data_axis) for array in _fitted(stop.found)],
-        _fitted(stop.wanted), geometry, has_bias=_slot(reader) is not None,
-    )  # fmt: skip
-    return new if new.error < new.without else None
+    pairs = [
+        Pair(norm.normalized(found, layer.data_axis), wanted)
+        for index, (found, wanted) in enumerate(zip(stop.found, stop.wanted, strict=True))
+        if not _is_held_out(index)
+    ]
+    matrices = form_of(reader.node).split(layer.weight.numpy().astype(np.float64))
+    kept = np.ones(matrices.shape[2], bool)
+    return refit(matrices, kept, pairs, geometry, has_bias=_slot(reader) is not None)
+
+
+def _layer(reader: Reader) -> Linear:
+    layer = read_linear(reader.node)
+    assert isinstance(layer, Linear)
+    return layer
 
 
 def _slot(reader: Reader) -> Slot | None:
@@ -131,8 +135,3 @@ def _slot(reader: Reader) -> Slot | None:
 
 def _is_held_out(index: int) -> bool:
     return index % HELD_OUT == HELD_OUT - 1
-
-
-def _fitted(samples: Sequence[Array]) -> list[Array]:
-    """Those that are not held out."""
-    return [each for index, each in enumerate(samples) if not _is_held_out(index)]
