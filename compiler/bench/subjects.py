@@ -18,7 +18,7 @@ from burnish.bench.task import Scores
 from burnish.bench.variants import Form
 from burnish.census import count_operators
 from burnish.errors import BurnishError
-from burnish.ir import DType, Graph
+from burnish.ir import DType, Graph, OperatorNode, VariableNode
 from burnish.optimization import infer
 from burnish.oracle import Numerics, compare
 from burnish.quantization.distance import DIVERGENCE, NOISE, farthest
@@ -32,6 +32,8 @@ LIMIT = (
 )
 """The same in words."""
 FLOATS = frozenset({DType.DOUBLE, DType.FLOAT, DType.FLOAT16, DType.BFLOAT16})
+BYTES = frozenset({DType.INT4, DType.UINT4, DType.INT8, DType.UINT8})
+CONVERSIONS = "QuantizeLinear", "DequantizeLinear"
 
 
 @dataclass(frozen=True)
@@ -240,13 +242,25 @@ class Workshop:
 
 def describe(graph: Graph) -> dict[str, Any]:
     """Figures that follow from a graph alone."""
-    constants = [value.constant for value in graph.constants() if value.constant is not None]
+    constants = {v: v.constant for v in graph.constants() if v.constant is not None}
     return {
         "operators": count_operators(graph),
-        "parameters": sum(each.size for each in constants if each.dtype in FLOATS),
-        "constant_bytes": sum(each.nbytes for each in constants),
+        "parameters": sum(each.size for v, each in constants.items() if _is_learnt(v)),
+        "constant_bytes": sum(each.nbytes for each in constants.values()),
         "flops": flops(graph),
     }
+
+
+def _is_learnt(value: VariableNode) -> bool:
+    """Whether a constant holds parameters of a model, as floats or as integers that stand for them.
+
+    Scales and zero points say how numbers are stored, and other integers are indices and sizes.
+    """
+    uses = [(use.user, use.index) for use in value.uses if isinstance(use.user, OperatorNode)]
+    if uses and all(user.is_op(*CONVERSIONS) and index in (1, 2) for user, index in uses):
+        return False
+    dequantized = any(user.is_op("DequantizeLinear") for user, _ in uses)
+    return value.dtype in FLOATS | BYTES or dequantized
 
 
 def flops(graph: Graph) -> float | None:

@@ -160,7 +160,7 @@ def _paying(shop: Workshop, made: Made) -> Made:
     plain = in_float(shop, made)
     gain = speedup_of(shop, made, plain)
     found = replace(found, final_speedup=gain)
-    reason = slower(gain)
+    reason = slower(gain, found.sets)
     if not reason:
         return made.stating(found)
     plain.report.notices.append(reason)

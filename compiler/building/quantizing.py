@@ -31,7 +31,7 @@ from burnish.quantization.gains import Clock
 from burnish.quantization.guard import Guard, TaskGuard
 from burnish.quantization.kept_layers import require_nodes
 from burnish.quantization.quantize import Timer, quantize_model
-from burnish.quantization.result import Quantized
+from burnish.quantization.result import Quantized, least_of
 from burnish.selection import Selection
 from burnish.shape_sets import Shapes
 from burnish.verification import Feeds, random_feeds
@@ -112,6 +112,7 @@ def prepare(
         timer=_timer(job, progress),
         keep=asked.keep, seconds=asked.seconds, progress=progress,
     )  # fmt: skip
+    found.sets = len(job.shapes)
     conceal(found.graph, exposed)
     if job.target is None and TIDYING in job.passes:
         # Scales and zero points are often equal, and what is optimized once is to stay as it is.
@@ -211,13 +212,17 @@ def speedup_of(shop: Workshop, made: Made, plain: Made) -> Estimate:
         return shop.ring.least_ratio(*map(shop.contender, paths, (plain, made)))
 
 
-def slower(gain: Estimate) -> str:
-    """Why a quantized artifact that gains so much does not pay; empty if it does."""
+def slower(gain: Estimate, sets: int) -> str:
+    """Why a quantized artifact does not pay that gains so much, at least of ``sets`` of shapes.
+
+    Empty if it does.
+    """
     if gain.low > PAYS:
         return ""
+    where = least_of(sets)
     if gain.median < 1:
-        return f"left in float: int8 takes {1 / gain.median:.2f} times as long, measured"
+        return f"left in float: int8 takes {1 / gain.median:.2f} times as long, measured{where}"
     return (
         f"left in float: int8 gains too little: float takes {gain.median:.2f} "
-        f"[{gain.low:.2f}, {gain.high:.2f}] times as long, where {PAYS:g} has to be exceeded"
+        f"[{gain.low:.2f}, {gain.high:.2f}] times as long{where}, where {PAYS:g} has to be exceeded"
     )

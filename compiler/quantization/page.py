@@ -91,7 +91,10 @@ def _tiles(found: Quantized) -> list[Tile]:
         share = chosen.loss.share
         tiles.append(Tile("Of what may be lost", percent(share), visible(chosen.loss.text)))
     if speedup is not None:
-        how = "both without tuning" if found.final_speedup is None else "of the artifacts"
+        is_final = found.final_speedup is not None
+        how = "of the artifacts" if is_final else "both without tuning"
+        if found.sets > 1:
+            how += ", least of all input shapes" if is_final else ", at the first input shapes"
         interval = f"{speedup.low:.2f} to {speedup.high:.2f}, {how}"
         tiles.append(Tile("Speed over float", f"{speedup.median:.2f}×", interval))
     return tiles

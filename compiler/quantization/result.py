@@ -77,6 +77,8 @@ class Quantized:
     final_speedup: Estimate | None = None
     """The same of the two artifacts, if it took measuring these to tell that this is faster. None
     for a model that is left in float, as is ``speedup``: the reason has what was measured."""
+    sets: int = 1
+    """Of input shapes: ``speedup`` is that of the first, ``final_speedup`` the least of any."""
 
     @property
     def loss(self) -> str:
@@ -115,9 +117,11 @@ class Quantized:
     @property
     def told_speedup(self) -> str:
         """How fast it is compared with float, in words; empty if that was not measured."""
-        found, how = self.final_speedup, "both as they are"
+        found, how = self.final_speedup, f"both as they are{least_of(self.sets)}"
         if found is None:
             found, how = self.speedup, "both without tuning"
+            if self.sets > 1:
+                how += f", at the first of {self.sets} sets of input shapes"
         if found is None:
             return ""
         return f"{found.median:.2f}x [{found.low:.2f}, {found.high:.2f}] as fast as float, {how}"
@@ -142,10 +146,16 @@ class Quantized:
             ],
             "untuned_speedup": _ends(self.speedup),
             "final_speedup": _ends(self.final_speedup),
+            "input_shape_sets": self.sets,
             "cut_short": bool(self.decision.cut),
             "unmeasured": self.decision.unmeasured,
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
+
+
+def least_of(sets: int) -> str:
+    """Of which of several sets of input shapes a speedup of artifacts is; nothing of only one."""
+    return "" if sets == 1 else f", at that of {sets} sets of input shapes that gains least"
 
 
 def _ends(speedup: Estimate | None) -> list[float] | None:

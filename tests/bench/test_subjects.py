@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from burnish.bench.client import EngineFailed
-from burnish.bench.subjects import Keeper, NotEquivalent, Seating, check
+from burnish.bench.subjects import Keeper, NotEquivalent, Seating, check, describe
 from burnish.numerics import Numerics
 from burnish.testing import graph
 from burnish.verification import Reference
@@ -48,3 +48,24 @@ def test_a_process_that_failed_is_kept_no_longer(tmp_path: Path) -> None:
             check(absent, reference, Numerics.EXACT, keeper)
         assert first._process.poll() is not None
         assert check(seating(tmp_path, MODEL), reference, Numerics.EXACT, keeper).fidelity
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        ("y = MatMul(x, w)", 12),
+        # Weights as bytes and their bias as sums, but neither scales, zero points nor indices.
+        ("v = DequantizeLinear<axis = 1>(q, s, z) y = MatMul(x, v)", 12),
+        ("v = DequantizeLinear(q, e) c = DequantizeLinear(b, e) y = Gemm(x, v, c)", 15),
+        ("i = QuantizeLinear(x, e) m = MatMulInteger(i, q) y = Cast<to = 1>(m)", 12),
+        ("v = Gather<axis = 1>(x, n) y = MatMul(v, w)", 12),
+    ],
+)
+def test_parameters_are_counted_however_they_are_stored(body: str, count: int) -> None:
+    model = graph(f"""g (float[2, 4] x) => (float[2, 3] y) <
+        float[4, 3] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}},
+        int8[4, 3] q = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}},
+        float[3] s = {{1, 2, 3}}, int8[3] z = {{0, 0, 0}}, int32[3] b = {{1, 2, 3}},
+        float e = {{1}}, int64[4] n = {{0, 1, 2, 3}}
+    > {{ {body} }}""")
+    assert describe(model)["parameters"] == count

@@ -111,7 +111,7 @@ def test_what_is_slower_in_integers_is_compiled_in_float(
      (0.8, 0.8, "int8 takes 1.25 times as long")],
 )  # fmt: skip
 def test_what_gains_little_or_nothing_does_not_pay(low: float, median: float, said: str) -> None:
-    reason = quantizing.slower(Estimate(median, low, median + 0.1))
+    reason = quantizing.slower(Estimate(median, low, median + 0.1), 1)
     assert bool(reason) == bool(said)
     assert said in reason
 

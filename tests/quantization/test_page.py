@@ -114,6 +114,20 @@ def test_a_model_left_in_float_has_no_figure_but_a_reason(tmp_path: Path) -> Non
     assert f"0 of 9 layers multiply integers of 8 bits; {reason}." in text
 
 
+def test_of_several_sets_of_shapes_it_is_told_which_one_a_speedup_is_of(tmp_path: Path) -> None:
+    gain = Estimate(1.2, 1.1, 1.3)
+    first = replace(quantized(), speedup=gain, sets=3)
+    least = replace(first, final_speedup=gain)
+    alone = replace(first, sets=1)
+    assert first.told_speedup.endswith("tuning, at the first of 3 sets of input shapes")
+    assert least.told_speedup.endswith("are, at that of 3 sets of input shapes that gains least")
+    assert alone.told_speedup.endswith("both without tuning")
+    assert first.as_json()["input_shape_sets"] == 3
+    for found, told in ((first, "at the first input"), (least, "least of all"), (alone, "tuning<")):
+        write_page(found, "m.onnx", [], tmp_path / "page.html")
+        assert told in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.skipif(FOUND is None, reason="no browser is on the PATH")
 def test_a_browser_has_nothing_to_complain_about(page: Path, tmp_path: Path) -> None:
     view = browser.visit(str(FOUND), page, tmp_path)
