@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -181,10 +181,26 @@ def delete(rw: Rewriter, group: ChannelGroup, indices: Sequence[int] | Array) ->
     Raises:
         ValueError: see ``cannot_delete``.
     """
-    reason = cannot_delete(group, indices)
-    if reason is not None:
-        raise ValueError(reason)
-    left = {of: kept for of, kept in removal(group, indices).items() if not kept.all()}
+    delete_together(rw, {group: indices})
+
+
+def delete_together(rw: Rewriter, gone: Mapping[ChannelGroup, Sequence[int] | Array]) -> None:
+    """Take channels out of several groups that were found at once, as ``delete`` does out of one.
+
+    One after the other would not do where heads tie groups to each other: the first to go would
+    take along channels of the others, which are counted otherwise from then on.
+
+    Raises:
+        ValueError: see ``cannot_delete``.
+    """
+    left: dict[ChannelGroup, Array] = {}
+    for group, indices in gone.items():
+        reason = cannot_delete(group, indices)
+        if reason is not None:
+            raise ValueError(reason)
+        for of, kept in removal(group, indices).items():
+            left[of] = kept & left.get(of, True)
+    left = {of: kept for of, kept in left.items() if not kept.all()}
     for of, kept in left.items():
         _thin_out(rw, of, kept)
     restate(rw, left)

@@ -15,6 +15,7 @@ import numpy as np
 
 from burnish.analysis.axis_graph import ChannelGroup, Member, Site
 from burnish.analysis.axis_graph_elementwise import ELEMENTWISE
+from burnish.analysis.axis_graph_heads import removal
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.optimization import infer
 from burnish.oracle.inputs import suggest_sizes
@@ -106,8 +107,10 @@ class Shapes:
         self._weights: dict[tuple[OperatorNode, int], dict[int, Table]] = {}
         groups: dict[ChannelGroup, dict[int, Array]] = {}
         for one in structures:
-            kept = _kept(one, choices[one.name])
-            groups.setdefault(one.group, {})[self.names.index(one.name)] = kept
+            place = self.names.index(one.name)
+            for group, kept in _kept(one, choices[one.name]).items():
+                masks = groups.setdefault(group, {})
+                masks[place] = kept & masks.get(place, True)
         for group, masks in groups.items():
             self._add(group, masks)
         for node in graph.walk():
@@ -213,16 +216,18 @@ def _inferred(
     }
 
 
-def _kept(one: Structure, choices: Sequence[int]) -> Array:
-    """[choices, channels]: whether a channel stays."""
+def _kept(one: Structure, choices: Sequence[int]) -> dict[ChannelGroup, Array]:
+    """Bool [choices, channels] by group that loses any: whether a channel stays."""
     units = len(one.units)
     if not choices or list(choices) != sorted({*choices}) or choices[-1] != units or choices[0] < 1:
         raise ValueError(f"{one.name}: widths ascend from 1 or more to {units}, not {choices}")
-    kept = np.ones((len(choices), one.group.size), bool)
-    for row, width in zip(kept, choices, strict=True):
-        for unit in one.units[: units - width]:
-            row[unit] = False
-    return kept
+    gone = [np.concatenate([[], *one.units[: units - width]]) for width in choices]
+    rows = [removal(one.group, channels.astype(np.int64)) for channels in gone]
+    groups = dict.fromkeys(group for row in rows for group, kept in row.items() if not kept.all())
+    return {
+        group: np.array([row.get(group, np.ones(group.size, bool)) for row in rows])
+        for group in groups
+    }
 
 
 def _lengths(of: tuple[int, ...], there: Array) -> list[Table]:

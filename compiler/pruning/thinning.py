@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from burnish.analysis.axis_graph import AxisGraph, axis_graph
-from burnish.analysis.axis_graph_edits import delete
-from burnish.ir import Graph
+from burnish.analysis.axis_graph import AxisGraph, ChannelGroup, axis_graph
+from burnish.analysis.axis_graph_edits import delete_together
+from burnish.ir import Array, Graph
 from burnish.pipeline import copy_of
 from burnish.pruning.shapes import Structure, Widths, keep_some
 from burnish.rewrite import Rewriter
@@ -31,18 +31,15 @@ def thinned(
         ValueError: channels of a group cannot be deleted.
     """
     copy = copy_of(graph)
-    groups = axis_graph(copy).groups
-    rewriter = Rewriter(copy)
-    for number, group in enumerate(axes.groups):
-        gone = [
-            channels
-            for one in structures
-            if one.group is group
-            for channels in one.units[: len(one.units) - widths.get(one.name, len(one.units))]
-        ]
-        if gone:
-            kept = np.ones(group.size, bool)
-            kept[np.concatenate(gone)] = False
-            keep_some(group, kept)
-            delete(rewriter, groups[number], np.flatnonzero(~kept).tolist())
+    gone: dict[ChannelGroup, Array] = {}
+    for group, same in zip(axes.groups, axis_graph(copy).groups, strict=True):
+        kept = np.ones(group.size, bool)
+        for one in structures:
+            if one.group is group:
+                for channels in one.units[: len(one.units) - widths.get(one.name, len(one.units))]:
+                    kept[channels] = False
+        keep_some(group, kept)
+        if not kept.all():
+            gone[same] = np.flatnonzero(~kept)
+    delete_together(Rewriter(copy), gone)
     return copy

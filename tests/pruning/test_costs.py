@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burnish.analysis.axis_graph import AxisGraph, axis_graph
+from burnish.analysis.axis_graph import AxisGraph, ChannelGroup, axis_graph
 from burnish.analysis.cost import node_flops
 from burnish.ir import Graph
+from burnish.optimization import infer
 from burnish.pruning.costs import Cost, flops, size
 from burnish.pruning.shapes import Table, choices_of
 from burnish.pruning.thinning import thinned
@@ -111,23 +112,34 @@ def attention_flops(heads: int, inner: int, outer: int) -> int:
     return projections + heads * (2 * 25 * (inner + outer) + 25 * 19)
 
 
-def test_heads_and_their_widths() -> None:
+def attention() -> tuple[Graph, AxisGraph, list[ChannelGroup]]:
+    """Three heads of four channels, and the groups of the heads, of the scores, of the values."""
     made = build(ATTENTION, wq=(12, 12), wk=(12, 12), wv=(12, 12), wo=(12, 12))
-    scores, values = [group for group in axis_graph(made).groups if group.size == 12][:2]
-    if any(member.value.name == "wv" for member in scores.members):
-        scores, values = values, scores
+    axes = axis_graph(made)
+    names = {group: {member.value.name for member in group.members} for group in axes.groups}
+    groups = [
+        next(group for group in axes.groups if group.size == 3),
+        next(group for group in axes.groups if "wq" in names[group]),
+        next(group for group in axes.groups if "wv" in names[group]),
+    ]
+    return made, axes, groups
+
+
+@pytest.mark.parametrize("of", [0, 1, 2])
+def test_heads_and_their_widths(of: int) -> None:
+    made, axes, groups = attention()
     each = np.arange(12).reshape(3, 4)
-    heads = tuple(each)
     parts = [
-        Part("heads", scores, heads),
-        Part("heads", values, heads),
-        Part("inner", scores, tuple(each.T)),
-        Part("outer", values, tuple(each.T)),
+        Part("heads", groups[of], tuple(each) if of else tuple(np.arange(3)[:, None])),
+        Part("inner", groups[1], tuple(each.T)),
+        Part("outer", groups[2], tuple(each.T)),
     ]
     choices = {"heads": (1, 2, 3), "inner": (1, 2, 4), "outer": (3, 4)}
     found = flops(made, parts, choices)
-    for n, i, o in [(3, 4, 4), (2, 4, 4), (3, 2, 3), (1, 1, 3), (2, 2, 4)]:
-        assert found({"heads": n, "inner": i, "outer": o}) == attention_flops(n, i, o)
+    for n, i, o in [(3, 4, 4), (2, 4, 4), (3, 2, 3), (2, 1, 3), (2, 2, 4)]:
+        widths = {"heads": n, "inner": i, "outer": o}
+        assert found(widths) == attention_flops(n, i, o)
+        assert found(widths) == counted(infer(thinned(made, axes, parts, widths)))
 
 
 def test_open_sizes_are_suggested_or_given() -> None:
