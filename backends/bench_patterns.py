@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 
 import numpy as np
+
+from burnish.backends.kernels import packing
 
 PERIOD = 65521
 """Elements after which a pattern repeats: a prime, so that no stride of a kernel meets it."""
@@ -28,12 +31,18 @@ class Patterns:
 
     arguments: tuple[tuple[tuple[int, ...], str], ...]
     """Shape and dtype of each."""
+    quads: Mapping[int, int] = field(default_factory=dict)
+    """How many bytes long weights are that lie in quads (see `packing.quads`), by number: kernels
+    rely on the zeros that fill these up, which no definition reads."""
 
     def array(self, number: int) -> np.ndarray:
         """Argument number ``number``, as a whole."""
         shape, dtype = self.arguments[number]
         start = _start(number)
-        return np.resize(np.roll(_table(dtype), -start), prod(shape)).reshape(shape)
+        array = np.resize(np.roll(_table(dtype), -start), prod(shape)).reshape(shape)
+        if number not in self.quads:
+            return array
+        return array * packing.quads(np.ones((self.quads[number], shape[-2]), array.dtype))
 
     def at(self, number: int, places: np.ndarray) -> np.ndarray:
         """Its elements at flat ``places``."""

@@ -49,7 +49,8 @@ class Subject:
         """
         definition = Definition(func)
         arguments = Patterns(
-            tuple((tuple(int(e) for e in p.shape), str(p.dtype)) for p in func.params)  # type: ignore[attr-defined]  # a PrimFunc
+            tuple((tuple(int(e) for e in p.shape), str(p.dtype)) for p in func.params),  # type: ignore[attr-defined]  # a PrimFunc
+            definition.quads(),
         )
         count = max(16, min(PLACES, TERMS // definition.terms()))
         expected = []

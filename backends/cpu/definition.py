@@ -20,6 +20,8 @@ from tvm.tirx import Buffer, BufferStore, PrimFunc
 from tvm.tirx.stmt import IterVar
 
 from burnish.backends.kernels import exact, lookup, saturation
+from burnish.backends.kernels.integers import QUADS
+from burnish.backends.kernels.quads import SIZE
 
 Array: TypeAlias = Any
 """Numbers of any dtype."""
@@ -86,6 +88,20 @@ class Definition:
         """How much of output number ``output`` is written, along each axis."""
         block = self._blocks[next(b for b, number in self._params.items() if number == output)]
         return tuple(_extent(i) for i in block.iter_vars if i.iter_type == IterVar.DataPar)
+
+    def quads(self) -> dict[int, int]:
+        """How many bytes long weights are that lie in quads, by number of the parameter."""
+        found: dict[int, int] = {}
+        for block in self._blocks.values():
+            if QUADS not in block.annotations:
+                continue
+            depth = int(block.annotations[QUADS][0])
+            for buffer in (region.source for region in block.reads):
+                shape = _shape(buffer)
+                is_packed = shape[-3::2] == (-(-depth // SIZE), SIZE)
+                if buffer in self._params and is_packed:
+                    found[self._params[buffer]] = depth
+        return found
 
     def terms(self) -> int:
         """The largest number of terms that one element of any block is made of."""

@@ -18,7 +18,7 @@ from burnish.backends.cpu.schedule import schedule
 from burnish.backends.cpu.schedule.tiling import TileConfig
 from burnish.backends.lowering.pitched import pitched
 from burnish.target import resolve
-from tests.backends.tuning.kernels import product
+from tests.backends.tuning.kernels import byte_product, product
 
 HERE = resolve()
 RIGHT = product(6, 40, 33)
@@ -136,6 +136,26 @@ def test_kernels_of_equal_shapes_need_not_agree() -> None:
         for name, func in funcs.items():
             subject = Subject.of(func, ((),))
             bench.check_kernel(name, subject.arguments, subject.expected)
+
+
+@pytest.mark.parametrize(
+    ("depth", "filled"), [(3, [0, 1, 2]), (8, range(8)), (10, [*range(8), 10, 11])]
+)
+def test_weights_in_quads_are_filled_up_with_zeros(depth: int, filled: Sequence[int]) -> None:
+    func = byte_product(6, depth, 16)
+    subject = Subject.of(func, ((),))
+    assert subject.arguments.quads == {1: depth}
+    held = subject.arguments.array(1).transpose(1, 3, 0, 2).reshape(-1, 16)
+    assert sorted(np.flatnonzero(held.any(axis=1))) == list(filled)
+
+
+@pytest.mark.parametrize("depth", [3, 10, 257])
+def test_products_of_quads_that_are_not_whole_are_right(depth: int) -> None:
+    func = byte_product(6, depth, 16)
+    data = codegen.compile_object("bytes", schedule(func, HERE), HERE)
+    subject = Subject.of(func, ((),))
+    with KernelBench([data], HERE, threads=1) as bench:
+        bench.check_kernel("bytes", subject.arguments, subject.expected)
 
 
 def test_the_definition_is_compared_near_borders_too() -> None:
