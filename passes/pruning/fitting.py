@@ -21,7 +21,12 @@ from burnish.rewrite import Rewriter
 
 
 def fit_layers(
-    rewriter: Rewriter, graph: Graph, chosen: Mapping[Structure, Array], calibration: Calibration
+    rewriter: Rewriter,
+    graph: Graph,
+    chosen: Mapping[Structure, Array],
+    calibration: Calibration,
+    *,
+    only_readers: bool = False,
 ) -> dict[OperatorNode, Refit]:
     """Fit every layer that is given something else by now, in order of the graph.
 
@@ -30,6 +35,7 @@ def fit_layers(
         graph: its layers get other weights; nothing is deleted yet.
         chosen: units of structures that are kept; readers get weights of zero for the others.
         calibration: the data.
+        only_readers: whether layers that read nothing thinner stay as they are.
 
     Raises:
         BurnishError: the data do not fit, or the graph does not run.
@@ -38,7 +44,7 @@ def fit_layers(
         reader.node: np.isin(structure.rows(reader), units)
         for structure, units in chosen.items() for reader in structure.readers
     }  # fmt: skip
-    layers = [node for node in graph if node in kept or _is_own(node)]
+    layers = [node for node in graph if node in kept or (not only_readers and _is_own(node))]
     original, made = clone(graph)
     found: dict[OperatorNode, Refit] = {}
     for stop in cascade(graph, original, made.nodes, layers, calibration):

@@ -10,6 +10,7 @@ import numpy as np
 
 from burnish.analysis.axis_graph import axis_graph
 from burnish.analysis.axis_graph_edits import delete
+from burnish.errors import UsageError
 from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
 from burnish.passes.pruning.criteria import CRITERIA
@@ -19,6 +20,10 @@ from burnish.passes.pruning.structures import Structure, structures
 from burnish.passes.pruning.survey import survey
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
+from burnish.suggest import unknown
+
+FITS = ("all", "readers", "none")
+"""Which layers may be fitted."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class PruneChannels(Pass):
     """What is kept is a multiple of this, where the whole was."""
     criterion: str = ""
     """The order in which channels are kept; empty to compare all of them."""
-    refit: bool = True
-    """Whether readers make up for what goes."""
+    fit: str = "all"
+    """Which layers make up for what goes: ``all`` behind it, its ``readers`` only, or ``none``."""
 
     name: ClassVar[str] = "prune-channels"
     numerics: ClassVar[Numerics] = Numerics.LOSSY
@@ -59,6 +64,7 @@ class PruneChannels(Pass):
         """Thin out all structures that can be.
 
         Raises:
+            UsageError: an option names what does not exist.
             BurnishError: the calibration data do not fit the graph.
         """
         result, rewriter = RewriteResult(), Rewriter(graph)
@@ -73,8 +79,11 @@ class PruneChannels(Pass):
         chosen = self._chosen(graph, [one for one in found if not one.reason], context)
         if not chosen:
             return result
-        if self.refit:
-            fit_layers(rewriter, graph, chosen, context.calibration)
+        if self.fit not in FITS:
+            raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
+        if self.fit != "none":
+            only_readers = self.fit == "readers"
+            fit_layers(rewriter, graph, chosen, context.calibration, only_readers=only_readers)
         for structure, units in chosen.items():
             gone = np.setdiff1d(np.arange(len(structure.units)), units)
             delete(rewriter, structure.group, structure.channels(gone).tolist())
@@ -90,6 +99,8 @@ class PruneChannels(Pass):
             kept = {one: np.asarray(self.kept[one.name]) for one in found if one.name in self.kept}
             return {one: units for one, units in kept.items() if len(units) < len(one.units)}
         assert context.calibration is not None
+        if self.criterion and self.criterion not in CRITERIA:
+            raise UsageError(f"{self.name}.criterion: {unknown('order', self.criterion, CRITERIA)}")
         criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else CRITERIA
         chosen = {}
         for structure, given in readings(graph, found, context.calibration):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from burnish.analysis.axis_graph import axis_graph
+from burnish.errors import UsageError
 from burnish.passes import get_pass
 from burnish.passes.pruning.structures import structures
 from burnish.pipeline import PassContext, run_pass
@@ -37,11 +38,20 @@ def test_every_reader_and_writer_of_a_group_shrinks():
 def test_refitted_readers_lose_less():
     fresh = data(residual(), 8, seed=7)
     lost = {}
-    for is_fitted in (True, False):
+    for fit in ("all", "readers", "none"):
         graph = residual()
-        prune(graph, keep=0.5, align=1, refit=is_fitted)
-        lost[is_fitted] = noise(residual(), graph, fresh)
-    assert lost[True] < 0.5 * lost[False]
+        prune(graph, keep=0.5, align=1, fit=fit)
+        lost[fit] = noise(residual(), graph, fresh)
+    assert lost["all"] < 0.5 * lost["none"]
+    assert lost["all"] <= lost["readers"] < lost["none"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"), [({"fit": "reader"}, "readers"), ({"criterion": "l3"}, "l1")]
+)
+def test_options_that_do_not_exist(options: dict[str, str], hint: str):
+    with pytest.raises(UsageError, match=hint):
+        prune(residual(), **options)
 
 
 def test_channels_that_others_add_up_to_cost_nothing():

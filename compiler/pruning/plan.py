@@ -1,0 +1,193 @@
+"""What can be thinned out, to which widths, which units stay at each, and what that loses.
+
+Losses are measured by forward passes: of a model in which one structure alone is thinned out and
+its readers refitted, at two widths; between and beyond these they go with the errors at the
+readers, which are known for every width. At the original weights the divergence and its gradient
+are zero, so that what single structures lose adds up but for terms of second order (`cross_terms`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from burnish.analysis.axis_graph import AxisGraph, axis_graph
+from burnish.calibration import Calibration
+from burnish.ir import Graph
+from burnish.passes import get_pass
+from burnish.passes.pruning.readings import readings
+from burnish.passes.pruning.structures import Structure, structures
+from burnish.passes.pruning.survey import Survey, survey
+from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
+from burnish.pruning.shapes import Widths, choices_of
+from burnish.quantization.deadline import Deadline
+from burnish.quantization.distance import Distance
+from burnish.quantization.guard import DistanceGuard
+
+PROBES = (0.75, 0.375)
+"""Shares of units at which each structure is probed."""
+ITEMS = 128
+"""Items that a structure is probed on, at least as far as there are as many."""
+FINE = 4
+"""Widths that a structure is to have at least, if the step between them can be halved for that."""
+_LEAST = 1e-9
+"""Of an error or a loss, in a logarithm."""
+_TILT = 1.5
+"""How losses go with errors where only one was measured: KL of a residual CNN as its power."""
+
+
+@dataclass
+class Plan:
+    """A model, and what is known of thinning it out."""
+
+    graph: Graph
+    axes: AxisGraph
+    every: Sequence[Structure]
+    """All structures, those that are left alone too."""
+    choices: dict[str, tuple[int, ...]]
+    """Widths of those that can be thinned out."""
+    surveys: dict[str, Survey]
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    """For each of the choices of a structure: what the model loses by it alone."""
+    pairs: dict[tuple[str, str], float] = field(default_factory=dict)
+    """What two lose besides: times the shares of units that go."""
+    unmeasured: set[str] = field(default_factory=set)
+    """Structures that there was no time to probe."""
+
+    @property
+    def open(self) -> list[Structure]:
+        """Structures that can be thinned out."""
+        return [one for one in self.every if one.name in self.choices]
+
+    def loss(self, name: str, width: int) -> float:
+        """What the model loses where a structure alone has so many units."""
+        return self.losses[name][self.choices[name].index(width)]
+
+    def units(self, widths: Widths) -> dict[str, tuple[int, ...]]:
+        """The units that stay, of structures that lose any."""
+        return {
+            name: tuple(self.surveys[name].kept[width].tolist())
+            for name, width in widths.items()
+            if width < self.choices[name][-1]
+        }
+
+    def pruned(
+        self, widths: Widths, calibration: Calibration, *, fit: str = "all"
+    ) -> tuple[Graph, PassReport | None]:
+        """A copy with ``widths``, its layers fitted; no report where nothing goes."""
+        copy, kept = copy_of(self.graph), self.units(widths)
+        if not kept:
+            return copy, None
+        step = get_pass("prune-channels", kept=kept, fit=fit)
+        return copy, run_pass(copy, step, PassContext(calibration=calibration))
+
+
+def plan(
+    graph: Graph, calibration: Calibration, *, align: int, keep: Sequence[str], time: Deadline
+) -> Plan:
+    """Find structures, and the units that are best kept at each width.
+
+    Args:
+        graph: with shapes, as far as they are known.
+        calibration: the data.
+        align: what widths are multiples of, if the whole is.
+        keep: names of structures that stay as they are.
+        time: told of every step.
+
+    Raises:
+        BurnishError: the data do not fit, or the graph does not run.
+    """
+    axes = axis_graph(graph)
+    every = structures(axes)
+    found = Plan(graph, axes, every, {}, {})
+    inside = [one for one in every if not one.reason and one.name not in keep]
+    for number, (structure, given) in enumerate(readings(graph, inside, calibration)):
+        time.tell("looking for channels to keep", number, len(inside))
+        choices = choices_of(len(structure.units), _step(len(structure.units), align))
+        if len(choices) > 1:
+            found.choices[structure.name] = choices
+            found.surveys[structure.name] = survey(structure, given, choices[:-1])
+    return found
+
+
+def _step(units: int, align: int) -> int:
+    """Between widths: ``align``, or a half or less of it where that leaves few widths."""
+    step = align
+    while step > 1 and (units % step or units < FINE * step):
+        step //= 2
+    return step
+
+
+def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: Deadline) -> None:
+    """Fill in the losses of a plan, as far as there is time.
+
+    Args:
+        found: the plan.
+        calibration: the data; a part of it is enough here.
+        guard: compares with the original.
+        time: for all.
+    """
+    few = fewer(calibration, found.graph, ITEMS)
+
+    def probe(widths: Widths) -> float:
+        return lost(guard.distance(found.pruned(widths, few, fit="readers")[0]))
+
+    ratios = []
+    for number, name in enumerate(found.choices):
+        time.tell("thinning out one structure", number, len(found.choices))
+        points = _probed(found, name, probe, time)
+        if not points:
+            found.unmeasured.add(name)
+            continue
+        found.losses[name] = _table(found, name, points)
+        ratios.append(points[0][1] / max(points[0][0], _LEAST))
+    usual = float(np.median(ratios)) if ratios else 1.0
+    for name in found.unmeasured:
+        error = found.surveys[name].errors[found.choices[name][0]]
+        found.losses[name] = _table(found, name, [(error, usual * error)])
+
+
+def _probed(
+    found: Plan, name: str, probe: Callable[[Widths], float], time: Deadline
+) -> list[tuple[float, float]]:
+    """Errors at the readers and losses of the model at a few widths."""
+    choices, errors = found.choices[name], found.surveys[name].errors
+    points: dict[int, tuple[float, float]] = {}
+    for share in PROBES:
+        width = min(choices[:-1], key=lambda each: abs(each - share * choices[-1]))
+        if width not in points and not time.is_late():
+            points[width] = errors[width], probe({name: width})
+    return [points[width] for width in sorted(points)]
+
+
+def _table(found: Plan, name: str, points: Sequence[tuple[float, float]]) -> list[float]:
+    """The loss at each choice: a power of the error through ``points``, ascending with it."""
+    errors = found.surveys[name].errors
+    logs = [(math.log(max(e, _LEAST)), math.log(max(loss, _LEAST))) for e, loss in points]
+    (x, y), (u, v) = logs[0], logs[-1]
+    tilt = (y - v) / (x - u) if abs(x - u) > 1e-3 else _TILT
+    tilt = min(2.5, max(0.5, tilt))
+    table = [
+        math.exp(y + tilt * (math.log(max(errors[width], _LEAST)) - x))
+        for width in found.choices[name][:-1]
+    ]
+    # A width with more units does not lose more.
+    return [*np.maximum.accumulate(table[::-1])[::-1].tolist(), 0.0]
+
+
+def fewer(calibration: Calibration, graph: Graph, items: int) -> Calibration:
+    """As many of the samples as hold ``items``, or a few more."""
+    first = next(iter(calibration.feeds(graph)))
+    batch = max((array.shape[0] for array in first.values() if array.ndim > 1), default=1)
+    return calibration.fewer(-(-items // max(1, batch)))
+
+
+def lost(distance: Distance | None) -> float:
+    """What a model has lost: nats of divergence, or power of the error over that of the signal."""
+    if distance is None:
+        return 0.0
+    found = distance.divergence
+    return distance.noise if found is None else found

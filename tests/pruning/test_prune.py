@@ -1,0 +1,127 @@
+"""A model is pruned to a budget, and what came of it is told."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from burnish.analysis.cost import node_flops
+from burnish.calibration import Calibration
+from burnish.errors import GateFailed, UsageError
+from burnish.ir import Graph
+from burnish.ir.verify import verify
+from burnish.pruning.prune import prune_model
+from burnish.pruning.request import Pruning
+from burnish.pruning.result import Pruned
+from burnish.quantization.guard import Loss
+from tests.passes.pruning.thinned import answers, data, noise, residual
+
+
+class Bound:
+    """Allows so much noise on data of its own."""
+
+    is_asked = True
+    bound = "little noise"
+
+    def __init__(self, allowed: float) -> None:
+        self.allowed, self.fresh = allowed, data(residual(), 4, seed=5)
+
+    def loss(self, graph: Graph) -> Loss:
+        found = noise(residual(), graph, self.fresh)
+        return Loss(found / self.allowed, f"{found:.3f} noise")
+
+
+def prune(asked: str | float = 0.5, graph: Graph | None = None, **options: Any) -> Pruned:
+    model = residual() if graph is None else graph
+    request = Pruning.of(asked, seconds=options.pop("seconds", 60.0), keep=options.pop("keep", ()))
+    assert request is not None
+    given = {"target": None, "guard": None, "timer": None, **options}
+    found = prune_model(
+        model, Calibration(data(model)), asked=request, progress=lambda *_: None, **given
+    )
+    verify(found.graph)
+    onnx.checker.check_model(found.graph.to_onnx(), full_check=True)
+    return found
+
+
+@cache
+def half() -> Pruned:
+    """The model at half of its operations."""
+    return prune(0.5)
+
+
+def flops(graph: Graph) -> int:
+    return sum(node_flops(node) or 0 for node in graph.walk())
+
+
+def test_the_budget_is_kept_and_what_is_told_is_true():
+    before, found = residual(), half()
+    assert found.flops.before == flops(before)
+    assert found.flops.after == flops(found.graph) <= 0.5 * flops(before)
+    stored = sum(value.constant.nbytes for value in found.graph.constants() if value.constant)
+    assert found.weights.after == stored
+    assert [one.kept < one.units for one in found.structures] == [True, True, False]
+    assert found.structures[2].reason.endswith("the graph returns it")
+    assert found.chosen in found.trials
+    assert found.distance is not None
+
+
+def test_bytes_are_a_budget_too():
+    found = prune("size:0.6")
+    assert found.weights.share <= 0.6
+
+
+def test_no_trial_that_was_made_is_better_than_the_one_chosen():
+    found = half()
+    assert found.chosen is not None
+    assert {trial.text for trial in found.trials} >= {"allocated", "uniform"}
+    assert found.chosen.loss.share == min(trial.loss.share for trial in found.trials)
+
+
+def test_equal_requests_give_equal_models_and_the_original_stays():
+    graph = residual()
+    one, other = prune(0.5, graph), half()
+    samples = data(residual(), 2)
+    assert np.array_equal(answers(graph, samples), answers(residual(), samples))
+    assert one.chosen.widths == other.chosen.widths  # type: ignore[union-attr]
+    assert np.array_equal(answers(one.graph, samples), answers(other.graph, samples))
+
+
+def test_what_is_to_be_kept_is_kept():
+    name = half().structures[0].name
+    found = prune(0.2, keep=(name,))
+    assert not found.structures[0].is_thinner
+    assert found.structures[0].reason == "it is to be kept"
+
+
+def test_a_layer_that_does_not_exist():
+    with pytest.raises(UsageError, match=r"--keep-width: .*Conv_9"):
+        prune(0.2, keep=("Conv_9",))
+
+
+def test_more_than_can_go():
+    with pytest.raises(GateFailed, match="the least that they can cost"):
+        prune(0.99)
+
+
+def test_a_bound_that_is_not_kept():
+    with pytest.raises(GateFailed, match=r"little noise cannot be kept: the best of \d trials"):
+        prune(0.7, guard=Bound(1e-6))
+
+
+def test_as_much_as_a_bound_allows():
+    found = prune("auto", guard=Bound(0.2))
+    assert found.chosen is not None
+    assert found.chosen.loss.holds
+    assert any(not trial.loss.holds for trial in found.trials) or found.flops.share < 0.2
+
+
+def test_without_time_errors_at_readers_decide():
+    found = prune(0.5, seconds=1e-6)
+    assert found.flops.share <= 0.5
+    assert any("were not probed" in notice for notice in found.notices)
+    assert all(one.score is None for one in found.structures)
