@@ -13,6 +13,7 @@ from burnish.backends.program import Buffer, BufferKind, Call, item_bytes
 from burnish.errors import UnsupportedModel
 from burnish.ir import DType, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import extract, values_read
+from burnish.oracle.exact_products import exact_products
 
 
 def arrange(graph: Graph, refused: Collection[OperatorNode]) -> list[OperatorNode]:
@@ -132,7 +133,7 @@ def emit_region(emitter: Emitter, nodes: list[OperatorNode]) -> None:
         emitter.home[value] = _result(value)
         targets.append(emitter.home[value])
     label = "+".join(dict.fromkeys(node.op_type for node in nodes))
-    model = body.to_onnx().SerializeToString(deterministic=True)
+    model = exact_products(body).to_onnx().SerializeToString(deterministic=True)
     emitter.calls.append(Call(label, (*operands, *targets), outputs=len(targets), region=model))
 
 

@@ -28,6 +28,7 @@ from burnish.errors import BurnishError
 from burnish.ir import Graph
 from burnish.optimization import optimize_model
 from burnish.oracle import Oracle
+from burnish.oracle.exact_products import exact_products
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext
 from burnish.selection import Selection
@@ -258,7 +259,7 @@ class _Bench:
                 raise BurnishError(f"{', '.join(form.passes)}: {form.failure}")
             graph = self._forms.ladder.graph(form.digest)
             path = self._folder / f"{form.id}.onnx"
-            burnish.save(graph, path)
+            burnish.save(exact_products(graph, fused=True), path)
             scores = self._task_scores(path)
             path.unlink()
             self._found[form.id] = {

@@ -6,6 +6,9 @@ ONNX Runtime is compared with itself as well: with no optimizations, with what t
 moved by a hair (`burnish.oracle.ties`), and in another version, if one is at hand. Where it is less
 than `LEAST` decibels from itself no engine can be asked for more, and an artifact is right that is
 as near.
+
+On x86 without VNNI its products of unsigned by signed bytes saturate: there it is given the same
+weights as unsigned ones.
 """
 
 import sys
@@ -38,6 +41,7 @@ from burnish.bench.environment import machine_to_ourselves
 from burnish.bench.stats import Estimate
 from burnish.bench.task import Feeds
 from burnish.bench.timing import alternate
+from burnish.oracle.exact_products import exact_products
 from burnish.oracle.ties import moved
 from burnish.quantization.distance import Distance, farthest
 
@@ -255,7 +259,9 @@ def _row(name: str, kind: str, plan: OthersPlan, zoo: Zoo, folder: Path) -> Othe
     )
     taken = round(time.perf_counter() - started, 1)
     row = OthersRow(name, kind, taken, compiled.native_share)
-    burnish.save(moved(burnish.load(quantized), UP), folder / "moved.onnx")
+    graph = exact_products(burnish.load(quantized), fused=True)
+    burnish.save(graph, folder / "exact.onnx")
+    burnish.save(moved(graph, UP), folder / "moved.onnx")
     with ExitStack() as stack:
         engines = _engines(stack, plan, folder, shapes)
         answers = {
@@ -283,14 +289,14 @@ def _engines(
     Raises:
         EngineFailed: one of them cannot load its model, unless it is of another version.
     """
-    quantized, python = folder / "quantized.onnx", Path(sys.executable)
+    exact, python = folder / "exact.onnx", Path(sys.executable)
     places = {
         US: (US, folder / "artifact", python),
-        **{form: (form, quantized, python) for form in FORMS},
+        **{form: (form, exact, python) for form in FORMS},
         MOVED: ("ort", folder / "moved.onnx", python),
     }
     if plan.another is not None:
-        places[ANOTHER] = ("ort", quantized, plan.another)
+        places[ANOTHER] = ("ort", exact, plan.another)
     engines: dict[str, Engine] = {}
     for key, (name, path, interpreter) in places.items():
         engine = stack.enter_context(Engine(name, interpreter))

@@ -113,7 +113,8 @@ def _others() -> str:
         "noise in the output that\nis farthest off, and how many classes are the same), and how "
         "near ONNX Runtime is to itself: without its\noptimizations, with what is rounded moved by "
         "a hair, and in another version. `right` is what is near it, or about as\nnear as it is to "
-        "itself. Then its time over ours.",
+        "itself. Then its time over ours. On x86 without VNNI, where ONNX Runtime's products of "
+        "unsigned by signed bytes\nsaturate, it is given the same weights as unsigned ones.",
         markdown(*others_cells(record.rows)),
         *(f"- {row.model} by {row.kind}: {row.failure}" for row in record.rows if row.failure),
         record.circumstances,

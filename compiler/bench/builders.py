@@ -15,6 +15,7 @@ from burnish.backends.compile import CompileOptions, compile_graphs
 from burnish.backends.self_test import Vector
 from burnish.bench.ladder import digest
 from burnish.ir import DType, Graph
+from burnish.oracle.exact_products import exact_products
 from burnish.pipeline import copy_of
 from burnish.target import Target
 
@@ -104,7 +105,7 @@ class ModelBuilder:
     def build(self, graph: Graph, name: str) -> Built:
         """Write the file; what takes time is to make a session of it."""
         path = self.folder / f"{name}.onnx"
-        copy_of(graph).save(path)
+        exact_products(copy_of(graph), fused=True).save(path)
         files = [file for file in (path, path.with_name(path.name + ".data")) if file.exists()]
         return Built(path, None, files, program(graph))
 

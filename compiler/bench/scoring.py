@@ -18,6 +18,7 @@ from burnish.compilation import Request, compile_model
 from burnish.errors import UnsupportedModel
 from burnish.ir import DType, Graph, VariableNode
 from burnish.numerics import Numerics
+from burnish.oracle.exact_products import exact_products
 from burnish.pipeline import PassContext, run_pipeline
 from burnish.selection import Selection, choose
 from burnish.suggest import unknown
@@ -108,7 +109,7 @@ class Judge:
 
     def _written(self, graph: Graph, form: Form) -> tuple[str, Path]:
         path = self.folder / f"scored-{form.id}.onnx"
-        graph.save(path)
+        exact_products(graph, fused=True).save(path)
         return "ort", path
 
     def _compiled(self, graph: Graph, selection: Selection, form: Form) -> tuple[str, Path]:

@@ -13,6 +13,7 @@ from burnish.ir.assembly import fill
 from burnish.ir.clone import clone, extract, values_read
 from burnish.ir.onnx_io import skeleton
 from burnish.oracle import Oracle
+from burnish.oracle.exact_products import exact_products
 from burnish.verification import Feeds
 
 CAPTURED = 2 << 30
@@ -94,7 +95,7 @@ class Source:
             # Declared shapes may be wrong: the oracle finds out itself.
             value.shape = None
         try:
-            results = Oracle(fill(skeleton(copy, partial=True))).run(self._feeds)
+            results = Oracle(fill(skeleton(exact_products(copy), partial=True))).run(self._feeds)
         except BurnishError:
             return [None] * len(wanted)
         return [results[name] for name in copy.output_names]

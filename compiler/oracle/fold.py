@@ -15,6 +15,7 @@ from burnish.ir import Array, DType, Graph, OperatorNode, VariableNode
 from burnish.ir.assembly import fill
 from burnish.ir.clone import extract
 from burnish.ir.onnx_io import skeleton
+from burnish.oracle.exact_products import exact_products
 from burnish.oracle.session import Oracle
 
 BATCH = 512
@@ -116,4 +117,4 @@ def _evaluate(
 
 
 def _model(graph: Graph) -> onnx.ModelProto:
-    return fill(skeleton(graph, partial=True))
+    return fill(skeleton(exact_products(graph), partial=True))

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, StringStringEntryProto, TensorProto
+from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
-from burnish.errors import UnsupportedModel, UsageError
+from burnish.errors import BurnishError, UnsupportedModel, UsageError
 from burnish.ir import Array, DType, Graph
 from burnish.ir.constant import Constant
 from burnish.ir.external_data import put
 from burnish.ir.onnx_io import skeleton
 from burnish.ir.saver import EXTERNAL_ABOVE, save
+from burnish.ir.untrusted import walk
 from burnish.onnx_runtime import import_onnx_runtime
-from burnish.oracle.saturation import exact
+from burnish.oracle.exact_products import PRODUCTS, exact_products, saturates
 
 RAW_TYPES = {
     f"tensor({dtype})": dtype
@@ -136,7 +137,7 @@ class _OnnxRuntime(_Engine):
         with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
             try:
                 self._session = onnxruntime.InferenceSession(
-                    self._for_session(model, Path(folder), None if optimized else options),
+                    self._for_session(_exact(model), Path(folder), None if optimized else options),
                     options,
                     providers=["CPUExecutionProvider"],
                 )
@@ -170,7 +171,6 @@ class _OnnxRuntime(_Engine):
             return bytes(model.SerializeToString())
         if not isinstance(model, Graph):
             return str(model)
-        model = exact(model)
         parts, path = skeleton(model), folder / "model.onnx"
         main = {tensor.name for tensor in parts.model.graph.initializer}
         lent = {
@@ -255,6 +255,25 @@ def _session_options(onnxruntime: Any, optimized: bool) -> Any:
     # Packed weights take other kernels: folding what makes a weight would change the rounding.
     options.add_session_config_entry("session.disable_prepacking", "1")
     return options
+
+
+def _exact(model: Graph | ModelProto | str | Path) -> Graph | ModelProto | str | Path:
+    """``model``, or what computes the same where ONNX Runtime would saturate its products."""
+    if isinstance(model, Graph):
+        return exact_products(model)
+    if not saturates() or (isinstance(model, ModelProto) and not _multiplies_bytes(model)):
+        return model
+    try:
+        graph = Graph.from_onnx(model)
+        made = exact_products(graph)
+    except BurnishError:  # what is no graph here is left to ONNX Runtime, as it is
+        return model
+    return model if made is graph else made
+
+
+def _multiplies_bytes(model: ModelProto) -> bool:
+    nodes = (message for message in walk(model) if isinstance(message, NodeProto))
+    return any((node.domain, node.op_type) in PRODUCTS for node in nodes)
 
 
 def _engine(model: Graph | ModelProto | str | Path, threads: int, optimized: bool) -> _Engine:

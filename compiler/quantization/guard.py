@@ -18,6 +18,7 @@ from burnish.calibration.store import Calibration
 from burnish.gates import drop_in_points
 from burnish.ir import Graph
 from burnish.oracle import Oracle
+from burnish.oracle.exact_products import exact_products
 from burnish.quantization.distance import BOUND, BOUND_OF_INTEGERS, Distance, farthest, is_float
 from burnish.source import save
 from burnish.verification import Feeds
@@ -180,6 +181,6 @@ class TaskGuard:
     def _scores(self, graph: Graph) -> Scores:
         with tempfile.TemporaryDirectory(prefix="burnish-guard-") as folder:
             path = Path(folder, "model.onnx")
-            save(graph, path)
+            save(exact_products(graph, fused=True), path)
             scores = scores_of(self._task, "ort", path, self._threads, self._graph.inputs)
         return next(iter(scores.values()))

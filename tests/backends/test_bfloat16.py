@@ -209,7 +209,9 @@ def test_candidates_are_checked_against_what_rounding_means() -> None:
     subject = Subject.of(kernel.func, ((),))
     (expected,) = subject.expected
     x, w = (widened(subject.arguments.array(number)) for number in range(2))
-    product = np.maximum(x @ np.moveaxis(w, 2, 3).reshape(8, 16), 0).reshape(-1)[expected.places]
+    # From vectors of columns, in each of which pairs of rows lie side by side.
+    w = w.transpose(1, 3, 0, 2).reshape(8, 16)
+    product = np.maximum(x @ w, 0).reshape(-1)[expected.places]
     rounded = product.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
     assert np.mean(rounded == expected.values) > 0.9, "sums of other order may differ"
     assert agree(expected.values, rounded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -136,6 +137,6 @@ def test_the_convolution_counts_the_gates_operations() -> None:
 
 def test_bfloat16_products_round_what_the_gate_gives() -> None:
     graph = prepared(block(f"{GATE} m = Mul(x, g) y = Conv(m, w)"))
-    target = TARGET.using(BFLOAT16)
+    target = replace(TARGET, features=TARGET.features | {BFLOAT16})
     run_pass(graph, get_pass("narrow-products"), PassContext(target=target))
     assert "gate" not in [kernel.name.split("_", 1)[1] for kernel in lower(graph, target).kernels]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
+import burnish
 from burnish.backends.lowering import lower as lowering
 from burnish.errors import UnsupportedModel
 from tests.backends.lowering.models import check, lowered, model, normal
@@ -71,3 +73,20 @@ def test_a_kernel_that_cannot_be_made_runs_on_the_host(monkeypatch: pytest.Monke
     monkeypatch.setitem(lowering.ANCHORS, "Softmax", broken)
     text = "g (float[3, 5] x) => (float[3, 5] y) { a = Exp(x) y = Softmax(a) }"
     assert check(model(text), x=normal(3, 5)) == ["no kernel of Softmax: not today"]
+
+
+def test_products_of_bytes_do_not_saturate() -> None:
+    """One position attends to itself, so that its values come out: sums of 8 products."""
+    proto = model("""g (uint8[1, 1, 8] x, int8[8, 12] w, float[12] b, float s) =>
+        (float[1, 1, 4] y) { y = com.microsoft.QAttention<num_heads = 2>(x, w, b, s, s) }""")
+    proto.opset_import.add(domain="com.microsoft", version=1)
+    del proto.graph.input[1:]
+    arrays = {"w": np.full((8, 12), 127, np.int8), "b": np.zeros(12), "s": np.array(1)}
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(a if a.dtype == np.int8 else a.astype(np.float32), name)
+        for name, a in arrays.items()
+    )
+    x = np.full((1, 1, 8), 255, np.uint8)
+    artifact = burnish.compile(proto, tune="off")
+    assert [segment.region for segment in artifact.manifest.entries[0].segments] != [None]
+    np.testing.assert_array_equal(artifact.run({"x": x})["y"], np.full((1, 1, 4), 8 * 255 * 127))
