@@ -1,16 +1,16 @@
 """Metrics with intervals: of one model, and of the difference between two on the same items.
 
-Items that are right or wrong have exact intervals by the binomial distribution: Clopper and Pearson
-(1934) for one model; for two, the same on the items that only one of them gets right, which is what
-McNemar's exact test looks at. That interval takes as given how many items changed: it says which
-way they went, not how many of other items would change. All others are resampled (Efron's
-bootstrap, by percentiles), always with the same seed.
+Items that are right or wrong have exact intervals by the binomial distribution for one model
+(Clopper and Pearson, 1934); for two, the score interval of the difference of paired shares (Tango,
+Statistics in Medicine 17, 1998), which allows for how many of other items would change. All others
+are resampled (Efron's bootstrap, by percentiles), always with the same seed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def metric_interval(scores: Scores) -> tuple[float, float, float]:
 def paired_difference(original: Scores, other: Scores) -> tuple[float, float, float]:
     """Return by how much ``other`` exceeds ``original``, and the ends of the 95% interval.
 
-    Where both say the same of every item the interval is exactly (0, 0, 0).
+    Where both say the same of every item, they are taken for the same: (0, 0, 0).
 
     Raises:
         Unpaired: they are not about equally many items of equal weights.
@@ -88,10 +88,8 @@ def paired_difference(original: Scores, other: Scores) -> tuple[float, float, fl
     value = other.metric - original.metric
     if _is_binary(original) and _is_binary(other):
         gained = int((other.values > original.values).sum())
-        changed = int((other.values != original.values).sum())
-        low, high = _binomial_interval(gained, changed)
-        share = changed / original.values.size
-        return value, (2 * low - 1) * share, (2 * high - 1) * share
+        lost = int((other.values < original.values).sum())
+        return value, *_score_interval(gained, lost, original.values.size)
     low, high = _bootstrap(np.stack([other.values - original.values, original.weights], axis=1))
     return value, low, high
 
@@ -127,9 +125,34 @@ def _binomial_interval(hits: int, count: int) -> tuple[float, float]:
     return low, high
 
 
-def _bisect(is_below: Callable[[float], bool]) -> float:
+def _score_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
+    """Ends of the interval of the share of items gained less that of those lost, of ``count``."""
+    limit = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    found = (gained - lost) / count
+
+    def end(sign: int, least: float, most: float) -> float:
+        if least == most:
+            return found
+        return _bisect(lambda one: _score(gained, lost, count, one) > sign * limit, least, most)
+
+    return end(1, -1.0, found), end(-1, found, 1.0)
+
+
+def _score(gained: int, lost: int, count: int, difference: float) -> float:
+    """How many standard deviations what was seen is above a ``difference`` of the shares.
+
+    The deviation is that of the most likely shares among those that differ by so much.
+    """
+    a = 2 * count
+    b = (a - gained + lost) * difference - gained - lost
+    c = -lost * difference * (1 - difference)
+    share = (math.sqrt(b * b - 4 * a * c) - b) / (2 * a)  # of those lost
+    variance = count * (2 * share + difference * (1 - difference))
+    return (gained - lost - count * difference) / math.sqrt(variance)
+
+
+def _bisect(is_below: Callable[[float], bool], low: float = 0.0, high: float = 1.0) -> float:
     """The share at which ``is_below`` turns from true to false."""
-    low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if is_below(middle) else (low, middle)
