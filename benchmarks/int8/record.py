@@ -141,8 +141,8 @@ def _methods() -> str:
         "## What each method does",
         "Points of the metric, and of the noise on calibration data that nothing was fitted to, "
         "with 95% intervals: alone on\ntop of `quantize-int8`, and where it alone is left out of "
-        "all (`without`); `same` is the same model. Intervals of items that\nare right or wrong are "
-        "as recorded, exact given how many items changed; today's are Tango's score\n"
+        "all (`without`); `same` is the same model. Intervals of items that\nare right or wrong "
+        "are as recorded, exact given how many items changed; today's are Tango's score\n"
         "intervals (1998).",
         markdown(HEADS, method_cells(record.rows)),
         f"Feeds that each was quantized on, and that noise was measured on: {counts}.",
