@@ -68,6 +68,7 @@ PASSES: dict[str, str] = {
         "burnish.passes.folding.redundant_channels:RemoveRedundantChannels"
     ),
     "resolve-sequences": "burnish.passes.cleanup.resolve_sequences:ResolveSequences",
+    "rotate-heads": "burnish.passes.pruning.rotate_heads:RotateHeads",
     "round-weights": "burnish.passes.quantization.round_weights:RoundWeights",
     "scale-channels": "burnish.passes.quantization.scale_channels:ScaleChannels",
     "simplify-arithmetic": "burnish.passes.cleanup.simplify_arithmetic:SimplifyArithmetic",

@@ -35,7 +35,9 @@ def permute(rw: Rewriter, group: ChannelGroup, order: Sequence[int]) -> None:
         raise ValueError("channels would change from one of several joined values to another")
     if any(part.symmetry is Transform.ROTARY for part in group.parts):
         raise ValueError("the channels cannot be moved: they turn in pairs")
-    _edit(rw, group.members, lambda member, rows: rows[_moved(group.channels_of(member), where)])
+    if any(part.symmetry is Transform.IDENTITY for part in group.parts):
+        raise ValueError("the channels cannot be moved: heads are normalized by themselves")
+    edit(rw, group.members, lambda member, rows: rows[_moved(group.channels_of(member), where)])
 
 
 def transform(rw: Rewriter, group: ChannelGroup, part: Part, matrix: Array) -> None:
@@ -61,7 +63,7 @@ def transform(rw: Rewriter, group: ChannelGroup, part: Part, matrix: Array) -> N
         forward = covariant == (part.signs[member.site] > 0)
         return _mixed(group.channels_of(member), rows, matrix if forward else inverse)
 
-    _edit(rw, inside, change)
+    edit(rw, inside, change)
 
 
 def scale(rw: Rewriter, group: ChannelGroup, part: Part, factors: Array) -> None:
@@ -114,13 +116,17 @@ def _complex_by_label(matrix: Array, labels: Array) -> bool:
     return True
 
 
-def _edit(
+def edit(
     rw: Rewriter,
     members: Sequence[Member],
     change: Callable[[Member, Array], Array],
     sizes: Callable[[Member], tuple[int, ...]] = lambda member: member.numbers.shape,
 ) -> None:
-    """Replace the constant of every member; its channels come as rows, and are ``sizes`` then."""
+    """Replace the constants of ``members`` by what ``change`` makes of them.
+
+    It is given a member and its constant, float64, with channels as rows; ``sizes`` is the shape
+    of its axes of channels then, by default as before.
+    """
     for member in members:
         constant = member.value.constant
         assert constant is not None
@@ -219,4 +225,4 @@ def _thin_out(rw: Rewriter, group: ChannelGroup, kept: Array) -> None:
     def change(member: Member, rows: Array) -> Array:
         return rows[kept[group.channels_of(member).reshape(-1)]]
 
-    _edit(rw, group.members, change, lambda member: left_of(group, member, kept))
+    edit(rw, group.members, change, lambda member: left_of(group, member, kept))

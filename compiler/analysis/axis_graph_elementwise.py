@@ -193,6 +193,10 @@ def normalize_rows(sites: Sites, node: OperatorNode) -> None:
     for site in sites.sites(source):
         if max(site.axes) < first:
             sites.carry(node, site, node.output, Transform.PERMUTATION)
+        elif first == rank - 1 and site.axis is None and max(site.axes) == first:
+            # Heads are normalized by themselves, all with the same scale.
+            result = sites.carry(node, site, node.output, Transform.IDENTITY)
+            sites.resized.append((node, site, result))
         elif first != rank - 1 or site.axis != first or not _parameters(node, site.numbers):
             sites.bound(site, Transform.IDENTITY, f"{node.op_type} spans other axes too", node)
         else:

@@ -183,6 +183,8 @@ def _broken(
         return UNEVEN
     if node.op_type == "RotaryEmbedding" and sizes[-1] != mask.shape[-1]:
         return "RotaryEmbedding turns pairs of channels by angles"
+    if node.is_op("LayerNormalization", "RMSNormalization") and sizes[-1] != mask.shape[-1]:
+        return f"{node.op_type} has a scale for each place in heads"
     if target is not None and node.op_type in ("Split", "Slice", "Concat", "Gather"):
         return _torn(group, kept, node, source, target)
     return None

@@ -288,6 +288,18 @@ def test_whole_heads_of_pairs_that_turn() -> None:
     deleted(made, group, (heads_of(group) or [])[2])
 
 
+@pytest.mark.parametrize("norm", ["RMSNormalization(q, gain)", "LayerNormalization(q, gain, gain)"])
+def test_whole_heads_whose_queries_are_normalized(norm: str) -> None:
+    made = build(FORMS["apart"].replace("l = MatMul(q, k)", f"n = {norm}  l = MatMul(n, k)"),
+                 gain=(4,))  # fmt: skip
+    group = attention_groups(made)[0]
+    places = inner_ties(group)[0].channels[:, 0]
+    assert "a scale for each place" in str(cannot_delete(group, places))
+    deleted(made, group, (heads_of(group) or [])[0])
+    with pytest.raises(ValueError, match="normalized by themselves"):
+        permute(Rewriter(made), attention_groups(made)[0], np.arange(8).tolist())
+
+
 def test_heads_do_not_change_places() -> None:
     made = build(FORMS["apart"])
     (heads,) = (group for group in channel_groups(made) if group.size == 3)
