@@ -148,9 +148,14 @@ def state_precision(artifact: Artifact, precision: Mapping[str, Any]) -> None:
     _state(artifact, replace(artifact.manifest, precision=precision))
 
 
-def state_quantization(artifact: Artifact, quantization: Mapping[str, Any]) -> None:
-    """Record in the manifest of a new ``artifact`` how much of the model is quantized."""
-    _state(artifact, replace(artifact.manifest, quantization=quantization))
+def state_changes(
+    artifact: Artifact,
+    *,
+    quantization: Mapping[str, Any] | None,
+    pruning: Mapping[str, Any] | None,
+) -> None:
+    """Record in the manifest of a new ``artifact`` how much is quantized and pruned."""
+    _state(artifact, replace(artifact.manifest, quantization=quantization, pruning=pruning))
 
 
 def _state(artifact: Artifact, manifest: Manifest) -> None:

@@ -121,6 +121,9 @@ class Manifest:
     quantization: Mapping[str, Any] | None = None
     """Which share of the layers multiplies integers, what that loses and what was allowed; None if
     nobody asked for it."""
+    pruning: Mapping[str, Any] | None = None
+    """How many structures are thinner, and which share of operations and weights is left; None if
+    nobody asked for it."""
     files: Mapping[str, FileSpec] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -159,6 +162,7 @@ class Manifest:
             quantization=(
                 _quantization(root.child("quantization")) if "quantization" in root.data else None
             ),
+            pruning=_pruning(root.child("pruning")) if "pruning" in root.data else None,
             files={
                 _file_name(name): _file(_Reader(data, f"{NAME}: files.{name}"))
                 for name, data in root.get("files", dict).items()
@@ -250,6 +254,16 @@ def _quantization(reader: _Reader) -> Mapping[str, Any]:
     reader.integer("layers", 0, reader.integer("of", 0, MAX_BYTES))
     quantization: Mapping[str, Any] = reader.data
     return quantization
+
+
+def _pruning(reader: _Reader) -> Mapping[str, Any]:
+    for key in ("loss", "asked"):
+        reader.get(key, str)
+    reader.integer("structures", 0, reader.integer("of", 0, MAX_BYTES))
+    for key in ("flops", "weights"):
+        reader.number(key)
+    pruning: Mapping[str, Any] = reader.data
+    return pruning
 
 
 def _file_name(name: str) -> str:

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from burnish.backends.artifact import load_artifact
     from burnish.errors import BurnishError
     from burnish.ir import Graph
+    from burnish.pruning.request import Pruning
     from burnish.quantization.request import Quantization
     from burnish.source import load, save
 
 __version__ = "0.1.0"
 __all__ = [
-    "BurnishError", "Graph", "Quantization", "__version__", "compile", "diagnose", "load",
-    "load_artifact", "optimize", "save",
+    "BurnishError", "Graph", "Pruning", "Quantization", "__version__", "compile", "diagnose",
+    "load", "load_artifact", "optimize", "save",
 ]  # fmt: skip
 
 _HOME = {
     "BurnishError": "burnish.errors",
     "Graph": "burnish.ir",
+    "Pruning": "burnish.pruning.request",
     "Quantization": "burnish.quantization.request",
     "compile": "burnish.api",
     "diagnose": "burnish.api",

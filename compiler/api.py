@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args
 
 from burnish.building.execute import finish
 from burnish.building.job import Job
+from burnish.building.requests import requests
 from burnish.building.workshop import Made, MadeArtifact, MadeOnnx, Workshop
 from burnish.compilation import TUNE
 from burnish.errors import UsageError
@@ -20,6 +20,7 @@ from burnish.ir import Graph
 from burnish.narrowing import Precision
 from burnish.parameters import in_python
 from burnish.pipeline import Pass, PipelineReport, Progress, Verify
+from burnish.pruning.request import Pruning
 from burnish.quantization.request import Quantization, Source
 from burnish.selection import Selection, choose
 from burnish.shape_sets import distinct
@@ -56,6 +57,7 @@ def optimize(
     keep: Sequence[str] = (),
     optional: Mapping[str, float] | Sequence[str] = (),
     quantize: str | Quantization | None = None,
+    prune: float | str | Pruning | None = None,
     calibration: Source | None = None,
     budget_size: int | str | None = None,
     min_speedup: float | None = None,
@@ -80,7 +82,9 @@ def optimize(
         optional: passes to keep only if the result without them takes this many times as long,
             measured; a list asks for any gain at all.
         quantize: "int8" for products of 8 bits where these pay; a ``Quantization`` says more.
-        calibration: data for it: dicts of arrays by input name, or as on the command line.
+        prune: how much to remove before that: a share of the operations, as 0.3, or as on the
+            command line; a ``Pruning`` says more.
+        calibration: data for both: dicts of arrays by input name, or as on the command line.
         budget_size: bytes of the result at most, or a text such as "12MB".
         min_speedup: least time of ONNX Runtime on the original over the result's, both measured.
         max_drop: points, hundredths of the first metric of ``eval``, that may be lost.
@@ -101,11 +105,12 @@ def optimize(
     _check(verify, samples)
     graph, shapes = _graph(model), _whole(input_shapes) or {}
     selection = Selection(preset, _names(passes), _names(skip) or (), set, shapes, opset)
+    quantization, pruning = requests(quantize, prune, calibration)
     job = Job(
         _path(model), Path("optimized.onnx"), selection, (shapes,), verify=verify, samples=samples,
         keep=tuple(_names(keep) or ()),
         budgets=_budgets(budget_size, None, min_speedup, max_drop), optional=_ratios(optional),
-        task=eval, quantization=_quantization(quantize, calibration),
+        task=eval, quantization=quantization, pruning=pruning,
     )  # fmt: skip
     made = _made(job, graph, progress)
     assert isinstance(made, MadeOnnx)
@@ -132,6 +137,7 @@ def compile(
     tolerance: float | None = None,
     optional: Mapping[str, float] | Sequence[str] = (),
     quantize: str | Quantization | None = None,
+    prune: float | str | Pruning | None = None,
     calibration: Source | None = None,
     budget_size: int | str | None = None,
     budget_arena: int | str | None = None,
@@ -159,12 +165,12 @@ def compile(
         winograd: whether 3x3 convolutions may be filtered minimally: faster, rounded differently.
         precision: "f32", the default, or "bf16": products and convolutions multiply numbers that
             are rounded to bfloat16 where that is faster, and sum in float32.
-        weights: "f32", the default, or "bf16": weights are rounded and stored in half the space
-            where reading them is what takes time; all arithmetic is in float32.
+        weights: "f32", the default, or "bf16", in half the space where reading them takes time.
         tolerance: how far rounding may move any output, relative to its largest value; 0.01 by
             default. Operators are left as they are where it would be more.
         optional: as for ``optimize``.
         quantize: as for ``optimize``.
+        prune: as for ``optimize``.
         calibration: as for ``optimize``.
         budget_size: as for ``optimize``.
         budget_arena: bytes of memory between kernels at most.
@@ -186,8 +192,8 @@ def compile(
         Selection(preset, _names(passes), _names(skip) or (), set, None, opset, compiling=True),
         tuple(_sets(input_shapes)), goal, Precision.of(precision, weights, tolerance), verify,
         TUNE if tune is None else tune, winograd, samples, (),
-        _budgets(budget_size, budget_arena, min_speedup, max_drop),
-        _ratios(optional), eval, describe_source(model), _quantization(quantize, calibration),
+        _budgets(budget_size, budget_arena, min_speedup, max_drop), _ratios(optional), eval,
+        describe_source(model), *requests(quantize, prune, calibration),
     )  # fmt: skip
     return cast(MadeArtifact, _made(job, _graph(model), progress)).artifact
 
@@ -315,14 +321,6 @@ def _budgets(
 
 def _count(where: str, size: int | str | None) -> int | None:
     return parse_bytes(size, where) if isinstance(size, str) else size
-
-
-def _quantization(
-    given: str | Quantization | None, calibration: Source | None
-) -> Quantization | None:
-    if not isinstance(given, Quantization):
-        return Quantization.of(given, calibration)
-    return given if calibration is None else replace(given, source=calibration)
 
 
 def _ratios(optional: Mapping[str, float] | Sequence[str]) -> dict[str, float]:

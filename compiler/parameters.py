@@ -29,7 +29,7 @@ _PARAMETERS = {
         for name in (
             "preset", "passes", "skip", "set", "opset", "verify", "keep", "target", "threads",
             "tune", "precision", "weights", "tolerance", "optional", "eval", "engine", "time",
-            "output", "quantize", "calibration",
+            "output", "quantize", "prune", "calibration",
         )
     },
 }  # fmt: skip

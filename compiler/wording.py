@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterable
 
 UNKNOWN = "–"
 """What stands where nothing was measured."""
 LONGEST = 64
 """Characters of a name that are shown; the middle of longer ones is left out."""
+FEW = 3
+"""Reasons that one sentence names."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
 """Categories of characters that show nothing, command a terminal, change the order of what is
 around them, or are none that XML takes."""
@@ -40,6 +43,15 @@ def shortened(name: str, longest: int = LONGEST) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 place``, ``2 places``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def few(reasons: Iterable[str]) -> str:
+    """The first reasons, each once, and how many others there are."""
+    found = list(dict.fromkeys(reasons))
+    rest = len(found) - FEW
+    return "; ".join(
+        [*found[:FEW], *([f"and {counted(rest, 'other reason')}"] if rest > 0 else [])]
+    )
 
 
 def counted_passes(count: int) -> str:

@@ -59,8 +59,8 @@ def test_lists_are_sorted() -> None:
 
 def test_public_names_are_what_we_meant() -> None:
     assert set(burnish.__all__) == {
-        "BurnishError", "Graph", "Quantization", "__version__", "compile", "diagnose", "load",
-        "load_artifact", "optimize", "save",
+        "BurnishError", "Graph", "Pruning", "Quantization", "__version__", "compile", "diagnose",
+        "load", "load_artifact", "optimize", "save",
     }  # fmt: skip
     assert burnish.__version__ == PROJECT["project"]["version"]
 

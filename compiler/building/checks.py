@@ -9,13 +9,13 @@ from pathlib import Path
 
 from burnish.bench.loading import named_in
 from burnish.building.data import check_shapes, declared
-from burnish.building.job import Job
+from burnish.building.job import Job, Lossy
+from burnish.building.pruning import require_float
 from burnish.calibration.data import UserData, load_data
 from burnish.calibration.store import Calibration
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.quantization.kept_layers import require_nodes
-from burnish.quantization.request import SAMPLES, Quantization
 from burnish.source import load
 
 
@@ -26,6 +26,7 @@ def check(job: Job) -> None:
 
     Raises:
         InvalidInput: the model is none.
+        UnsupportedModel: it is quantized, and is to be pruned.
         UsageError: shapes name no input, do not fit or leave one open where code is to be
             generated, or there is no such task.
     """
@@ -33,11 +34,12 @@ def check(job: Job) -> None:
         check_task(job.task)
     assert job.source is not None  # a build reads files
     graph = load(job.source)
-    asked = job.quantization
-    if asked is not None:
-        require_nodes(graph, asked.keep)
-    if asked is not None and isinstance(asked.source, str):
-        _check_data(job, asked, graph)
+    if job.pruning is not None:
+        require_float(graph)
+    for asked in job.lossy:
+        require_nodes(graph, asked.keep, asked.KEEP)
+        if isinstance(asked.source, str):
+            _check_data(job, asked, graph)
     check_shapes(job, graph)
 
 
@@ -64,14 +66,14 @@ def _check_code(option: str, text: str) -> None:
         )
 
 
-def _check_data(job: Job, asked: Quantization, graph: Graph) -> None:
+def _check_data(job: Job, asked: Lossy, graph: Graph) -> None:
     """Refuse calibration data that are not there, or in files that do not fit."""
     source = str(asked.source)
     data = load_data(source)
     if isinstance(data, UserData):
         _check_code("--calibration", source)
     else:
-        Calibration(data, samples=asked.samples, most=SAMPLES).check(declared(job, graph))
+        Calibration(data, samples=asked.samples, most=asked.most).check(declared(job, graph))
 
 
 def _is_module(name: str) -> bool:

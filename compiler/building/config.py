@@ -80,6 +80,11 @@ class Options(Table):
     quantize: Literal["int8"] | None = Field(
         None, description="Compute products and convolutions with integers where that pays."
     )
+    prune: float | str | None = Field(
+        None,
+        description="How much to remove: a share of the operations, as 0.3, or what is to be left, "
+        "as 'latency:0.7' or 'size:0.5', or 'auto' for what budgets.max-drop allows.",
+    )
     calibration: str | None = Field(
         None,
         description="Data that the model is meant for: a folder of .npz or .npy files, MODULE:NAME "
@@ -87,9 +92,10 @@ class Options(Table):
     )
     calibration_samples: int | None = Field(None, ge=1, description="Samples to use at most.")
     time: float | None = Field(
-        None, gt=0, description="Seconds that deciding about layers may take."
+        None, gt=0, description="Seconds that deciding may take, to prune and to quantize each."
     )
     keep_float: list[str] | None = Field(None, description="Layers to leave in float.")
+    keep_width: list[str] | None = Field(None, description="Layers to leave as wide as they are.")
     preset: Literal["minimal", "default", "max"] | None = Field(
         None, description="Which passes to run."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +10,43 @@ from burnish.bench.task import Task, TaskFailed, input_shapes_of
 from burnish.bench.task_data import TaskData
 from burnish.building.job import Job
 from burnish.calibration.data import load_data
+from burnish.calibration.replay import Replay
 from burnish.calibration.store import Calibration
 from burnish.compilation import require_shapes
 from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.passes import get_pass
 from burnish.pipeline import PassContext, Progress, copy_of, run_pass
-from burnish.quantization.request import SAMPLES, Quantization
 
 
-def given_data(
-    asked: Quantization, task: Task | None, progress: Progress | None = None
-) -> Calibration | None:
-    """The data that the user names, else those of the task; None if there are neither.
+def given_data(job: Job, task: Task | None, progress: Progress | None = None) -> list[Calibration]:
+    """The data that the user names, else those of the task, for each of the job's lossy stages.
+
+    What only one of them has serves the other, too. There are none if there are neither.
 
     Raises:
         BurnishError: what is named is no data.
     """
-    given: Any = asked.source
-    if given is None and task is not None:
-        given = TaskData(task)
-    if given is None:
-        return None
-    feeds = load_data(str(given)) if isinstance(given, str | Path) else given
-    return Calibration(feeds, samples=asked.samples, most=SAMPLES, progress=progress)
+    named = [asked.source for asked in job.lossy if asked.source is not None]
+    given: list[Any] = [
+        named[0] if named and asked.source is None else asked.source for asked in job.lossy
+    ]
+    if not named:
+        if task is None:
+            return []
+        given = [TaskData(task)] * len(given)
+    feeds = {id(each): _readable(each) for each in given}
+    return [
+        Calibration(feeds[id(each)], samples=asked.samples, most=asked.most, progress=progress)
+        for asked, each in zip(job.lossy, given, strict=True)
+    ]
+
+
+def _readable(given: Any) -> Any:
+    """Samples that each stage can read."""
+    if isinstance(given, str | Path):
+        return load_data(str(given))
+    return Replay(given) if isinstance(given, Iterator) else given
 
 
 def check_shapes(job: Job, graph: Graph) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from burnish.bench.task import Task
 from burnish.compilation import TUNE, tuning_seconds
@@ -17,6 +17,8 @@ from burnish.gates import Budgets
 from burnish.narrowing import Precision
 from burnish.passes import PASSES
 from burnish.pipeline import Verify
+from burnish.pruning.request import AUTO, FORMS, Pruning
+from burnish.pruning.request import RECIPE as PRUNING
 from burnish.quantization.request import Quantization
 from burnish.selection import Selection, choose
 from burnish.shape_sets import Shapes, as_options
@@ -24,6 +26,9 @@ from burnish.suggest import unknown
 from burnish.target import Target
 from burnish.verification import Feeds
 from burnish.wording import counted
+
+Lossy: TypeAlias = Pruning | Quantization
+"""A stage that changes the function."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Job:
     """What a manifest says about where the model came from."""
     quantization: Quantization | None = None
     """How to quantize, None to leave the model in float."""
+    pruning: Pruning | None = None
+    """How much to prune before that, None to leave the model as wide as it is."""
 
     def __post_init__(self) -> None:
         """Check all that can be known before work begins.
@@ -65,7 +72,7 @@ class Job:
             UnsupportedModel: the target lacks what the precision beside ``quantization`` needs.
         """
         running = self.passes
-        self._check_quantization()
+        self._check_lossy()
         tuning_seconds(self.tune)
         for name, least in self.optional.items():
             if name not in PASSES:
@@ -87,24 +94,41 @@ class Job:
                 "cannot run here; leave them out, or build for cpu on a machine of that kind"
             )
 
-    def _check_quantization(self) -> None:
-        if self.quantization is None:
-            return
-        if self.optional:
-            raise UsageError(
-                "--optional judges passes of a model in float, and --quantize by itself leaves "
-                "alone what does not pay: leave one of them out"
-            )
-        from burnish.quantization.work import recipe
+    @property
+    def lossy(self) -> list[Lossy]:
+        """What changes the function, in the order in which it is done."""
+        return [asked for asked in (self.pruning, self.quantization) if asked is not None]
 
-        for name in self.selection.skip:
-            if name in recipe():
+    def _check_lossy(self) -> None:
+        for asked in self.lossy:
+            option, passes = asked.OPTION, _recipe(asked)
+            if self.optional:
                 raise UsageError(
-                    f"--skip {name}: --quantize takes of its own passes what helps a model; leave "
-                    "that out (`burnish bench --quantize int8` tells what each is worth)"
+                    f"--optional judges passes of a model in float at its full width, and {option} "
+                    "decides by itself what pays: leave one of them out"
                 )
-        if self.target is not None:
+            for name in self.selection.skip:
+                if name in passes:
+                    raise UsageError(
+                        f"--skip {name}: {option} takes of its own passes what helps a model; "
+                        "leave that out"
+                    )
+        if self.quantization is not None and self.target is not None:
             self.precision.suited(self.target)
+        if self.pruning is not None:
+            self._check_pruning(self.pruning)
+
+    def _check_pruning(self, asked: Pruning) -> None:
+        if asked.measure == AUTO and self.budgets.max_drop is None:
+            raise UsageError(
+                f"--prune {asked} goes as far as a budget allows: give --max-drop with --eval, or "
+                f"how much to remove, as {FORMS}"
+            )
+        if asked.measure == "latency" and self.target is not None and not self.target.is_host:
+            raise UsageError(
+                f"--prune {asked} needs times, and {self.target.name} cannot run here: give a "
+                "share of the operations, as 0.3, or size:0.5"
+            )
 
     @property
     def _runs(self) -> bool:
@@ -126,18 +150,17 @@ class Job:
 
     @property
     def every_pass(self) -> list[str]:
-        """Names of the passes that run, those that quantize among them, each once."""
-        if self.quantization is None:
+        """Names of the passes that run, those that prune and quantize among them, each once."""
+        if not self.lossy:
             return self.passes
-        from burnish.quantization.work import recipe
-
-        first = [step.name for step in choose(self.before)]
-        after = [] if self.target is None else self.passes
-        return list(dict.fromkeys((*first, *recipe(), *after)))
+        names = [step.name for step in choose(self.before)]
+        for asked in self.lossy:
+            names += _recipe(asked)
+        return list(dict.fromkeys((*names, *([] if self.target is None else self.passes))))
 
     def describe(self) -> dict[str, Any]:
         """What would be done, as plain values."""
-        target, asked = self.target, self.quantization
+        target = self.target
         data = "random inputs" if self.task is None else "the data for it of the task"
         return {
             "model": str(self.source),
@@ -146,7 +169,7 @@ class Job:
             "shapes": [as_options(shapes) for shapes in self.shapes if shapes],
             "tune": None if target is None else _tuning(self.tune),
             "precision": self.precision.options,
-            **({"quantize": None} if asked is None else asked.describe(data)),
+            **self._described(data),
             "verify": self.verify,
             "passes": self.every_pass,
             "set": [f"{key} = {value}" for key, value in (self.selection.settings or {}).items()],
@@ -154,6 +177,24 @@ class Job:
             "task": self.task if isinstance(self.task, str | None) else self.task.name,
             "budgets": self.budgets.describe(),
         }
+
+    def _described(self, data: str) -> dict[str, Any]:
+        """What changes the function; a list where stages say different things of one key."""
+        found: dict[str, Any] = {"prune": None, "quantize": None}
+        for asked in self.lossy:
+            for key, value in asked.describe(data).items():
+                earlier = found.get(key)
+                found[key] = value if earlier in (None, value) else [earlier, value]
+        return found
+
+
+def _recipe(asked: Lossy) -> Sequence[str]:
+    """Names of the passes that it runs by itself, in order."""
+    if isinstance(asked, Pruning):
+        return PRUNING
+    from burnish.quantization.work import recipe
+
+    return recipe()
 
 
 def _tuning(tune: float | str) -> str:

@@ -17,11 +17,11 @@ from burnish.building.config import (
 )
 from burnish.building.job import Job
 from burnish.building.keys import in_keys
+from burnish.building.requests import requests
 from burnish.compilation import TUNE
 from burnish.errors import InvalidInput, UsageError
 from burnish.gates import Budgets, parse_bytes
 from burnish.narrowing import Precision
-from burnish.quantization.request import Quantization
 from burnish.selection import Selection
 from burnish.shape_sets import Shapes, distinct
 from burnish.source import describe_source
@@ -70,6 +70,11 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             preset, options.passes, options.skip or (), _settings(options.set_), shapes[0] or None,
             options.opset, compiles,
         )  # fmt: skip
+        quantization, pruning = requests(
+            options.quantize, options.prune, _named(folder, options.calibration),
+            options.calibration_samples, options.time, options.keep_float or (),
+            options.keep_width or (),
+        )  # fmt: skip
         return Job(
             source, output, selection, shapes,
             target=resolve(options.target or "cpu", options.threads) if compiles else None,
@@ -81,10 +86,7 @@ def _job(name: str, options: ModelTable, folder: Path) -> Job:
             optional=options.optional or {},
             task=_named(folder, options.eval_),
             provenance=describe_source(source) if compiles else {},
-            quantization=Quantization.of(
-                options.quantize, _named(folder, options.calibration),
-                options.calibration_samples, options.time, options.keep_float or (),
-            ),
+            quantization=quantization, pruning=pruning,
         )  # fmt: skip
     except (UsageError, InvalidInput) as error:
         raise type(error)(f"models.{name}: {in_keys(str(error))}") from None

@@ -44,9 +44,9 @@ class Ring:
     """Where the results of one job run against each other: on the original's inputs."""
 
     graph: Graph
-    """The original."""
+    """What results in float are to answer as: the original, or what pruning left of it."""
     source: Path
-    """Its file."""
+    """The file of the original."""
     shapes: Mapping[str, tuple[int, ...]]
     """Of the inputs that it leaves open."""
     threads: int
@@ -55,13 +55,14 @@ class Ring:
     samples: Sequence[Feeds] | None = None
     """Inputs to compare on and to time, the first of all or of each shape; None for random ones."""
     quantized: Graph | None = None
-    """What quantized results were made from; how far it is from the original is judged before."""
+    """What quantized results were made from. How far it is from the original is judged before, as
+    it is of what is pruned."""
     is_narrowed: bool = False
     """Whether quantized results, too, are rounded as far as the tolerance allows."""
 
     @cached_property
     def reference(self) -> Reference:
-        """What the original answers."""
+        """What results in float are to answer."""
         return Reference(self.graph, self.samples, self.shapes or None)
 
     @cached_property
@@ -83,8 +84,8 @@ class Ring:
         """The time of ``one`` over that of ``other``, in blocks that alternate.
 
         Raises:
-            GateFailed: an engine fails, or answers something else than the original; what is
-                wrong is not timed.
+            GateFailed: an engine fails, or answers something else than it has to; what is wrong
+                is not timed.
         """
         ((found, _),) = self._ratios(one, other, self.reference.feeds[:1])
         return found

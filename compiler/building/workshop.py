@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from burnish.backends.manifest import Manifest
     from burnish.bench.document import Metric
     from burnish.bench.task import Task
-    from burnish.building.quantizing import Start
+    from burnish.building.starting import Start
     from burnish.building.trial import Contender, Ring
+    from burnish.pruning.result import Pruned
     from burnish.quantization.result import Quantized
 
 
@@ -51,14 +52,16 @@ class Made(ABC):
     """Optional passes that were left out."""
     quantized: Quantized | None = field(default=None, kw_only=True)
     """What was quantized, if that was asked for."""
+    pruned: Pruned | None = field(default=None, kw_only=True)
+    """What was pruned, if that was asked for."""
 
     @abstractmethod
     def save(self, path: Path) -> Mapping[str, int]:
         """Write it, and return the bytes of its files by name."""
 
-    def stating(self, found: Quantized) -> Made:
-        """The same with what became of layers that were to be quantized."""
-        return replace(self, quantized=found)
+    def stating(self, quantized: Quantized | None, pruned: Pruned | None = None) -> Made:
+        """The same with what became of layers that were to be quantized, and of structures."""
+        return replace(self, quantized=quantized, pruned=pruned or self.pruned)
 
     @property
     def is_quantized(self) -> bool:
@@ -96,12 +99,17 @@ class MadeArtifact(Made):
         self.compilation.artifact.budgets = self.report.budgets
         return self.compilation.artifact
 
-    def stating(self, found: Quantized) -> Made:
+    def stating(self, quantized: Quantized | None, pruned: Pruned | None = None) -> Made:
         """The same, also in its manifest."""
-        from burnish.backends.build import state_quantization
+        from burnish.backends.build import state_changes
 
-        state_quantization(self.compilation.artifact, found.summary())
-        return super().stating(found)
+        made = super().stating(quantized, pruned)
+        state_changes(
+            self.compilation.artifact,
+            quantization=None if made.quantized is None else made.quantized.summary(),
+            pruning=None if made.pruned is None else made.pruned.summary(),
+        )
+        return made
 
     @property
     def manifest(self) -> Manifest:
@@ -131,6 +139,8 @@ class Workshop:
     job: Job
     graph: Graph
     progress: Progress | None = None
+    begun: Start | None = None
+    """What passes begin with, if that was made already."""
     _latest: dict[tuple[str, ...], Made] = field(default_factory=dict)
 
     def make(self, skip: Sequence[str]) -> Made:
@@ -156,7 +166,9 @@ class Workshop:
         job, chosen = self.job, self.job.selection
         selection = replace(chosen, skip=(*chosen.skip, *skip), input_shapes=shapes or None)
         if (start := self.start) is not None:
-            return MadeOnnx(start.report, (), skip, start.graph, quantized=start.quantized)
+            return MadeOnnx(
+                start.report, (), skip, start.graph, quantized=start.quantized, pruned=start.pruned
+            )
         graph, report = optimize_model(
             self.graph, selection, verify=job.verify, samples=job.samples, keep=job.keep,
             progress=self.progress,
@@ -171,27 +183,30 @@ class Workshop:
             job.provenance, job.precision, shapes,
         )  # fmt: skip
         start = self.start
-        # Nothing in int8: what is made then is what is made without quantization, bit by bit.
-        if start is None or start.quantized.count == 0:
-            made = compile_model(self.graph, request, self.progress)
-        else:
-            request = replace(request, samples=job.samples or start.samples)
-            made = compile_model(start.graph, request, self.progress)
-            made.report.passes[:0] = start.report.passes
-        result = MadeArtifact(made.report, made.notices, skip, made)
         if start is None:
-            return result
+            made = compile_model(self.graph, request, self.progress)
+            return MadeArtifact(made.report, made.notices, skip, made)
+        # Nothing in int8: what is made then is what is made without quantization, bit by bit.
+        graph = start.plain
+        if start.has_integers:
+            graph = start.graph
+            request = replace(request, samples=job.samples or start.samples)
+        made = compile_model(graph, request, self.progress)
+        if graph is not self.graph:
+            made.report.passes[:0] = start.report.passes
         made.report.notices += start.report.notices
-        return result.stating(start.quantized.narrowed(made.report))
+        result = MadeArtifact(made.report, made.notices, skip, made)
+        quantized = None if start.quantized is None else start.quantized.narrowed(made.report)
+        return result.stating(quantized, start.pruned)
 
     @cached_property
     def start(self) -> Start | None:
-        """The quantized model that passes begin with, None to begin with the original."""
-        from burnish.building.quantizing import prepare
+        """The pruned or quantized model that passes begin with, None for the original."""
+        from burnish.building.starting import prepare
 
         job = self.job
-        if job.quantization is None:
-            return None
+        if self.begun is not None or not job.lossy:
+            return self.begun
         task = None if job.task is None else self.task
         return prepare(job, self.graph, task, self.progress or silent, job.before)
 
@@ -203,12 +218,12 @@ class Workshop:
         job = self.job
         tolerance = EXACT if job.precision.is_full else job.precision.tolerance
         threads = (job.target or resolve("cpu")).threads
-        samples, start = job.samples, self.start
-        if samples is None and start is not None:
-            samples = start.samples
-        quantized = None if start is None else start.graph
+        start = self.start
+        if start is None:
+            return Ring(self.graph, self.source, job.shapes[0], threads, tolerance, job.samples)
         return Ring(
-            self.graph, self.source, job.shapes[0], threads, tolerance, samples, quantized,
+            start.plain, self.source, job.shapes[0], threads, tolerance,
+            job.samples or start.samples, start.graph,
             is_narrowed=not job.precision.is_full,
         )  # fmt: skip
 

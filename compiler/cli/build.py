@@ -80,7 +80,7 @@ def _plan(session: Session, path: Path, jobs: dict[str, Job]) -> int:
 def _build(session: Session, jobs: dict[str, Job]) -> int:
     from burnish.building.execute import execute
     from burnish.building.keys import in_keys
-    from burnish.cli.quantization import quantization_json
+    from burnish.cli.lossy import lossy_json
     from burnish.errors import BurnishError, GateFailed
 
     code = 0
@@ -103,8 +103,7 @@ def _build(session: Session, jobs: dict[str, Job]) -> int:
             session.warn_of_rollbacks(built.made.report)
             for notice in built.notices:
                 session.note(f"models.{name}: {notice}")
-            quantized = quantization_json(built.made.quantized)
-            done.append({"name": name, **built.as_json(), **quantized})
+            done.append({"name": name, **built.as_json(), **lossy_json(built.made)})
             if session.shows_tables:
                 _show_built(session, name, built)
     if session.json:
@@ -127,17 +126,15 @@ def _make_room(folder: Path) -> None:
 
 
 def _show_built(session: Session, name: str, built: Built) -> None:
-    from burnish.cli.quantization import quantization_lines, stage
+    from burnish.cli.lossy import lossy_lines, stage
     from burnish.cli.tables import agreement_line
     from burnish.wording import data_size
 
     size = data_size(built.size)
     typer.echo(f"{name}: wrote {built.job.output} in {built.seconds:.1f} s, {size}")
-    quantized = built.made.quantized
     compared = stage(built.made) if built.job.target is None else ""
     typer.echo(f"  {compared}{agreement_line(built.made.report)}")
-    summary = None if quantized is None else quantized.summary()
-    for line in (*quantization_lines(summary), *built.judgements()):
+    for line in (*lossy_lines(built.made), *built.judgements()):
         session.tell(f"  {line}")
 
 

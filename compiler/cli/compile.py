@@ -70,11 +70,13 @@ def compile_model(
         ),
     ] = None,
     quantize: options.Quantize = None,
+    prune: options.Prune = None,
     calibration: options.Calibration = None,
     calibration_samples: options.CalibrationSamples = None,
-    seconds: options.QuantizeTime = None,
+    seconds: options.DecidingTime = None,
     keep_float: options.KeepFloat = None,
-    page: options.QuantizeReport = None,
+    keep_width: options.KeepWidth = None,
+    page: options.LossyReport = None,
     input_shape: options.InputShapes = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -99,17 +101,21 @@ def compile_model(
     from burnish.backends.archive import check_replaceable
     from burnish.building.execute import execute
     from burnish.building.job import Job
+    from burnish.building.requests import requests
     from burnish.building.workshop import MadeArtifact
-    from burnish.cli.quantization import check_page, write_page
+    from burnish.cli.lossy import check_page, write_page
     from burnish.compilation import TUNE
     from burnish.narrowing import Precision
-    from burnish.quantization.request import Quantization
     from burnish.selection import Selection
     from burnish.source import describe_source
     from burnish.target import resolve
 
     check_replaceable(out)
-    check_page(page, quantize)
+    check_page(page, is_lossy=(quantize, prune) != (None, None))
+    asked = requests(
+        quantize, prune, calibration, calibration_samples, seconds, keep_float or (),
+        keep_width or (),
+    )  # fmt: skip
     selection = Selection(
         preset, options.some_names("--passes", passes),
         options.skipped(skip, keep_adapter=keep_adapter), options.settings(set_),
@@ -120,7 +126,7 @@ def compile_model(
         Precision.of(precision, weights, tolerance), verify, TUNE if tune is None else tune,
         winograd, None, (), options.budgets(budget_size, budget_arena, max_drop, min_speedup),
         options.ratios(optional), eval_, describe_source(model),
-        Quantization.of(quantize, calibration, calibration_samples, seconds, keep_float or ()),
+        *asked,
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
@@ -141,7 +147,7 @@ def compile_model(
 def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bool) -> None:
     """Print what was compiled."""
     from burnish.building.workshop import MadeArtifact
-    from burnish.cli.quantization import quantization_json, show_quantization
+    from burnish.cli.lossy import lossy_json, show_lossy
 
     assert isinstance(built.made, MadeArtifact)
     made = built.made.compilation
@@ -149,10 +155,10 @@ def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bo
         told = {"bytes": built.size, "seconds": round(built.seconds, 3)}
         session.data({**_describe(model, out, made), **built.judgement(),
                       "notices": list(built.notices), **told,
-                      **quantization_json(built.made.quantized)})  # fmt: skip
+                      **lossy_json(built.made)})  # fmt: skip
     elif session.shows_tables:
         _show(session, out, made)
-        show_quantization(session, built.made.quantized, verbose=verbose)
+        show_lossy(session, built.made, verbose=verbose)
         for line in built.judgements():
             typer.echo(line)
         typer.echo(_written(out, built))

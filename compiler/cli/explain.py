@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from burnish.cli import options
+from burnish.cli.pruning import record_json, show_record
 from burnish.cli.session import Session
 from burnish.cli.wrapping import places, wrapped
 from burnish.wording import counted
@@ -56,9 +57,10 @@ def explain(
     from burnish.explanation import Filter, as_json
     from burnish.source import load
 
+    graph = load(model)
     with session.progress() as progress:
         found = api.explain(
-            load(model),
+            graph,
             target,
             preset=preset,
             input_shapes=options.shapes(input_shape),
@@ -71,9 +73,12 @@ def explain(
     wanted = Filter(options.some_names("--pass", pass_), rule, node, everything=verbose or json)
     parts = wanted.apply(found)
     if json:
-        session.data({"model": str(model), "target": target, **as_json(found, parts, wanted)})
+        session.data({"model": str(model), "target": target, **as_json(found, parts, wanted),
+                      **record_json(graph)})  # fmt: skip
         return
     before, after = found.operators
+    if not wanted.is_narrow:
+        show_record(session, graph)
     typer.echo(f"operators {before} → {after}")
     _show_sections(parts, wanted, verbose)
     if wanted.is_narrow and not any(part.fired or part.missed for part in parts):

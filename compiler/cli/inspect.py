@@ -10,6 +10,7 @@ import typer
 
 from burnish.cli import options
 from burnish.cli.inspect_artifact import inspect_artifact, show_ports
+from burnish.cli.pruning import record_json, show_record
 from burnish.cli.session import Session
 from burnish.errors import UsageError
 
@@ -63,11 +64,13 @@ def _inspect_model(session: Session, path: Path, shapes: dict[str, tuple[int, ..
         "outputs": [_port(value) for value in graph.outputs],
         **describe_graph(graph),
         **_operators(graph),
+        **record_json(graph),
     }
     if session.json:
         session.data(facts)
     else:
         _show_model(session, facts)
+        show_record(session, graph)
 
 
 PRODUCER = ("producer_name", "producer_version")

@@ -186,6 +186,7 @@ def show_ports(facts: Mapping[str, Any]) -> None:
 
 
 def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
+    from burnish.cli.pruning import pruning_lines
     from burnish.cli.quantization import quantization_lines
     from burnish.cli.tables import native_lines, precision_lines
     from burnish.wording import data_size
@@ -208,7 +209,7 @@ def _show(facts: Mapping[str, Any], *, verbose: bool) -> None:
     rounding = [
         *quantization_lines(facts["quantization"]), *precision_lines(facts["precision"]),
     ] or ["precision f32: nothing is rounded to less"]  # fmt: skip
-    for line in [*native_lines(facts["native"]), *rounding]:
+    for line in [*native_lines(facts["native"]), *pruning_lines(facts["pruning"]), *rounding]:
         typer.echo(line)
     files = ", ".join(f"{name} {data_size(file['bytes'])}" for name, file in facts["files"].items())
     typer.echo(wrapped(files, "files: ", "  "))

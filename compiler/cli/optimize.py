@@ -20,11 +20,13 @@ def optimize(
     model: options.Model,
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="File to write.")],
     quantize: options.Quantize = None,
+    prune: options.Prune = None,
     calibration: options.Calibration = None,
     calibration_samples: options.CalibrationSamples = None,
-    seconds: options.QuantizeTime = None,
+    seconds: options.DecidingTime = None,
     keep_float: options.KeepFloat = None,
-    page: options.QuantizeReport = None,
+    keep_width: options.KeepWidth = None,
+    page: options.LossyReport = None,
     input_shape: options.InputShape = None,
     preset: options.Preset = None,
     passes: options.Passes = None,
@@ -48,13 +50,17 @@ def optimize(
     session.quiet, session.json = quiet, json
     from burnish.building.execute import execute
     from burnish.building.job import Job
-    from burnish.cli.quantization import check_page, write_page
+    from burnish.building.requests import requests
+    from burnish.cli.lossy import check_page, write_page
     from burnish.output import check_target
-    from burnish.quantization.request import Quantization
     from burnish.selection import Selection
 
     check_target(out)
-    check_page(page, quantize)
+    check_page(page, is_lossy=(quantize, prune) != (None, None))
+    quantization, pruning = requests(
+        quantize, prune, calibration, calibration_samples, seconds, keep_float or (),
+        keep_width or (),
+    )  # fmt: skip
     shapes = options.shapes(input_shape)
     selection = Selection(
         preset or "default", options.some_names("--passes", passes),
@@ -64,9 +70,7 @@ def optimize(
         model, out, selection, (shapes,), verify=verify, keep=tuple(keep or ()),
         budgets=options.budgets(budget_size, None, max_drop, min_speedup),
         optional=options.ratios(optional), task=eval_,
-        quantization=Quantization.of(
-            quantize, calibration, calibration_samples, seconds, keep_float or ()
-        ),
+        quantization=quantization, pruning=pruning,
     )  # fmt: skip
     with session.gates_as_data(model), session.progress() as progress:
         built = execute(job, progress)
@@ -80,7 +84,7 @@ def optimize(
 def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bool) -> None:
     """Print what was rewritten."""
     from burnish.building.workshop import MadeOnnx
-    from burnish.cli.quantization import quantization_json, show_quantization, stage
+    from burnish.cli.lossy import lossy_json, show_lossy, stage
     from burnish.report import describe_graph, describe_run
     from burnish.wording import data_size
 
@@ -91,10 +95,10 @@ def _tell(session: Session, model: Path, out: Path, built: Built, *, verbose: bo
         sizes = {"before": before, "after": after, "bytes": size}
         session.data({"model": str(model), "output": str(out), **sizes, **describe_run(report),
                       **built.judgement(), "notices": list(built.notices),
-                      **quantization_json(built.made.quantized)})  # fmt: skip
+                      **lossy_json(built.made)})  # fmt: skip
     elif session.shows_tables:
         _show(session, report, before, after, stage(built.made))
-        show_quantization(session, built.made.quantized, verbose=verbose)
+        show_lossy(session, built.made, verbose=verbose)
         for line in built.judgements():
             typer.echo(line)
         typer.echo(f"wrote {out}: {data_size(size)}")

@@ -117,32 +117,46 @@ Quantize = Annotated[
         "as far as --max-drop, or the distance to the original, allows.",
     ),
 ]  # fmt: skip
+Prune = Annotated[
+    str | None,
+    typer.Option(
+        "--prune", metavar="0.3|latency:0.7|size:0.5|auto",
+        help="Remove channels, heads and neurons, and fit what is left to --calibration: a share "
+        "of the operations, or what is to be left of the time or of the bytes of weights, or as "
+        "much as --max-drop allows. No labels are needed but for --max-drop.",
+    ),
+]  # fmt: skip
 Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration", metavar="DATA",
-        help="Data that the model is meant for: a folder of .npz or .npy files, MODULE:NAME or "
-        "FILE.py:NAME; those of --eval, if not given.",
+        help="Data that the model is meant for, to quantize and to prune: a folder of .npz or .npy "
+        "files, MODULE:NAME or FILE.py:NAME; those of --eval, if not given.",
     ),
 ]  # fmt: skip
 CalibrationSamples = Annotated[
     int | None,
-    typer.Option("--calibration-samples", metavar="N", help="Samples to use at most; 128, if not "
-                 "given."),
+    typer.Option("--calibration-samples", metavar="N", help="Samples to use at most; 128 to "
+                 "quantize and 512 to prune, if not given."),
 ]  # fmt: skip
-QuantizeTime = Annotated[
+DecidingTime = Annotated[
     float | None,
-    typer.Option("--time", metavar="SECONDS", help="What deciding about layers may take; 300, if "
-                 "not given. Passes, tuning (--tune) and comparing with float come on top."),
+    typer.Option("--time", metavar="SECONDS", help="What deciding may take, to quantize and to "
+                 "prune each; 300, if not given. Passes, tuning (--tune) and comparing with float "
+                 "come on top."),
 ]  # fmt: skip
 KeepFloat = Annotated[
     list[str] | None,
     typer.Option("--keep-float", metavar="NAME", help="Leave this layer in float; repeatable."),
 ]
-QuantizeReport = Annotated[
+KeepWidth = Annotated[
+    list[str] | None,
+    typer.Option("--keep-width", metavar="NAME", help="Do not prune this layer; repeatable."),
+]
+LossyReport = Annotated[
     Path | None,
-    typer.Option("--report", metavar="OUT.html", help="Page to write about --quantize: formats, "
-                 "costs and gains of layers, and accuracy against latency."),
+    typer.Option("--report", metavar="OUT.html", help="Page to write about --quantize and --prune: "
+                 "what became of layers, their costs and gains, and accuracy against latency."),
 ]  # fmt: skip
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]

@@ -1,68 +1,22 @@
-"""What was quantized, for a terminal and for programs."""
+"""What was quantized, for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from burnish.errors import UsageError
 from burnish.wording import counted, duration, percent, shortened
 
 if TYPE_CHECKING:
-    from burnish.building.execute import Built
-    from burnish.building.workshop import Made
     from burnish.cli.session import Session
     from burnish.layer_formats import ValueFormat
     from burnish.quantization.result import Layer, Quantized
 
 _NAME = 32
 """Characters of a layer's name that a table has room for."""
-
-
-def check_page(page: Path | None, quantize: str | None) -> None:
-    """Complain of ``--report`` now rather than after minutes of work.
-
-    Raises:
-        UsageError: there is nothing for it to show, or no file can be written there.
-    """
-    from burnish.output import check_target
-
-    if page is None:
-        return
-    if quantize is None:
-        raise UsageError("--report is about --quantize: give that too")
-    check_target(page)
-
-
-def write_page(page: Path | None, built: Built) -> None:
-    """Write the page of what was quantized, if it was asked for.
-
-    Raises:
-        CannotWrite: the disk is full or refuses.
-    """
-    if page is not None and built.made.quantized is not None:
-        from burnish.quantization.page import write_page as write
-
-        assert built.job.source is not None
-        write(built.made.quantized, built.job.source.name, built.notices, page)
-
-
-def quantization_json(found: Quantized | None) -> dict[str, Any]:
-    """What JSON says of it: nothing if nothing was to be quantized."""
-    return {} if found is None else {"quantization": found.as_json()}
-
-
-def stage(made: Made) -> str:
-    """What a comparison of ONNX with ONNX is about, as the beginning of a line: empty if of all.
-
-    What integers change is not compared bit by bit, but judged by what they may lose.
-    """
-    quantized = made.quantized
-    return "before int8: " if quantized is not None and quantized.count else ""
 
 
 def show_quantization(session: Session, found: Quantized | None, *, verbose: bool) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from burnish.errors import UsageError
 from burnish.quantization.request import SECONDS, Source, require_effort
 from burnish.suggest import unknown
 
+RECIPE = ("rotate-heads", "prune-channels")
+"""Passes that pruning runs by itself, in order."""
 AUTO = "auto"
 """As much as the budget of accuracy allows."""
 MEASURES = {
@@ -30,6 +32,10 @@ SAMPLES = 512
 class Pruning:
     """How much of a model to remove, and on what data that is decided."""
 
+    OPTION: ClassVar = "--prune"
+    """That asks for it."""
+    KEEP: ClassVar = "--keep-width"
+    """That names layers to leave alone."""
     measure: str
     """One of `MEASURES`, or `AUTO`."""
     amount: float | None = None
@@ -61,6 +67,11 @@ class Pruning:
             return self.measure
         return f"{'' if self.measure == 'flops' else f'{self.measure}:'}{self.amount:g}"
 
+    @property
+    def most(self) -> int:
+        """Calibration samples that are used at most."""
+        return self.samples or SAMPLES
+
     def describe(self, otherwise: str) -> dict[str, Any]:
         """What is asked, as plain values by the keys of a configuration.
 
@@ -71,7 +82,7 @@ class Pruning:
         return {
             "prune": str(self),
             "calibration": str(source) if isinstance(source, str | Path) else repr(type(source)),
-            "prune-samples": SAMPLES if self.samples is None else self.samples,
+            "calibration-samples": self.most,
             "time": f"{self.seconds:g} s",
             "keep-width": list(self.keep),
         }

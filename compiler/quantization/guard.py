@@ -158,6 +158,13 @@ class TaskGuard:
         self._graph, self._task = graph, task
         self._allowed, self._threads = allowed, threads
 
+    def tighter(self, share: float) -> TaskGuard:
+        """The same with so much of what may be lost; the original is scored once for both."""
+        _ = self._before
+        made = copy(self)
+        made._allowed *= share
+        return made
+
     @property
     def bound(self) -> str:
         """What is allowed, in words."""

@@ -1,4 +1,4 @@
-"""Names of layers to leave in float: whether a model has such nodes, and if they are layers."""
+"""Names of layers to leave alone: whether a model has such nodes, and if they are layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from burnish.errors import UsageError
 from burnish.ir import Graph
 from burnish.layer_formats import LayerFormat
 from burnish.passes.quantization.weighted import WEIGHTED
+from burnish.quantization.request import Quantization
 from burnish.suggest import unknown
 
 
-def require_nodes(graph: Graph, names: Sequence[str]) -> None:
+def require_nodes(graph: Graph, names: Sequence[str], option: str) -> None:
     """Refuse names that are none of the nodes of a model as it came, before any work.
 
     Names of values count, too: a layer whose node has no name is called like its result.
+
+    Args:
+        graph: the model.
+        names: of layers.
+        option: that gives them.
 
     Raises:
         UsageError: there are such.
@@ -26,7 +32,7 @@ def require_nodes(graph: Graph, names: Sequence[str]) -> None:
         known.update(own, (value.name for value in node.outputs))
         if node.is_op(*WEIGHTED):
             layers.update(dict.fromkeys(own))
-    _require(names, known, layers)
+    _require(names, known, layers, option)
 
 
 def require_layers(graph: Graph, names: Sequence[str], formats: Sequence[LayerFormat]) -> None:
@@ -48,10 +54,12 @@ def require_layers(graph: Graph, names: Sequence[str], formats: Sequence[LayerFo
         own = (node.name, *node.provenance)
         if node.is_op("Gather") or any(name in layers for name in own):
             known.update(dict.fromkeys(name for name in own if name))
-    _require(names, known, known)
+    _require(names, known, known, Quantization.KEEP)
 
 
-def _require(names: Sequence[str], known: Collection[str], layers: Iterable[str]) -> None:
+def _require(
+    names: Sequence[str], known: Collection[str], layers: Iterable[str], option: str
+) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(f"--keep-float: {unknown('layer', name, layers)}")
+            raise UsageError(f"{option}: {unknown('layer', name, layers)}")

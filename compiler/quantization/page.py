@@ -1,76 +1,32 @@
-"""The page of a quantized model: what each layer became, and accuracy against latency."""
+"""What a page says of a quantized model: what layers became, and accuracy against latency."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-
 from burnish.bench.report.headline import Tile
-from burnish.bench.report.page import TEMPLATES as SHARED
-from burnish.bench.report.palette import DARK, LIGHT
-from burnish.bench.report.svg import SIZE, Canvas, Chart, chart
+from burnish.bench.report.parts import Part
+from burnish.bench.report.svg import Chart
 from burnish.bench.report.tables import Table
+from burnish.bench.report.trials import Axis, Losses, Spot, picture
 from burnish.layer_formats import ValueFormat
-from burnish.output import staged
 from burnish.quantization.decision import Point
 from burnish.quantization.result import Layer, Quantized
 from burnish.wording import counted, duration, percent, visible
 
-TEMPLATES = (Path(__file__).parent / "templates", SHARED)
-"""Where the page and what it shares with that of benches come from."""
-HEIGHT = 360
-"""Of the drawing, in CSS pixels."""
 _LEAST_SHARE = 1e-4
 """Share of the bound that the lowest points of the drawing stand for: that, and all below."""
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A selection of layers in the drawing."""
-
-    x: float
-    """Seconds of a run, or layers that are quantized where nothing was timed."""
-    share: float
-    """Of what may be lost."""
-    is_chosen: bool
-    text: str
-    """What it is, in words."""
-
-
-def write_page(found: Quantized, name: str, notices: Sequence[str], path: Path) -> None:
-    """Write what was quantized as one HTML file that asks for no other.
-
-    Args:
-        found: what was quantized.
-        name: of the model.
-        notices: what a user should know.
-        path: of the file, which is replaced or left as it was.
-
-    Raises:
-        UsageError: no file can be written at ``path``.
-        CannotWrite: the disk is full or refuses.
-    """
-    with staged(path) as draft:
-        draft.write_bytes(render(found, name, notices).encode("utf-8", "backslashreplace"))
-
-
-def render(found: Quantized, name: str, notices: Sequence[str]) -> str:
-    """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    style = environment.get_template("report.css").render(light=LIGHT, dark=DARK, families=())
-    return environment.get_template("quantization.html").render(
-        name=visible(name), style=Markup(style), sentence=sentence(found), tiles=_tiles(found),
-        chart=picture(found), is_timed=found.times.seconds is not None, layers=layer_rows(found),
-        points=_points(found), notices=[visible(one) for one in notices],
+def part_of(found: Quantized) -> Part:
+    """What a page says of what was quantized."""
+    return Part(
+        "quantization", "in int8", sentence(found), _tiles(found),
+        {"tried": "Accuracy and latency", "layers": "Layers"},
+        Path(__file__).parent / "templates" / "quantization.html",
+        {"chart": drawing(found), "is_timed": found.times.seconds is not None,
+         "layers": layer_rows(found), "points": _points(found)},
     )  # fmt: skip
 
 
@@ -120,52 +76,19 @@ def _spot(
     time = "" if seconds is None else f", {duration(seconds)} a run"
     layers = f"{count} of {counted(len(found.layers), 'layer')} in int8" if count else "float"
     x = float(count) if seconds is None else seconds
-    return Spot(x, share, chosen, visible(f"{layers}: loses {text}{time}"))
+    return Spot(x, share, chosen, share <= 1, visible(f"{layers}: loses {text}{time}"))
 
 
-def picture(found: Quantized) -> Chart | None:
+def drawing(found: Quantized) -> Chart | None:
     """Loss against latency of all that was tried; None if nothing was."""
-    drawn = [spot for spot in spots(found) if math.isfinite(spot.x) and math.isfinite(spot.share)]
-    if len(drawn) < 2:
-        return None
-    timed = found.times.seconds is not None
-    label = (
-        f"Share of the allowed loss against {'time of a run' if timed else 'layers in int8'}: "
-        + "; ".join(spot.text for spot in drawn)
+    if found.times.seconds is None:
+        what, x = "layers in int8", Axis("layers in int8")
+    else:
+        what, x = "time of a run", Axis("ms a run, without tuning", lambda x: f"{1e3 * x:.3g}")
+    losses = Losses(
+        "share of the allowed loss", lambda share: f"{100 * share:g} %", _LEAST_SHARE, limit=1.0
     )
-    return chart("tried", label, lambda width: HEIGHT, lambda canvas: _draw(canvas, drawn, timed))
-
-
-def _draw(canvas: Canvas, drawn: Sequence[Spot], timed: bool) -> None:
-    axes = canvas.axes(62, 34, 14, 56)
-    axes.set_yscale("log")
-    heights = [max(spot.share, _LEAST_SHARE) for spot in drawn]
-    axes.set_ylim(_LEAST_SHARE / 2, max(2.0, 2 * max(heights)))
-    xs = [spot.x for spot in drawn]
-    room = 0.08 * (max(xs) - min(xs)) or 0.1 * abs(max(xs)) or 1.0
-    axes.set_xlim(min(xs) - room, max(xs) + room)
-    axes.axhline(1.0, color=LIGHT["vermillion"], lw=1.5, dashes=(6, 3))
-    for spot, height in zip(drawn, heights, strict=True):
-        kind = "green" if spot.is_chosen else "blue" if spot.share <= 1 else "vermillion"
-        artist = axes.scatter(
-            [spot.x], [height], s=150 if spot.is_chosen else 60,
-            marker="D" if spot.is_chosen else "o" if spot.share <= 1 else "X",
-            facecolor=LIGHT[kind], edgecolor=LIGHT["paper"], linewidth=1, zorder=4,
-        )  # fmt: skip
-        canvas.name(artist, spot.text)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
-    axes.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 8))
-    if timed:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{1e3 * x:.3g}"))
-    axes.minorticks_off()
-    axes.grid(color=LIGHT["rule"], lw=1)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, pad=6)
-    axes.spines[:].set_visible(False)
-    label = "ms a run, without tuning" if timed else "layers in int8"
-    axes.set_xlabel(label, fontsize=SIZE, loc="left")
-    canvas.figure.text(0, canvas.height - 14, "share of the allowed loss", color=LIGHT["muted"],
-                       transform=canvas.pixels)  # fmt: skip
+    return picture("tried", f"Share of the allowed loss against {what}", spots(found), x, losses)
 
 
 def layer_rows(found: Quantized) -> Table:

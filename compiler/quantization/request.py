@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from burnish.errors import UsageError
 from burnish.suggest import unknown
@@ -26,6 +26,10 @@ Source: TypeAlias = str | Path | Iterable[Feeds]
 class Quantization:
     """How to quantize a model."""
 
+    OPTION: ClassVar = "--quantize"
+    """That asks for it."""
+    KEEP: ClassVar = "--keep-float"
+    """That names layers to leave alone."""
     kind: str
     source: Source | None = None
     """Where calibration data come from; None for the task's, or else random inputs."""
@@ -43,6 +47,11 @@ class Quantization:
         """
         _check(self.kind, self.samples, self.seconds, _FIELDS)
 
+    @property
+    def most(self) -> int:
+        """Calibration samples that are used at most."""
+        return self.samples or SAMPLES
+
     def describe(self, otherwise: str) -> dict[str, Any]:
         """What is asked, as plain values by the keys of a configuration.
 
@@ -53,7 +62,7 @@ class Quantization:
         return {
             "quantize": self.kind,
             "calibration": str(source) if isinstance(source, str | Path) else repr(type(source)),
-            "calibration-samples": SAMPLES if self.samples is None else self.samples,
+            "calibration-samples": self.most,
             "time": f"{self.seconds:g} s",
             "keep-float": list(self.keep),
         }

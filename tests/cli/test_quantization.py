@@ -81,7 +81,7 @@ def test_what_is_wrong_with_data_is_said_with_its_file_before_any_work(
     code: int,
     message: str,
 ) -> None:
-    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    monkeypatch.setattr("burnish.building.starting.optimize_model", None)
     np.savez(data / "b.npz", **arrays)
     done = optimize()
     assert done.code == code
@@ -196,7 +196,7 @@ def test_shapes_that_do_not_fit_are_refused_before_anything_is_quantized(
     burnish: Burnish, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch,
     shape: tuple[str, ...], message: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    monkeypatch.setattr("burnish.building.starting.optimize_model", None)
     done = burnish("compile", model, "-o", model.with_suffix(""), "--quantize", "int8",
                    "--calibration", data, *shape)  # fmt: skip
     assert done.code == 2
@@ -218,7 +218,7 @@ def test_layers_to_keep_are_looked_for_before_any_work(
     optimize: Burnish, write: Write, burnish: Burnish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert optimize("--keep-float", "product").code == 0
-    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    monkeypatch.setattr("burnish.building.starting.optimize_model", None)
     done = optimize("--keep-float", "produkt")
     assert done.code == 2
     assert done.message.endswith("--keep-float: unknown layer 'produkt'; did you mean product?")
@@ -265,7 +265,7 @@ def test_a_task_that_the_frozen_model_does_not_take_is_refused_at_once(
     optimize: Burnish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: tuple[Any, ...]
 ) -> None:
     (tmp_path / "judge.py").write_text(TASK)
-    monkeypatch.setattr("burnish.building.quantizing.optimize_model", None)
+    monkeypatch.setattr("burnish.building.starting.optimize_model", None)
     task = ("--eval", tmp_path / "judge.py", *bound)
     done = optimize("--input-shape", "x=1,6", *task)
     assert done.code == 2

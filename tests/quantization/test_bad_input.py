@@ -13,7 +13,7 @@ import pytest
 
 import burnish
 from burnish.backends.artifact import Artifact
-from burnish.building import quantizing
+from burnish.building import starting
 from burnish.building.job import Job
 from burnish.cli import main
 from burnish.errors import BurnishError, InvalidInput, UnsupportedModel, UsageError
@@ -236,7 +236,7 @@ def test_each_set_of_shapes_is_compared_on_samples_that_have_it() -> None:
     asked, target = Quantization("int8", data), resolve("x86-64-v3")
     job = Job(None, Path("out"), Selection(), sets, target, quantization=asked)
     graph = burnish.Graph.from_onnx(made())
-    found = quantizing.prepare(job, graph, None, silent, Selection("default")).samples
+    found = starting.prepare(job, graph, None, silent, Selection("default")).samples
     assert [len(feeds["x"]) for feeds in found] == [1, 1, 3, 3, 2, 2]
     assert all((feeds["x"] == len(feeds["x"])).all() for feeds in found[:4])
 

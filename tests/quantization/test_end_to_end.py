@@ -53,7 +53,7 @@ def types(graph: burnish.Graph) -> set[str]:
 def clock(monkeypatch: pytest.MonkeyPatch, gain: float) -> None:
     """Have nothing timed before artifacts are, which are found to gain so much."""
     monkeypatch.setattr(quantizing, "speedup_of", lambda *_: Estimate(gain, gain, gain))
-    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
+    monkeypatch.setattr(quantizing, "timer_of", lambda *_: None)
 
 
 def test_onnx_has_pairs_around_each_product_and_answers_alike(model: onnx.ModelProto) -> None:
@@ -144,7 +144,7 @@ def test_float_is_compiled_only_where_it_may_be_faster(
 ) -> None:
     found = Estimate(gain, gain - 0.15, gain)
     plain: list[Any] = []
-    monkeypatch.setattr(quantizing, "_timer", lambda *_: Timer(found))
+    monkeypatch.setattr(quantizing, "timer_of", lambda *_: Timer(found))
     monkeypatch.setattr(quantizing, "in_float", lambda shop, made: plain.append(made) or made)
     monkeypatch.setattr(quantizing, "speedup_of", lambda *_: Estimate(1.5, 1.4, 1.6))
     burnish.compile(model, quantize="int8", calibration=samples(), tune="off", threads=1)

@@ -85,7 +85,7 @@ def test_rounding_beside_integers_is_held_to_the_tolerance(model: onnx.ModelProt
 def test_weights_are_stored_in_half_beside_integers(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, gain: float
 ) -> None:
-    monkeypatch.setattr(quantizing, "_timer", lambda *_: None)
+    monkeypatch.setattr(quantizing, "timer_of", lambda *_: None)
     monkeypatch.setattr(quantizing, "speedup_of", lambda *_: Estimate(gain, gain, gain))
     artifact = compiled(model, "second", weights="bf16")
     assert (artifact.manifest.precision or {})["rounded"] == (1 if gain > 1 else 3)

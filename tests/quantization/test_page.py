@@ -10,10 +10,11 @@ import pytest
 
 import burnish
 from burnish.bench.stats import Estimate
+from burnish.building.page import write_page
 from burnish.layer_formats import LayerFormat, ValueFormat
 from burnish.quantization.decision import Decision, Point
 from burnish.quantization.guard import Loss
-from burnish.quantization.page import layer_rows, write_page
+from burnish.quantization.page import layer_rows
 from burnish.quantization.result import Layer, Quantized, Times
 from burnish.testing import graph
 from tests.bench import browser
@@ -45,7 +46,7 @@ def quantized(*, is_timed: bool = True) -> Quantized:
 
 def written(path: Path, *, is_timed: bool = True) -> Path:
     notices = ["calibration uses 3 samples, as there are no 9", "<script>alert(1)</script>"]
-    write_page(quantized(is_timed=is_timed), "m<b>.onnx", notices, path)
+    write_page(None, quantized(is_timed=is_timed), "m<b>.onnx", notices, path)
     return path
 
 
@@ -108,7 +109,7 @@ def test_a_model_left_in_float_has_no_figure_but_a_reason(tmp_path: Path) -> Non
     found.layers[1] = replace(
         found.layers[1], format=replace(found.layers[1].format, reason=reason)
     )
-    write_page(found, "m.onnx", [], tmp_path / "page.html")
+    write_page(None, found, "m.onnx", [], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "Speed over float" not in text
     assert f"0 of 9 layers multiply integers of 8 bits; {reason}." in text
@@ -124,7 +125,7 @@ def test_of_several_sets_of_shapes_it_is_told_which_one_a_speedup_is_of(tmp_path
     assert alone.told_speedup.endswith("both without tuning")
     assert first.as_json()["input_shape_sets"] == 3
     for found, told in ((first, "at the first input"), (least, "least of all"), (alone, "tuning<")):
-        write_page(found, "m.onnx", [], tmp_path / "page.html")
+        write_page(None, found, "m.onnx", [], tmp_path / "page.html")
         assert told in (tmp_path / "page.html").read_text()
 
 
@@ -151,5 +152,5 @@ def test_a_model_without_layers_has_a_page(tmp_path: Path) -> None:
     found, report = burnish.optimize(graph(TEXT), quantize="int8")
     assert "no product or convolution" in str(report)
     empty = Quantized(found, [], [], Decision(), "0.005 nats")
-    write_page(empty, "m.onnx", [], tmp_path / "page.html")
+    write_page(None, empty, "m.onnx", [], tmp_path / "page.html")
     assert "no layer that could be quantized" in (tmp_path / "page.html").read_text()
