@@ -63,6 +63,8 @@ def _operand(
     sites: Sites, node: OperatorNode, index: int, site: Site, axes: tuple[int, ...]
 ) -> None:
     """The channels ``site`` of input ``index``, at ``axes`` of the result."""
+    if node.op_type == "Where" and index == 0:
+        return _condition(sites, node, site, axes)
     allowed = _alone(node, index)
     for other, value in enumerate(node.inputs):
         if other == index or value is None:
@@ -76,6 +78,20 @@ def _operand(
     else:
         beyond = Transform.AFFINE if _only_gates(sites, node, index, allowed) else None
         sites.carry(node, site, node.output, allowed, axes=axes, beyond=beyond)
+
+
+def _condition(sites: Sites, node: OperatorNode, site: Site, axes: tuple[int, ...]) -> None:
+    """Where chooses channel by channel of values that have them too, or are the same for all."""
+    rank = node.output.rank or 0
+    for value in node.inputs[1:]:
+        assert value is not None
+        shift = rank - (value.rank or 0)
+        if value.constant is not None and value.constant.size == 1:
+            continue
+        if not any(tuple(a + shift for a in s.axes) == axes for s in sites.sites(value)):
+            reason = "Where chooses by it between values that nothing writes"
+            return sites.bound(site, Transform.IDENTITY, reason, node)
+    sites.carry(node, site, node.output, Transform.PERMUTATION, axes=axes)
 
 
 def _only_gates(sites: Sites, node: OperatorNode, index: int, allowed: Transform) -> bool:
@@ -95,8 +111,6 @@ def _alone(node: OperatorNode, index: int) -> Transform:
     if node.op_type in ("Mul", "Div"):
         return Transform.GENERAL if index == 0 or node.op_type == "Mul" else Transform.PERMUTATION
     if node.op_type == "PRelu" and index == 1:
-        return Transform.IDENTITY
-    if node.op_type == "Where" and index == 0:
         return Transform.IDENTITY
     return passage(node.op_type)
 
@@ -130,9 +144,11 @@ def _beside(
     partner = next(
         (s for s in sites.sites(value) if tuple(a + shift for a in s.axes) == axes), None
     )
-    if partner is None or choosing:
+    if partner is None:
         return Transform.IDENTITY
     sites.same(site.numbers, partner.numbers)
+    if choosing:
+        return Transform.PERMUTATION
     if scaling:
         return _gate(sites, node, index)
     return passage(node.op_type)

@@ -91,7 +91,7 @@ PASSAGES: dict[Transform, frozenset[str]] = {
         "LpPool", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd", "ReduceLogSum",
         "ReduceLogSumExp", "LayerNormalization", "RMSNormalization", "QuantizeLinear",
         "DequantizeLinear", "Sinh", "Cosh", "Asinh", "Acosh", "Atan", "Tan", "Asin", "Acos",
-        "Atanh", "Shrink",
+        "Atanh", "Shrink", "IsNaN", "IsInf",
     }),
 }  # fmt: skip
 """Class -> the operators that an axis passes through under it, where nothing narrows it further.

@@ -202,6 +202,7 @@ REFUSED = {
     "Slice chooses": ("o = Constant<value = int64[1] {0}>()  e = Constant<value = int64[1] {4}>()"
                       "  i = Constant<value = int64[1] {1}>()  t = Constant<value = int64[1] {2}>()"
                       "  r = Slice(h, o, e, i, t)  y = MatMul(r, u)", {"u": (2, 2)}),
+    "Where chooses": ("n = IsNaN(h)  r = Where(n, z, h)  y = MatMul(r, v)", {}),
     "nothing writes": ("r = Add(h, z)  y = MatMul(r, v)", {}),
     "CumSum": ("one = Constant<value = int64 {1}>()  r = CumSum(h, one)  y = MatMul(r, v)", {}),
 }  # fmt: skip

@@ -59,13 +59,16 @@ APART = (
     + """q3 = MatMul(x, wq)  k3 = MatMul(x, wk)  v3 = MatMul(x, wv)
     q4 = Reshape(q3, shape)  kb = Add(k3, bk)  k4 = Reshape(kb, shape)  v4 = Reshape(v3, shape) """
 )
+GUARD = """none = Constant<value = float {0.0}>()  s1 = Softmax(t)  empty = IsNaN(s1)
+    p = Where(empty, none, s1)"""
 ATTENTION = """q = MatMul(x, wq)  k = MatMul(x, wk)  v = MatMul(x, wv)
     a = Attention<q_num_heads = 3, kv_num_heads = 3>(q, k, v, mask)  y = MatMul(a, wo) }"""
 SHARED = """q = MatMul(x, wq)  k = MatMul(x, wk2)  v = MatMul(x, wv2)
     a = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v)  y = MatMul(a, wo) }"""
 FORMS = {
     "merged": MERGED + CORE + OUT, "stacked": STACKED + CORE + OUT, "split": SPLIT + CORE + OUT,
-    "sliced": SLICED + CORE + OUT, "apart": APART + CORE + OUT, "attention": ATTENTION,
+    "guarded": APART + CORE.replace("p = Softmax(t)", GUARD) + OUT, "sliced": SLICED + CORE + OUT,
+    "apart": APART + CORE + OUT, "attention": ATTENTION,
 }  # fmt: skip
 ANGLES = ', float["B", 5, 2] cosine, float["B", 5, 2] sine'
 SIZES = {
