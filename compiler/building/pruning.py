@@ -15,7 +15,7 @@ from burnish.pruning.request import AUTO
 from burnish.pruning.result import Pruned
 from burnish.quantization.guard import TaskGuard
 from burnish.target import resolve
-from burnish.wording import few
+from burnish.wording import counted, few
 
 SHARE = 0.75
 """Of the points that may be lost in all, where pruning goes as far as they allow and the result is
@@ -69,9 +69,13 @@ def prune(
     if found.count:
         leave(found)
     else:
-        reasons = [one.reason for one in found.structures if one.reason]
-        why = (
-            few(reasons) if reasons else "the model has no channels, heads or blocks that could go"
-        )
-        found.notices.append(f"nothing is pruned: {why}")
+        found.notices.append(f"nothing is pruned: {_why_nothing(found)}")
     return found
+
+
+def _why_nothing(found: Pruned) -> str:
+    if found.trials:
+        best = min(found.trials, key=lambda one: one.loss.share)
+        return f"of {counted(len(found.trials), 'trial')} the best loses {best.loss.text}"
+    reasons = few(one.reason for one in found.structures if one.reason)
+    return reasons or "the model has no channels, heads or blocks that could go"

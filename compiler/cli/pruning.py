@@ -62,7 +62,7 @@ def _figures(found: Pruned) -> list[str]:
             f"{100 * (found.distance.agreement or 0):.1f} %, half of "
             f"{percent(1 - found.weights.share)} of weights gone"
         )
-    took = f"deciding took {duration(found.seconds)}"
+    took = f"deciding what to prune took {duration(found.seconds)}"
     return [*lines, *filter(None, [found.told_speedup]), took]
 
 

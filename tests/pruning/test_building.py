@@ -20,11 +20,12 @@ from burnish.gates import Budgets
 from burnish.oracle import Oracle
 from burnish.pruning import record
 from burnish.pruning.request import RECIPE, Pruning
-from burnish.quantization.guard import TaskGuard
+from burnish.pruning.result import Trial
+from burnish.quantization.guard import Loss, TaskGuard
 from burnish.quantization.request import Quantization
 from burnish.selection import Selection
 from burnish.target import resolve
-from tests.pruning.conftest import TEXT, Half, made, samples
+from tests.pruning.conftest import TEXT, Half, found, made, samples
 
 
 def widths(graph: burnish.Graph) -> list[tuple[int, ...]]:
@@ -103,6 +104,17 @@ def test_where_nothing_can_be_pruned_the_model_comes_back_with_the_reason(half: 
     assert (16, 32) in widths(graph)
 
 
+def test_where_no_widths_keep_to_the_budget_the_best_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = [Trial({}, 0.9, 0.9, Loss(share, f"{share} points")) for share in (3.0, 2.0, 4.0)]
+    monkeypatch.setattr(
+        pruning, "prune_model", lambda graph, *_, **__: found(graph, [], trials=trials)
+    )
+    _, report = burnish.optimize(made(), prune=0.5, calibration=samples())
+    assert "nothing is pruned: of 3 trials the best loses 2.0 points" in report.notices
+
+
 def compiled(**more: Any) -> Any:
     return burnish.compile(
         made(), tune="off", threads=1, input_shapes={"x": (1, 16)}, calibration=samples(), **more
@@ -153,10 +165,10 @@ class Task:
 def test_the_budget_holds_for_all_stages_together(
     monkeypatch: pytest.MonkeyPatch, prune: Any, quantize: str | None, allowed: float
 ) -> None:
-    found: list[Any] = []
+    guards: list[Any] = []
     monkeypatch.setattr(TaskGuard, "_before", None)
     monkeypatch.setattr(
-        pruning, "prune_model", lambda *_, guard, **__: found.append(guard) or 1 / 0
+        pruning, "prune_model", lambda *_, guard, **__: guards.append(guard) or 1 / 0
     )
     job = Job(
         None, Path("out.onnx"), Selection("default"), task=Task(), budgets=Budgets(max_drop=1.0),
@@ -165,7 +177,7 @@ def test_the_budget_holds_for_all_stages_together(
     monkeypatch.setattr(Workshop, "task", Task())
     with pytest.raises(ZeroDivisionError):
         Workshop(job, burnish.load(made())).make(())
-    assert found[0]._allowed == allowed
+    assert guards[0]._allowed == allowed
 
 
 @pytest.mark.parametrize(("prune", "is_timed"), [("latency:0.7", True), ("size:0.7", False)])
