@@ -241,3 +241,15 @@ def cuts(
             return None
         found[index] = int(before[0]), int(upto[0])
     return found
+
+
+def keep_some(group: ChannelGroup, kept: Array) -> None:
+    """Keep a channel of each weight: one of several values that are joined might have none.
+
+    Args:
+        group: whose channels go.
+        kept: bool [..., channels]; changed in place.
+    """
+    for member in group.members:
+        channels = group.channels_of(member).reshape(-1)
+        kept[..., channels[-1]] |= ~kept[..., channels].any(axis=-1)

@@ -9,17 +9,17 @@ are zero, so that what single structures lose adds up but for terms of second or
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from burnish.analysis.axis_graph import AxisGraph, axis_graph
 from burnish.calibration import Calibration
-from burnish.ir import Graph
+from burnish.ir import Array, Graph
 from burnish.passes import get_pass
 from burnish.passes.pruning.readings import readings
-from burnish.passes.pruning.structures import Structure, structures
+from burnish.passes.pruning.structures import HEADS, Structure, structures
 from burnish.passes.pruning.survey import Survey, survey
 from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
 from burnish.pruning.shapes import Widths, choices_of
@@ -35,8 +35,9 @@ FINE = 4
 """Widths that a structure is to have at least, if the step between them can be halved for that."""
 _LEAST = 1e-9
 """Of an error or a loss, in a logarithm."""
-_TILT = 1.5
-"""How losses go with errors where only one was measured: KL of a residual CNN as its power."""
+TILT, TILTS = 1.5, (0.5, 2.5)
+"""The power of errors that losses go with where only one was measured, as the divergence of a
+residual CNN does, and limits of it."""
 
 
 @dataclass
@@ -59,8 +60,11 @@ class Plan:
 
     @property
     def open(self) -> list[Structure]:
-        """Structures that can be thinned out."""
-        return [one for one in self.every if one.name in self.choices]
+        """Structures that can be thinned out; units that go first come first."""
+        return [
+            replace(one, units=tuple(one.units[at] for at in self.surveys[one.name].order[::-1]))
+            for one in self.every if one.name in self.choices
+        ]  # fmt: skip
 
     def loss(self, name: str, width: int) -> float:
         """What the model loses where a structure alone has so many units."""
@@ -69,7 +73,7 @@ class Plan:
     def units(self, widths: Widths) -> dict[str, tuple[int, ...]]:
         """The units that stay, of structures that lose any."""
         return {
-            name: tuple(self.surveys[name].kept[width].tolist())
+            name: tuple(self.surveys[name].order[:width].tolist())
             for name, width in widths.items()
             if width < self.choices[name][-1]
         }
@@ -106,10 +110,11 @@ def plan(
     inside = [one for one in every if not one.reason and one.name not in keep]
     for number, (structure, given) in enumerate(readings(graph, inside, calibration)):
         time.tell("looking for channels to keep", number, len(inside))
-        choices = choices_of(len(structure.units), _step(len(structure.units), align))
+        step = 1 if structure.kind == HEADS else _step(len(structure.units), align)
+        choices = choices_of(len(structure.units), step)
         if len(choices) > 1:
             found.choices[structure.name] = choices
-            found.surveys[structure.name] = survey(structure, given, choices[:-1])
+            found.surveys[structure.name] = survey(structure, given)
     return found
 
 
@@ -136,44 +141,39 @@ def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: D
         return lost(guard.distance(found.pruned(widths, few, fit="readers")[0]))
 
     ratios = []
-    for number, name in enumerate(found.choices):
+    for number, (name, choices) in enumerate(found.choices.items()):
         time.tell("thinning out one structure", number, len(found.choices))
-        points = _probed(found, name, probe, time)
+        points: dict[int, float] = {}
+        for share in PROBES:
+            width = min(choices[:-1], key=lambda each: abs(each - share * choices[-1]))
+            if width not in points and not time.is_late():
+                points[width] = probe({name: width})
         if not points:
             found.unmeasured.add(name)
             continue
-        found.losses[name] = _table(found, name, points)
-        ratios.append(points[0][1] / max(points[0][0], _LEAST))
+        errors = found.surveys[name].errors
+        found.losses[name] = losses(errors, choices, points)
+        ratios += [loss / errors[width] for width, loss in points.items() if errors[width] > _LEAST]
     usual = float(np.median(ratios)) if ratios else 1.0
     for name in found.unmeasured:
-        error = found.surveys[name].errors[found.choices[name][0]]
-        found.losses[name] = _table(found, name, [(error, usual * error)])
+        errors, width = found.surveys[name].errors, found.choices[name][0]
+        found.losses[name] = losses(errors, found.choices[name], {width: usual * errors[width]})
 
 
-def _probed(
-    found: Plan, name: str, probe: Callable[[Widths], float], time: Deadline
-) -> list[tuple[float, float]]:
-    """Errors at the readers and losses of the model at a few widths."""
-    choices, errors = found.choices[name], found.surveys[name].errors
-    points: dict[int, tuple[float, float]] = {}
-    for share in PROBES:
-        width = min(choices[:-1], key=lambda each: abs(each - share * choices[-1]))
-        if width not in points and not time.is_late():
-            points[width] = errors[width], probe({name: width})
-    return [points[width] for width in sorted(points)]
+def losses(errors: Array, choices: Sequence[int], points: Mapping[int, float]) -> list[float]:
+    """What the model loses at each of ``choices``: a power of the error, through ``points``.
 
-
-def _table(found: Plan, name: str, points: Sequence[tuple[float, float]]) -> list[float]:
-    """The loss at each choice: a power of the error through ``points``, ascending with it."""
-    errors = found.surveys[name].errors
-    logs = [(math.log(max(e, _LEAST)), math.log(max(loss, _LEAST))) for e, loss in points]
-    (x, y), (u, v) = logs[0], logs[-1]
-    tilt = (y - v) / (x - u) if abs(x - u) > 1e-3 else _TILT
-    tilt = min(2.5, max(0.5, tilt))
-    table = [
-        math.exp(y + tilt * (math.log(max(errors[width], _LEAST)) - x))
-        for width in found.choices[name][:-1]
-    ]
+    Of channels that no weights read, as queries, there is no error: the share of units that go
+    stands for it.
+    """
+    known = errors if errors[1] > _LEAST else (1 - np.arange(len(errors)) / choices[-1]) ** 2
+    logs = np.log(np.maximum(known, _LEAST))
+    widths = sorted(points)
+    seen = [math.log(max(points[width], _LEAST)) for width in widths]
+    x, u = logs[widths[0]], logs[widths[-1]]
+    tilt = (seen[0] - seen[-1]) / (x - u) if x - u > 1e-3 else TILT
+    tilt = min(TILTS[1], max(TILTS[0], tilt))
+    table = np.exp(seen[0] + tilt * (logs[list(choices[:-1])] - x))
     # A width with more units does not lose more.
     return [*np.maximum.accumulate(table[::-1])[::-1].tolist(), 0.0]
 

@@ -74,10 +74,13 @@ def prune_model(
     work = copy_of(graph)
     run_pass(work, get_pass("infer-shapes"), PassContext())
     time = Deadline(asked.seconds, progress, Stopwatch())
+    time.tell("ordering channels within heads")
+    rotated = run_pass(work, get_pass("rotate-heads"), PassContext(calibration=calibration))
     align = ALIGN if target is None else alignment(target)
     found = plan(work, calibration, align=align, keep=asked.keep, time=time)
     _require_names(found, asked.keep)
-    search = _Search(found, calibration, asked, guard, timer, time)
+    reports = [rotated] if rotated.fired else []
+    search = _Search(found, calibration, asked, guard, timer, time, reports)
     return search.run()
 
 
@@ -96,6 +99,8 @@ class _Search:
     guard: Guard | None
     timer: Timer | None
     time: Deadline
+    reports: list[PassReport]
+    """Of what was done before."""
     trials: list[Trial] = field(default_factory=list)
     made: dict[int, tuple[Graph, PassReport | None]] = field(default_factory=dict)
     """Graphs of the trials, by place among them: only the best is kept."""
@@ -198,7 +203,7 @@ class _Search:
             self.time.tell("timing the model before and after")
             speedup = self.timer.speedups(self.found.graph, [graph])[0]
         return Pruned(
-            graph, [] if report is None else [report], self._structures(widths),
+            graph, [] if report is None else [*self.reports, report], self._structures(widths),
             Change(round(self.flops.full), round(self.flops(widths))),
             Change(round(self.size.full), round(self.size(widths))),
             self.trials, chosen, self._bound(), None if chosen is None else chosen.distance,
@@ -223,7 +228,7 @@ class _Search:
         gone = 1 - self.cost({name: width}) / self.cost.full
         score = None if name in self.found.unmeasured else self.found.loss(name, width)
         return Thinned(
-            name, kind, units, width, score, seen.criteria[width], seen.errors[width], gone
+            name, kind, units, width, score, seen.criterion, float(seen.errors[width]), gone
         )
 
     def _notices(self) -> list[str]:

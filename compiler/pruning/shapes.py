@@ -16,6 +16,7 @@ import numpy as np
 from burnish.analysis.axis_graph import ChannelGroup, Member, Site
 from burnish.analysis.axis_graph_elementwise import ELEMENTWISE
 from burnish.analysis.axis_graph_heads import removal
+from burnish.analysis.axis_graph_sizes import keep_some
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
 from burnish.optimization import infer
 from burnish.oracle.inputs import suggest_sizes
@@ -169,18 +170,6 @@ class Shapes:
             for axis, table in self._values.get(value, {}).items():
                 if axis in axes and shape[axis] == (value.shape or ())[axis]:
                     self._values.setdefault(node.output, {}).setdefault(axis, table)
-
-
-def keep_some(group: ChannelGroup, kept: Array) -> None:
-    """Keep a channel of each weight: one of several values that are joined might have none.
-
-    Args:
-        group: whose channels go.
-        kept: bool [..., channels]; changed in place.
-    """
-    for member in group.members:
-        channels = group.channels_of(member).reshape(-1)
-        kept[..., channels[-1]] |= ~kept[..., channels].any(axis=-1)
 
 
 def places(shapes: Iterable[tuple[Size, ...]]) -> tuple[int, ...]:

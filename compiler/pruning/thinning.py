@@ -8,9 +8,10 @@ import numpy as np
 
 from burnish.analysis.axis_graph import AxisGraph, ChannelGroup, axis_graph
 from burnish.analysis.axis_graph_edits import delete_together
+from burnish.analysis.axis_graph_sizes import keep_some
 from burnish.ir import Array, Graph
 from burnish.pipeline import copy_of
-from burnish.pruning.shapes import Structure, Widths, keep_some
+from burnish.pruning.shapes import Structure, Widths
 from burnish.rewrite import Rewriter
 
 

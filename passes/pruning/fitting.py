@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from burnish.analysis.axis_graph import ChannelGroup
+from burnish.analysis.axis_graph_edits import edit
 from burnish.analysis.axis_graph_flow import bias_slot
+from burnish.analysis.axis_graph_sites import Member
 from burnish.calibration import Calibration, geometry_of
 from burnish.calibration.matrices import Matrices
 from burnish.ir import Array, Graph, OperatorNode
@@ -14,7 +18,7 @@ from burnish.ir.clone import clone
 from burnish.passes.folding.weights import NewWeights
 from burnish.passes.pruning.readings import form_of
 from burnish.passes.pruning.refit import Pair, Refit, refit
-from burnish.passes.pruning.structures import Structure
+from burnish.passes.pruning.structures import taps
 from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.passes.quantization.weighted import Weighted, weighted
 from burnish.rewrite import Rewriter
@@ -23,7 +27,7 @@ from burnish.rewrite import Rewriter
 def fit_layers(
     rewriter: Rewriter,
     graph: Graph,
-    chosen: Mapping[Structure, Array],
+    left: Mapping[ChannelGroup, Array],
     calibration: Calibration,
     *,
     only_readers: bool = False,
@@ -33,7 +37,8 @@ def fit_layers(
     Args:
         rewriter: of the graph.
         graph: its layers get other weights; nothing is deleted yet.
-        chosen: units of structures that are kept; readers get weights of zero for the others.
+        left: which channels stay, bool [size] by group. Readers get weights of zero for the others,
+            and those that nothing reads with weights, as queries and keys, become zero.
         calibration: the data.
         only_readers: whether layers that read nothing thinner stay as they are.
 
@@ -41,18 +46,40 @@ def fit_layers(
         BurnishError: the data do not fit, or the graph does not run.
     """
     kept = {
-        reader.node: np.isin(structure.rows(reader), units)
-        for structure, units in chosen.items() for reader in structure.readers
+        reader.node: np.repeat(mask[group.channels_of(reader).reshape(-1)], taps(reader))
+        for group, mask in left.items() for reader in group.readers
     }  # fmt: skip
     layers = [node for node in graph if node in kept or (not only_readers and _is_own(node))]
     original, made = clone(graph)
+    silent: dict[OperatorNode, Array] = {}
+    for group, mask in left.items():
+        silent |= _silence(rewriter, group, mask)
     found: dict[OperatorNode, Refit] = {}
     for stop in cascade(graph, original, made.nodes, layers, calibration):
         node = stop.node
         pairs = list(map(Pair, stop.found, stop.wanted, _missing(stop)))
         if node in kept or _differ(pairs[0]):
-            found[node] = _refit(rewriter, node, kept.get(node), pairs)
+            found[node] = _refit(rewriter, node, kept.get(node), silent.get(node), pairs)
     return found
+
+
+def _silence(rewriter: Rewriter, group: ChannelGroup, left: Array) -> dict[OperatorNode, Array]:
+    """Make channels zero that go and that no reader sees, by their writers.
+
+    Returns which outputs of each writer those are, bool [outputs].
+    """
+    quiet = ~left
+    for reader in group.readers:
+        quiet[group.channels_of(reader)] = False
+    if not quiet.any():
+        return {}
+
+    def change(member: Member, rows: Array) -> Array:
+        stays = ~quiet[group.channels_of(member).reshape(-1)]
+        return rows * stays.reshape(-1, *[1] * (rows.ndim - 1))
+
+    edit(rewriter, (*group.writers, *group.riders), change)
+    return {member.node: quiet[group.channels_of(member).reshape(-1)] for member in group.writers}
 
 
 def _is_own(node: OperatorNode) -> bool:
@@ -79,18 +106,24 @@ def _missing(stop: Stop) -> list[Array | None]:
 
 
 def _refit(
-    rewriter: Rewriter, node: OperatorNode, kept: Array | None, pairs: Sequence[Pair]
-) -> Refit:
+    rewriter: Rewriter, node: OperatorNode, kept: Array | None, silent: Array | None,
+    pairs: Sequence[Pair],
+) -> Refit:  # fmt: skip
     """Fit one layer; what goes has weights of zero until it is deleted."""
     data, constant = node.input(0), node.constant_input(1)
     assert data is not None
     assert constant is not None
     geometry, slot = geometry_of(node, data), bias_slot(node)
+    if node.is_op("Gemm") and node.input(2) is not None and node.attribute("beta", 1.0) == 0:
+        slot = None
     assert geometry is not None
     form = form_of(node)
     matrices = form.split(constant.numpy().astype(np.float64))
     kept = np.ones(matrices.shape[2], bool) if kept is None else kept
     new = refit(matrices, kept, pairs, geometry, has_bias=slot is not None)
+    if silent is not None:
+        speaks = ~silent.reshape(new.shift.shape)
+        new = replace(new, weights=new.weights * speaks[:, :, None], shift=new.shift * speaks)
     weights = NewWeights()
     weights.inputs[node, 1] = form.joined(new.weights)
     if slot is not None:

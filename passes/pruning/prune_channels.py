@@ -8,15 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from burnish.analysis.axis_graph import axis_graph
-from burnish.analysis.axis_graph_edits import delete
+from burnish.analysis.axis_graph import ChannelGroup, axis_graph
+from burnish.analysis.axis_graph_edits import delete_together
+from burnish.analysis.axis_graph_heads import removal
+from burnish.analysis.axis_graph_sizes import keep_some
 from burnish.errors import UsageError
 from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
 from burnish.passes.pruning.criteria import CRITERIA
 from burnish.passes.pruning.fitting import fit_layers
 from burnish.passes.pruning.readings import readings
-from burnish.passes.pruning.structures import Structure, structures
+from burnish.passes.pruning.structures import CHANNELS, Structure, structures
 from burnish.passes.pruning.survey import survey
 from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
@@ -47,7 +49,7 @@ class PruneChannels(Pass):
     """
 
     keep: float = 0.5
-    """Share of the channels of each structure that is kept, where ``kept`` does not say."""
+    """Share of the channels that is kept where ``kept`` does not say; heads are left alone then."""
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Units to keep by the name of the structure; where it names any, others stay whole."""
     align: int = 8
@@ -79,15 +81,17 @@ class PruneChannels(Pass):
         chosen = self._chosen(graph, [one for one in found if not one.reason], context)
         if not chosen:
             return result
+        left = remaining(chosen)
         if self.fit not in FITS:
             raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
         if self.fit != "none":
             only_readers = self.fit == "readers"
-            fit_layers(rewriter, graph, chosen, context.calibration, only_readers=only_readers)
-        for structure, units in chosen.items():
-            gone = np.setdiff1d(np.arange(len(structure.units)), units)
-            delete(rewriter, structure.group, structure.channels(gone).tolist())
-            result.fired.append(Firing(self.name, structure.group.writers[0].node.provenance))
+            fit_layers(rewriter, graph, left, context.calibration, only_readers=only_readers)
+        gone = {group: np.flatnonzero(~mask) for group, mask in left.items()}
+        delete_together(rewriter, gone)
+        result.fired += [
+            Firing(self.name, structure.group.writers[0].node.provenance) for structure in chosen
+        ]
         result.edits = rewriter.edits
         return result
 
@@ -103,11 +107,28 @@ class PruneChannels(Pass):
             raise UsageError(f"{self.name}.criterion: {unknown('order', self.criterion, CRITERIA)}")
         criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else CRITERIA
         chosen = {}
-        for structure, given in readings(graph, found, context.calibration):
+        channels = [structure for structure in found if structure.kind == CHANNELS]
+        for structure, given in readings(graph, channels, context.calibration):
             width = rounded(self.keep * len(structure.units), len(structure.units), self.align)
             if width < len(structure.units):
-                chosen[structure] = survey(structure, given, [width], criteria).kept[width]
+                chosen[structure] = survey(structure, given, criteria).order[:width]
         return chosen
+
+
+def remaining(chosen: Mapping[Structure, Array]) -> dict[ChannelGroup, Array]:
+    """Which channels stay, bool [size], of every group that loses any.
+
+    Heads take along what is theirs in other groups. Where all channels of one of several values
+    that are joined would go, one stays.
+    """
+    left: dict[ChannelGroup, Array] = {}
+    for structure, units in chosen.items():
+        gone = structure.channels(np.setdiff1d(np.arange(len(structure.units)), units))
+        for group, mask in removal(structure.group, gone).items():
+            left[group] = mask & left.get(group, True)
+    for group, mask in left.items():
+        keep_some(group, mask)
+    return {group: mask for group, mask in left.items() if not mask.all()}
 
 
 def rounded(width: float, whole: int, align: int) -> int:

@@ -9,15 +9,18 @@ from functools import cached_property
 import numpy as np
 
 from burnish.analysis.axis_graph import AxisGraph, ChannelGroup
+from burnish.analysis.axis_graph_heads import heads_of, inner_ties
 from burnish.analysis.axis_graph_sites import Member
 from burnish.analysis.axis_graph_sizes import cannot_delete
+from burnish.analysis.symmetry import Transform
 from burnish.calibration import geometry_of
 from burnish.ir import Array
-from burnish.passes.folding.redundancy import PRODUCTS, unsuitable
+from burnish.passes.folding.redundancy import ACROSS, PRODUCTS, unsuitable
 from burnish.passes.folding.weights import shared_elsewhere
 from burnish.passes.quantization.weighted import layer_name
 
-CHANNELS = "channels"
+CHANNELS, HEADS, WIDTH = "channels", "heads", "width of heads"
+"""Kinds of structures: what a unit is. The last one's are places within heads, of all heads."""
 ROWS = 8192
 """Numbers that a reader multiplies with its weights at once, at most: moments of more take more
 than half a gigabyte."""
@@ -71,16 +74,55 @@ def structures(axes: AxisGraph) -> list[Structure]:
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:
             name = f"{name}:{names[name]}"
-        units = tuple(np.arange(group.size).reshape(-1, 1))
-        found.append(Structure(name, CHANNELS, group, units, _obstacle(group)))
+        heads = heads_of(group)
+        if heads is None:
+            units = tuple(np.arange(group.size).reshape(-1, 1))
+            found.append(Structure(name, CHANNELS, group, units, _obstacle(group)))
+            continue
+        if group.readers:
+            found.append(
+                Structure(f"{name}:heads", HEADS, group, tuple(heads), _fixed_heads(group))
+            )
+        found.append(Structure(f"{name}:width", WIDTH, group, _places(group), _fixed_width(group)))
     return found
 
 
+def _places(group: ChannelGroup) -> tuple[Array, ...]:
+    """The channels at each place within the heads."""
+    ties = [tie.channels for tie in inner_ties(group)]
+    if len({channels.shape[1] for channels in ties}) != 1:
+        return (np.arange(group.size),)
+    return tuple(np.concatenate([channels[:, place] for channels in ties])
+                 for place in range(ties[0].shape[1]))  # fmt: skip
+
+
+def _fixed_heads(group: ChannelGroup) -> str:
+    """Why no head can go, empty if heads can."""
+    heads = heads_of(group) or []
+    return cannot_delete(group, heads[0]) or _unreadable(group) or ""
+
+
+def _fixed_width(group: ChannelGroup) -> str:
+    """Why heads cannot get narrower, empty if they can."""
+    units = _places(group)
+    if len(units) < 2:
+        return "its heads have queries and values of different widths"
+    for part in group.parts:
+        for bound in part.bounds:
+            if bound.node is not None and bound.node.op_type in ACROSS - {"Softmax"}:
+                return f"{bound.node.op_type} looks at all channels of a head together"
+            if bound.allowed is Transform.ROTARY:
+                return "channels turn in pairs"
+    return cannot_delete(group, units[-1]) or _unreadable(group) or ""
+
+
 def _obstacle(group: ChannelGroup) -> str:
-    """Why channels of ``group`` cannot go one by one."""
-    reason = cannot_delete(group) or unsuitable(group)
-    if reason is not None:
-        return reason
+    """Why channels of ``group`` cannot go one by one, empty if they can."""
+    return cannot_delete(group) or unsuitable(group) or _unreadable(group) or ""
+
+
+def _unreadable(group: ChannelGroup) -> str | None:
+    """Why weights that read the channels cannot be fitted, None if they can."""
     for reader in group.readers:
         data = reader.node.input(0)
         if reader.index != 1 or data is None or geometry_of(reader.node, data) is None:
@@ -90,7 +132,7 @@ def _obstacle(group: ChannelGroup) -> str:
         if reader.numbers.size * taps(reader) > ROWS:
             return f"{reader.node.op_type} multiplies more than {ROWS} numbers of it at once"
     shared = shared_elsewhere(group.members)
-    return "" if shared is None else shared.reason
+    return None if shared is None else shared.reason
 
 
 def taps(reader: Member) -> int:

@@ -15,50 +15,48 @@ from burnish.analysis.axis_graph_sites import Member
 from burnish.ir import Array
 from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence, damped
 from burnish.passes.pruning.readings import Reading
-from burnish.passes.pruning.structures import Structure
+from burnish.passes.pruning.structures import WIDTH, Structure
+
+LEAST = 1e-9
+"""Errors below this are none."""
 
 
 @dataclass(frozen=True)
 class Survey:
     """Which units of a structure to keep, and what is lost."""
 
-    structure: Structure
-    kept: Mapping[int, Array]
-    """By number of units: which ones, ascending."""
-    errors: Mapping[int, float]
-    """By number: mean square error of what the readers give, refitted, in parts of its power and
-    summed over the readers."""
-    criteria: Mapping[int, str]
-    """By number: the criterion whose order loses least."""
+    order: Array
+    """Int [units]: those to be kept first come first."""
+    errors: Array
+    """Float64 [units + 1], by number of units that are kept: mean square error of what the readers
+    give, refitted, in parts of its power and summed over the readers."""
+    criterion: str
+    """That the order is by."""
 
 
 def survey(
-    structure: Structure, readings: Sequence[Reading], widths: Sequence[int],
+    structure: Structure, readings: Sequence[Reading],
     criteria: Mapping[str, Criterion] = CRITERIA,
 ) -> Survey:  # fmt: skip
-    """Compare orders of the units of a structure at each of ``widths``.
+    """The order of the units of a structure by which least is lost, as a mean over widths.
 
     Args:
-        structure: what is thinned out.
+        structure: what is thinned out; places within heads stay in order.
         readings: of its readers.
-        widths: numbers of units to keep, each at least 1 and less than all.
         criteria: orders to compare.
     """
+    count = len(structure.units)
+    if structure.kind == WIDTH:
+        order = np.arange(count)
+        return Survey(order, _losses(readings, order), "singular values")
     evidence = evidence_of(structure, readings)
-    kept: dict[int, Array] = {}
-    errors = dict.fromkeys(widths, np.inf)
-    names: dict[int, str] = {}
+    found = []
     for name, criterion in criteria.items():
         importance = criterion(evidence)
-        if importance is None:
-            continue
-        order = np.argsort(-importance, kind="stable")
-        losses = _losses(readings, order)
-        for width in widths:
-            if losses[width] < errors[width]:
-                errors[width], names[width] = float(losses[width]), name
-                kept[width] = np.sort(order[:width])
-    return Survey(structure, kept, errors, names)
+        if importance is not None:
+            order = np.argsort(-importance, kind="stable")
+            found.append(Survey(order, _losses(readings, order), name))
+    return min(found, key=lambda one: float(np.log(one.errors[1:-1] + LEAST).sum()))
 
 
 def evidence_of(structure: Structure, readings: Sequence[Reading]) -> Evidence:
