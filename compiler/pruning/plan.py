@@ -25,10 +25,12 @@ from burnish.pipeline import PassContext, PassReport, copy_of, run_pass
 from burnish.pruning.shapes import Widths, choices_of
 from burnish.quantization.deadline import Deadline
 from burnish.quantization.distance import Distance
-from burnish.quantization.guard import DistanceGuard
+from burnish.quantization.guard import PROBED, DistanceGuard
 
 PROBES = (0.75, 0.375)
 """Shares of units at which each structure is probed."""
+PROBING = 0.5
+"""Share of the time after which no structure is probed any more."""
 ITEMS = 128
 """Items that a structure is probed on, at least as far as there are as many."""
 FINE = 4
@@ -107,7 +109,9 @@ def plan(
     axes = axis_graph(graph)
     every = structures(axes)
     found = Plan(graph, axes, every, {}, {})
-    inside = [one for one in every if not one.reason and one.name not in keep]
+    inside = [
+        one for one in every if not one.reason and not {one.name, one.layer}.intersection(keep)
+    ]
     for number, (structure, given) in enumerate(readings(graph, inside, calibration)):
         time.tell("looking for channels to keep", number, len(inside))
         step = 1 if structure.kind == HEADS else _step(len(structure.units), align)
@@ -135,10 +139,10 @@ def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: D
         guard: compares with the original.
         time: for all.
     """
-    few = fewer(calibration, found.graph, ITEMS)
+    few, judge = fewer(calibration, found.graph, ITEMS), guard.fewer(PROBED)
 
     def probe(widths: Widths) -> float:
-        return lost(guard.distance(found.pruned(widths, few, fit="readers")[0]))
+        return lost(judge.distance(found.pruned(widths, few, fit="readers")[0]))
 
     ratios = []
     for number, (name, choices) in enumerate(found.choices.items()):
@@ -146,7 +150,7 @@ def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: D
         points: dict[int, float] = {}
         for share in PROBES:
             width = min(choices[:-1], key=lambda each: abs(each - share * choices[-1]))
-            if width not in points and not time.is_late():
+            if width not in points and not time.is_late(PROBING):
                 points[width] = probe({name: width})
         if not points:
             found.unmeasured.add(name)

@@ -12,6 +12,7 @@ from burnish.calibration import Calibration
 from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
 from burnish.passes import get_pass
+from burnish.passes.pruning.structures import Structure
 from burnish.pipeline import PassContext, PassReport, Progress, copy_of, run_pass
 from burnish.pruning.allocation import Problem, allocate, uniform
 from burnish.pruning.costs import Cost, flops, size
@@ -22,15 +23,15 @@ from burnish.pruning.plan import ITEMS, Plan, fewer, lost, measure, plan
 from burnish.pruning.request import AUTO, Pruning
 from burnish.pruning.result import Change, Pruned, Thinned, Trial
 from burnish.pruning.shapes import Widths
+from burnish.pruning.split import Split
 from burnish.quantization.deadline import Deadline
-from burnish.quantization.guard import DistanceGuard, Guard, Loss
+from burnish.quantization.guard import Guard, Loss
 from burnish.suggest import unknown
 from burnish.target import Target
+from burnish.wording import counted
 
 ALIGN = 8
 """What widths are multiples of where no target says."""
-FEWEST = 128
-"""Items below which a notice says that weights are fitted to few data."""
 STEPS = 7
 """Trials by which the most is found that a budget of accuracy allows."""
 LEFT = (0.1, 1.0)
@@ -74,63 +75,70 @@ def prune_model(
     work = copy_of(graph)
     run_pass(work, get_pass("infer-shapes"), PassContext())
     time = Deadline(asked.seconds, progress, Stopwatch())
+    data = Split.of(work, calibration)
     time.tell("ordering channels within heads")
-    rotated = run_pass(work, get_pass("rotate-heads"), PassContext(calibration=calibration))
+    rotated = run_pass(work, get_pass("rotate-heads"), PassContext(calibration=data.fitted))
     align = ALIGN if target is None else alignment(target)
-    found = plan(work, calibration, align=align, keep=asked.keep, time=time)
+    found = plan(work, data.fitted, align=align, keep=asked.keep, time=time)
     _require_names(found, asked.keep)
-    reports = [rotated] if rotated.fired else []
-    search = _Search(found, calibration, asked, guard, timer, time, reports)
-    return search.run()
+    search = _Search(found, data, asked, guard, timer, time)
+    result = search.run()
+    if result.reports and rotated.fired:
+        result.reports.insert(0, rotated)
+    return result
 
 
 def _require_names(found: Plan, keep: Sequence[str]) -> None:
-    names = [one.name for one in found.every]
+    names = [*(one.layer for one in found.every), *(one.name for one in found.every)]
     for name in keep:
         if name not in names:
-            raise UsageError(f"--keep-width: {unknown('layer', name, names)}")
+            raise UsageError(f"--keep-width: {unknown('layer', name, list(dict.fromkeys(names)))}")
 
 
 @dataclass
 class _Search:
     found: Plan
-    calibration: Calibration
+    data: Split
     asked: Pruning
     guard: Guard | None
     timer: Timer | None
     time: Deadline
-    reports: list[PassReport]
-    """Of what was done before."""
     trials: list[Trial] = field(default_factory=list)
-    made: dict[int, tuple[Graph, PassReport | None]] = field(default_factory=dict)
-    """Graphs of the trials, by place among them: only the best is kept."""
+    best: tuple[Trial, Graph, PassReport | None] | None = None
+    """The best trial so far, and what came of it."""
+    took: float = 0.0
+    """Seconds of the latest trial."""
 
     def run(self) -> Pruned:
         graph = self.found.graph
-        self.distance = DistanceGuard(graph, self.calibration)
+        self.distance = self.data.guard(graph)
         self.flops = flops(graph, self.found.open, self.found.choices)
         self.size = size(graph, self.found.open, self.found.choices)
         self.table: Latency | None = None
         if not self.found.choices:
-            return self._result(None)
+            return self._result()
         if self.asked.measure == "latency":
             assert self.timer is not None
             self.time.tell("timing layers at several widths")
             self.table = latency(
                 graph, self.found.axes, self.found.open, self.found.choices, self.timer
             )
-        measure(self.found, self.calibration, self.distance.fewer(ITEMS), self.time)
+        measure(self.found, self.data.fitted, self.distance, self.time)
         if self.asked.measure == AUTO:
-            return self._result(self._most())
+            self._most()
+            return self._result()
         assert self.asked.amount is not None
         share = self.asked.amount if self.asked.measure != "flops" else 1 - self.asked.amount
-        best = self._best(share)
-        if self.guard is not None and not best.loss.holds:
+        self._fill(share)
+        assert self.best is not None
+        loss = self.best[0].loss
+        if self.guard is not None and not loss.holds:
             raise GateFailed(
                 f"--prune {self.asked}: {self.guard.bound} cannot be kept: the best of "
-                f"{len(self.trials)} trials loses {best.loss.text}; remove less, or allow more"
+                f"{counted(len(self.trials), 'trial')} loses {loss.text}; remove less, or allow "
+                "more"
             )
-        return self._result(best)
+        return self._result()
 
     @property
     def cost(self) -> Cost:
@@ -142,46 +150,47 @@ class _Search:
     def _problem(self, pairs: Mapping[tuple[str, str], float]) -> Problem:
         return Problem(self.cost, self.found.losses, pairs)
 
-    def _best(self, share: float) -> Trial:
-        """The best way to leave ``share`` of the cost."""
+    def _fill(self, share: float) -> None:
+        """Try what leaves ``share`` of the cost."""
         budget = share * self.cost.full
         first = allocate(self._problem({}), budget).widths
-        trials = [self._try(first, "allocated")]
-        if not self.time.is_late():
-            trials.append(self._try(uniform(self._problem({}), budget).widths, "uniform"))
-        if not self.time.is_late():
-            few = fewer(self.calibration, self.found.graph, ITEMS)
-            probe = self.distance.fewer(ITEMS)
-            pairs = cross_terms(
-                self.found, first,
-                lambda widths: lost(probe.distance(self.found.pruned(widths, few)[0])), self.time,
-            )  # fmt: skip
-            again = allocate(self._problem(pairs), budget).widths
-            if again != first:
-                trials.append(self._try(again, "allocated with cross terms"))
-        return min(trials, key=lambda one: (one.loss.share, lost(one.distance)))
+        self._try(first, "allocated")
+        if self._has_time():
+            self._try(uniform(self._problem({}), budget).widths, "uniform")
+        if self._has_time():
+            few = fewer(self.data.fitted, self.found.graph, ITEMS)
 
-    def _most(self) -> Trial | None:
-        """The trial with the least cost of those that keep to the bound; None if none does."""
+            def probe(widths: Widths) -> float:
+                return lost(self.distance.distance(self.found.pruned(widths, few)[0]))
+
+            pairs = cross_terms(self.found, first, probe, self.time)
+            again = allocate(self._problem(pairs), budget).widths
+            if again != first and self._has_time():
+                self._try(again, "allocated with cross terms")
+
+    def _most(self) -> None:
+        """Try less and less of the cost, as long as the bound holds."""
         low, high = LEFT
         low = max(low, self.cost.least / self.cost.full)
-        best: Trial | None = None
         for _ in range(STEPS):
-            if self.time.is_late():
+            if self.trials and not self._has_time():
                 break
             middle = (low + high) / 2
             widths = allocate(self._problem({}), middle * self.cost.full).widths
-            trial = self._try(widths, f"allocated, {100 * middle:.0f} % of the cost")
-            if trial.loss.holds:
-                best, high = trial, middle
+            if self._try(widths, f"allocated, {100 * middle:.0f} % of the cost").loss.holds:
+                high = middle
             else:
                 low = middle
-        return best
+
+    def _has_time(self) -> bool:
+        """Whether one more trial ends in time."""
+        return not self.time.is_late(needed=self.took)
 
     def _try(self, widths: Widths, text: str) -> Trial:
         """Prune to ``widths``, fit all layers, and judge the result."""
+        begun = self.time.spent
         self.time.tell(f"pruning: {text}", len(self.trials), len(self.trials) + 1)
-        graph, report = self.found.pruned(widths, self.calibration)
+        graph, report = self.found.pruned(widths, self.data.fitted)
         distance = self.distance.distance(graph)
         loss = Loss(lost(distance), str(distance)) if self.guard is None else self.guard.loss(graph)
         trial = Trial(
@@ -189,37 +198,45 @@ class _Search:
             self.size(widths) / self.size.full, loss, distance,
             None if self.table is None else self.table.cost(widths), text,
         )  # fmt: skip
-        self.made[len(self.trials)] = graph, report
         self.trials.append(trial)
+        if self._is_better(trial):
+            self.best = trial, graph, report
+        self.took = self.time.spent - begun
         return trial
 
-    def _result(self, chosen: Trial | None) -> Pruned:
-        graph, report = copy_of(self.found.graph), None
-        if chosen is not None:
-            graph, report = self.made[self.trials.index(chosen)]
+    def _is_better(self, trial: Trial) -> bool:
+        """Whether a trial is to be taken rather than the best before it."""
+        if self.asked.measure == AUTO:
+            # Only what holds counts, and each that holds costs less than those before it.
+            return trial.loss.holds
+        if self.best is None:
+            return True
+        before = self.best[0]
+        return (trial.loss.share, lost(trial.distance)) < (before.loss.share, lost(before.distance))
+
+    def _result(self) -> Pruned:
+        chosen, graph, report = self.best or (None, copy_of(self.found.graph), None)
         widths = {} if chosen is None else chosen.widths
         speedup = None
         if self.timer is not None and report is not None:
             self.time.tell("timing the model before and after")
             speedup = self.timer.speedups(self.found.graph, [graph])[0]
         return Pruned(
-            graph, [] if report is None else [*self.reports, report], self._structures(widths),
+            graph, [] if report is None else [report], self._structures(widths),
             Change(round(self.flops.full), round(self.flops(widths))),
             Change(round(self.size.full), round(self.size(widths))),
-            self.trials, chosen, self._bound(), None if chosen is None else chosen.distance,
-            self.time.spent, self._notices(), speedup,
+            self.trials, chosen, f"--prune {self.asked}",
+            None if chosen is None else chosen.distance, self.time.spent, self._notices(), speedup,
         )  # fmt: skip
 
-    def _bound(self) -> str:
-        return f"--prune {self.asked}"
-
     def _structures(self, widths: Widths) -> list[Thinned]:
-        return [self._thinned(one.name, one.kind, len(one.units), one.reason, widths)
-                for one in self.found.every]  # fmt: skip
+        return [self._thinned(one, widths) for one in self.found.every]
 
-    def _thinned(self, name: str, kind: str, units: int, reason: str, widths: Widths) -> Thinned:
+    def _thinned(self, one: Structure, widths: Widths) -> Thinned:
+        name, kind, units, reason, layer = one.name, one.kind, len(one.units), one.reason, one.layer
         if name not in self.found.choices:
-            why = reason or ("it is to be kept" if name in self.asked.keep else "it has few units")
+            is_asked = {name, layer}.intersection(self.asked.keep)
+            why = reason or ("it is to be kept" if is_asked else "it has too few units")
             return Thinned(name, kind, units, units, reason=why)
         width = widths.get(name, units)
         seen = self.found.surveys[name]
@@ -243,4 +260,4 @@ class _Search:
                 f"latency tables were off by {100 * self.table.error:+.0f} % on a model with other "
                 "widths than they were measured at"
             )
-        return [*found, *self.calibration.notices]
+        return [*found, *self.data.notices]

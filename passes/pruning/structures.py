@@ -21,6 +21,8 @@ from burnish.passes.quantization.weighted import layer_name
 
 CHANNELS, HEADS, WIDTH = "channels", "heads", "width of heads"
 """Kinds of structures: what a unit is. The last one's are places within heads, of all heads."""
+_OF_HEADS, _OF_WIDTH = ":heads", ":width"
+"""Behind the names of structures of the layers that make heads."""
 ROWS = 8192
 """Numbers that a reader multiplies with its weights at once, at most: moments of more take more
 than half a gigabyte."""
@@ -38,6 +40,11 @@ class Structure:
     """Channels of the group."""
     reason: str = ""
     """Why it is left as it is; empty if it can be thinned out."""
+
+    @property
+    def layer(self) -> str:
+        """What the model calls the first layer that writes it."""
+        return self.name.removesuffix(_OF_HEADS).removesuffix(_OF_WIDTH)
 
     @property
     def readers(self) -> tuple[Member, ...]:
@@ -81,9 +88,9 @@ def structures(axes: AxisGraph) -> list[Structure]:
             continue
         if group.readers:
             found.append(
-                Structure(f"{name}:heads", HEADS, group, tuple(heads), _fixed_heads(group))
+                Structure(name + _OF_HEADS, HEADS, group, tuple(heads), _fixed_heads(group))
             )
-        found.append(Structure(f"{name}:width", WIDTH, group, _places(group), _fixed_width(group)))
+        found.append(Structure(name + _OF_WIDTH, WIDTH, group, _places(group), _fixed_width(group)))
     return found
 
 

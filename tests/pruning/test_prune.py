@@ -17,6 +17,7 @@ from burnish.ir.verify import verify
 from burnish.pruning.prune import prune_model
 from burnish.pruning.request import Pruning
 from burnish.pruning.result import Pruned
+from burnish.pruning.split import Split
 from burnish.quantization.guard import Loss
 from tests.passes.pruning.thinned import answers, data, noise, residual
 
@@ -125,3 +126,28 @@ def test_without_time_errors_at_readers_decide():
     assert found.flops.share <= 0.5
     assert any("were not probed" in notice for notice in found.notices)
     assert all(one.score is None for one in found.structures)
+
+
+def test_results_are_judged_on_what_nothing_is_fitted_to():
+    model = residual()
+    split = Split.of(model, Calibration(data(model, 16)))
+    assert (split.judged, split.items) == (2, 28)
+    last = [feeds["x"] for feeds in data(model, 16)][14:]
+    seen = [feeds["x"] for feeds in split.fitted.feeds(model)]
+    assert len(seen) == 14
+    assert not any(np.array_equal(one, other) for one in seen for other in last)
+    assert split.guard(model).distance(model).noise == 0  # type: ignore[union-attr]
+
+
+def test_a_notice_where_data_are_few():
+    model = residual()
+    two = Split.of(model, Calibration(data(model, 2)))
+    assert "judged on what layers were fitted to" in two.notices[-1]
+    some = Split.of(model, Calibration(data(model, 8)))
+    assert "fitted to 14 items" in some.notices[-1]
+    assert Split.of(model, Calibration(data(model, 80))).notices == []
+
+
+def test_the_layer_names_its_structures():
+    layer = half().structures[0].name
+    assert prune(0.2, keep=(layer,)).structures[0].reason == "it is to be kept"
