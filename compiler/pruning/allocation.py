@@ -21,6 +21,8 @@ from burnish.pruning.evolution import evolve, improve
 
 _HALVINGS = 40
 """Bisections for a multiplier."""
+_SHARES = 513
+"""Uniform shares that are tried, from nothing to all."""
 _SWEEPS = 8
 """Rounds over all structures in which widths settle for one multiplier."""
 
@@ -154,11 +156,12 @@ def _require(problem: Problem, budget: float) -> None:
 
 
 def _uniform(problem: Problem, budget: float) -> Array:
-    kept = [[width / allowed[-1] for width in allowed] for allowed in problem.cost.choices.values()]
-    shares = sorted({share for row in kept for share in row})
-    columns = [np.searchsorted(row, shares, side="right") - 1 for row in kept]
-    # What cannot be as thin as that stays as thin as it can be.
-    chosen = np.maximum(np.array(columns, np.int64).T, 0)
+    if not problem.lengths:
+        return problem.full
+    kept = [np.array(allowed) / allowed[-1] for allowed in problem.cost.choices.values()]
+    shares = np.linspace(0.0, 1.0, _SHARES)
+    # Of each structure the width that is nearest to the share.
+    chosen = np.stack([np.abs(row - shares[:, None]).argmin(axis=1) for row in kept], axis=1)
     fits = np.flatnonzero(problem.price(chosen) <= budget)
     found: Array = chosen[fits[-1]] if len(fits) else np.zeros_like(problem.full)
     return found
