@@ -12,6 +12,7 @@ from burnish.building.deciding import timer_of
 from burnish.building.job import Job
 from burnish.calibration.store import Calibration
 from burnish.ir import Graph
+from burnish.oracle.exact_products import saturates
 from burnish.pipeline import Progress
 from burnish.quantization.guard import Guard
 from burnish.quantization.quantize import quantize_model
@@ -21,6 +22,10 @@ from burnish.wording import few
 if TYPE_CHECKING:
     from burnish.building.workshop import Made, Workshop
 
+SATURATING = (
+    "ONNX Runtime's products of bytes saturate on processors without VNNI, as this one: accuracy "
+    "there is lower than told, unless session.disable_quant_qdq is 1; what compile writes does not"
+)
 PAYS = 1.02
 """Ratio of the time of the float model to that of the quantized one which has to be exceeded beyond
 noise: rounding costs accuracy, and times of another day differ by as much."""
@@ -61,6 +66,8 @@ def quantize(
     if not found.count and not found.decision.notice:
         reasons = [layer.format.reason for layer in found.layers]
         found.notices += [f"nothing is quantized: {few(reasons)}"] if reasons else []
+    if found.count and job.target is None and saturates():
+        found.notices.append(SATURATING)
     return found
 
 

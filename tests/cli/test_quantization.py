@@ -315,3 +315,11 @@ def test_a_plan_says_what_is_wrong_with_data(
     done = burnish("build", "--plan")
     assert done.code == code
     assert message in done.message
+
+
+@pytest.mark.parametrize("is_so", [True, False])
+def test_that_onnx_runtime_saturates_here_is_said(
+    optimize: Burnish, monkeypatch: pytest.MonkeyPatch, is_so: bool
+) -> None:
+    monkeypatch.setattr("burnish.building.quantizing.saturates", lambda: is_so)
+    assert ("session.disable_quant_qdq" in " ".join(optimize().err.split())) is is_so
