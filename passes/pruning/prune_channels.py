@@ -105,7 +105,7 @@ class PruneChannels(Pass):
         assert context.calibration is not None
         if self.criterion and self.criterion not in CRITERIA:
             raise UsageError(f"{self.name}.criterion: {unknown('order', self.criterion, CRITERIA)}")
-        criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else CRITERIA
+        criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else None
         chosen = {}
         channels = [structure for structure in found if structure.kind == CHANNELS]
         for structure, given in readings(graph, channels, context.calibration):

@@ -17,6 +17,9 @@ from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence, dampe
 from burnish.passes.pruning.readings import Reading
 from burnish.passes.pruning.structures import WIDTH, Structure
 
+LARGE, FEW = 1024, ("activation", "greedy")
+"""Inputs of a reader above which only these orders are compared: each takes seconds there, and on
+smaller ones the second is the best nearly always."""
 LEAST = 1e-9
 """Errors below this are none."""
 
@@ -36,15 +39,18 @@ class Survey:
 
 def survey(
     structure: Structure, readings: Sequence[Reading],
-    criteria: Mapping[str, Criterion] = CRITERIA,
+    criteria: Mapping[str, Criterion] | None = None,
 ) -> Survey:  # fmt: skip
     """The order of the units of a structure by which least is lost, as a mean over widths.
 
     Args:
         structure: what is thinned out; places within heads stay in order.
         readings: of its readers.
-        criteria: orders to compare.
+        criteria: orders to compare; all by default, a few where readers multiply many inputs.
     """
+    if criteria is None:
+        is_large = max((len(one.units) for one in readings), default=0) > LARGE
+        criteria = {name: CRITERIA[name] for name in FEW} if is_large else CRITERIA
     count = len(structure.units)
     if structure.kind == WIDTH:
         order = np.arange(count)
