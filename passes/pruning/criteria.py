@@ -14,8 +14,6 @@ import numpy as np
 from burnish.ir import Array
 from burnish.passes.pruning.readings import Reading
 
-DAMPING = 1e-3
-"""Part of the mean of their diagonal that is added to moments before they are inverted."""
 STEPS = 48
 """Into how many steps greedy elimination cuts a structure: many units go at once in large ones."""
 
@@ -155,8 +153,7 @@ class _Elimination:
 
     @classmethod
     def of(cls, reading: Reading, size: int) -> _Elimination:
-        moments = damped(reading.moments)
-        return cls(np.linalg.inv(moments), reading.weights.copy(), reading.units, size)
+        return cls(np.linalg.inv(reading.regular), reading.weights.copy(), reading.units, size)
 
     def losses(self) -> Array:
         """Of each unit that is left: what is lost without it; nothing where it is not read."""
@@ -182,12 +179,6 @@ class _Elimination:
         self.weights = self.weights[:, kept] - self.weights[:, gone] @ solved
         self.inverse = self.inverse[np.ix_(kept, kept)] - across @ solved
         self.units = self.units[kept]
-
-
-def damped(moments: Array, damping: float = DAMPING) -> Array:
-    """``moments`` with a part of the mean of their diagonal added to it."""
-    mean = float(np.trace(moments)) / len(moments)
-    return moments + (damping * mean if mean > 0 else 1.0) * np.eye(len(moments))
 
 
 CRITERIA: Mapping[str, Criterion] = {

@@ -13,7 +13,7 @@ from burnish.analysis.axis_graph_flow import bias_slot
 from burnish.analysis.axis_graph_sites import Member
 from burnish.calibration import Calibration, geometry_of
 from burnish.calibration.matrices import Matrices
-from burnish.ir import Array, Graph, OperatorNode
+from burnish.ir import Array, Constant, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.passes.folding.weights import NewWeights
 from burnish.passes.pruning.readings import form_of
@@ -61,6 +61,29 @@ def fit_layers(
         if node in kept or _differ(pairs[0]):
             found[node] = _refit(rewriter, node, kept.get(node), silent.get(node), pairs)
     return found
+
+
+def give_biases(graph: Graph) -> list[OperatorNode]:
+    """Give layers without a bias one of zeros, so that it is thinned out as the weights are."""
+    found = []
+    for node in graph.walk():
+        weights = node.constant_input(1) if node.is_op("Conv", "ConvTranspose", "Gemm") else None
+        if weights is None or node.input(2) is not None or not weights.dtype.is_floating:
+            continue
+        axis = form_of(node).axis
+        groups = node.attribute("group", 1) if node.is_op("ConvTranspose") else 1
+        bias = np.zeros(weights.shape[axis] * groups, weights.dtype.numpy)
+        node.inputs = (*node.inputs[:2], VariableNode.of(Constant.of(bias)))
+        found.append(node)
+    return found
+
+
+def take_biases(given: Sequence[OperatorNode]) -> None:
+    """Take away those that are zero still."""
+    for node in given:
+        bias = node.constant_input(2)
+        if bias is not None and not bias.numpy().any():
+            node.inputs = node.inputs[:2]
 
 
 def _silence(rewriter: Rewriter, group: ChannelGroup, left: Array) -> dict[OperatorNode, Array]:

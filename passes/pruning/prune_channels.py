@@ -16,7 +16,7 @@ from burnish.errors import UsageError
 from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
 from burnish.passes.pruning.criteria import CRITERIA
-from burnish.passes.pruning.fitting import fit_layers
+from burnish.passes.pruning.fitting import fit_layers, give_biases, take_biases
 from burnish.passes.pruning.readings import readings
 from burnish.passes.pruning.structures import CHANNELS, Structure, structures
 from burnish.passes.pruning.survey import survey
@@ -73,22 +73,22 @@ class PruneChannels(Pass):
         if context.calibration is None:
             result.notes.append("left alone: there is no calibration data to refit readers on")
             return result
+        if self.fit not in FITS:
+            raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
+        given = give_biases(graph)
         found = structures(axis_graph(graph))
         result.missed += [
             NearMiss(self.name, one.reason, one.group.writers[0].node.provenance)
             for one in found if one.reason
         ]  # fmt: skip
         chosen = self._chosen(graph, [one for one in found if not one.reason], context)
-        if not chosen:
-            return result
         left = remaining(chosen)
-        if self.fit not in FITS:
-            raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
-        if self.fit != "none":
+        if left and self.fit != "none":
             only_readers = self.fit == "readers"
             fit_layers(rewriter, graph, left, context.calibration, only_readers=only_readers)
         gone = {group: np.flatnonzero(~mask) for group, mask in left.items()}
         delete_together(rewriter, gone)
+        take_biases(given)
         result.fired += [
             Firing(self.name, structure.group.writers[0].node.provenance) for structure in chosen
         ]

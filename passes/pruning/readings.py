@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +19,8 @@ HELD_BYTES = 512 << 20
 """Of moments that are collected in one run over the data."""
 FEWEST_ROWS, EACH = 4096, 4
 """Rows that moments are taken of: at least so many, and so many for each number of a row."""
+DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+"""Parts of the mean of their diagonal that are added to moments before they are inverted."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,23 @@ class Reading:
     Gram matrix."""
     units: Array
     """int [inputs]: which unit each input belongs to, -1 for none of the structure."""
+
+    @cached_property
+    def regular(self) -> Array:
+        """The moments with a part of the mean of their diagonal added, as much as it takes.
+
+        Of data with large means or few samples, rounding leaves a matrix that is not positive.
+        """
+        mean = float(np.trace(self.moments)) / len(self.moments)
+        size = mean if np.isfinite(mean) and mean > 0 else 1.0
+        for damping in DAMPINGS:
+            found: Array = self.moments + damping * size * np.eye(len(self.moments))
+            try:
+                np.linalg.cholesky(found)
+            except np.linalg.LinAlgError:
+                continue
+            return found
+        return size * np.eye(len(self.moments))
 
     @property
     def energy(self) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from burnish.analysis.axis_graph_sites import Member
 from burnish.ir import Array
-from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence, damped
+from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence
 from burnish.passes.pruning.readings import Reading
 from burnish.passes.pruning.structures import WIDTH, Structure
 
@@ -110,7 +110,7 @@ def _losses(readings: Sequence[Reading], order: Array) -> Array:
         # Inputs of no unit of the structure stay: they come first.
         ranks = np.where(reading.units >= 0, rank[reading.units], -1)
         at = np.argsort(ranks, kind="stable")
-        lower = np.linalg.cholesky(damped(reading.moments)[np.ix_(at, at)])
+        lower = np.linalg.cholesky(reading.regular[np.ix_(at, at)])
         # With M = L L^T, column j of W L is what input j adds that those before do not explain.
         powers = np.square(reading.weights[:, at] @ lower).sum(0)
         each = np.bincount(1 + ranks[at], powers, len(order) + 1)

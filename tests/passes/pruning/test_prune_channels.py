@@ -144,3 +144,36 @@ def test_the_data_decide_which_channels_stay():
     first = next(iter(graph)).constant_input(1)
     assert first is not None
     assert np.array_equal(first.numpy(), given["w"][8:])
+
+
+CHAIN = """g (float[2, 3, 8, 8] x, float[16, 3, 3, 3] w, float[16, 16, 1, 1] v,
+    float[4, 16, 1, 1] u) => (float[2, 4, 6, 6] y) {
+  h = Conv(x, w) r = Relu(h) s = Conv(r, v) t = Relu(s) y = Conv(t, u) }"""
+PRODUCTS = """g (float[8, 3] x, float[3, 16] w, float[16, 16] v, float[16, 4] u)
+    => (float[8, 4] y) { h = Gemm(x, w) r = Relu(h) s = Gemm(r, v) t = Relu(s) y = Gemm(t, u) }"""
+
+
+@pytest.mark.parametrize("text", [CHAIN, PRODUCTS])
+def test_layers_without_bias_get_one_as_wide_as_they_are_left(text: str):
+    shapes_of = {"w": (16, 3, 3, 3), "v": (16, 16, 1, 1), "u": (4, 16, 1, 1)}
+    if text is PRODUCTS:
+        shapes_of = {"w": (3, 16), "v": (16, 16), "u": (16, 4)}
+    before, after = (build(text, 21, weights(**shapes_of)) for _ in range(2))
+    run_pass(after, get_pass("infer-shapes"), PassContext())
+    prune(after, keep=0.5)
+    assert shapes(after)["h"][1:] == []
+    assert shapes(after)["s"][1] == (8,)
+    assert noise(before, after, data(before, 4, seed=2)) < 1
+
+
+def test_what_is_left_alone_gets_no_bias():
+    graph = build(CHAIN, 21, weights(w=(16, 3, 3, 3), v=(16, 16, 1, 1), u=(4, 16, 1, 1)))
+    assert not prune(graph, keep=1.0).changed
+    assert all(len(found) == 1 for found in shapes(graph).values())
+
+
+def test_data_that_never_vary_are_no_obstacle():
+    graph = residual()
+    constant = [{"x": np.full((2, 3, 8, 8), 1e3, np.float32)}] * 8
+    assert prune(graph, constant, keep=0.5).fired
+    assert np.isfinite(answers(graph, constant)).all()
