@@ -25,6 +25,7 @@ from benchmarks.peers import as_table as peer_table
 from benchmarks.plan import Plan
 from benchmarks.pool import as_table as pool_table
 from benchmarks.pool import measure_pool
+from benchmarks.pruning.cli import app as prune
 from benchmarks.scale import measure_scale, scale_table
 from benchmarks.verdicts import Part
 from benchmarks.zoo import Group
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(int8, name="int8")
+app.add_typer(prune, name="prune")
 Result = TypeVar("Result")
 
 

@@ -109,6 +109,30 @@ def optimize_model(model: Path, output: Path, shapes: Mapping[str, Shape] | None
     return run_burnish(arguments).seconds
 
 
+def make(
+    model: Path, output: Path, arguments: Sequence[str], *, limit: float = LIMIT
+) -> dict[str, Any]:
+    """Run `burnish compile`, or `burnish optimize` for an .onnx file.
+
+    Args:
+        model: the ONNX file.
+        output: what to write.
+        arguments: more options of the command.
+        limit: seconds after which it counts as hanging.
+
+    Returns:
+        What it says with ``--json``, with ``seconds`` and ``peak`` bytes of the whole command.
+
+    Raises:
+        CommandFailed: it fails or takes longer.
+    """
+    command = "optimize" if output.suffix == ".onnx" else "compile"
+    fixed = [command, str(model), "-o", str(output), "--json"]
+    usage = run_burnish([*fixed, *arguments], limit=limit)
+    said: dict[str, Any] = json.loads(usage.output)
+    return {**said, "seconds": usage.seconds, "peak": usage.peak}
+
+
 def inspect_artifact(artifact: Path, cache: Path | None = None) -> dict[str, Any]:
     """Return what `burnish inspect --profile` says of an artifact.
 
@@ -144,11 +168,13 @@ class Usage:
     """Resident bytes of the largest of its processes, at most: never less than this one's."""
 
 
-def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> Usage:
+def run_burnish(
+    arguments: Sequence[str], *, cache: Path | None = None, limit: float = LIMIT
+) -> Usage:
     """Run a burnish command.
 
     Raises:
-        CommandFailed: if it fails or takes longer than `LIMIT`.
+        CommandFailed: if it fails or takes longer than ``limit`` seconds.
     """
     environment = dict(os.environ)
     if cache is not None:
@@ -159,7 +185,7 @@ def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> Usage
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
         )
-        timer = threading.Timer(LIMIT, process.kill)
+        timer = threading.Timer(limit, process.kill)
         timer.start()
         try:
             _, status, used = os.wait4(process.pid, 0)
@@ -170,8 +196,8 @@ def run_burnish(arguments: Sequence[str], *, cache: Path | None = None) -> Usage
             timer.cancel()
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode < 0 and seconds >= LIMIT:
-            raise CommandFailed(f"no end after {LIMIT:.0f} s")
+        if process.returncode < 0 and seconds >= limit:
+            raise CommandFailed(f"no end after {limit:.0f} s")
         for stream in (out, log):
             stream.seek(0)
         if process.returncode != 0:

@@ -39,6 +39,17 @@ Pythons = Annotated[
     ),
 ]
 
+Only = Annotated[
+    str | None, typer.Option("--models", help="Only these models, names with commas between.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Calibration samples at most.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of every engine.")]
+Kept = Annotated[
+    Path | None,
+    typer.Option("--partial", help="Keep rows here, so that a run which was stopped goes on."),
+]
+Output = Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")]
+
 
 def chosen(names: str) -> tuple[Model, ...]:
     """Return the models of a comma-separated list of names and groups."""

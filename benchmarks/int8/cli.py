@@ -1,16 +1,14 @@
 """Commands about int8: accuracy on tasks, latency, models that others quantized, all models."""
 
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from benchmarks.cache import Zoo, ZooError
-from benchmarks.compiling import CommandFailed
-from benchmarks.gathering import Result, collect, errors
+from benchmarks.cache import Zoo
+from benchmarks.commands import finish, gathered, kept_rows
+from benchmarks.gathering import errors
 from benchmarks.int8.accuracy import AccuracyPlan, measure_accuracy
 from benchmarks.int8.latency import LatencyPlan, chosen_cases, measure_latency
 from benchmarks.int8.methods import MethodsPlan, measure_methods
@@ -26,12 +24,20 @@ from benchmarks.int8.table import (
     zoo_table,
 )
 from benchmarks.int8.zoo import ZooPlan, measure_zoo
-from benchmarks.options import Folder, Names, Pythons, chosen
-from benchmarks.output import show, write_json
-from benchmarks.partial import Partial, kept_in_cache
+from benchmarks.options import (
+    Folder,
+    Kept,
+    Names,
+    Only,
+    Output,
+    Pythons,
+    Samples,
+    Threads,
+    chosen,
+)
 from benchmarks.plan import Plan
 from benchmarks.tasks.table import JUDGED, Judged, maker_versions
-from burnish.bench.environment import Environment, record_environment
+from burnish.bench.environment import record_environment
 from burnish.bench.seats import (
     OPENVINO,
     ORT,
@@ -44,17 +50,6 @@ from burnish.bench.seats import (
 
 app = typer.Typer(help="int8 against float and against other quantizers.", no_args_is_help=True)
 NNCF = PeerEngine("nncf", "NNCF", "nncf")
-
-Only = Annotated[
-    str | None, typer.Option("--models", help="Only these models, names with commas between.")
-]
-Samples = Annotated[int, typer.Option(min=1, help="Calibration samples at most.")]
-Threads = Annotated[int, typer.Option(min=1, help="Of every engine.")]
-Kept = Annotated[
-    Path | None,
-    typer.Option("--partial", help="Keep rows here, so that a run which was stopped goes on."),
-]
-Output = Annotated[Path | None, typer.Option("--json", help="Also write all figures here.")]
 
 
 def _nncf(pythons: list[Path] | None) -> tuple[Path | None, dict[str, str]]:
@@ -96,10 +91,10 @@ def accuracy(
     python, versions = _nncf(pythons)
     environment = record_environment({**maker_versions(), **versions})
     plan = AccuracyPlan(samples, threads, python)
-    kept = _kept(partial, environment, plan)
-    rows = _gathered(measure_accuracy(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
+    kept = kept_rows("int8", partial, environment, plan)
+    rows = gathered(measure_accuracy(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
     told = {"samples": samples, "threads": threads}
-    _finish(output, environment, told, rows, accuracy_table(rows))
+    finish(output, environment, told, rows, accuracy_table(rows))
 
 
 @app.command()
@@ -121,10 +116,10 @@ def latency(
     cases = chosen_cases(None if models is None else models.split(","))
     timing = Plan(blocks=blocks, seconds=seconds, precision="int8")
     plan = LatencyPlan(samples, threads, timing, python)
-    kept = _kept(partial, environment, plan)
-    rows = _gathered(measure_latency(cases, plan, zoo, kept), "Timing", len(cases))
+    kept = kept_rows("int8", partial, environment, plan)
+    rows = gathered(measure_latency(cases, plan, zoo, kept), "Timing", len(cases))
     told = {"samples": samples, "threads": threads}
-    _finish(output, environment, told, rows, latency_table(rows))
+    finish(output, environment, told, rows, latency_table(rows))
 
 
 @app.command()
@@ -159,12 +154,12 @@ def others(
     environment = record_environment({**maker_versions(), **versions, **version})
     timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
     plan = OthersPlan(samples, compared, threads, timing, python, another)
-    kept = _kept(partial, environment, plan)
+    kept = kept_rows("int8", partial, environment, plan)
     measured = measure_others(names, asked, plan, Zoo(folder), kept)
-    rows = _gathered(measured, "Compiling", len(names) * len(asked))
+    rows = gathered(measured, "Compiling", len(names) * len(asked))
     told = {"samples": samples, "threads": threads, "tune": tune}
     holds = all(row.is_right for row in rows)
-    _finish(output, environment, told, rows, others_table(rows), holds=holds)
+    finish(output, environment, told, rows, others_table(rows), holds=holds)
 
 
 @app.command()
@@ -183,10 +178,10 @@ def methods(
     judged = _judged(models)
     environment = record_environment(maker_versions())
     plan = MethodsPlan(samples, compared, threads)
-    kept = _kept(partial, environment, plan)
-    rows = _gathered(measure_methods(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
+    kept = kept_rows("int8", partial, environment, plan)
+    rows = gathered(measure_methods(judged, plan, Zoo(folder), kept), "Quantizing", len(judged))
     told = {"samples": samples, "threads": threads}
-    _finish(output, environment, told, rows, methods_table(rows), conclusion(rows))
+    finish(output, environment, told, rows, methods_table(rows), conclusion(rows))
 
 
 @app.command()
@@ -210,21 +205,12 @@ def zoo(
     environment = record_environment()
     timing = Plan(blocks=blocks, seconds=seconds, tune=tune)
     plan = ZooPlan(samples, compared, threads, deciding, timing)
-    kept = _kept(partial, environment, plan)
-    rows = _gathered(measure_zoo(found, plan, Zoo(folder), kept), "Compiling", len(found))
+    kept = kept_rows("int8", partial, environment, plan)
+    rows = gathered(measure_zoo(found, plan, Zoo(folder), kept), "Compiling", len(found))
     told = {"samples": samples, "threads": threads, "tune": tune}
     remarks = (*zoo_remarks(rows), zoo_conclusion(rows))
     holds = all(row.holds for row in rows)
-    _finish(output, environment, told, rows, zoo_table(rows), *remarks, holds=holds)
-
-
-def _gathered(measured: Iterable[Result], doing: str, total: int) -> list[Result]:
-    """All rows, with a bar and a line for each; what cannot be measured ends the command."""
-    try:
-        return collect(measured, doing, total, str)
-    except (ZooError, CommandFailed, ModuleNotFoundError) as error:
-        errors.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    finish(output, environment, told, rows, zoo_table(rows), *remarks, holds=holds)
 
 
 def _judged(models: str | None) -> dict[str, Judged]:
@@ -233,26 +219,3 @@ def _judged(models: str | None) -> dict[str, Judged]:
     if unknown := [name for name in names if name not in JUDGED]:
         raise typer.BadParameter(f"no task for {unknown[0]!r}; there are: {', '.join(JUDGED)}")
     return {name: JUDGED[name] for name in names}
-
-
-def _kept(partial: Path | None, environment: Environment, plan: object) -> Partial:
-    """Rows where the user says, else those of this code and these options."""
-    if partial is not None:
-        return Partial(partial)
-    return kept_in_cache("int8", environment, plan)
-
-
-def _finish(
-    output: Path | None, environment: Environment, plan: dict[str, Any], rows: Sequence[Any],
-    table: Table, *remarks: str, holds: bool = True,
-) -> None:  # fmt: skip
-    """Show what came of a command and write it; fail if a row did, or if it does not hold."""
-    show(table)
-    for remark in remarks:
-        typer.echo(remark)
-    typer.echo(environment)
-    if output is not None:
-        content = {"plan": plan, "rows": [row.as_json() for row in rows]}
-        write_json(output, {"environment": environment.as_json(), **content})
-    if not holds or any(row.failure for row in rows):
-        raise typer.Exit(1)

@@ -1,6 +1,5 @@
 """The quantizers that are compared, each from the same samples with the settings it advises."""
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compiling import run_burnish, shape_options
+from benchmarks.compiling import make, run_burnish, shape_options
 from benchmarks.inputs import Shape
 from benchmarks.int8.samples import read
 
@@ -32,16 +31,13 @@ def ours(model: Path, samples: Path, output: Path, arguments: Sequence[str] = ()
         arguments: more options of the command.
 
     Returns:
-        What it says with ``--json``, with ``seconds`` and ``peak`` bytes of the whole command.
+        As `make`.
 
     Raises:
         CommandFailed: it fails.
     """
-    command = "optimize" if output.suffix == ".onnx" else "compile"
-    fixed = [command, str(model), "-o", str(output), "--quantize", "int8", "--json"]
-    usage = run_burnish([*fixed, "--calibration", str(samples), *arguments])
-    said: dict[str, Any] = json.loads(usage.output)
-    return {**said, "seconds": usage.seconds, "peak": usage.peak}
+    options = ["--quantize", "int8", "--calibration", str(samples), *arguments]
+    return make(model, output, options)
 
 
 def plain(model: Path, output: Path, shapes: Mapping[str, Shape], threads: int) -> None:

@@ -1,10 +1,5 @@
 """What was recorded of int8, as pages show it."""
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
-
 from benchmarks.int8.accuracy import AccuracyRow
 from benchmarks.int8.methods import MethodsRow
 from benchmarks.int8.methods_table import HEADS, conclusion, method_cells, totals
@@ -21,62 +16,20 @@ from benchmarks.int8.table import (
 from benchmarks.int8.zoo import ZooRow
 from benchmarks.latency import Row
 from benchmarks.markdown import markdown
+from benchmarks.recorded import load_record
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
-"""What ``python -m benchmarks int8 NAME --json`` wrote, as ``int8-NAME.json``."""
-PACKAGES = ("burnish", "onnxruntime", "another onnxruntime", "nncf", "openvino", "apache-tvm")
 TOTALS = ("model", "metric", "items", "float", "`quantize-int8` - float", "all methods - float")
-
-
-class Readable(Protocol):
-    """A row that comes back from JSON."""
-
-    @classmethod
-    def from_json(cls, content: Any) -> Self:
-        """Return what was written."""
-
-
-Result = TypeVar("Result", bound=Readable)
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded(Generic[Result]):
-    """A recorded run."""
-
-    environment: dict[str, Any]
-    plan: dict[str, Any]
-    rows: tuple[Result, ...]
-
-    @property
-    def circumstances(self) -> str:
-        """In a line: machine, threads, samples, versions, date."""
-        found = self.environment
-        versions = ", ".join(
-            f"{name} {found['versions'][name]}" for name in PACKAGES if name in found["versions"]
-        )
-        return (
-            f"{found['cores']} cores of {found['cpu']}, {self.plan['threads']} threads, at most "
-            f"{self.plan['samples']} calibration samples, {found['date'][:10]}, {versions}; load "
-            f"of the machine before: {found['load']:.1f}."
-        )
-
-
-def load_record(name: str, kind: type[Result]) -> Recorded[Result]:
-    """Read what a command of int8 recorded."""
-    content = json.loads((RESULTS / f"int8-{name}.json").read_text(encoding="utf-8"))
-    rows = tuple(map(kind.from_json, content["rows"]))
-    return Recorded(content["environment"], content["plan"], rows)
 
 
 def accuracy_tables() -> str:
     """What int8 costs on tasks, by quantizer."""
-    record = load_record("accuracy", AccuracyRow)
+    record = load_record("int8-accuracy", AccuracyRow)
     return "\n\n".join([markdown(*accuracy_cells(record.rows)), record.circumstances])
 
 
 def latency_tables() -> str:
     """How fast int8 is beside float and others' int8."""
-    record = load_record("latency", Row)
+    record = load_record("int8-latency", Row)
     untimed = [
         f"- {row.model}: {title} is not timed: {row.untimed[name]}."
         for row in record.rows
@@ -89,7 +42,7 @@ def latency_tables() -> str:
 
 def methods_tables() -> str:
     """What all methods together do to tasks, and which of them help."""
-    record = load_record("methods", MethodsRow)
+    record = load_record("int8-methods", MethodsRow)
     return "\n\n".join([
         markdown(TOTALS, totals(record.rows)), conclusion(record.rows), record.circumstances,
     ])  # fmt: skip
@@ -106,7 +59,7 @@ def page() -> str:
 
 
 def _others() -> str:
-    record = load_record("others", OthersRow)
+    record = load_record("int8-others", OthersRow)
     return "\n\n".join([
         "## Models that others quantized",
         "Compiled as they are. How near the artifact's answers are to ONNX Runtime's (signal over "
@@ -122,7 +75,7 @@ def _others() -> str:
 
 
 def _zoo() -> str:
-    record = load_record("zoo", ZooRow)
+    record = load_record("int8-zoo", ZooRow)
     return "\n\n".join([
         "## Every model of the zoo",
         "`--quantize int8` and without, both compiled here and timed in turns; what does not pay "
@@ -133,7 +86,7 @@ def _zoo() -> str:
 
 
 def _methods() -> str:
-    record = load_record("methods", MethodsRow)
+    record = load_record("int8-methods", MethodsRow)
     counts = ", ".join(
         f"{row.model} on {row.samples} and {row.compared} others" for row in record.rows
     )

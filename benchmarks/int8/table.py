@@ -49,7 +49,7 @@ def difference(metric: Metric) -> str:
 def accuracy_table(rows: Sequence[AccuracyRow]) -> Table:
     """Lay out accuracy for a terminal."""
     heads, cells = accuracy_cells(rows)
-    return _table("Points that int8 is above the float model, on the same items", heads, cells)
+    return as_rich("Points that int8 is above the float model, on the same items", heads, cells)
 
 
 def latency_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -80,7 +80,7 @@ def latency_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def latency_table(rows: Sequence[Row]) -> Table:
     """Lay out latency for a terminal."""
     heads, cells = latency_cells(rows)
-    return _table("Time of others over that of burnish in int8", heads, cells)
+    return as_rich("Time of others over that of burnish in int8", heads, cells)
 
 
 def others_cells(rows: Sequence[OthersRow]) -> tuple[list[str], list[list[str]]]:
@@ -128,7 +128,7 @@ def _near(one: Near | None) -> str:
 def others_table(rows: Sequence[OthersRow]) -> Table:
     """Lay out models that others quantized for a terminal."""
     heads, cells = others_cells(rows)
-    return _table("Models that others quantized: signal over noise, equal classes", heads, cells)
+    return as_rich("Models that others quantized: signal over noise, equal classes", heads, cells)
 
 
 def zoo_cells(rows: Sequence[ZooRow]) -> tuple[list[str], list[list[str]]]:
@@ -165,7 +165,7 @@ def _gain(row: ZooRow) -> str:
 def zoo_table(rows: Sequence[ZooRow]) -> Table:
     """Lay out the whole zoo for a terminal."""
     heads, cells = zoo_cells(rows)
-    return _table("The whole zoo: what --quantize int8 gains over float", heads, cells)
+    return as_rich("The whole zoo: what --quantize int8 gains over float", heads, cells)
 
 
 def zoo_remarks(rows: Sequence[ZooRow]) -> list[str]:
@@ -191,7 +191,8 @@ def zoo_conclusion(rows: Sequence[ZooRow]) -> str:
     return "; ".join(said)
 
 
-def _table(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+def as_rich(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    """Lay out rows below heads for a terminal."""
     table = Table(title=title)
     for head in heads:
         table.add_column(head)

@@ -72,20 +72,35 @@ def prune_model(
         UsageError: a layer to keep is none.
         BurnishError: the model or the data cannot be used.
     """
+    time = Deadline(asked.seconds, progress, Stopwatch())
+    found, data, rotated = planned(graph, calibration, asked=asked, target=target, time=time)
+    result = _Search(found, data, asked, guard, timer, time).run()
+    if result.reports and rotated.fired:
+        result.reports.insert(0, rotated)
+    return result
+
+
+def planned(
+    graph: Graph, calibration: Calibration, *, asked: Pruning, target: Target | None, time: Deadline
+) -> tuple[Plan, Split, PassReport]:
+    """What of a copy of ``graph`` can go; for the arguments see `prune_model`.
+
+    Returns:
+        The plan, whose losses are not measured yet; the data; how heads were rotated.
+
+    Raises:
+        UsageError: a layer to keep is none.
+        BurnishError: the model or the data cannot be used.
+    """
     work = copy_of(graph)
     run_pass(work, get_pass("infer-shapes"), PassContext())
-    time = Deadline(asked.seconds, progress, Stopwatch())
     data = Split.of(work, calibration)
     time.tell("ordering channels within heads")
     rotated = run_pass(work, get_pass("rotate-heads"), PassContext(calibration=data.fitted))
     align = ALIGN if target is None else alignment(target)
     found = plan(work, data.fitted, align=align, keep=asked.keep, time=time)
     _require_names(found, asked.keep)
-    search = _Search(found, data, asked, guard, timer, time)
-    result = search.run()
-    if result.reports and rotated.fired:
-        result.reports.insert(0, rotated)
-    return result
+    return found, data, rotated
 
 
 def _require_names(found: Plan, keep: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks import partial
 from benchmarks.cli import app
+from benchmarks.commands import finish
 from benchmarks.int8 import cli, quantizers
 from benchmarks.int8.accuracy import FLOAT, NNCF, OURS, AccuracyRow
 from benchmarks.int8.latency import chosen_cases
@@ -153,7 +154,7 @@ def test_rows_are_kept_for_one_code_and_its_options(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cli, measure, measured)
     monkeypatch.setattr(cli, "_nncf", lambda _: (None, {}))
-    monkeypatch.setattr(cli, "_finish", lambda *_, **__: None)
+    monkeypatch.setattr(cli, "finish", lambda *_, **__: None)
 
     def run(*options: str, code: str = "a") -> Path:
         monkeypatch.setattr(partial, "fingerprint", lambda _: code)
@@ -181,7 +182,7 @@ def test_a_command_fails_if_a_row_does(
 
     @command.command()
     def ends() -> None:
-        cli._finish(output, environment, {"threads": 2}, rows, Table(), "a remark", holds=holds)
+        finish(output, environment, {"threads": 2}, rows, Table(), "a remark", holds=holds)
 
     result = CliRunner().invoke(command)
     assert result.exit_code == code

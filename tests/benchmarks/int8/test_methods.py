@@ -26,8 +26,8 @@ from benchmarks.int8.methods_table import (
     recipe,
     totals,
 )
-from benchmarks.int8.record import load_record
 from benchmarks.partial import Partial
+from benchmarks.recorded import load_record
 from benchmarks.tasks.table import Judged
 from burnish.bench.document import Interval, Metric
 from burnish.bench.loading import load_task
@@ -113,7 +113,7 @@ def test_a_row_goes_through_json_and_a_run_that_was_stopped_goes_on(tmp_path: Pa
 
 
 def test_the_default_recipe_has_no_method_that_helps_on_no_task() -> None:
-    found = helpful(load_record("methods", MethodsRow).rows)
+    found = helpful(load_record("int8-methods", MethodsRow).rows)
     assert recipe()
     assert [name for name in recipe() if not found.get(name)] == []
 

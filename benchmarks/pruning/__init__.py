@@ -1,0 +1,1 @@
+"""The benchmark of pruning: accuracy, speed, time and memory."""
