@@ -138,7 +138,7 @@ class _Moments:
         means = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
         # Of data that do not vary, nothing but rounding is left about the mean.
         powers = np.square(self.offset).mean((1, 2)) + means
-        means = np.maximum(means, np.maximum(_LEAST * powers, np.finfo(np.float64).tiny))
+        means = np.where(powers > 0, np.maximum(means, _LEAST * powers), 1.0)
         regular = gram + ridge * means[:, None, None] * np.eye(gram.shape[1])
         change = np.linalg.solve(regular, (target - present @ gram).mT).mT
         found: Array = present + change
@@ -157,6 +157,8 @@ class _Moments:
         """``E|t - W' y|^2`` in parts of the power; the bias takes the means."""
         gram, target, power = self._centred(has_bias)
         lost = power + float(np.vdot(new @ gram, new) - 2 * np.vdot(target, new))
+        if not np.isfinite(lost):
+            return float("inf")
         return max(0.0, lost) / power if power > 0 else 0.0
 
 

@@ -86,6 +86,14 @@ def test_data_that_say_nothing_leave_weights_as_they_are(constant: float) -> Non
     np.testing.assert_allclose(found.shift[0], WEIGHTS[0][:, ~kept].sum(1) * constant, atol=1e-4)
 
 
+def test_what_is_always_zero_says_nothing() -> None:
+    pairs = [Pair(np.zeros((64, 8), np.float32), one) for one in samples(8, 3)]
+    found = refit(WEIGHTS, np.arange(8) < 4, pairs, Contraction(), has_bias=True)
+    np.testing.assert_array_equal(found.weights[:, :, :4], WEIGHTS[:, :, :4])
+    wanted = np.concatenate(samples(8, 3)).mean(0) @ WEIGHTS[0].T
+    np.testing.assert_allclose(found.shift[0], wanted, rtol=1e-3, atol=1e-3)
+
+
 def test_one_sample_is_enough_to_go_on() -> None:
     found = refit(
         WEIGHTS, np.arange(8) < 4, [Pair(*[rows(64, 8, 3)] * 2)], Contraction(), has_bias=True
