@@ -114,6 +114,8 @@ class Made:
     """Bytes of the artifact's weights."""
     run: Estimate
     """Seconds."""
+    integers: int = 0
+    """Quantized layers; none where they do not pay, and all stays in float."""
     metrics: list[Metric] = field(default_factory=list)
     """Of the task, with differences to the original's but for that itself."""
 
@@ -217,7 +219,7 @@ def _row(case: Case, plan: SpeedPlan, zoo: Zoo, folder: Path) -> SpeedRow:
     made = {
         name: Made(
             round(said[name]["seconds"], 1), said[name]["peak"], (path / WEIGHTS).stat().st_size,
-            seconds(blocks[name]), metrics.get(name, []),
+            seconds(blocks[name]), _integers(said[name]), metrics.get(name, []),
         )
         for name, path in artifacts.items()
     }  # fmt: skip
@@ -228,6 +230,11 @@ def _row(case: Case, plan: SpeedPlan, zoo: Zoo, folder: Path) -> SpeedRow:
         pruning["loss"], made, ratio(blocks[PLAIN], blocks[PRUNED]),
         ratio(blocks[INT8], blocks[BOTH]),
     )  # fmt: skip
+
+
+def _integers(said: Mapping[str, Any]) -> int:
+    """Layers that a command quantized."""
+    return sum(not one["reason"] for one in said.get("quantization", {}).get("layers", ()))
 
 
 def _options(case: Case, plan: SpeedPlan, samples: Path, asked: tuple[str, ...]) -> list[str]:

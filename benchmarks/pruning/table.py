@@ -60,12 +60,14 @@ def speed_cells(rows: Sequence[SpeedRow]) -> Cells:
 
 def together_cells(rows: Sequence[SpeedRow]) -> Cells:
     """A row for each way to compile a model: bytes, time and points."""
-    heads = ["model", "input", "compiled", "weights", "of the original", "ms", "points"]
+    heads = [
+        "model", "input", "compiled", "int8 layers", "weights", "of the original", "ms", "points",
+    ]  # fmt: skip
     cells = []
     for row in rows:
         for name, made in row.made.items():
             cells.append([
-                row.model, row.case, name, data_size(made.weights),
+                row.model, row.case, name, str(made.integers), data_size(made.weights),
                 f"1/{row.weights / made.weights:.1f}", f"{1e3 * made.run.median:.3g}",
                 difference(made.metrics[0]) if made.metrics else "-",
             ])  # fmt: skip

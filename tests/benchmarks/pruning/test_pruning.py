@@ -82,7 +82,7 @@ def test_speed_is_held_to_what_operations_promise() -> None:
 def test_weights_are_held_to_the_original() -> None:
     _, cells = together_cells([speed_row()])
     assert [row[2] for row in cells] == [PLAIN, PRUNED, INT8, BOTH]
-    assert {row[4] for row in cells} == {"1/8.0"}
+    assert {row[5] for row in cells} == {"1/8.0"}
 
 
 def test_the_best_of_each_kind_of_widths_counts() -> None:
@@ -93,6 +93,12 @@ def test_the_best_of_each_kind_of_widths_counts() -> None:
     equal = trial("uniform", 0.3)
     assert accuracy._trials([first, equal, other]) == {ALLOCATED: other, UNIFORM: equal}
     assert accuracy._trials([first]) == {ALLOCATED: first}
+
+
+def test_layers_that_stay_in_float_are_no_integers() -> None:
+    layers = [{"reason": ""}, {"reason": "it does not pay"}, {"reason": ""}]
+    assert speed._integers({"quantization": {"layers": layers}}) == 2
+    assert speed._integers({"pruning": {}}) == 0
 
 
 def test_larger_pictures_suit_the_larger_network(tmp_path: Path) -> None:
