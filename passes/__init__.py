@@ -62,6 +62,7 @@ PASSES: dict[str, str] = {
     "recognise-rotary": "burnish.passes.fusion.rotary:RecogniseRotary",
     "recognise-softmax": "burnish.passes.fusion.softmax:RecogniseSoftmax",
     "regroup-slices": "burnish.passes.cleanup.regroup_slices:RegroupSlices",
+    "remove-blocks": "burnish.passes.pruning.remove_blocks:RemoveBlocks",
     "remove-dead-code": "burnish.passes.cleanup.remove_dead_code:RemoveDeadCode",
     "remove-no-ops": "burnish.passes.cleanup.remove_no_ops:RemoveNoOps",
     "remove-redundant-channels": (

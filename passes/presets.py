@@ -139,7 +139,7 @@ def half() -> list[str]:
 
 def pruning() -> list[str]:
     """What deletes channels that matter little, on calibration data; before values are rounded."""
-    return ["infer-shapes", "rotate-heads", "prune-channels"]
+    return ["infer-shapes", "rotate-heads", "remove-blocks", "prune-channels"]
 
 
 def approximate() -> list[str]:

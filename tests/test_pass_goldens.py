@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "narrow-weights": {"fewest_bytes": 1},
     "quantize-int8": {"method": "min-max"},
     "quantize-dynamic": {"by_token": True, "fewest": 1},
+    "remove-blocks": {"names": ("Add_3:block",)},
     "remove-redundant-channels": {"align": 1},
 }
 """What the example of a pass sets other than by default."""
@@ -40,6 +41,7 @@ CALIBRATED = {
     "fix-norm-scale",
     "prune-channels",
     "quantize-int8",
+    "remove-blocks",
     "round-weights",
     "scale-channels",
     "smooth-activations",

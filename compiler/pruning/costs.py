@@ -7,7 +7,7 @@ a cost is a sum of small tables over choices of widths, and many choices are loo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from burnish.analysis.cost import shaped_flops
 from burnish.ir import Array, Graph, OperatorNode, VariableNode
+from burnish.passes.pruning.blocks import Block
 from burnish.pruning.shapes import Choices, Shapes, Structure, Table, Widths, places, spread
 
 
@@ -87,6 +88,18 @@ class Cost:
             ]
         return result
 
+    def keeping(self, names: Iterable[str]) -> Cost:
+        """The cost where the structures ``names`` keep all, as a function of the other ones."""
+        fixed = set(names)
+        left = [name for name in self.choices if name not in fixed]
+        known = list(self.choices)
+        terms = []
+        for table in self.tables:
+            at = tuple(-1 if known[place] in fixed else slice(None) for place in table.of)
+            of = [left.index(known[place]) for place in table.of if known[place] not in fixed]
+            terms.append(Table(tuple(of), table.values[at]))
+        return Cost.of(self.unit, left, self.choices, [*terms, Table((), np.array(self.fixed))])
+
     @property
     def full(self) -> float:
         """The cost where all is kept."""
@@ -113,6 +126,7 @@ def flops(
     structures: Sequence[Structure],
     choices: Choices,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    blocks: Sequence[Block] = (),
 ) -> Cost:
     """Operations of all nodes, as `burnish.analysis.cost` counts them.
 
@@ -121,18 +135,23 @@ def flops(
         structures: what is thinned out.
         choices: widths of each.
         input_shapes: by input; sizes that are open besides are suggested.
+        blocks: what can go as a whole: structures of one unit, behind the others.
 
     Raises:
         UsageError: a shape does not fit the model.
     """
     shapes = Shapes(graph, structures, choices, input_shapes)
-    terms = [operations(node, shapes) for node in graph.walk()]
-    return Cost.of("operations", shapes.names, choices, terms)
+    within = Within.of(shapes.names, choices, blocks)
+    terms = [within.there(operations(node, shapes), [node]) for node in graph.walk()]
+    return Cost.of("operations", within.names, within.choices, terms)
 
 
-def size(graph: Graph, structures: Sequence[Structure], choices: Choices) -> Cost:
+def size(
+    graph: Graph, structures: Sequence[Structure], choices: Choices, blocks: Sequence[Block] = ()
+) -> Cost:
     """Bytes of all constants."""
     shapes = Shapes(graph, structures, choices)
+    within = Within.of(shapes.names, choices, blocks)
     found: dict[VariableNode, Table] = {}
     for node in graph.walk():
         known = shapes.of(node)
@@ -140,8 +159,50 @@ def size(graph: Graph, structures: Sequence[Structure], choices: Choices) -> Cos
             if value is not None and value.constant is not None and value not in found:
                 width = value.constant.nbytes / max(1, value.constant.size)
                 of = places([known[value]])
-                found[value] = Table.of_array(of, width * math.prod(spread(known[value], of)))
-    return Cost.of("bytes", shapes.names, choices, found.values())
+                term = Table.of_array(of, width * math.prod(spread(known[value], of)))
+                found[value] = within.there(term, [use.user for use in value.uses])
+    means = [_means(block, shapes, place) for place, block in enumerate(blocks, len(shapes.names))]
+    return Cost.of("bytes", within.names, within.choices, [*found.values(), *means])
+
+
+def _means(block: Block, shapes: Shapes, place: int) -> Table:
+    """Bytes of what takes the place of a block: a number for each channel."""
+    channels = shapes.of(block.sum)[block.result][block.axis]
+    of = places([(channels,)])
+    dtype = block.result.dtype
+    assert dtype is not None
+    term = Table.of_array(of, dtype.numpy.itemsize * spread((channels,), of)[0])
+    return Table((*term.of, place), np.stack([term.values, np.zeros_like(term.values)], -1))
+
+
+@dataclass(frozen=True)
+class Within:
+    """Which nodes cost nothing any more where a block is gone."""
+
+    names: tuple[str, ...]
+    """Of structures, and of blocks behind them."""
+    choices: Choices
+    """Of both."""
+    nodes: Mapping[int, Set[object]]
+    """By the place of the block."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], choices: Choices, blocks: Sequence[Block]) -> Within:
+        """Blocks beside the structures ``names``."""
+        return cls(
+            (*names, *(block.name for block in blocks)),
+            {**choices, **{block.name: (0, 1) for block in blocks}},
+            {len(names) + number: block.nodes for number, block in enumerate(blocks)},
+        )
+
+    def there(self, term: Table, users: Iterable[object]) -> Table:
+        """``term``, and 0 where all of ``users``, nodes of the graph, are gone with a block."""
+        users = list(users)
+        for place, nodes in self.nodes.items():
+            if all(user in nodes for user in users):
+                values = np.stack([np.zeros_like(term.values), term.values], -1)
+                term = Table((*term.of, place), values)
+        return term
 
 
 def operations(node: OperatorNode, shapes: Shapes) -> Table:

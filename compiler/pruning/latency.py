@@ -19,7 +19,8 @@ import numpy as np
 
 from burnish.analysis.axis_graph import AxisGraph, ChannelGroup
 from burnish.ir import Array, Graph, OperatorNode
-from burnish.pruning.costs import Cost, operations
+from burnish.passes.pruning.blocks import Block
+from burnish.pruning.costs import Cost, Within, operations
 from burnish.pruning.shapes import Choices, Shapes, Structure, Table, Widths, places, spread
 from burnish.pruning.thinning import thinned
 from burnish.target import Target
@@ -64,6 +65,7 @@ def latency(
     choices: Choices,
     timer: Timer,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    blocks: Sequence[Block] = (),
     *,
     seed: int = 0,
 ) -> Latency:
@@ -76,6 +78,7 @@ def latency(
         choices: widths of each.
         timer: compiles and times models.
         input_shapes: those that ``timer`` compiles for.
+        blocks: what can go as a whole: structures of one unit, behind the others.
         seed: of the widths that the error is measured at.
 
     Raises:
@@ -92,13 +95,16 @@ def latency(
         _by_node(calls, amounts) for calls, amounts in zip(timer.calls(graphs), at, strict=True)
     ]
     levels = slice(len(tried) - 1)
+    within = Within.of(shapes.names, choices, blocks)
     terms = [
-        Table(table.of, _interpolated(table.values, amounts[levels], seconds[levels]))
-        for table, amounts, seconds in zip(
-            work, zip(*at, strict=True), zip(*timed, strict=True), strict=True
+        within.there(
+            Table(table.of, _interpolated(table.values, amounts[levels], seconds[levels])), [node]
+        )
+        for node, table, amounts, seconds in zip(
+            graph.walk(), work, zip(*at, strict=True), zip(*timed, strict=True), strict=True
         )
     ]
-    cost = Cost.of("seconds", shapes.names, choices, terms)
+    cost = Cost.of("seconds", within.names, within.choices, terms)
     return Latency(cost, cost(tried[-1]) / sum(timed[-1]) - 1)
 
 

@@ -2,7 +2,8 @@
 
 Losses are measured by forward passes: of a model in which one structure alone is thinned out and
 its readers refitted, at two widths; between and beyond these they go with the errors at the
-readers, which are known for every width. At the original weights the divergence and its gradient
+readers, which are known for every width. Residual blocks are probed by models
+without them, all layers behind refitted. At the original weights the divergence and its gradient
 are zero, so that what single structures lose adds up but for terms of second order (`cross_terms`).
 """
 
@@ -18,6 +19,7 @@ from burnish.analysis.axis_graph import AxisGraph, axis_graph
 from burnish.calibration import Calibration
 from burnish.ir import Array, Graph
 from burnish.passes import get_pass
+from burnish.passes.pruning.blocks import Block, blocks
 from burnish.passes.pruning.readings import readings
 from burnish.passes.pruning.structures import HEADS, Structure, structures
 from burnish.passes.pruning.survey import Survey, survey
@@ -59,6 +61,9 @@ class Plan:
     """What two lose besides: times the shares of units that go."""
     unmeasured: set[str] = field(default_factory=set)
     """Structures that there was no time to probe."""
+    blocks: Sequence[Block] = ()
+    """What can go as a whole: its width is 1, or 0; `losses` are known of those that were probed.
+    """
 
     @property
     def open(self) -> list[Structure]:
@@ -77,18 +82,25 @@ class Plan:
         return {
             name: tuple(self.surveys[name].order[:width].tolist())
             for name, width in widths.items()
-            if width < self.choices[name][-1]
+            if name in self.choices and width < self.choices[name][-1]
         }
+
+    def removed(self, widths: Widths) -> list[Block]:
+        """The blocks that go."""
+        return [block for block in self.blocks if not widths.get(block.name, 1)]
 
     def pruned(
         self, widths: Widths, calibration: Calibration, *, fit: str = "all"
-    ) -> tuple[Graph, PassReport | None]:
-        """A copy with ``widths``, its layers fitted; no report where nothing goes."""
-        copy, kept = copy_of(self.graph), self.units(widths)
-        if not kept:
-            return copy, None
-        step = get_pass("prune-channels", kept=kept, fit=fit)
-        return copy, run_pass(copy, step, PassContext(calibration=calibration))
+    ) -> tuple[Graph, list[PassReport]]:
+        """A copy with ``widths``, its layers fitted; no reports where nothing goes."""
+        copy, kept, gone = copy_of(self.graph), self.units(widths), self.removed(widths)
+        steps = []
+        if gone:
+            steps.append(get_pass("remove-blocks", names=tuple(block.name for block in gone)))
+        if kept:
+            steps.append(get_pass("prune-channels", kept=kept, fit=fit))
+        context = PassContext(calibration=calibration)
+        return copy, [run_pass(copy, step, context) for step in steps]
 
 
 def plan(
@@ -109,9 +121,13 @@ def plan(
     axes = axis_graph(graph)
     every = structures(axes)
     found = Plan(graph, axes, every, {}, {})
-    inside = [
-        one for one in every if not one.reason and not {one.name, one.layer}.intersection(keep)
-    ]
+    whole = [one for one in every if {one.name, one.layer}.intersection(keep)]
+    inside = [one for one in every if not one.reason and one not in whole]
+    kept = {member.node for one in whole for member in one.group.writers}
+    found.blocks = [
+        block for block in blocks(graph, axes)
+        if not kept & block.nodes and not {block.name, block.layer}.intersection(keep)
+    ]  # fmt: skip
     for number, (structure, given) in enumerate(readings(graph, inside, calibration)):
         time.tell("looking for channels to keep", number, len(inside))
         step = 1 if structure.kind == HEADS else _step(len(structure.units), align)
@@ -162,6 +178,19 @@ def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: D
     for name in found.unmeasured:
         errors, width = found.surveys[name].errors, found.choices[name][0]
         found.losses[name] = losses(errors, found.choices[name], {width: usual * errors[width]})
+
+
+def measure_blocks(
+    found: Plan, calibration: Calibration, guard: DistanceGuard, time: Deadline
+) -> None:
+    """Fill in the losses of blocks, as far as there is time; the arguments are as for `measure`."""
+    few, judge = fewer(calibration, found.graph, ITEMS), guard.fewer(PROBED)
+    for number, block in enumerate(found.blocks):
+        if time.is_late(PROBING):
+            break
+        time.tell("removing one block", number, len(found.blocks))
+        loss = lost(judge.distance(found.pruned({block.name: 0}, few)[0]))
+        found.losses[block.name] = [loss, 0.0]
 
 
 def losses(errors: Array, choices: Sequence[int], points: Mapping[int, float]) -> list[float]:

@@ -12,6 +12,7 @@ from burnish.calibration import Calibration
 from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
 from burnish.passes import get_pass
+from burnish.passes.pruning.blocks import BLOCKS, Block, blocks
 from burnish.passes.pruning.structures import Structure
 from burnish.pipeline import PassContext, PassReport, Progress, copy_of, run_pass
 from burnish.pruning.allocation import Problem, allocate, uniform
@@ -19,7 +20,7 @@ from burnish.pruning.costs import Cost, flops, size
 from burnish.pruning.cross_terms import cross_terms
 from burnish.pruning.latency import Latency, alignment, latency
 from burnish.pruning.latency import Timer as Calls
-from burnish.pruning.plan import ITEMS, Plan, fewer, lost, measure, plan
+from burnish.pruning.plan import ITEMS, Plan, fewer, lost, measure, measure_blocks, plan
 from burnish.pruning.request import AUTO, Pruning
 from burnish.pruning.result import Change, Pruned, Thinned, Trial
 from burnish.pruning.shapes import Widths
@@ -104,7 +105,8 @@ def planned(
 
 
 def _require_names(found: Plan, keep: Sequence[str]) -> None:
-    names = [*(one.layer for one in found.every), *(one.name for one in found.every)]
+    every: list[Structure | Block] = [*found.every, *blocks(found.graph, found.axes)]
+    names = [*(one.layer for one in every), *(one.name for one in every)]
     for name in keep:
         if name not in names:
             raise UsageError(f"--keep-width: {unknown('layer', name, list(dict.fromkeys(names)))}")
@@ -119,16 +121,16 @@ class _Search:
     timer: Timer | None
     time: Deadline
     trials: list[Trial] = field(default_factory=list)
-    best: tuple[Trial, Graph, PassReport | None] | None = None
+    best: tuple[Trial, Graph, list[PassReport]] | None = None
     """The best trial so far, and what came of it."""
     took: float = 0.0
     """Seconds of the latest trial."""
 
     def run(self) -> Pruned:
-        graph = self.found.graph
+        graph, every = self.found.graph, self.found.blocks
         self.distance = self.data.guard(graph)
-        self.flops = flops(graph, self.found.open, self.found.choices)
-        self.size = size(graph, self.found.open, self.found.choices)
+        self.flops = flops(graph, self.found.open, self.found.choices, blocks=every)
+        self.size = size(graph, self.found.open, self.found.choices, every)
         self.table: Latency | None = None
         if not self.found.choices:
             return self._result()
@@ -136,14 +138,16 @@ class _Search:
             assert self.timer is not None
             self.time.tell("timing layers at several widths")
             self.table = latency(
-                graph, self.found.axes, self.found.open, self.found.choices, self.timer
-            )
+                graph, self.found.axes, self.found.open, self.found.choices, self.timer,
+                blocks=every,
+            )  # fmt: skip
         measure(self.found, self.data.fitted, self.distance, self.time)
         if self.asked.measure == AUTO:
             self._most()
             return self._result()
         assert self.asked.amount is not None
         share = self.asked.amount if self.asked.measure != "flops" else 1 - self.asked.amount
+        measure_blocks(self.found, self.data.fitted, self.distance, self.time)
         self._fill(share)
         assert self.best is not None
         loss = self.best[0].loss
@@ -162,8 +166,14 @@ class _Search:
             return self.table.cost
         return self.size if self.asked.measure == "size" else self.flops
 
-    def _problem(self, pairs: Mapping[tuple[str, str], float]) -> Problem:
-        return Problem(self.cost, self.found.losses, pairs)
+    def _problem(
+        self, pairs: Mapping[tuple[str, str], float], *, with_blocks: bool = False
+    ) -> Problem:
+        whole = [
+            block.name for block in self.found.blocks
+            if not with_blocks or block.name not in self.found.losses
+        ]  # fmt: skip
+        return Problem(self.cost.keeping(whole), self.found.losses, pairs)
 
     def _fill(self, share: float) -> None:
         """Try what leaves ``share`` of the cost."""
@@ -182,11 +192,19 @@ class _Search:
             again = allocate(self._problem(pairs), budget).widths
             if again != first and self._has_time():
                 self._try(again, "allocated with cross terms")
+            self._without_blocks(self._problem(pairs, with_blocks=True), budget)
+
+    def _without_blocks(self, problem: Problem, budget: float) -> None:
+        """Try what loses least where whole blocks may go, if any does."""
+        widths = allocate(problem, budget).widths
+        if self.found.removed(widths) and self._has_time():
+            self._try(widths, "allocated without some blocks")
 
     def _most(self) -> None:
         """Try less and less of the cost, as long as the bound holds."""
         low, high = LEFT
-        low = max(low, self.cost.least / self.cost.full)
+        cost = self._problem({}).cost
+        low = max(low, cost.least / cost.full)
         for _ in range(STEPS):
             if self.trials and not self._has_time():
                 break
@@ -205,7 +223,7 @@ class _Search:
         """Prune to ``widths``, fit all layers, and judge the result."""
         begun = self.time.spent
         self.time.tell(f"pruning: {text}", len(self.trials), len(self.trials) + 1)
-        graph, report = self.found.pruned(widths, self.data.fitted)
+        graph, reports = self.found.pruned(widths, self.data.fitted)
         distance = self.distance.distance(graph)
         loss = Loss(lost(distance), str(distance)) if self.guard is None else self.guard.loss(graph)
         trial = Trial(
@@ -215,7 +233,7 @@ class _Search:
         )  # fmt: skip
         self.trials.append(trial)
         if self._is_better(trial):
-            self.best = trial, graph, report
+            self.best = trial, graph, reports
         self.took = self.time.spent - begun
         return trial
 
@@ -230,14 +248,14 @@ class _Search:
         return (trial.loss.share, lost(trial.distance)) < (before.loss.share, lost(before.distance))
 
     def _result(self) -> Pruned:
-        chosen, graph, report = self.best or (None, copy_of(self.found.graph), None)
+        chosen, graph, reports = self.best or (None, copy_of(self.found.graph), [])
         widths = {} if chosen is None else chosen.widths
         speedup = None
-        if self.timer is not None and report is not None:
+        if self.timer is not None and reports:
             self.time.tell("timing the model before and after")
             speedup = self.timer.speedups(self.found.graph, [graph])[0]
         return Pruned(
-            graph, [] if report is None else [report], self._structures(widths),
+            graph, reports, self._structures(widths),
             Change(round(self.flops.full), round(self.flops(widths))),
             Change(round(self.size.full), round(self.size(widths))),
             self.trials, chosen, f"--prune {self.asked}",
@@ -245,10 +263,23 @@ class _Search:
         )  # fmt: skip
 
     def _structures(self, widths: Widths) -> list[Thinned]:
-        return [self._thinned(one, widths) for one in self.found.every]
+        return [
+            *(self._thinned(one, widths) for one in self.found.every),
+            *(self._block(one, widths) for one in self.found.blocks),
+        ]
+
+    def _block(self, one: Block, widths: Widths) -> Thinned:
+        score = self.found.losses.get(one.name, [None])[0]
+        if widths.get(one.name, 1):
+            return Thinned(one.name, BLOCKS, 1, 1, score, reason="others lose less")
+        gone = 1 - self.cost({one.name: 0}) / self.cost.full
+        return Thinned(one.name, BLOCKS, 1, 0, score, cost=gone)
 
     def _thinned(self, one: Structure, widths: Widths) -> Thinned:
         name, kind, units, reason, layer = one.name, one.kind, len(one.units), one.reason, one.layer
+        writers = {member.node for member in one.group.writers}
+        if any(writers <= block.nodes for block in self.found.removed(widths)):
+            return Thinned(name, kind, units, 0, reason="its block is gone")
         if name not in self.found.choices:
             is_asked = {name, layer}.intersection(self.asked.keep)
             why = reason or ("it is to be kept" if is_asked else "it has too few units")

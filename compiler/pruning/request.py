@@ -12,7 +12,7 @@ from burnish.errors import UsageError
 from burnish.quantization.request import SECONDS, Source, require_effort
 from burnish.suggest import unknown
 
-RECIPE = ("rotate-heads", "prune-channels")
+RECIPE = ("rotate-heads", "remove-blocks", "prune-channels")
 """Passes that pruning runs by itself, in order."""
 AUTO = "auto"
 """As much as the budget of accuracy allows."""

@@ -31,6 +31,7 @@ def fit_layers(
     calibration: Calibration,
     *,
     only_readers: bool = False,
+    before: tuple[Graph, Mapping[OperatorNode, OperatorNode]] | None = None,
 ) -> dict[OperatorNode, Refit]:
     """Fit every layer that is given something else by now, in order of the graph.
 
@@ -41,6 +42,8 @@ def fit_layers(
             and those that nothing reads with weights, as queries and keys, become zero.
         calibration: the data.
         only_readers: whether layers that read nothing thinner stay as they are.
+        before: a graph that layers are to give the same as in, and its nodes by those of ``graph``;
+            None for ``graph`` as it is.
 
     Raises:
         BurnishError: the data do not fit, or the graph does not run.
@@ -50,12 +53,14 @@ def fit_layers(
         for group, mask in left.items() for reader in group.readers
     }  # fmt: skip
     layers = [node for node in graph if node in kept or (not only_readers and _is_own(node))]
-    original, made = clone(graph)
+    if before is None:
+        copy, made = clone(graph)
+        before = copy, made.nodes
     silent: dict[OperatorNode, Array] = {}
     for group, mask in left.items():
         silent |= _silence(rewriter, group, mask)
     found: dict[OperatorNode, Refit] = {}
-    for stop in cascade(graph, original, made.nodes, layers, calibration):
+    for stop in cascade(graph, *before, layers, calibration):
         node = stop.node
         pairs = list(map(Pair, stop.found, stop.wanted, _missing(stop)))
         if node in kept or _differ(pairs[0]):
