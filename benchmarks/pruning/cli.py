@@ -15,6 +15,7 @@ from benchmarks.pruning import speed as speeds
 from benchmarks.pruning.table import accuracy_table, speed_table, together_table
 from benchmarks.tasks.table import maker_versions
 from burnish.bench.environment import record_environment
+from burnish.quantization.request import SECONDS
 
 app = typer.Typer(help="Pruned models against their originals.", no_args_is_help=True)
 Item = TypeVar("Item")
@@ -24,6 +25,9 @@ Cases = Annotated[
     typer.Option("--cases", help="Only those whose names contain one of these, with commas."),
 ]
 Tune = Annotated[str, typer.Option(help="Of what is timed, passed to burnish compile.")]
+Deciding = Annotated[
+    float, typer.Option("--time", help="Seconds to decide, to prune and to quantize each.")
+]
 Blocks = Annotated[int, typer.Option(min=1, help="Alternating blocks of each artifact.")]
 Seconds = Annotated[float, typer.Option(min=0, help="Length of a block.")]
 
@@ -57,6 +61,7 @@ def speed(
     samples: Samples = 64,
     threads: Threads = 2,
     tune: Tune = "10",
+    deciding: Deciding = SECONDS,
     blocks: Blocks = 12,
     seconds: Seconds = 0.2,
     partial: Kept = None,
@@ -66,11 +71,11 @@ def speed(
     """Time models with half of their operations, in float and int8, and weigh what is made."""
     found = _chosen(cases, speeds.CASES)
     environment = record_environment()
-    plan = speeds.SpeedPlan(samples, threads, Plan(blocks, seconds, tune=tune))
+    plan = speeds.SpeedPlan(samples, threads, deciding, Plan(blocks, seconds, tune=tune))
     kept = kept_rows("prune", partial, environment, plan)
     measured = speeds.measure_speed(found, plan, Zoo(folder), kept)
     rows = gathered(measured, "Compiling", len(found))
-    told = {"samples": samples, "threads": threads, "tune": tune}
+    told = {"samples": samples, "threads": threads, "tune": tune, "deciding": deciding}
     show(together_table(rows))
     finish(output, environment, told, rows, speed_table(rows))
 

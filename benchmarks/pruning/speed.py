@@ -187,6 +187,8 @@ class SpeedPlan:
     samples: int
     """Calibration feeds at most."""
     threads: int
+    deciding: float
+    """Seconds that pruning and quantizing may take to decide, each."""
     timing: Plan
     """Also how to tune."""
 
@@ -240,7 +242,8 @@ def _integers(said: Mapping[str, Any]) -> int:
 def _options(case: Case, plan: SpeedPlan, samples: Path, asked: tuple[str, ...]) -> list[str]:
     options = ["--threads", str(plan.threads), *asked]
     options += ["--tune", plan.timing.tune] if plan.timing.tune else []
-    options += ["--calibration", str(samples)] if asked else []
+    deciding = ["--calibration", str(samples), "--time", f"{plan.deciding:g}"]
+    options += deciding if asked else []
     tasks = case.task.input_shapes if case.task is not None else ()
     return [*options, *(part for each in (case.shapes, *tasks) for part in shape_options(each))]
 
