@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import combinations
 
-from burnish.passes.pruning.structures import Structure
+from burnish.passes.pruning.structures import CHANNELS, Structure
 from burnish.pruning.plan import Plan
 from burnish.pruning.shapes import Widths
 from burnish.quantization.deadline import Deadline
@@ -54,7 +54,8 @@ def cross_terms(
 def family(structure: Structure) -> str:
     """What a structure has terms as: a residual stream, which several layers write, or its kind."""
     writers = {member.node for member in structure.group.writers}
-    return "stream" if len(writers) > 1 else structure.kind
+    is_stream = structure.kind == CHANNELS and len(writers) > 1
+    return "stream" if is_stream else structure.kind
 
 
 def _shared(

@@ -20,6 +20,7 @@ from burnish.calibration import Calibration
 from burnish.ir import Array, Graph
 from burnish.passes import get_pass
 from burnish.passes.pruning.blocks import Block, blocks
+from burnish.passes.pruning.criteria import activation
 from burnish.passes.pruning.readings import readings
 from burnish.passes.pruning.structures import HEADS, Structure, structures
 from burnish.passes.pruning.survey import Survey, survey
@@ -31,6 +32,8 @@ from burnish.quantization.guard import PROBED, DistanceGuard
 
 PROBES = (0.75, 0.375)
 """Shares of units at which each structure is probed."""
+SURVEYING = 0.3
+"""Share of the time after which orders of channels are not compared any more."""
 PROBING = 0.5
 """Share of the time after which no structure is probed any more."""
 ITEMS = 128
@@ -57,8 +60,6 @@ class Plan:
     surveys: dict[str, Survey]
     losses: dict[str, list[float]] = field(default_factory=dict)
     """For each of the choices of a structure: what the model loses by it alone."""
-    pairs: dict[tuple[str, str], float] = field(default_factory=dict)
-    """What two lose besides: times the shares of units that go."""
     unmeasured: set[str] = field(default_factory=set)
     """Structures that there was no time to probe."""
     blocks: Sequence[Block] = ()
@@ -134,7 +135,9 @@ def plan(
         choices = choices_of(len(structure.units), step)
         if len(choices) > 1:
             found.choices[structure.name] = choices
-            found.surveys[structure.name] = survey(structure, given)
+            # One order that is told fast, where little time is left for the rest.
+            criteria = {"activation": activation} if time.is_late(SURVEYING) else None
+            found.surveys[structure.name] = survey(structure, given, criteria)
     return found
 
 
@@ -146,20 +149,32 @@ def _step(units: int, align: int) -> int:
     return step
 
 
-def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: Deadline) -> None:
+@dataclass(frozen=True)
+class Probe:
+    """Says what the model loses at some widths, fast: on few data, with only readers fitted."""
+
+    found: Plan
+    fitted: Calibration
+    judge: DistanceGuard
+
+    @classmethod
+    def of(cls, found: Plan, calibration: Calibration, guard: DistanceGuard) -> Probe:
+        """Take a part of the data, and of what ``guard`` judges on."""
+        return cls(found, fewer(calibration, found.graph, ITEMS), guard.fewer(PROBED))
+
+    def __call__(self, widths: Widths) -> float:
+        """Nats of divergence, or power of the error over that of the signal."""
+        return lost(self.judge.distance(self.found.pruned(widths, self.fitted, fit="readers")[0]))
+
+
+def measure(found: Plan, probe: Probe, time: Deadline) -> None:
     """Fill in the losses of a plan, as far as there is time.
 
     Args:
         found: the plan.
-        calibration: the data; a part of it is enough here.
-        guard: compares with the original.
+        probe: says what is lost.
         time: for all.
     """
-    few, judge = fewer(calibration, found.graph, ITEMS), guard.fewer(PROBED)
-
-    def probe(widths: Widths) -> float:
-        return lost(judge.distance(found.pruned(widths, few, fit="readers")[0]))
-
     ratios = []
     for number, (name, choices) in enumerate(found.choices.items()):
         time.tell("thinning out one structure", number, len(found.choices))
@@ -180,17 +195,13 @@ def measure(found: Plan, calibration: Calibration, guard: DistanceGuard, time: D
         found.losses[name] = losses(errors, found.choices[name], {width: usual * errors[width]})
 
 
-def measure_blocks(
-    found: Plan, calibration: Calibration, guard: DistanceGuard, time: Deadline
-) -> None:
+def measure_blocks(found: Plan, probe: Probe, time: Deadline) -> None:
     """Fill in the losses of blocks, as far as there is time; the arguments are as for `measure`."""
-    few, judge = fewer(calibration, found.graph, ITEMS), guard.fewer(PROBED)
     for number, block in enumerate(found.blocks):
         if time.is_late(PROBING):
             break
         time.tell("removing one block", number, len(found.blocks))
-        loss = lost(judge.distance(found.pruned({block.name: 0}, few)[0]))
-        found.losses[block.name] = [loss, 0.0]
+        found.losses[block.name] = [probe({block.name: 0}), 0.0]
 
 
 def losses(errors: Array, choices: Sequence[int], points: Mapping[int, float]) -> list[float]:
@@ -219,8 +230,13 @@ def fewer(calibration: Calibration, graph: Graph, items: int) -> Calibration:
 
 
 def lost(distance: Distance | None) -> float:
-    """What a model has lost: nats of divergence, or power of the error over that of the signal."""
+    """What a model has lost.
+
+    Nats of divergence, power of the error over that of the signal, or share of integers that
+    differ.
+    """
     if distance is None:
         return 0.0
-    found = distance.divergence
-    return distance.noise if found is None else found
+    if distance.differing is not None:
+        return distance.differing
+    return distance.noise if distance.divergence is None else distance.divergence

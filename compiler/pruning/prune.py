@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,7 +21,7 @@ from burnish.pruning.costs import Cost, flops, size
 from burnish.pruning.cross_terms import cross_terms
 from burnish.pruning.latency import Latency, alignment, latency
 from burnish.pruning.latency import Timer as Calls
-from burnish.pruning.plan import ITEMS, Plan, fewer, lost, measure, measure_blocks, plan
+from burnish.pruning.plan import Plan, Probe, lost, measure, measure_blocks, plan
 from burnish.pruning.request import AUTO, Pruning
 from burnish.pruning.result import Change, Pruned, Thinned, Trial
 from burnish.pruning.shapes import Widths
@@ -76,7 +77,9 @@ def prune_model(
     time = Deadline(asked.seconds, progress, Stopwatch())
     found, data, rotated = planned(graph, calibration, asked=asked, target=target, time=time)
     result = _Search(found, data, asked, guard, timer, time).run()
-    if result.reports and rotated.fired:
+    if not result.count:
+        result.graph = copy_of(graph)
+    elif rotated.fired:
         result.reports.insert(0, rotated)
     return result
 
@@ -141,15 +144,20 @@ class _Search:
                 graph, self.found.axes, self.found.open, self.found.choices, self.timer,
                 blocks=every,
             )  # fmt: skip
-        measure(self.found, self.data.fitted, self.distance, self.time)
+        probe = Probe.of(self.found, self.data.fitted, self.distance)
+        measure(self.found, probe, self.time)
         if self.asked.measure == AUTO:
             self._most()
             return self._result()
         assert self.asked.amount is not None
         share = self.asked.amount if self.asked.measure != "flops" else 1 - self.asked.amount
-        measure_blocks(self.found, self.data.fitted, self.distance, self.time)
-        self._fill(share)
-        assert self.best is not None
+        measure_blocks(self.found, probe, self.time)
+        self._fill(share, probe)
+        if self.best is None:
+            raise GateFailed(
+                f"--prune {self.asked}: every trial answers numbers that are not finite where the "
+                "model's are; remove less, or give other calibration data"
+            )
         loss = self.best[0].loss
         if self.guard is not None and not loss.holds:
             raise GateFailed(
@@ -175,7 +183,7 @@ class _Search:
         ]  # fmt: skip
         return Problem(self.cost.keeping(whole), self.found.losses, pairs)
 
-    def _fill(self, share: float) -> None:
+    def _fill(self, share: float, probe: Probe) -> None:
         """Try what leaves ``share`` of the cost."""
         budget = share * self.cost.full
         first = allocate(self._problem({}), budget).widths
@@ -183,11 +191,6 @@ class _Search:
         if self._has_time():
             self._try(uniform(self._problem({}), budget).widths, "uniform")
         if self._has_time():
-            few = fewer(self.data.fitted, self.found.graph, ITEMS)
-
-            def probe(widths: Widths) -> float:
-                return lost(self.distance.distance(self.found.pruned(widths, few)[0]))
-
             pairs = cross_terms(self.found, first, probe, self.time)
             again = allocate(self._problem(pairs), budget).widths
             if again != first and self._has_time():
@@ -242,6 +245,8 @@ class _Search:
         if self.asked.measure == AUTO:
             # Only what holds counts, and each that holds costs less than those before it.
             return trial.loss.holds
+        if not math.isfinite(lost(trial.distance)):
+            return False
         if self.best is None:
             return True
         before = self.best[0]

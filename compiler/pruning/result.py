@@ -34,8 +34,8 @@ class Thinned:
     criterion: str = ""
     """Which order of its units was the best once their readers were refitted."""
     error: float | None = None
-    """Power of the error of what its readers compute over that of the signal, on samples that they
-    were not fitted to; None where nothing was removed or measured."""
+    """Power of the error of what its readers compute over that of the signal, by the moments that
+    they are fitted to; None where nothing was removed or measured."""
     cost: float | None = None
     """Share of the model's operations, or of its time where that was asked for, that is gone."""
     reason: str = ""

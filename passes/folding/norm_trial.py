@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from burnish.analysis.axis_graph_flow import Reader, Slot
+from burnish.analysis.axis_graph_flow import Reader
 from burnish.calibration import Calibration, geometry_of
 from burnish.ir import Graph, OperatorNode
 from burnish.ir.clone import CloneMap, clone
@@ -15,7 +15,7 @@ from burnish.oracle import Oracle
 from burnish.passes.folding.constant_norm import ConstantNorm
 from burnish.passes.folding.weights import NewWeights
 from burnish.passes.fusion.linear import Linear, read_linear
-from burnish.passes.pruning.readings import form_of
+from burnish.passes.pruning.readings import form_of, slot_of
 from burnish.passes.pruning.refit import Pair, Refit, refit
 from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.quantization.distance import Distance, farthest
@@ -96,7 +96,7 @@ def _put(rw: Rewriter, weights: NewWeights, copies: CloneMap) -> None:
 
 def _fold(weights: NewWeights, norm: ConstantNorm, reader: Reader, new: Refit | None) -> None:
     """Let ``reader`` read what ``norm`` does, with its own weights for the result or new ones."""
-    layer, slot = _layer(reader), _slot(reader)
+    layer, slot = _layer(reader), slot_of(reader.node)
     array = layer.weight.numpy().astype(np.float64)
     if new is not None:
         array = form_of(reader.node).joined(new.weights)
@@ -118,19 +118,13 @@ def _refitted(norm: ConstantNorm, reader: Reader, stop: Stop) -> Refit:
     ]
     matrices = form_of(reader.node).split(layer.weight.numpy().astype(np.float64))
     kept = np.ones(matrices.shape[2], bool)
-    return refit(matrices, kept, pairs, geometry, has_bias=_slot(reader) is not None)
+    return refit(matrices, kept, pairs, geometry, has_bias=slot_of(reader.node) is not None)
 
 
 def _layer(reader: Reader) -> Linear:
     layer = read_linear(reader.node)
     assert isinstance(layer, Linear)
     return layer
-
-
-def _slot(reader: Reader) -> Slot | None:
-    """Where a bias is or can be, if it counts."""
-    counts = not reader.node.is_op("Gemm") or reader.node.attribute("beta", 1.0) != 0
-    return reader.slot if counts else None
 
 
 def _is_held_out(index: int) -> bool:

@@ -9,19 +9,20 @@ import numpy as np
 
 from burnish.analysis.axis_graph import ChannelGroup
 from burnish.analysis.axis_graph_edits import edit
-from burnish.analysis.axis_graph_flow import bias_slot
 from burnish.analysis.axis_graph_sites import Member
 from burnish.calibration import Calibration, geometry_of
-from burnish.calibration.matrices import Matrices
 from burnish.ir import Array, Constant, Graph, OperatorNode, VariableNode
 from burnish.ir.clone import clone
 from burnish.passes.folding.weights import NewWeights
-from burnish.passes.pruning.readings import form_of
+from burnish.passes.pruning.readings import form_of, slot_of
 from burnish.passes.pruning.refit import Pair, Refit, refit
 from burnish.passes.pruning.structures import taps
 from burnish.passes.quantization.cascade import Stop, cascade
 from burnish.passes.quantization.weighted import Weighted, weighted
 from burnish.rewrite import Rewriter
+
+BIASED = ("Conv", "ConvTranspose", "Gemm", "Add")
+"""Operators that add what they have for each channel."""
 
 
 def fit_layers(
@@ -34,6 +35,9 @@ def fit_layers(
     before: tuple[Graph, Mapping[OperatorNode, OperatorNode]] | None = None,
 ) -> dict[OperatorNode, Refit]:
     """Fit every layer that is given something else by now, in order of the graph.
+
+    Those are products and convolutions of float32 in the main graph whose weights are their own,
+    transposed ones only where what they read is thinned out.
 
     Args:
         rewriter: of the graph.
@@ -92,7 +96,7 @@ def take_biases(given: Sequence[OperatorNode]) -> None:
 
 
 def _silence(rewriter: Rewriter, group: ChannelGroup, left: Array) -> dict[OperatorNode, Array]:
-    """Make channels zero that go and that no reader sees, by their writers.
+    """Make channels zero that go and that no reader sees, by their weights and biases.
 
     Returns which outputs of each writer those are, bool [outputs].
     """
@@ -104,9 +108,11 @@ def _silence(rewriter: Rewriter, group: ChannelGroup, left: Array) -> dict[Opera
 
     def change(member: Member, rows: Array) -> Array:
         stays = ~quiet[group.channels_of(member).reshape(-1)]
-        return rows * stays.reshape(-1, *[1] * (rows.ndim - 1))
+        found: Array = np.where(stays.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0.0)
+        return found
 
-    edit(rewriter, (*group.writers, *group.riders), change)
+    biases = [rider for rider in group.riders if rider.node.is_op(*BIASED)]
+    edit(rewriter, (*group.writers, *biases), change)
     return {member.node: quiet[group.channels_of(member).reshape(-1)] for member in group.writers}
 
 
@@ -125,12 +131,17 @@ def _differ(pair: Pair) -> bool:
 
 def _missing(stop: Stop) -> list[Array | None]:
     """What the results are added to has lost, with channels last; None where that is nothing."""
-    if stop.beside is None:
+    if stop.beside is None or stop.node.is_op("ConvTranspose"):
         return [None] * len(stop.found)
-    found = [wanted - now for now, wanted in stop.beside]
+    found = [(wanted - now) / _alpha(stop.node) for now, wanted in stop.beside]
     if stop.node.is_op("Conv"):
         found = [np.moveaxis(one, 1, -1) for one in found]
     return list(found)
+
+
+def _alpha(node: OperatorNode) -> float:
+    """What products are multiplied by."""
+    return float(node.attribute("alpha", 1.0)) if node.is_op("Gemm") else 1.0
 
 
 def _refit(
@@ -141,9 +152,7 @@ def _refit(
     data, constant = node.input(0), node.constant_input(1)
     assert data is not None
     assert constant is not None
-    geometry, slot = geometry_of(node, data), bias_slot(node)
-    if node.is_op("Gemm") and node.input(2) is not None and node.attribute("beta", 1.0) == 0:
-        slot = None
+    geometry, slot = geometry_of(node, data), slot_of(node)
     assert geometry is not None
     form = form_of(node)
     matrices = form.split(constant.numpy().astype(np.float64))
@@ -155,16 +164,7 @@ def _refit(
     weights = NewWeights()
     weights.inputs[node, 1] = form.joined(new.weights)
     if slot is not None:
-        alpha = float(node.attribute("alpha", 1.0)) if node.is_op("Gemm") else 1.0
-        weights.add(slot, alpha * _per_channel(form, new.shift))
-    problem = weights.write(rewriter)
-    assert problem is None
+        weights.add(slot, _alpha(node) * new.shift.reshape(-1))
+    # What the dtype cannot hold is left as it was.
+    weights.write(rewriter)
     return new
-
-
-def _per_channel(form: Matrices, shift: Array) -> Array:
-    """The shift of a layer's channels; of a transposed convolution all places share a bias."""
-    if not form.node.is_op("ConvTranspose"):
-        return shift.reshape(-1)
-    found: Array = shift.reshape(form.shape[1], -1).mean(1)
-    return found

@@ -76,6 +76,16 @@ class PruneChannels(Pass):
         if self.fit not in FITS:
             raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
         given = give_biases(graph)
+        try:
+            self._prune(graph, rewriter, context, result)
+        finally:
+            take_biases(given)
+        return result
+
+    def _prune(
+        self, graph: Graph, rewriter: Rewriter, context: PassContext, result: RewriteResult
+    ) -> None:
+        assert context.calibration is not None
         found = structures(axis_graph(graph))
         result.missed += [
             NearMiss(self.name, one.reason, one.group.writers[0].node.provenance)
@@ -88,12 +98,10 @@ class PruneChannels(Pass):
             fit_layers(rewriter, graph, left, context.calibration, only_readers=only_readers)
         gone = {group: np.flatnonzero(~mask) for group, mask in left.items()}
         delete_together(rewriter, gone)
-        take_biases(given)
         result.fired += [
             Firing(self.name, structure.group.writers[0].node.provenance) for structure in chosen
         ]
         result.edits = rewriter.edits
-        return result
 
     def _chosen(
         self, graph: Graph, found: list[Structure], context: PassContext

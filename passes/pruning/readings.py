@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from burnish.analysis.axis_graph_flow import bias_slot
+from burnish.analysis.axis_graph_flow import Slot, bias_slot
 from burnish.analysis.axis_graph_sites import Member
 from burnish.calibration import Calibration, Geometry, Gram, geometry_of
 from burnish.calibration.matrices import Matrices
@@ -83,6 +83,16 @@ def form_of(node: OperatorNode) -> Matrices:
     else:
         axis = 0 if node.is_op("Gemm") and node.attribute("transB", 0) else 1
     return Matrices(node, axis, constant.shape)
+
+
+def slot_of(node: OperatorNode) -> Slot | None:
+    """Where a bias takes the means of what a layer gives; None if there is no such place.
+
+    Of a transposed convolution one bias would have to do for all places of the kernel.
+    """
+    if node.is_op("ConvTranspose") or (node.is_op("Gemm") and node.attribute("beta", 1.0) == 0):
+        return None
+    return bias_slot(node)
 
 
 def matrix_of(reader: Member) -> Array:
@@ -161,6 +171,6 @@ def _collected(
 def _reading(structure: Structure, reader: Member, gram: Gram) -> Reading:
     whole = gram.matrix[0].astype(np.float64)
     moments, means = whole[:-1, :-1], whole[-1, :-1]
-    if bias_slot(reader.node, reader.index) is not None:
+    if slot_of(reader.node) is not None:
         moments = moments - np.outer(means, means)
     return Reading(matrix_of(reader), moments, structure.rows(reader))

@@ -89,7 +89,10 @@ def refit(
     new = whole.solved(present, ridge, has_bias) if error < without else present
     result = np.zeros_like(weights)
     result[:, :, kept] = new
-    return Refit(result, whole.shift(new, has_bias), min(error, without), without)
+    shift = whole.shift(new, has_bias)
+    if not np.isfinite(shift).all():
+        shift = np.zeros_like(shift)
+    return Refit(result, shift, min(error, without), without)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def _of(
     rows = geometry.rows(pair.found, at)[:, :, kept].astype(np.float32) - offset
     rows = np.concatenate([rows, np.ones_like(rows[:, :, :1])], 2)
     wanted = geometry.rows(pair.wanted, at).astype(np.float32) @ weights.astype(np.float32).mT
-    if pair.missing is not None:
+    if pair.missing is not None and pair.missing.size == total * weights[:, :, 0].size:
         missing = pair.missing.reshape(total, weights.shape[0], weights.shape[1])
         wanted += missing[at].transpose(1, 0, 2)
     gram, target = rows.mT @ rows, wanted.mT @ rows

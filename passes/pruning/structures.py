@@ -132,6 +132,10 @@ def _unreadable(group: ChannelGroup) -> str | None:
     """Why weights that read the channels cannot be fitted, None if they can."""
     for reader in group.readers:
         data = reader.node.input(0)
+        if reader.node.graph is None or reader.node.graph.owner is not None:
+            return f"{reader.node.op_type} reads it inside the body of another operator"
+        if not reader.node.is_op("Conv", "ConvTranspose") and reader.value.rank != 2:
+            return f"{reader.node.op_type} reads it with weights that are no matrix"
         if reader.index != 1 or data is None or geometry_of(reader.node, data) is None:
             return f"{reader.node.op_type} reads it otherwise than a product with its weights does"
         if reader.node.is_op("Conv", "ConvTranspose") and reader.node.attribute("group", 1) != 1:

@@ -13,13 +13,15 @@ import numpy as np
 
 from burnish.analysis.axis_graph_sites import Member
 from burnish.ir import Array
-from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence
+from burnish.passes.pruning.criteria import CRITERIA, Criterion, Evidence, l2
 from burnish.passes.pruning.readings import Reading
 from burnish.passes.pruning.structures import WIDTH, Structure
 
 LARGE, FEW = 1024, ("activation", "greedy")
 """Inputs of a reader above which only these orders are compared: each takes seconds there, and on
 smaller ones the second is the best nearly always."""
+AS_GOOD = 0.3
+"""How much larger the logarithm of errors may be for places within heads to stay in order."""
 LEAST = 1e-9
 """Errors below this are none."""
 
@@ -44,7 +46,7 @@ def survey(
     """The order of the units of a structure by which least is lost, as a mean over widths.
 
     Args:
-        structure: what is thinned out; places within heads stay in order.
+        structure: what is thinned out.
         readings: of its readers.
         criteria: orders to compare; all by default, a few where readers multiply many inputs.
     """
@@ -52,17 +54,30 @@ def survey(
         is_large = max((len(one.units) for one in readings), default=0) > LARGE
         criteria = {name: CRITERIA[name] for name in FEW} if is_large else CRITERIA
     count = len(structure.units)
-    if structure.kind == WIDTH:
-        order = np.arange(count)
-        return Survey(order, _losses(readings, order), "singular values")
     evidence = evidence_of(structure, readings)
+    if not readings:
+        # Queries and keys, whose sizes are singular values once heads are rotated.
+        order = np.argsort(-l2(evidence), kind="stable")
+        return Survey(order, _losses(readings, order), "l2")
     found = []
     for name, criterion in criteria.items():
         importance = criterion(evidence)
         if importance is not None:
             order = np.argsort(-importance, kind="stable")
             found.append(Survey(order, _losses(readings, order), name))
-    return min(found, key=lambda one: float(np.log(one.errors[1:-1] + LEAST).sum()))
+    best = min(found, key=_badness)
+    if structure.kind == WIDTH:
+        order = np.arange(count)
+        rotated = Survey(order, _losses(readings, order), "place")
+        # Values alone say nothing of the queries and keys that go along.
+        return rotated if _badness(rotated) < _badness(best) + AS_GOOD else best
+    return best
+
+
+def _badness(one: Survey) -> float:
+    """Mean logarithm of the errors over all widths."""
+    inner = one.errors[1:-1]
+    return float(np.log(inner + LEAST).mean()) if len(inner) else 0.0
 
 
 def evidence_of(structure: Structure, readings: Sequence[Reading]) -> Evidence:

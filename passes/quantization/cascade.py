@@ -75,22 +75,24 @@ def cascade(
 def _beside(
     one: _Front, two: _Front, node: OperatorNode, twin: OperatorNode
 ) -> list[tuple[Array, Array]] | None:
-    pair = _added(node), _added(twin)
-    if pair[0] is None or pair[1] is None:
+    """What the results of ``node`` and of its twin are added to, once both are known."""
+    sums = _sum(node), _sum(twin)
+    if sums[0] is None or sums[1] is None:
         return None
-    found, wanted = one.held(pair[0]), two.held(pair[1])
+    found, wanted = one.held(sums[0][1]), two.held(sums[1][1])
     return None if found is None or wanted is None else list(zip(found, wanted, strict=True))
 
 
-def _added(node: OperatorNode) -> VariableNode | None:
-    """What the results of ``node`` are added to, a bias left aside."""
+def _sum(node: OperatorNode) -> tuple[OperatorNode, VariableNode] | None:
+    """What adds the results of ``node`` to others, a bias left aside, and to which."""
     while len(node.output.uses) == 1 and node.output.consumers:
         reader = node.output.consumers[0]
         if not reader.is_op("Add") or reader.output.shape != node.output.shape:
             return None
         other = next((value for value in reader.inputs if value is not node.output), None)
         if other is None or not other.is_constant:
-            return other if other is not None and other.shape == node.output.shape else None
+            is_alike = other is not None and other.shape == node.output.shape
+            return (reader, other) if is_alike and other is not None else None
         node = reader
     return None
 
@@ -101,7 +103,8 @@ class _Front:
     def __init__(
         self, graph: Graph, samples: Sequence[Mapping[str, Array]], layers: Sequence[OperatorNode]
     ) -> None:
-        needed = _needed(layers)
+        # Sums as well, so that what results are added to is kept until then.
+        needed = _needed([*layers, *(each[0] for node in layers if (each := _sum(node)))])
         self._graph = graph
         self._done = {node for node in graph if node not in needed}
         """Nodes that were run, or need not be."""

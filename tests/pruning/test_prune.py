@@ -14,10 +14,12 @@ from burnish.calibration import Calibration
 from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
 from burnish.ir.verify import verify
+from burnish.pruning.plan import lost
 from burnish.pruning.prune import prune_model
 from burnish.pruning.request import Pruning
 from burnish.pruning.result import Pruned
 from burnish.pruning.split import Split
+from burnish.quantization.distance import Distance
 from burnish.quantization.guard import Loss
 from tests.passes.pruning.thinned import answers, data, noise, residual
 
@@ -152,3 +154,19 @@ def test_a_notice_where_data_are_few():
 def test_the_layer_names_its_structures():
     layer = half().structures[0].name
     assert prune(0.2, keep=(layer,)).structures[0].reason == "it is to be kept"
+
+
+def test_a_model_that_stays_whole_is_as_it_came():
+    graph = residual()
+    found = prune("auto", graph, guard=Bound(1e-9))
+    assert not found.count
+    assert not found.reports
+    samples = data(graph, 2)
+    assert np.array_equal(answers(found.graph, samples), answers(graph, samples))
+
+
+def test_classes_tell_what_is_lost_where_nothing_else_is_returned():
+    differing = Distance("y", None, None, 0.0, differing=0.25)
+    assert lost(differing) == 0.25
+    assert lost(Distance("y", 0.5, 0.9, 0.1)) == 0.5
+    assert lost(Distance("y", None, None, 0.1)) == 0.1

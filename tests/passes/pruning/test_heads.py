@@ -99,3 +99,23 @@ def test_queries_and_keys_that_go_are_not_fitted_back() -> None:
     kept = {one.name: (0, 1, 2) for one in of_kind(graph, WIDTH)}
     prune(graph, kept={**kept, wide[0].name: tuple(range(8))})
     assert noise(before, graph, data(before, 4, seed=3)) < 1
+
+
+def test_masks_that_hide_tokens_from_heads_stay_numbers() -> None:
+    """What is added to the scores of a head that goes may be infinite."""
+    body = (
+        FORMS["apart"]
+        .replace("Softmax(l)", "Softmax(masked)")
+        .replace("p = Softmax", "masked = Add(l, mask)  p = Softmax")
+    )
+    text, weights = model(body)
+    text = text.replace("float[2, 5, 6] x", "float[2, 5, 6] x, float[1, 3, 5, 5] mask", 1)
+    mask = np.zeros((1, 3, 5, 5), np.float32)
+    mask[:, :, np.triu_indices(5, 1)[0], np.triu_indices(5, 1)[1]] = -np.inf
+    graph = build(text, 23, {**weights, "mask": mask})
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    (heads,) = of_kind(graph, HEADS)
+    assert not heads.reason
+    before = build(text, 23, {**weights, "mask": mask})
+    assert prune(graph, kept={heads.name: (0, 2)}).fired
+    assert noise(before, graph, data(before, 4, seed=3)) < 2

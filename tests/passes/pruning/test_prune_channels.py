@@ -7,6 +7,7 @@ import pytest
 
 from burnish.analysis.axis_graph import axis_graph
 from burnish.errors import UsageError
+from burnish.ir import Graph
 from burnish.passes import get_pass
 from burnish.passes.pruning.structures import structures
 from burnish.pipeline import PassContext, run_pass
@@ -177,3 +178,69 @@ def test_data_that_never_vary_are_no_obstacle():
     constant = [{"x": np.full((2, 3, 8, 8), 1e3, np.float32)}] * 8
     assert prune(graph, constant, keep=0.5).fired
     assert np.isfinite(answers(graph, constant)).all()
+
+
+UP = """g (float[2, 3, 6, 6] x, float[16, 3, 3, 3] w, float[16] b, float[16, 4, 2, 2] v, float[4] c)
+    => (float[2, 4, 12, 12] y) {
+  h = Conv<pads = [1, 1, 1, 1]>(x, w, b) r = Relu(h) y = ConvTranspose<strides = [2, 2]>(r, v, c)
+}"""
+
+
+def test_what_transposed_convolutions_read_is_made_up_for():
+    shapes_of = {"w": (16, 3, 3, 3), "b": (16,), "v": (16, 4, 2, 2), "c": (4,)}
+    fresh, lost = None, {}
+    for fit in ("all", "none"):
+        before, after = (build(UP, 21, weights(**shapes_of)) for _ in range(2))
+        run_pass(after, get_pass("infer-shapes"), PassContext())
+        fresh = data(before, 4, seed=2) if fresh is None else fresh
+        prune(after, keep=0.5, fit=fit)
+        lost[fit] = noise(before, after, fresh)
+    assert lost["all"] < 0.8 * lost["none"]
+
+
+def test_the_factor_of_a_product_counts_where_its_results_are_added():
+    text = """g (float[8, 6] x, float[6, 32] w, float[32] b, float[32, 6] v, float[6] c,
+        float[6, 4] u) => (float[8, 4] y) {
+      g = Gemm(x, w, b) h = Relu(g) s = Gemm<alpha = ALPHA>(h, v, c) a = Add(x, s)
+      k = Gemm(a, k1) m = Relu(k) n = Gemm<alpha = ALPHA>(m, k2) z = Add(a, n) y = MatMul(z, u)
+    }""".replace("float[6, 4] u", "float[6, 32] k1, float[32, 6] k2, float[6, 4] u")
+    lost = []
+    for alpha in (1.0, 8.0):
+        given = weights(w=(6, 32), b=(32,), v=(32, 6), c=(6,), k1=(6, 32), k2=(32, 6), u=(6, 4))
+        given["v"], given["k2"] = given["v"] / np.float32(alpha), given["k2"] / np.float32(alpha)
+        before, after = (build(text.replace("ALPHA", f"{alpha}"), 21, given) for _ in range(2))
+        run_pass(after, get_pass("infer-shapes"), PassContext())
+        prune(after, keep=0.25)
+        lost.append(noise(before, after, data(before, 8, seed=2)))
+    assert lost[1] == pytest.approx(lost[0], rel=0.05)
+
+
+INSIDE = """g (float[2, 4] x, bool c, float[4, 16] w, float[16, 4] v) => (float[2, 4] y) {
+  y = If (c) <
+    then_branch = yes () => (float[2, 4] o) { h = MatMul(x, w) r = Relu(h) o = MatMul(r, v) },
+    else_branch = no () => (float[2, 4] p) { p = Identity(x) }> }"""
+STACKED = """g (float[2, 3, 4] x, float[1, 4, 16] w, float[1, 16, 4] v) => (float[2, 3, 4] y) {
+  h = MatMul(x, w) r = Relu(h) y = MatMul(r, v) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "reason"),
+    [
+        (INSIDE, {"w": (4, 16), "v": (16, 4)}, "inside the body of another operator"),
+        (STACKED, {"w": (1, 4, 16), "v": (1, 16, 4)}, "weights that are no matrix"),
+    ],
+)
+def test_layers_that_cannot_be_fitted_are_named(text: str, sizes: dict, reason: str):
+    graph = build(text, 21, weights(**sizes))
+    run_pass(graph, get_pass("infer-shapes"), PassContext())
+    names = {value.name for value in graph.inputs}
+    samples = [{**feeds, **({"c": np.array(True)} if "c" in names else {})} for feeds in few(graph)]
+    report = prune(graph, samples, keep=0.5)
+    assert not report.changed
+    assert any(reason in miss.reason for miss in report.missed), report.missed
+
+
+def few(graph: Graph) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    shape = [int(size) for size in graph.inputs[0].shape]
+    return [{"x": random.standard_normal(shape).astype(np.float32)} for _ in range(4)]

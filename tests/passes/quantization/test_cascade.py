@@ -97,9 +97,10 @@ def test_what_results_are_added_to_is_seen_once_both_graphs_have_it() -> None:
     run_pass(graph, get_pass("infer-shapes"), PassContext())
     run_pass(twin, get_pass("infer-shapes"), PassContext())
     stops = list(cascade(graph, twin, made.nodes, layers, Calibration(samples())))
-    # The first is read by two, the second is added to it, the last to what may have any shape.
+    # The first is read by two, the second is added to it, the last to an input, at the very end.
     assert stops[0].beside is None
-    assert stops[2].beside is None
+    assert stops[2].beside is not None
+    np.testing.assert_array_equal(stops[2].beside[0][0], samples()[0]["x"])
     assert stops[1].beside is not None
     for feeds, (found, wanted) in zip(samples(), stops[1].beside, strict=True):
         np.testing.assert_allclose(found, seen(graph, "a", feeds)[0], rtol=1e-5)
