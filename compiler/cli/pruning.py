@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from burnish.wording import counted, duration, few, of_thousand, percent, shortened
+from burnish.wording import counted, duration, few, of_thousand, percent, shortened, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,20 +70,18 @@ def show_record(session: Session, graph: Graph) -> None:
     """Print what was removed of a model before it was written, if it says so."""
     from burnish.pruning.record import read
 
-    record = read(graph)
-    if record is None:
-        return
-    for line in pruning_lines(record.summary):
-        session.tell(line)
-    session.out.print(structure_table(record.thinned))
+    for record in read(graph):
+        for line in pruning_lines(record.summary):
+            session.tell(line)
+        session.out.print(structure_table(record.thinned))
 
 
 def record_json(graph: Graph) -> dict[str, Any]:
     """What JSON says of that: nothing if the model says nothing."""
     from burnish.pruning.record import read
 
-    record = read(graph)
-    return {} if record is None else {"pruned": record.as_json()}
+    records = read(graph)
+    return {"pruned": [one.as_json() for one in records]} if records else {}
 
 
 def structure_table(structures: Sequence[Thinned]) -> Table:
@@ -94,8 +92,8 @@ def structure_table(structures: Sequence[Thinned]) -> Table:
     from burnish.cli.tables import new_table
 
     columns: dict[str, list[str]] = {
-        "structure": [shortened(one.name, _NAME) for one in structures],
-        "kind": [one.kind for one in structures],
+        "structure": [shortened(visible(one.name), _NAME) for one in structures],
+        "kind": [visible(one.kind) for one in structures],
         "kept": [f"{one.kept}/{one.units}" for one in structures],
         "score": ["" if one.score is None else f"{one.score:.2g}" for one in structures],
         "error": ["" if one.error is None else percent(one.error) for one in structures],

@@ -90,10 +90,24 @@ def test_a_terminal_shows_what_is_left_and_explain_lists_it(
         told = burnish(command, tmp_path / "out.onnx").out
         assert "pruned: 1 of 2 structures" in told
         assert "16/32" in told
-        stated = json.loads(burnish(command, tmp_path / "out.onnx", "--json").out)["pruned"]
+        (stated,) = json.loads(burnish(command, tmp_path / "out.onnx", "--json").out)["pruned"]
         assert stated["thinned"] == [
             {"name": "MatMul_0", "kind": "channels", "units": 32, "kept": 16}
         ]
+
+
+def test_escapes_that_a_model_holds_do_not_reach_a_terminal(burnish: Burnish, model: Path) -> None:
+    spoiled = onnx.load(model)
+    thinned = [{"name": "\x1b[2J", "kind": "\x1b]0;", "units": 2, "kept": 1}]
+    texts = {"loss": "\x1b[31m", "asked": "\x1b[0m"}
+    counts = {"structures": 1, "of": 1, "flops": 0.5, "weights": 0.5}
+    stated = [{**counts, **texts, "thinned": thinned}]
+    onnx.helper.set_model_props(spoiled, {"burnish.pruning": json.dumps(stated)})
+    onnx.save(spoiled, model)
+    for command in ("explain", "inspect"):
+        told = burnish(command, model).out
+        assert "pruned: 1 of 1 structure;" in told
+        assert "\x1b" not in told
 
 
 def test_programs_are_told_all_of_it(optimize: Burnish, half: Half, tmp_path: Path) -> None:

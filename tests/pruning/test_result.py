@@ -65,10 +65,17 @@ def test_plain_data_name_every_structure_and_every_trial() -> None:
 def test_a_model_says_what_was_removed_of_it() -> None:
     made = pruned()
     record.leave(made)
-    read = record.read(made.graph)
-    assert read is not None
+    (read,) = record.read(made.graph)
     assert read.summary == made.summary()
     assert read.thinned == [Thinned("/conv", "channels", 64, 48)]
+
+
+def test_a_model_that_is_pruned_again_says_both() -> None:
+    first, again = pruned(), Thinned("/conv", "channels", 48, 8)
+    record.leave(first)
+    record.leave(found(first.graph, [again]))
+    kept = [[one.kept for one in each.thinned] for each in record.read(first.graph)]
+    assert kept == [[48], [8]]
 
 
 @settings(max_examples=30)
@@ -76,15 +83,32 @@ def test_a_model_says_what_was_removed_of_it() -> None:
 def test_what_others_wrote_there_is_not_believed(text: str) -> None:
     other = graph(TEXT)
     other.metadata[record.KEY] = text
-    assert record.read(other) is None
+    assert record.read(other) == []
+
+
+def spoiled(key: str, value: Any) -> list[record.Record]:
+    made = pruned()
+    record.leave(made)
+    (stated,) = json.loads(made.graph.metadata[record.KEY])
+    made.graph.metadata[record.KEY] = json.dumps([{**stated, key: value}])
+    return record.read(made.graph)
 
 
 @pytest.mark.parametrize("key", ["structures", "flops", "loss", "thinned"])
 @pytest.mark.parametrize("value", [None, [], {}, [1], [{}]])
 def test_what_is_spoiled_is_not_believed(key: str, value: Any) -> None:
-    made = pruned()
-    record.leave(made)
-    stated = json.loads(made.graph.metadata[record.KEY])
-    made.graph.metadata[record.KEY] = json.dumps({**stated, key: value})
-    read = record.read(made.graph)
-    assert read is None or isinstance(read.summary[key] if key != "thinned" else [], list | str)
+    for one in spoiled(key, value):
+        assert isinstance(one.summary[key] if key != "thinned" else [], list | str)
+
+
+THICKER = {"name": "/conv", "kind": "channels", "units": 4, "kept": 5}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("structures", float("inf")), ("of", -1), ("structures", 3), ("flops", float("nan")),
+     ("weights", float("inf")), ("weights", -0.5), ("flops", 10**400), ("thinned", [THICKER]),
+     ("thinned", [{**THICKER, "kept": -1}]), ("thinned", [{**THICKER, "units": float("inf")}])],
+)  # fmt: skip
+def test_what_cannot_be_is_not_believed(key: str, value: Any) -> None:
+    assert spoiled(key, value) == []
