@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -261,8 +261,7 @@ class _Search:
             speedup = self.timer.speedups(self.found.graph, [graph])[0]
         return Pruned(
             graph, reports, self._structures(widths),
-            Change(round(self.flops.full), round(self.flops(widths))),
-            Change(round(self.size.full), round(self.size(widths))),
+            _change(flops, self.found.graph, graph), _change(size, self.found.graph, graph),
             self.trials, chosen, f"--prune {self.asked}",
             None if chosen is None else chosen.distance, self.time.spent, self._notices(), speedup,
         )  # fmt: skip
@@ -312,3 +311,8 @@ class _Search:
                 "widths than they were measured at"
             )
         return [*found, *self.data.notices]
+
+
+def _change(cost: Callable[..., Cost], before: Graph, after: Graph) -> Change:
+    """What two graphs cost as they are: layers may have got biases that no budget knows of."""
+    return Change(*(round(cost(graph, (), {}).full) for graph in (before, after)))

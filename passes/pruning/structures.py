@@ -142,6 +142,16 @@ def _unreadable(group: ChannelGroup) -> str | None:
             return "a convolution in groups reads it"
         if reader.numbers.size * taps(reader) > ROWS:
             return f"{reader.node.op_type} multiplies more than {ROWS} numbers of it at once"
+    return _shared(group)
+
+
+def _shared(group: ChannelGroup) -> str | None:
+    """Why its weights are others' as well, None if they are not.
+
+    Each layer that is fitted gets weights of its own, so that the model would grow.
+    """
+    if any(len(member.value.uses) > 1 for member in (*group.writers, *group.readers)):
+        return "its weights are used more than once"
     shared = shared_elsewhere(group.members)
     return None if shared is None else shared.reason
 

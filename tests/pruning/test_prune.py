@@ -21,7 +21,9 @@ from burnish.pruning.result import Pruned
 from burnish.pruning.split import Split
 from burnish.quantization.distance import Distance
 from burnish.quantization.guard import Loss
-from tests.passes.pruning.thinned import answers, data, noise, residual
+from tests.passes.conftest import build
+from tests.passes.pruning.test_prune_channels import CHAIN
+from tests.passes.pruning.thinned import answers, data, noise, residual, weights
 
 
 class Bound:
@@ -61,12 +63,15 @@ def flops(graph: Graph) -> int:
     return sum(node_flops(node) or 0 for node in graph.walk())
 
 
+def stored(graph: Graph) -> int:
+    return sum(value.constant.nbytes for value in graph.constants() if value.constant)
+
+
 def test_the_budget_is_kept_and_what_is_told_is_true():
     before, found = residual(), half()
     assert found.flops.before == flops(before)
     assert found.flops.after == flops(found.graph) <= 0.5 * flops(before)
-    stored = sum(value.constant.nbytes for value in found.graph.constants() if value.constant)
-    assert found.weights.after == stored
+    assert found.weights.after == stored(found.graph)
     assert any(one.is_thinner for one in found.structures)
     assert found.structures[2].reason.endswith("the graph returns it")
     assert found.structures[3].kind == "blocks"
@@ -77,6 +82,16 @@ def test_the_budget_is_kept_and_what_is_told_is_true():
 def test_bytes_are_a_budget_too():
     found = prune("size:0.6")
     assert found.weights.share <= 0.6
+
+
+def test_biases_that_layers_got_count():
+    shapes = {"w": (16, 3, 3, 3), "v": (16, 16, 1, 1), "u": (4, 16, 1, 1)}
+    graph = build(CHAIN, 21, weights(**shapes))
+    found = prune(0.5, graph)
+    assert sum(len(node.inputs) == 3 for node in found.graph.walk()) >= 1
+    assert found.weights.after == stored(found.graph)
+    assert found.weights.before == stored(graph)
+    assert found.flops.after == flops(found.graph)
 
 
 def test_no_trial_that_was_made_is_better_than_the_one_chosen():

@@ -114,15 +114,19 @@ NEAR_MISSES = [
     ("w = Conv(x, k) y = Conv<group = 2>(w, n)", "Conv works on groups of channels"),
     ("w = Conv(x, k) v = Relu(w) a = Mul(v, v) y = ConvTranspose<group = 2>(a, o)",
      "ConvTranspose reads it"),
+    ("w = Conv(x, k) p = Conv(w, q) s = Add(p, w) t = Conv(s, q) u = Add(t, s) y = Conv(u, m)",
+     "its weights are used more than once"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("body", "reason"), NEAR_MISSES)
 def test_what_stays_whole(body: str, reason: str):
-    given = weights(k=(4, 3, 1, 1), m=(2, 4, 1, 1), n=(2, 2, 1, 1), o=(4, 1, 1, 1))
+    given = weights(k=(4, 3, 1, 1), m=(2, 4, 1, 1), n=(2, 2, 1, 1), o=(4, 1, 1, 1),
+                    q=(4, 4, 1, 1))  # fmt: skip
     outputs = {"Relu": "float[2, 4, 4, 4] y"}.get(body.split("y = ")[1][:4], "float[2, 2, 4, 4] y")
     text = f"""g (float[2, 3, 4, 4] x, float[4, 3, 1, 1] k, float[2, 4, 1, 1] m,
-        float[2, 2, 1, 1] n, float[4, 1, 1, 1] o) => ({outputs}) {{ {body} }}"""
+        float[2, 2, 1, 1] n, float[4, 1, 1, 1] o, float[4, 4, 1, 1] q)
+        => ({outputs}) {{ {body} }}"""
     graph = build(text, 21, given)
     run_pass(graph, get_pass("infer-shapes"), PassContext())
     report = prune(graph, keep=0.5, align=1)
