@@ -94,12 +94,14 @@ def _state(
 
 def _slice(rw: Rewriter, node: OperatorNode, found: dict[int, tuple[int, int]]) -> None:
     starts, ends = integers(node, 1), integers(node, 2)
-    if starts is None or ends is None:
+    given = node.input(1)
+    if starts is None or ends is None or given is None or not found:
         return
     for index, (start, end) in found.items():
         starts[index], ends[index] = start, end
-    rw.set_input(node, 1, rw.constant(np.array(starts, np.int64)))
-    rw.set_input(node, 2, rw.constant(np.array(ends, np.int64)))
+    # All that says where to cut is of one type.
+    rw.set_input(node, 1, rw.constant(np.array(starts, given.dtype.numpy)))
+    rw.set_input(node, 2, rw.constant(np.array(ends, given.dtype.numpy)))
 
 
 def _split(rw: Rewriter, node: OperatorNode, group: ChannelGroup, kept: Array) -> None:

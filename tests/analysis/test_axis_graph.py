@@ -158,12 +158,13 @@ def test_deleting_leaves_a_smaller_model_that_runs() -> None:
     assert [n.attribute("group", 1) for n in made if n.op_type == "Conv"] == [1, 5, 1]
 
 
-def test_deleting_moves_cuts() -> None:
-    text = """g (float["B", 3] x, float[3, 6] w, float[2, 2] u, float[3, 2] v, float[3, 2] o)
-        => (float y) { h = MatMul(x, w)  one = Constant<value = int64[1] {1}>()
-        three = Constant<value = int64[1] {3}>()  s = Slice(h, one, three, one)
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_deleting_moves_cuts(kind: str) -> None:
+    text = f"""g (float["B", 3] x, float[3, 6] w, float[2, 2] u, float[3, 2] v, float[3, 2] o)
+        => (float y) {{ h = MatMul(x, w)  one = Constant<value = {kind}[1] {{1}}>()
+        three = Constant<value = {kind}[1] {{3}}>()  s = Slice(h, one, three, one)
         p, q = Split<axis = 1, num_outputs = 2>(h)  a = MatMul(s, u)  b = MatMul(p, v)
-        c = MatMul(q, o)  y = Sum(a, b, c) }"""
+        c = MatMul(q, o)  y = Sum(a, b, c) }}"""
     made = build(text, w=(3, 6), u=(2, 2), v=(3, 2), o=(3, 2))
     group = written_by(made, "w")
     assert cannot_delete(group) is None
