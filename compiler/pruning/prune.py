@@ -228,7 +228,8 @@ class _Search:
         self.time.tell(f"pruning: {text}", len(self.trials), len(self.trials) + 1)
         graph, reports = self.found.pruned(widths, self.data.fitted)
         distance = self.distance.distance(graph)
-        loss = Loss(lost(distance), str(distance)) if self.guard is None else self.guard.loss(graph)
+        told = f"{distance}, {self.data.text}"
+        loss = Loss(lost(distance), told) if self.guard is None else self.guard.loss(graph)
         trial = Trial(
             dict(widths), self.flops(widths) / self.flops.full,
             self.size(widths) / self.size.full, loss, distance,

@@ -26,6 +26,8 @@ class Split:
     """How many of the last samples are judged on."""
     items: int
     """In the part that layers are fitted to."""
+    others: int
+    """Items that are judged on."""
 
     @classmethod
     def of(cls, graph: Graph, calibration: Calibration) -> Split:
@@ -39,14 +41,21 @@ class Split:
             for feeds in calibration.feeds(graph)
         ]
         if len(sizes) < FEWEST_SAMPLES:
-            return cls(calibration, calibration, len(sizes), sum(sizes))
+            return cls(calibration, calibration, len(sizes), sum(sizes), sum(sizes))
         judged = min(GUARDED, max(1, len(sizes) // JUDGED))
         kept = len(sizes) - judged
-        return cls(calibration, calibration.fewer(kept), judged, sum(sizes[:kept]))
+        fitted = calibration.fewer(kept)
+        return cls(calibration, fitted, judged, sum(sizes[:kept]), sum(sizes[kept:]))
 
     def guard(self, graph: Graph) -> DistanceGuard:
         """Compares with ``graph`` on what layers are not fitted to."""
         return DistanceGuard(graph, self.whole, self.judged)
+
+    @property
+    def text(self) -> str:
+        """What is judged on, in words."""
+        same = " that it was fitted to" if self.fitted is self.whole else ""
+        return f"on {counted(self.others, 'item')}{same}"
 
     @property
     def notices(self) -> list[str]:

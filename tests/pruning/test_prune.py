@@ -99,6 +99,7 @@ def test_no_trial_that_was_made_is_better_than_the_one_chosen():
     assert found.chosen is not None
     assert {trial.text for trial in found.trials} >= {"allocated", "uniform"}
     assert found.chosen.loss.share == min(trial.loss.share for trial in found.trials)
+    assert found.loss.endswith(", on 2 items")
 
 
 def test_equal_requests_give_equal_models_and_the_original_stays():
