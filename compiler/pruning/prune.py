@@ -198,7 +198,11 @@ class _Search:
             self._without_blocks(self._problem(pairs, with_blocks=True), budget)
 
     def _without_blocks(self, problem: Problem, budget: float) -> None:
-        """Try what loses least where whole blocks may go, if any does."""
+        """Try what loses least where whole blocks may go, if any does.
+
+        On the ViT of the Fashion task that was never the best: with 50 and 30 % of its operations
+        it lost 0.046 and 0.13 nats, and 0.019 and 0.068 by widths alone; with 70 % no block went.
+        """
         widths = allocate(problem, budget).widths
         if self.found.removed(widths) and self._has_time():
             self._try(widths, "allocated without some blocks")
@@ -276,7 +280,8 @@ class _Search:
     def _block(self, one: Block, widths: Widths) -> Thinned:
         score = self.found.losses.get(one.name, [None])[0]
         if widths.get(one.name, 1):
-            return Thinned(one.name, BLOCKS, 1, 1, score, reason="others lose less")
+            why = "there was no time to probe it" if score is None else "others lose less"
+            return Thinned(one.name, BLOCKS, 1, 1, score, reason=why)
         gone = 1 - self.cost({one.name: 0}) / self.cost.full
         return Thinned(one.name, BLOCKS, 1, 0, score, cost=gone)
 

@@ -27,6 +27,8 @@ class Evidence:
     scales: Array | None
     """float64 [units]: magnitudes of the scales of a BatchNormalization, if one is left."""
     readings: Sequence[Reading]
+    information: Array | None = None
+    """float64 [units]: Fisher information of gates on the units (`gates`), if it was measured."""
 
     @property
     def size(self) -> int:
@@ -96,6 +98,17 @@ def obs(evidence: Evidence) -> Array:
     for reading in evidence.readings:
         found += _Elimination.of(reading, evidence.size).losses() / (reading.energy or 1.0)
     return found
+
+
+def fisher(evidence: Evidence) -> Array | None:
+    """How much the answers of the model diverge where a unit gives a little less (`gates`).
+
+    Each unit takes a run of the model, and it looks at what is lost before readers are refitted: at
+    the readers of all 21 structures of a residual CNN and a ViT `greedy` lost less, and with half
+    of the units of one structure kept, the answers diverged less with `fisher` for one of six of
+    the ViT. So it is measured only where it is asked for.
+    """
+    return evidence.information
 
 
 def similar(evidence: Evidence) -> Array:
@@ -183,5 +196,5 @@ class _Elimination:
 
 CRITERIA: Mapping[str, Criterion] = {
     "l1": l1, "l2": l2, "batch-norm": batch_norm, "activation": activation, "obd": obd,
-    "obs": obs, "similar": similar, "greedy": greedy,
+    "obs": obs, "fisher": fisher, "similar": similar, "greedy": greedy,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from burnish.ir import Array, Graph
 from burnish.numerics import Numerics
 from burnish.passes.pruning.criteria import CRITERIA
 from burnish.passes.pruning.fitting import fit_layers, give_biases, take_biases
+from burnish.passes.pruning.gates import UNITS, fisher_information
 from burnish.passes.pruning.readings import readings
 from burnish.passes.pruning.structures import CHANNELS, Structure, structures
 from burnish.passes.pruning.survey import survey
@@ -24,6 +25,8 @@ from burnish.pipeline import Pass, PassContext
 from burnish.rewrite import Firing, NearMiss, Rewriter, RewriteResult
 from burnish.suggest import unknown
 
+FISHER = "fisher"
+"""The order that takes runs of the model."""
 FITS = ("all", "readers", "none")
 """Which layers may be fitted."""
 
@@ -55,7 +58,7 @@ class PruneChannels(Pass):
     align: int = 8
     """What is kept is a multiple of this, where the whole was."""
     criterion: str = ""
-    """The order in which channels are kept; empty to compare all of them."""
+    """The order in which channels are kept; empty to compare all but ``fisher``."""
     fit: str = "all"
     """Which layers make up for what goes: ``all`` behind it, its ``readers`` only, or ``none``."""
 
@@ -86,7 +89,7 @@ class PruneChannels(Pass):
         self, graph: Graph, rewriter: Rewriter, context: PassContext, result: RewriteResult
     ) -> None:
         assert context.calibration is not None
-        found = structures(axis_graph(graph))
+        found = [self._affordable(one) for one in structures(axis_graph(graph))]
         result.missed += [
             NearMiss(self.name, one.reason, one.group.writers[0].node.provenance)
             for one in found if one.reason
@@ -102,6 +105,12 @@ class PruneChannels(Pass):
             Firing(self.name, structure.group.writers[0].node.provenance) for structure in chosen
         ]
         result.edits = rewriter.edits
+
+    def _affordable(self, one: Structure) -> Structure:
+        """``one`` with a reason to leave it alone where its order takes too many runs."""
+        if self.criterion != FISHER or self.kept or one.reason or len(one.units) <= UNITS:
+            return one
+        return replace(one, reason=f"{FISHER} runs the model for each unit, {UNITS} at most")
 
     def _chosen(
         self, graph: Graph, found: list[Structure], context: PassContext
@@ -119,7 +128,10 @@ class PruneChannels(Pass):
         for structure, given in readings(graph, channels, context.calibration):
             width = rounded(self.keep * len(structure.units), len(structure.units), self.align)
             if width < len(structure.units):
-                chosen[structure] = survey(structure, given, criteria).order[:width]
+                information = None
+                if self.criterion == FISHER:
+                    information = fisher_information(graph, structure, context.calibration)
+                chosen[structure] = survey(structure, given, criteria, information).order[:width]
         return chosen
 
 

@@ -41,7 +41,7 @@ class Survey:
 
 def survey(
     structure: Structure, readings: Sequence[Reading],
-    criteria: Mapping[str, Criterion] | None = None,
+    criteria: Mapping[str, Criterion] | None = None, information: Array | None = None,
 ) -> Survey:  # fmt: skip
     """The order of the units of a structure by which least is lost, as a mean over widths.
 
@@ -49,12 +49,13 @@ def survey(
         structure: what is thinned out.
         readings: of its readers.
         criteria: orders to compare; all by default, a few where readers multiply many inputs.
+        information: what `gates` measures of units, float64 [units]; None if it does not.
     """
     if criteria is None:
         is_large = max((len(one.units) for one in readings), default=0) > LARGE
         criteria = {name: CRITERIA[name] for name in FEW} if is_large else CRITERIA
     count = len(structure.units)
-    evidence = evidence_of(structure, readings)
+    evidence = evidence_of(structure, readings, information)
     if not readings:
         # Queries and keys, whose sizes are singular values once heads are rotated.
         order = np.argsort(-l2(evidence), kind="stable")
@@ -80,7 +81,9 @@ def _badness(one: Survey) -> float:
     return float(np.log(inner + LEAST).mean()) if len(inner) else 0.0
 
 
-def evidence_of(structure: Structure, readings: Sequence[Reading]) -> Evidence:
+def evidence_of(
+    structure: Structure, readings: Sequence[Reading], information: Array | None = None
+) -> Evidence:
     """What criteria look at."""
     group = structure.group
     rows, scales = [], None
@@ -89,7 +92,7 @@ def evidence_of(structure: Structure, readings: Sequence[Reading]) -> Evidence:
             rows.append(_by_unit(structure, member))
         elif member.node.is_op("BatchNormalization") and member.index == 1:
             scales = np.abs(_by_unit(structure, member)).sum(1)
-    return Evidence(np.concatenate(rows, 1), scales, readings)
+    return Evidence(np.concatenate(rows, 1), scales, readings, information)
 
 
 def _is_constant_of_products(member: Member) -> bool:

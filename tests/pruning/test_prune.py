@@ -145,6 +145,7 @@ def test_without_time_errors_at_readers_decide():
     assert found.flops.share <= 0.5
     assert any("were not probed" in notice for notice in found.notices)
     assert all(one.score is None for one in found.structures)
+    assert found.structures[-1].reason == "there was no time to probe it"
 
 
 def test_results_are_judged_on_what_nothing_is_fitted_to():
