@@ -122,7 +122,7 @@ def plan(
     axes = axis_graph(graph)
     every = structures(axes)
     found = Plan(graph, axes, every, {}, {})
-    whole = [one for one in every if {one.name, one.layer}.intersection(keep)]
+    whole = [one for one in every if one.layers.intersection(keep)]
     inside = [one for one in every if not one.reason and one not in whole]
     kept = {member.node for one in whole for member in one.group.writers}
     found.blocks = [

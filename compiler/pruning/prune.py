@@ -108,8 +108,8 @@ def planned(
 
 
 def _require_names(found: Plan, keep: Sequence[str]) -> None:
-    every: list[Structure | Block] = [*found.every, *blocks(found.graph, found.axes)]
-    names = [*(one.layer for one in every), *(one.name for one in every)]
+    whole = [name for one in blocks(found.graph, found.axes) for name in (one.layer, one.name)]
+    names = [*(name for one in found.every for name in sorted(one.layers)), *whole]
     for name in keep:
         if name not in names:
             raise UsageError(f"--keep-width: {unknown('layer', name, list(dict.fromkeys(names)))}")
@@ -286,12 +286,12 @@ class _Search:
         return Thinned(one.name, BLOCKS, 1, 0, score, cost=gone)
 
     def _thinned(self, one: Structure, widths: Widths) -> Thinned:
-        name, kind, units, reason, layer = one.name, one.kind, len(one.units), one.reason, one.layer
+        name, kind, units, reason = one.name, one.kind, len(one.units), one.reason
         writers = {member.node for member in one.group.writers}
         if any(writers <= block.nodes for block in self.found.removed(widths)):
             return Thinned(name, kind, units, 0, reason="its block is gone")
         if name not in self.found.choices:
-            is_asked = {name, layer}.intersection(self.asked.keep)
+            is_asked = one.layers.intersection(self.asked.keep)
             why = reason or ("it is to be kept" if is_asked else "it has too few units")
             return Thinned(name, kind, units, units, reason=why)
         width = widths.get(name, units)

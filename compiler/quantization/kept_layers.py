@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 
 from burnish.errors import UsageError
 from burnish.ir import Graph
@@ -15,7 +15,8 @@ from burnish.suggest import unknown
 def require_nodes(graph: Graph, names: Sequence[str], option: str) -> None:
     """Refuse names that are none of the nodes of a model as it came, before any work.
 
-    Names of values count, too: a layer whose node has no name is called like its result.
+    Names of values count, too: a layer whose node has no name is called like its result. So do
+    parts of what is known, as ``layer:heads``: whether there are such is found out later.
 
     Args:
         graph: the model.
@@ -32,7 +33,9 @@ def require_nodes(graph: Graph, names: Sequence[str], option: str) -> None:
         known.update(own, (value.name for value in node.outputs))
         if node.is_op(*WEIGHTED):
             layers.update(dict.fromkeys(own))
-    _require(names, known, layers, option)
+    for name in names:
+        if name not in known and not any(name.startswith(f"{one}:") for one in known):
+            raise UsageError(f"{option}: {unknown('layer', name, layers)}")
 
 
 def require_layers(graph: Graph, names: Sequence[str], formats: Sequence[LayerFormat]) -> None:
@@ -54,12 +57,6 @@ def require_layers(graph: Graph, names: Sequence[str], formats: Sequence[LayerFo
         own = (node.name, *node.provenance)
         if node.is_op("Gather") or any(name in layers for name in own):
             known.update(dict.fromkeys(name for name in own if name))
-    _require(names, known, known, Quantization.KEEP)
-
-
-def _require(
-    names: Sequence[str], known: Collection[str], layers: Iterable[str], option: str
-) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(f"{option}: {unknown('layer', name, layers)}")
+            raise UsageError(f"{Quantization.KEEP}: {unknown('layer', name, known)}")

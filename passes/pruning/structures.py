@@ -41,10 +41,12 @@ class Structure:
     reason: str = ""
     """Why it is left as it is; empty if it can be thinned out."""
 
-    @property
-    def layer(self) -> str:
-        """What the model calls the first layer that writes it."""
-        return self.name.removesuffix(_OF_HEADS).removesuffix(_OF_WIDTH)
+    @cached_property
+    def layers(self) -> frozenset[str]:
+        """What it goes by: its own name, and those of every layer that writes it."""
+        nodes = {member.node for member in self.group.writers}
+        named = {name for node in nodes for name in (node.name, *node.provenance, layer_name(node))}
+        return frozenset({self.name, *named} - {""})
 
     @property
     def readers(self) -> tuple[Member, ...]:

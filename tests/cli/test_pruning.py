@@ -45,6 +45,7 @@ def optimize(burnish: Burnish, model: Path, tmp_path: Path) -> Burnish:
         (("--prune", "latncy:0.5"), "did you mean latency?"),
         (("--prune", "auto"), "give --max-drop with --eval"),
         (("--prune", "0.5", "--keep-width", "layr"), "--keep-width: unknown layer 'layr'"),
+        (("--prune", "0.5", "--keep-width", "layr:heads"), "unknown layer 'layr:heads'"),
         (("--prune", "0.5", "--skip", "prune-channels"), "--skip prune-channels"),
         (("--prune", "0.5", "--optional", "fuse-pad"), "leave one of them out"),
         (("--prune", "0.5", "--time", "0"), "--time is a number of seconds above 0"),
@@ -94,6 +95,15 @@ def test_a_terminal_shows_what_is_left_and_explain_lists_it(
         assert stated["thinned"] == [
             {"name": "MatMul_0", "kind": "channels", "units": 32, "kept": 16}
         ]
+
+
+def test_a_structure_is_kept_by_the_name_that_the_table_has(
+    optimize: Burnish, half: Half, tmp_path: Path
+) -> None:
+    name = "a:heads"
+    given = ("--prune", "0.5", "--calibration", tmp_path / "data.npz", "--keep-width", name)
+    assert optimize(*given).code == 0
+    assert half.asked[0]["asked"].keep == (name,)
 
 
 def test_escapes_that_a_model_holds_do_not_reach_a_terminal(burnish: Burnish, model: Path) -> None:

@@ -15,10 +15,11 @@ from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
 from burnish.ir.verify import verify
 from burnish.pruning.plan import lost
-from burnish.pruning.prune import prune_model
+from burnish.pruning.prune import planned, prune_model
 from burnish.pruning.request import Pruning
 from burnish.pruning.result import Pruned
 from burnish.pruning.split import Split
+from burnish.quantization.deadline import Deadline
 from burnish.quantization.distance import Distance
 from burnish.quantization.guard import Loss
 from tests.passes.conftest import build
@@ -168,9 +169,13 @@ def test_a_notice_where_data_are_few():
     assert Split.of(model, Calibration(data(model, 80))).notices == []
 
 
-def test_the_layer_names_its_structures():
-    layer = half().structures[0].name
-    assert prune(0.2, keep=(layer,)).structures[0].reason == "it is to be kept"
+@pytest.mark.parametrize("layer", ["Conv_2", "Conv_4"])
+def test_every_layer_that_writes_a_structure_names_it(layer: str):
+    asked = Pruning.of(0.2, keep=(layer,))
+    assert asked is not None
+    graph, time = residual(), Deadline(9.0, lambda *_: None)
+    found, _, _ = planned(graph, Calibration(data(graph)), asked=asked, target=None, time=time)
+    assert list(found.choices) == ["Conv_0"]
 
 
 def test_a_model_that_stays_whole_is_as_it_came():
