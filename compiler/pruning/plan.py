@@ -95,13 +95,15 @@ class Plan:
     ) -> tuple[Graph, list[PassReport]]:
         """A copy with ``widths``, its layers fitted; no reports where nothing goes."""
         copy, kept, gone = copy_of(self.graph), self.units(widths), self.removed(widths)
-        steps = []
+        context, reports = PassContext(calibration=calibration), []
         if gone:
-            steps.append(get_pass("remove-blocks", names=tuple(block.name for block in gone)))
+            step = get_pass("remove-blocks", names=tuple(block.name for block in gone))
+            reports.append(run_pass(copy, step, context))
+            left = {one.name for one in structures(axis_graph(copy))} if kept else ()
+            kept = {name: units for name, units in kept.items() if name in left}
         if kept:
-            steps.append(get_pass("prune-channels", kept=kept, fit=fit))
-        context = PassContext(calibration=calibration)
-        return copy, [run_pass(copy, step, context) for step in steps]
+            reports.append(run_pass(copy, get_pass("prune-channels", kept=kept, fit=fit), context))
+        return copy, reports
 
 
 def plan(

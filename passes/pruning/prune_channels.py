@@ -65,19 +65,32 @@ class PruneChannels(Pass):
     name: ClassVar[str] = "prune-channels"
     numerics: ClassVar[Numerics] = Numerics.LOSSY
 
+    def __post_init__(self) -> None:
+        """Check the options, as far as they can be without a graph.
+
+        Raises:
+            UsageError: one does not exist.
+        """
+        if not 0 < self.keep <= 1:
+            raise UsageError(f"{self.name}.keep is a share above 0, up to 1, not {self.keep}")
+        if self.align < 1:
+            raise UsageError(f"{self.name}.align is a number of channels from 1, not {self.align}")
+        if self.fit not in FITS:
+            raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
+        if self.criterion and self.criterion not in CRITERIA:
+            raise UsageError(f"{self.name}.criterion: {unknown('order', self.criterion, CRITERIA)}")
+
     def run(self, graph: Graph, context: PassContext) -> RewriteResult:
         """Thin out all structures that can be.
 
         Raises:
-            UsageError: an option names what does not exist.
+            UsageError: ``kept`` names structures or units that the graph does not have.
             BurnishError: the calibration data do not fit the graph.
         """
         result, rewriter = RewriteResult(), Rewriter(graph)
         if context.calibration is None:
             result.notes.append("left alone: there is no calibration data to refit readers on")
             return result
-        if self.fit not in FITS:
-            raise UsageError(f"{self.name}.fit: {unknown('choice', self.fit, FITS)}")
         given = give_biases(graph)
         try:
             self._prune(graph, rewriter, context, result)
@@ -94,6 +107,7 @@ class PruneChannels(Pass):
             NearMiss(self.name, one.reason, one.group.writers[0].node.provenance)
             for one in found if one.reason
         ]  # fmt: skip
+        self._require_units(found)
         chosen = self._chosen(graph, [one for one in found if not one.reason], context)
         left = remaining(chosen)
         if left and self.fit != "none":
@@ -112,16 +126,26 @@ class PruneChannels(Pass):
             return one
         return replace(one, reason=f"{FISHER} runs the model for each unit, {UNITS} at most")
 
+    def _require_units(self, found: list[Structure]) -> None:
+        """Refuse names and units in ``kept`` that there are not."""
+        counts = {one.name: len(one.units) for one in found}
+        for name, units in self.kept.items():
+            if name not in counts:
+                raise UsageError(f"{self.name}.kept: {unknown('structure', name, counts)}")
+            if not units or min(units) < 0 or max(units) >= counts[name]:
+                raise UsageError(
+                    f"{self.name}.kept: {name} has units 0 to {counts[name] - 1}, of which one at "
+                    f"least has to stay, not {tuple(units)}"
+                )
+
     def _chosen(
         self, graph: Graph, found: list[Structure], context: PassContext
     ) -> dict[Structure, Array]:
         """The units to keep of each structure that is thinned out."""
         if self.kept:
-            kept = {one: np.asarray(self.kept[one.name]) for one in found if one.name in self.kept}
+            kept = {one: np.unique(self.kept[one.name]) for one in found if one.name in self.kept}
             return {one: units for one, units in kept.items() if len(units) < len(one.units)}
         assert context.calibration is not None
-        if self.criterion and self.criterion not in CRITERIA:
-            raise UsageError(f"{self.name}.criterion: {unknown('order', self.criterion, CRITERIA)}")
         criteria = {self.criterion: CRITERIA[self.criterion]} if self.criterion else None
         chosen = {}
         channels = [structure for structure in found if structure.kind == CHANNELS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -48,9 +50,15 @@ def test_refitted_readers_lose_less():
 
 
 @pytest.mark.parametrize(
-    ("options", "hint"), [({"fit": "reader"}, "readers"), ({"criterion": "l3"}, "l1")]
-)
-def test_options_that_do_not_exist(options: dict[str, str], hint: str):
+    ("options", "hint"),
+    [({"fit": "reader"}, "readers"), ({"criterion": "l3"}, "l1"), ({"align": 0}, "from 1, not 0"),
+     ({"keep": float("nan")}, "above 0, up to 1, not nan"), ({"keep": -1}, "not -1"),
+     ({"keep": 0}, "not 0"), ({"keep": 1.5}, "not 1.5"),
+     ({"kept": {"Conv_1": (0,)}}, "unknown structure 'Conv_1'; did you mean Conv_"),
+     ({"kept": {"Conv_0": ()}}, "units 0 to 15"), ({"kept": {"Conv_0": (0, 16)}}, "not .0, 16."),
+     ({"kept": {"Conv_0": (-1, 3)}}, "units 0 to 15")],
+)  # fmt: skip
+def test_options_that_do_not_exist(options: dict[str, Any], hint: str):
     with pytest.raises(UsageError, match=hint):
         prune(residual(), **options)
 
