@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from burnish.analysis.axis_graph import AxisGraph, ChannelGroup
+from burnish.bench.stats import Estimate
 from burnish.ir import Array, Graph, OperatorNode
 from burnish.passes.pruning.blocks import Block
 from burnish.pruning.costs import Cost, Within, operations
@@ -187,3 +188,20 @@ def _interpolated(amounts: Array, work: Sequence[float], seconds: Sequence[float
         x, y = np.append(0.0, x), np.append(max(0.0, y[0] - slope * x[0]), y)
     found: Array = np.interp(amounts, x, y)
     return found
+
+
+def missed(share: float, speedup: Estimate) -> list[str]:
+    """Say that a model is not as fast as was asked for, if that is beyond the noise.
+
+    Args:
+        share: of the time, that was to be left.
+        speedup: the time before over that after, as measured.
+    """
+    wanted = 1 / share
+    if speedup.high >= wanted:
+        return []
+    return [
+        f"{wanted:.2f}x as fast was asked for, and tables of what layers take promise it, but "
+        f"{speedup.median:.2f}x [{speedup.low:.2f}, {speedup.high:.2f}] was measured: ask for less "
+        "of the time"
+    ]

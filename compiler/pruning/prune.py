@@ -19,7 +19,7 @@ from burnish.pipeline import PassContext, PassReport, Progress, copy_of, run_pas
 from burnish.pruning.allocation import Problem, allocate, uniform
 from burnish.pruning.costs import Cost, flops, size
 from burnish.pruning.cross_terms import cross_terms
-from burnish.pruning.latency import Latency, alignment, latency
+from burnish.pruning.latency import Latency, alignment, latency, missed
 from burnish.pruning.latency import Timer as Calls
 from burnish.pruning.plan import Plan, Probe, lost, measure, measure_blocks, plan
 from burnish.pruning.request import AUTO, Pruning
@@ -217,7 +217,9 @@ class _Search:
                 break
             middle = (low + high) / 2
             widths = allocate(self._problem({}), middle * self.cost.full).widths
-            if self._try(widths, f"allocated, {100 * middle:.0f} % of the cost").loss.holds:
+            known = next((one for one in self.trials if one.widths == widths), None)
+            trial = known or self._try(widths, f"allocated, {100 * middle:.0f} % of the cost")
+            if trial.loss.holds:
                 high = middle
             else:
                 low = middle
@@ -233,7 +235,8 @@ class _Search:
         graph, reports = self.found.pruned(widths, self.data.fitted)
         distance = self.distance.distance(graph)
         told = f"{distance}, {self.data.text}"
-        loss = Loss(lost(distance), told) if self.guard is None else self.guard.loss(graph)
+        # Where nothing is bounded, nothing of what is allowed is used up.
+        loss = Loss(0.0, told) if self.guard is None else self.guard.loss(graph)
         trial = Trial(
             dict(widths), self.flops(widths) / self.flops.full,
             self.size(widths) / self.size.full, loss, distance,
@@ -268,7 +271,8 @@ class _Search:
             graph, reports, self._structures(widths),
             _change(flops, self.found.graph, graph), _change(size, self.found.graph, graph),
             self.trials, chosen, f"--prune {self.asked}",
-            None if chosen is None else chosen.distance, self.time.spent, self._notices(), speedup,
+            None if chosen is None else chosen.distance, self.time.spent,
+            self._notices(speedup), speedup,
         )  # fmt: skip
 
     def _structures(self, widths: Widths) -> list[Thinned]:
@@ -304,7 +308,7 @@ class _Search:
             name, kind, units, width, score, seen.criterion, float(seen.errors[width]), gone
         )
 
-    def _notices(self) -> list[str]:
+    def _notices(self, speedup: Estimate | None) -> list[str]:
         found = []
         if self.found.unmeasured:
             found.append(
@@ -316,6 +320,8 @@ class _Search:
                 f"latency tables were off by {100 * self.table.error:+.0f} % on a model with other "
                 "widths than they were measured at"
             )
+        if self.asked.measure == "latency" and self.asked.amount and speedup is not None:
+            found += missed(self.asked.amount, speedup)
         return [*found, *self.data.notices]
 
 

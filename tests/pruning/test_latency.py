@@ -10,8 +10,9 @@ import pytest
 
 from burnish.analysis.axis_graph import axis_graph
 from burnish.analysis.cost import node_flops
+from burnish.bench.stats import Estimate
 from burnish.ir import Graph, OperatorNode
-from burnish.pruning.latency import MOVED, Latency, alignment, latency
+from burnish.pruning.latency import MOVED, Latency, alignment, latency, missed
 from burnish.pruning.shapes import choices_of
 from burnish.target import resolve
 from tests.pruning.graphs import build, channels
@@ -107,3 +108,10 @@ def test_nodes_are_told_apart_though_they_came_from_the_same() -> None:
 )
 def test_channels_fill_two_vectors(name: str, channels_: int) -> None:
     assert alignment(resolve(name)) == channels_
+
+
+@pytest.mark.parametrize(("high", "is_told"), [(1.1, True), (1.42, True), (1.43, False)])
+def test_a_speedup_that_noise_does_not_explain_is_told(high: float, is_told: bool) -> None:
+    told = missed(0.7, Estimate(1.07, 1.05, high))
+    assert bool(told) == is_told
+    assert all("1.43x as fast was asked for" in each and "1.07x [" in each for each in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from burnish.analysis.cost import node_flops
+from burnish.bench.stats import Estimate
 from burnish.calibration import Calibration
 from burnish.errors import GateFailed, UsageError
 from burnish.ir import Graph
@@ -25,6 +27,7 @@ from burnish.quantization.guard import Loss
 from tests.passes.conftest import build
 from tests.passes.pruning.test_prune_channels import CHAIN
 from tests.passes.pruning.thinned import answers, data, noise, residual, weights
+from tests.pruning.test_latency import Watch, alone
 
 
 class Bound:
@@ -99,7 +102,7 @@ def test_no_trial_that_was_made_is_better_than_the_one_chosen():
     found = half()
     assert found.chosen is not None
     assert {trial.text for trial in found.trials} >= {"allocated", "uniform"}
-    assert found.chosen.loss.share == min(trial.loss.share for trial in found.trials)
+    assert lost(found.chosen.distance) == min(lost(trial.distance) for trial in found.trials)
     assert found.loss.endswith(", on 2 items")
 
 
@@ -139,6 +142,24 @@ def test_as_much_as_a_bound_allows():
     assert found.chosen is not None
     assert found.chosen.loss.holds
     assert any(not trial.loss.holds for trial in found.trials) or found.flops.share < 0.2
+    tried = [trial.widths for trial in found.trials]
+    assert all(one not in tried[:place] for place, one in enumerate(tried))
+
+
+def test_a_bound_that_nobody_gave_is_not_broken():
+    assert [trial.loss.share for trial in half().trials] == [0.0] * len(half().trials)
+
+
+class Slow(Watch):
+    """No model is faster than another."""
+
+    def speedups(self, base: Graph, others: Sequence[Graph]) -> list[Estimate]:
+        return [Estimate(1.0, 0.99, 1.01) for _ in others]
+
+
+def test_time_that_is_not_saved_is_told():
+    found = prune("latency:0.6", timer=Slow(alone))
+    assert any("1.67x as fast was asked for" in notice for notice in found.notices)
 
 
 def test_without_time_errors_at_readers_decide():
