@@ -17,6 +17,8 @@ from burnish.ir import Array
 POPULATION, CHILDREN, GENERATIONS = 100, 50, 100
 _STEP = 3
 """Most choices that a change goes up or down."""
+_PAIRED = 100
+"""Places of which all pairs are tried: of n places these are n^2 rows of n choices."""
 
 
 class Choosing(Protocol):
@@ -90,13 +92,27 @@ def _neighbours(problem: Choosing, chosen: Array) -> Iterator[Array]:
     tried = np.repeat(chosen[None], len(at), axis=0)
     tried[np.arange(len(at)), at] = np.concatenate([np.arange(n) for n in problem.lengths])
     yield tried
-    down, up = np.nonzero(~np.eye(places, dtype=bool))
     for fall in range(1, _STEP + 1):
         for rise in range(1, _STEP + 1):
-            tried = np.repeat(chosen[None], len(down), axis=0)
-            rows = np.arange(len(down))
-            tried[rows, down] -= fall
-            tried[rows, up] += rise
-            legal = ((tried >= 0) & (tried < problem.lengths)).all(axis=1)
-            if legal.any():
-                yield tried[legal]
+            downs, ups = _steps(problem, chosen, -fall), _steps(problem, chosen, rise)
+            down, up = (each.reshape(-1) for each in np.meshgrid(downs, ups, indexing="ij"))
+            down, up = down[down != up], up[down != up]
+            if len(down):
+                tried = np.repeat(chosen[None], len(down), axis=0)
+                rows = np.arange(len(down))
+                tried[rows, down] -= fall
+                tried[rows, up] += rise
+                yield tried
+
+
+def _steps(problem: Choosing, chosen: Array, step: int) -> Array:
+    """Places that can go ``step`` choices up: of many, those that lose the least by it alone."""
+    after = chosen + step
+    places = np.flatnonzero((after >= 0) & (after < problem.lengths))
+    if len(places) <= _PAIRED:
+        return places
+    tried = np.repeat(chosen[None], len(places), axis=0)
+    tried[np.arange(len(places)), places] += step
+    best = np.argsort(problem.loss(tried), kind="stable")[:_PAIRED]
+    found: Array = places[np.sort(best)]
+    return found

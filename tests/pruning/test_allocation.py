@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from burnish.errors import GateFailed
 from burnish.pruning.allocation import Problem, allocate, uniform
 from burnish.pruning.costs import Cost
+from burnish.pruning.evolution import improve
 from burnish.pruning.shapes import Table
 
 
@@ -131,3 +132,20 @@ def test_a_pair_counts_once() -> None:
         problem = chain([2, 2], alone, pairs)
         assert problem.loss(chosen).tolist() == [1 + 1 + 8 / 4]
         assert problem.loss_along(0, chosen[0]).tolist() == [1 + 8 / 4, 0]
+
+
+def test_of_many_structures_few_pairs_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = chain([3] * 24, [[1.2 + place % 7, 1.0, 0.0] for place in range(24)], {})
+    seen = []
+
+    def price(self: Problem, chosen: np.ndarray) -> np.ndarray:
+        seen.append(len(chosen))
+        return self.cost.totals(chosen)
+
+    monkeypatch.setattr(Problem, "price", price)
+    monkeypatch.setattr("burnish.pruning.evolution._PAIRED", 8)
+    start = np.ones(24, np.int64)
+    budget = float(many.cost.totals(start[None])[0])
+    found = improve(many, budget, start)
+    assert many.loss(found[None])[0] < many.loss(start[None])[0]
+    assert max(seen) <= 24 * 3
