@@ -12,6 +12,10 @@ from burnish.quantization.request import Quantization, Source
 
 Requests: TypeAlias = tuple[Quantization | None, Pruning | None]
 
+_ON_THEIR_OWN = (
+    "; passes that are named on their own are given no data here, but by burnish.pipeline.run_pass"
+)
+
 
 def requests(
     quantize: str | Quantization | None,
@@ -42,7 +46,10 @@ def requests(
         }  # fmt: skip
         for name, value in others.items():
             if value is not None:
-                raise UsageError(f"{name} is about --quantize and --prune: give one of them too")
+                more = _ON_THEIR_OWN if name == "--calibration" else ""
+                raise UsageError(
+                    f"{name} is about --quantize and --prune: give one of them too{more}"
+                )
     if not isinstance(quantize, Quantization):
         shared = (None, None, None) if quantize is None else (source, samples, seconds)
         quantize = Quantization.of(quantize, *shared, keep_float)

@@ -51,9 +51,11 @@ def optimize(burnish: Burnish, model: Path, tmp_path: Path) -> Burnish:
         (("--prune", "0.5", "--time", "0"), "--time is a number of seconds above 0"),
         (("--keep-width", "layer"), "--keep-width is about --prune"),
         (("--time", "3"), "--time is about --quantize and --prune: give one of them too"),
+        (("--calibration", "data", "--optional", "prune-channels"),
+         "passes that are named on their own are given no data here"),
         (("--report", "page.html"), "--report is about --quantize and --prune"),
     ],
-)
+)  # fmt: skip
 def test_options_that_do_not_fit_are_refused(
     optimize: Burnish, options: tuple[str, ...], message: str
 ) -> None:
