@@ -144,7 +144,7 @@ class _Search:
                 graph, self.found.axes, self.found.open, self.found.choices, self.timer,
                 blocks=every,
             )  # fmt: skip
-        probe = Probe.of(self.found, self.data.fitted, self.distance)
+        probe = Probe.of(self.found, self.data.fitted, self.data.whole_guard(graph))
         measure(self.found, probe, self.time)
         if self.asked.measure == AUTO:
             self._most()

@@ -51,6 +51,10 @@ class Split:
         """Compares with ``graph`` on what layers are not fitted to."""
         return DistanceGuard(graph, self.whole, self.judged)
 
+    def whole_guard(self, graph: Graph) -> DistanceGuard:
+        """Compares on all data: of many small changes, few items tell too little apart."""
+        return DistanceGuard(graph, self.whole)
+
     @property
     def text(self) -> str:
         """What is judged on, in words."""
