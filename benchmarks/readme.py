@@ -1,7 +1,7 @@
 """`make docs`: the generated tables of README.md, between `<!-- name -->` and `<!-- /name -->`.
 
-The pages docs/latency.md, docs/passes.md and docs/int8.md and the schemas beside them are written
-as well.
+The pages docs/latency.md, docs/passes.md, docs/int8.md and docs/pruning.md and the schemas beside
+them are written as well.
 """
 
 import json
@@ -19,6 +19,7 @@ from benchmarks.measured import (
     means_table,
     remarks_list,
 )
+from benchmarks.pruning import record as pruning
 from benchmarks.tasks import record as tasks
 from burnish.bench import document
 from burnish.building import config
@@ -29,6 +30,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 PAGE = README.parent / "docs" / "latency.md"
 WORTH_PAGE = PAGE.with_name("passes.md")
 INT8_PAGE = PAGE.with_name("int8.md")
+PRUNING_PAGE = PAGE.with_name("pruning.md")
 NUMERICS = {"exact": "same bits", "reassociates": "other rounding", "lossy": "another function"}
 
 
@@ -144,5 +146,6 @@ if __name__ == "__main__":
     PAGE.write_text(latency_page())
     WORTH_PAGE.write_text(worth_page())
     INT8_PAGE.write_text(int8.page())
+    PRUNING_PAGE.write_text(pruning.page())
     for name, described in SCHEMAS.items():
         (PAGE.parent / f"{name}.schema.json").write_text(json.dumps(described(), indent=2) + "\n")
