@@ -42,7 +42,8 @@ def _speed() -> str:
         "`--prune 0.5` for this machine, compiled and tuned with and without `--quantize int8`, "
         "and timed in turns. Time that\ngoes with operations would promise a speedup of one over "
         "what is left of these. Seconds and memory are of the\ncommand that prunes and compiles "
-        "in float.",
+        "in float. Where int8 gains no time on the machine (without VNNI, for instance), models "
+        "stay in\nfloat, and int8 counts 0 layers.",
         markdown(*speed_cells(record.rows)),
         "What each of the four commands made: the bytes of all weights, the time of a run, and "
         "points above the compiled\noriginal.",
