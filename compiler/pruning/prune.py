@@ -124,8 +124,8 @@ class _Search:
     timer: Timer | None
     time: Deadline
     trials: list[Trial] = field(default_factory=list)
-    best: tuple[Trial, Graph, list[PassReport]] | None = None
-    """The best trial so far, and what came of it."""
+    best: tuple[Trial, Graph, list[PassReport], Estimate | None] | None = None
+    """The best trial so far, what came of it, and how fast that is, where it was measured."""
     took: float = 0.0
     """Seconds of the latest trial."""
 
@@ -237,18 +237,30 @@ class _Search:
         told = f"{distance}, {self.data.text}"
         # Where nothing is bounded, nothing of what is allowed is used up.
         loss = Loss(0.0, told) if self.guard is None else self.guard.loss(graph)
+        # Tables are told at few widths, and kernels may fail at others: what counts is measured.
+        speedup = None if self.table is None else self._speedup(graph)
         trial = Trial(
             dict(widths), self.flops(widths) / self.flops.full,
             self.size(widths) / self.size.full, loss, distance,
-            None if self.table is None else self.table.cost(widths), text,
+            None if self.table is None or speedup is None
+            else self.table.cost.full / speedup.median, text,
         )  # fmt: skip
         self.trials.append(trial)
-        if self._is_better(trial):
-            self.best = trial, graph, reports
+        if self._is_better(trial, speedup):
+            self.best = trial, graph, reports, speedup
         self.took = self.time.spent - begun
         return trial
 
-    def _is_better(self, trial: Trial) -> bool:
+    def _speedup(self, graph: Graph) -> Estimate | None:
+        """The time of the original over that of ``graph``, where models can be timed."""
+        return None if self.timer is None else self.timer.speedups(self.found.graph, [graph])[0]
+
+    def _is_late(self, speedup: Estimate | None) -> bool:
+        """Whether a model takes longer than was asked for."""
+        amount = self.asked.amount
+        return speedup is not None and amount is not None and bool(missed(amount, speedup))
+
+    def _is_better(self, trial: Trial, speedup: Estimate | None) -> bool:
         """Whether a trial is to be taken rather than the best before it."""
         if self.asked.measure == AUTO:
             # Only what holds counts, and each that holds costs less than those before it.
@@ -257,16 +269,18 @@ class _Search:
             return False
         if self.best is None:
             return True
-        before = self.best[0]
-        return (trial.loss.share, lost(trial.distance)) < (before.loss.share, lost(before.distance))
+        before, *_, known = self.best
+        return (self._is_late(speedup), trial.loss.share, lost(trial.distance)) < (
+            self._is_late(known), before.loss.share, lost(before.distance)
+        )  # fmt: skip
 
     def _result(self) -> Pruned:
-        chosen, graph, reports = self.best or (None, copy_of(self.found.graph), [])
+        nothing = None, copy_of(self.found.graph), list[PassReport](), None
+        chosen, graph, reports, speedup = self.best or nothing
         widths = {} if chosen is None else chosen.widths
-        speedup = None
-        if self.timer is not None and reports:
+        if speedup is None and reports:
             self.time.tell("timing the model before and after")
-            speedup = self.timer.speedups(self.found.graph, [graph])[0]
+            speedup = self._speedup(graph)
         return Pruned(
             graph, reports, self._structures(widths),
             _change(flops, self.found.graph, graph), _change(size, self.found.graph, graph),
@@ -322,6 +336,11 @@ class _Search:
             )
         if self.asked.measure == "latency" and self.asked.amount and speedup is not None:
             found += missed(self.asked.amount, speedup)
+        elif speedup is not None and speedup.high < 1:
+            found.append(
+                f"the result takes {1 / speedup.median:.2f} times as long as the original, "
+                "measured without tuning: --prune latency:0.7 is held to what is measured"
+            )
         return [*found, *self.data.notices]
 
 

@@ -213,3 +213,32 @@ def test_classes_tell_what_is_lost_where_nothing_else_is_returned():
     assert lost(differing) == 0.25
     assert lost(Distance("y", 0.5, 0.9, 0.1)) == 0.5
     assert lost(Distance("y", None, None, 0.1)) == 0.1
+
+
+class Cliff:
+    """Time goes with operations, but models in which a block is gone run five times as long."""
+
+    def calls(self, graphs: Sequence[Graph]) -> list[list[tuple[tuple[str, ...], float]]]:
+        return [
+            [(node.provenance, 1e-9 * (node_flops(node) or 0)) for node in graph.walk()]
+            for graph in graphs
+        ]
+
+    def speedups(self, base: Graph, others: Sequence[Graph]) -> list[Estimate]:
+        found = []
+        for graph in others:
+            is_slow = len(list(graph)) < len(list(base))
+            ratio = 0.2 if is_slow else flops(base) / flops(graph)
+            found.append(Estimate(ratio, ratio, ratio))
+        return found
+
+
+def test_what_is_slower_than_tables_say_is_not_taken_where_another_trial_is_fast():
+    found = prune("latency:0.6", timer=Cliff())
+    assert found.chosen is not None
+    assert found.speedup is not None
+    least = min(found.trials, key=lambda trial: lost(trial.distance))
+    assert least.text == "allocated without some blocks"
+    assert found.chosen.text == "allocated"
+    assert found.speedup.median > 1
+    assert not any("as fast was asked for" in notice for notice in found.notices)
