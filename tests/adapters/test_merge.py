@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,13 +161,21 @@ def test_convolution(base: Path, save: Save) -> None:
     np.testing.assert_allclose(held(out, "net.patch.weight"), wanted, rtol=1e-5, atol=1e-6)
 
 
+def command(base: Path, given: Path, out: Path) -> list[str]:
+    return ["adapters", "merge", str(base), str(given), "-o", str(out), "-v"]
+
+
 @pytest.mark.parametrize("module", ["out", "layer.0.query"])
 def test_magnitudes(base: Path, save: Save, module: str) -> None:
     weight, outputs_ = (OUT, 6) if module == "out" else (QUERY, 8)
     tensors = lora(module, 8, outputs_)
     lengths = np.abs(f(outputs_)) + 0.5
-    code, out = merge(base, save({**tensors, f"{module}.lora_magnitude_vector.weight": lengths}))
-    assert code == 0
+    given = save({**tensors, f"{module}.lora_magnitude_vector.weight": lengths})
+    out = base.with_name("out.onnx")
+    # As users run it, in a process of its own.
+    call = f"from burnish.cli import main; raise SystemExit(main({command(base, given, out)}))"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     merged = weight + 2 * product(tensors, module)
     wanted = merged * (lengths / np.linalg.norm(merged, axis=1))[:, None]
     found = held(out, "net.out.weight") if module == "out" else held(out, "onnx::MatMul_7").T
